@@ -1,0 +1,262 @@
+"""`GatedRNN`: any gated cell over time, in one or both directions and several layers.
+
+Shapes: B batch, T time, D input features, H units.
+"""
+
+import importlib
+from collections.abc import Mapping
+
+import keras
+from keras import ops
+
+from models.cells import GatedCell
+from models.specs import CellSpec
+
+DIRECTIONS = ("forward", "backward", "both")
+MERGES = ("concat", "sum")
+IMPLEMENTATIONS = ("auto", "reference", "loop")
+
+
+@keras.saving.register_keras_serializable(package="gated")
+class GatedRNN(keras.layers.Layer):
+    """Reads a sequence with a gated cell.
+
+    A masked step keeps the states. What stands in the output there is the last
+    output before it, in reading direction, and zeros before the first step that
+    is not masked (as in `keras.layers.RNN`); what stands in the input there
+    changes no value and no gradient, whatever it is, NaN included.
+
+    Args:
+        units: H, of each direction.
+        cell: A `CellSpec`, or what `models.specs.find` makes one of.
+        layers: How many, each reading the output of the one below.
+        direction: "forward", "backward" (output in the order of the input) or
+            "both".
+        merge: What "both" does with its two outputs: "concat" or "sum".
+        dropout: Share of the features dropped between layers, while training.
+        return_sequences: Whether to give the output of every step.
+        return_state: Whether to give the last states too.
+        go_backwards: Whether to reverse the input in time first; the output
+            stays in that order, as Keras has it.
+        time_major: Whether time comes first in inputs, outputs and mask.
+        implementation: "auto" takes the fastest that computes the same thing;
+            "reference" is the definition, on any backend of Keras; "loop" needs
+            TensorFlow.
+        kernel_initializer, recurrent_initializer: As `GatedCell` has them.
+        **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
+
+    Call arguments:
+        inputs: (B, T, D), or (T, B, D) if time-major.
+        initial_state: The states before the first step, in the order below;
+            zeros if None.
+        mask: (B, T) bool, true where there is something to read; or (T, B).
+        training: Whether dropout drops.
+
+    Returns:
+        (B, `output_size`), the output after the last step of each direction; or
+        (B, T, `output_size`) for sequences. With `return_state` a list: that,
+        then the last states, each (B, H), ordered by layer, then direction
+        (forward first), then as the cell has them (h, then c).
+    """
+
+    def __init__(
+        self,
+        units: int,
+        cell: CellSpec | Mapping | str = "lstm",
+        *,
+        layers: int = 1,
+        direction: str = "forward",
+        merge: str = "concat",
+        dropout: float = 0.0,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        time_major: bool = False,
+        implementation: str = "auto",
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        for name, value, choices in (
+            ("direction", direction, DIRECTIONS),
+            ("merge", merge, MERGES),
+            ("implementation", implementation, IMPLEMENTATIONS),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {list(choices)}, got {value!r}.")
+        if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
+            raise ValueError(f"layers must be a whole number of at least 1, got {layers!r}.")
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}.")
+        self.units = units
+        self.layers = layers
+        self.direction = direction
+        self.merge = merge
+        self.dropout = dropout
+        self.return_sequences = return_sequences
+        self.return_state = return_state
+        self.go_backwards = go_backwards
+        self.time_major = time_major
+        self.implementation = implementation
+        self.supports_masking = True
+        reads = ("forward", "backward") if direction == "both" else (direction,)
+        self._backward = [read == "backward" for read in reads]
+        self.cells = [
+            GatedCell(
+                units,
+                cell,
+                kernel_initializer,
+                recurrent_initializer,
+                dtype=self.dtype_policy,
+                name=f"{read}_{layer}",
+            )
+            for layer in range(layers)
+            for read in reads
+        ]
+        self.spec = self.cells[0].spec
+        self._dropouts = [keras.layers.Dropout(dropout) for _ in range(layers - 1) if dropout]
+
+    @property
+    def output_size(self) -> int:
+        """The features of an output."""
+        twice = self.direction == "both" and self.merge == "concat"
+        return self.cells[0].output_size * (2 if twice else 1)
+
+    def implementation_for(self, device: str | None = None) -> str:
+        """Names the implementation that runs on `device` ("cpu" or "gpu"; None: the one here)."""
+        if self.implementation != "auto":
+            return self.implementation
+        if keras.backend.backend() != "tensorflow":
+            return "reference"
+        if device is None:
+            device = "gpu" if _gpu_is_visible() else "cpu"
+        runs = _implementation("loop").runs(self.spec, device, self.compute_dtype)
+        return "loop" if runs else "reference"
+
+    def build(self, inputs_shape):
+        features = inputs_shape[-1]
+        if features is None:
+            raise ValueError(f"{self.name}: the inputs need a known number of features.")
+        per_layer = len(self._backward)
+        for index, cell in enumerate(self.cells):
+            cell.build((None, features if index < per_layer else self.output_size))
+        self.built = True
+
+    def call(self, inputs, initial_state=None, mask=None, training=False):
+        mask = self._one_mask(inputs, mask)
+        if self.time_major:
+            inputs = ops.swapaxes(inputs, 0, 1)
+            mask = None if mask is None else ops.swapaxes(mask, 0, 1)
+        if self.go_backwards:
+            inputs = ops.flip(inputs, 1)
+            mask = None if mask is None else ops.flip(mask, 1)
+        if mask is not None:
+            mask = ops.cast(mask, "bool")
+            inputs = ops.where(mask[..., None], inputs, ops.zeros_like(inputs))
+        states = self._states(inputs, initial_state)
+        run = _implementation(self.implementation_for()).run
+        per_layer, finals = len(self._backward), []
+        for layer in range(self.layers):
+            if layer and self._dropouts:
+                inputs = self._dropouts[layer - 1](inputs, training=training)
+            outputs, lasts = [], []
+            for at, backward in enumerate(self._backward):
+                cell = self.cells[layer * per_layer + at]
+                output, state = _read(run, cell, inputs, mask, next(states), backward)
+                outputs.append(output)
+                lasts.append(state[0])
+                finals.extend(state)
+            inputs = self._merged(outputs)
+        if self.return_sequences:
+            result = ops.swapaxes(inputs, 0, 1) if self.time_major else inputs
+        else:
+            result = self._merged(lasts)
+        return [result, *finals] if self.return_state else result
+
+    def _one_mask(self, inputs, mask):
+        carried = getattr(inputs, "_keras_mask", None)
+        if carried is None or mask is None or carried is mask:
+            return carried if mask is None else mask
+        raise ValueError(
+            f"{self.name}: the inputs carry a mask of Keras's and `mask` is another; "
+            "give one of them (an `Embedding` carries none with mask_zero=False)."
+        )
+
+    def _states(self, inputs, initial_state):
+        """The states before the first step, a list for each cell."""
+        if initial_state is None:
+            batch = ops.shape(inputs)[0]
+            return (cell.get_initial_state(batch) for cell in self.cells)
+        each = len(self.cells[0].state_size)
+        flat = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+        if len(flat) != each * len(self.cells):
+            raise ValueError(
+                f"{self.name}: initial_state must be a list of {each * len(self.cells)} states "
+                f"({len(self.cells)} cells with {each} each), got {len(flat)}."
+            )
+        flat = [ops.cast(state, self.compute_dtype) for state in flat]
+        return (flat[i : i + each] for i in range(0, len(flat), each))
+
+    def _merged(self, outputs):
+        if len(outputs) == 1:
+            return outputs[0]
+        return ops.concatenate(outputs, -1) if self.merge == "concat" else ops.add(*outputs)
+
+    def compute_output_shape(self, inputs_shape, initial_state_shape=None):
+        first, second, _ = inputs_shape
+        batch = second if self.time_major else first
+        shape = (first, second) if self.return_sequences else (batch,)
+        result = (*shape, self.output_size)
+        if not self.return_state:
+            return result
+        return [result, *((batch, n) for cell in self.cells for n in cell.state_size)]
+
+    def compute_mask(self, inputs, previous_mask=None):
+        mask = previous_mask if self.return_sequences else None
+        if self.go_backwards and mask is not None:
+            mask = ops.flip(mask, 0 if self.time_major else 1)
+        if not self.return_state:
+            return mask
+        return [mask] + [None] * sum(len(cell.state_size) for cell in self.cells)
+
+    def get_config(self):
+        cell = self.cells[0].get_config()
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "cell": cell["spec"],
+            "layers": self.layers,
+            "direction": self.direction,
+            "merge": self.merge,
+            "dropout": self.dropout,
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+            "go_backwards": self.go_backwards,
+            "time_major": self.time_major,
+            "implementation": self.implementation,
+            "kernel_initializer": cell["kernel_initializer"],
+            "recurrent_initializer": cell["recurrent_initializer"],
+        }
+
+
+def _read(run, cell, inputs, mask, states, backward):
+    """One cell over (B, T, D): outputs (B, T, H), in the order of the inputs, and last states."""
+    if backward:
+        inputs = ops.flip(inputs, 1)
+        mask = None if mask is None else ops.flip(mask, 1)
+    outputs, states = run(cell, inputs, mask, states)
+    if mask is not None:
+        begun = ops.cumsum(ops.cast(mask, "int32"), 1) > 0
+        outputs = ops.where(begun[..., None], outputs, ops.zeros_like(outputs))
+    return ops.flip(outputs, 1) if backward else outputs, states
+
+
+def _implementation(name):
+    return importlib.import_module(f"models.implementations.{name}")
+
+
+def _gpu_is_visible():
+    import tensorflow as tf
+
+    return bool(tf.config.get_visible_devices("GPU"))

@@ -1,0 +1,100 @@
+"""Strings to numbers and back, in core TensorFlow ops: the same in training and in serving.
+
+Words are what lies between blanks, with these rules, in this order:
+
+1. Bytes that are not UTF-8 become U+FFFD.
+2. Every blank of Unicode (category Z) and every control character separates.
+3. A character of a script written without blanks (Han, Hiragana, Katakana, Thai,
+   Lao, Khmer, Myanmar) is a word by itself, with the marks that follow it.
+4. Letters, marks, digits, underscores and joiners hold together; so do
+   apostrophes inside a word ("don't"), and runs of them outside one.
+5. Any other character (punctuation, symbols) is a word by itself.
+
+Nothing is normalised: case, accents and widths stay as they were written.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import tensorflow as tf
+
+PADDING, UNKNOWN = 0, 1  # the ids that are no word's
+_FIRST = 2
+
+_BLANK = r"[\s\p{Z}\p{Cc}]+"
+_ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
+_INNER = r"\p{L}\p{M}\p{N}_\x{200C}\x{200D}"
+_APOSTROPHE = "'’"
+
+
+def split(text: tf.Tensor) -> tf.RaggedTensor:
+    """Splits strings (B,) into words (B, T), by the rules above.
+
+    >>> split(["It's dull, isn't it?", "", "好 film"]).to_list()
+    [[b"It's", b'dull', b',', b"isn't", b'it', b'?'], [], [b'\\xe5\\xa5\\xbd', b'film']]
+    """
+    text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+    for pattern, rewrite in (
+        (_BLANK, " "),
+        (f"({_ALONE})", r" \1 "),
+        (f"([^{_INNER}{_APOSTROPHE} ])", r" \1 "),
+        (f"(^|[^{_INNER}{_APOSTROPHE}])([{_APOSTROPHE}]+)", r"\1 \2 "),
+        (f"([{_APOSTROPHE}]+)($|[^{_INNER}{_APOSTROPHE}])", r" \1 \2"),
+    ):
+        text = tf.strings.regex_replace(text, pattern, rewrite)
+    return tf.strings.split(text)
+
+
+class Vocabulary(tf.Module):
+    """Words and the ids they go by, held in a text file with a word a line.
+
+    Id 0 is padding and id 1 any word that is not in the file; neither has a
+    line, so that no word of a user's can be taken for one of them.
+
+    Args:
+        path: The file; it becomes an asset of what is exported.
+
+    Raises:
+        ValueError: The file is empty or a word is in it twice.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__()
+        words = path.read_text(encoding="utf-8").split("\n")[:-1]
+        if not words or len(set(words)) < len(words):
+            raise ValueError(f"{path}: a vocabulary needs words, each once, got {len(words)}.")
+        self._size = _FIRST + len(words)
+        self._file = tf.saved_model.Asset(str(path))
+        at = tf.lookup.TextFileIndex
+        self._ids = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                self._file, tf.string, at.WHOLE_LINE, tf.int64, at.LINE_NUMBER
+            ),
+            default_value=UNKNOWN - _FIRST,
+        )
+        self._words = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                self._file, tf.int64, at.LINE_NUMBER, tf.string, at.WHOLE_LINE
+            ),
+            default_value="",
+        )
+
+    @staticmethod
+    def write(path: Path, words: Iterable[str]) -> None:
+        """Writes the file of a vocabulary: a word a line, in the order given."""
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{word}\n" for word in words)
+
+    def __len__(self):
+        """One more than the largest id."""
+        return self._size
+
+    def encode(self, words: tf.Tensor) -> tf.Tensor:
+        """Maps words of any shape, ragged too, to int32 ids of that shape."""
+        if isinstance(words, tf.RaggedTensor):
+            return words.with_flat_values(self.encode(words.flat_values))
+        return tf.cast(self._ids.lookup(words) + _FIRST, tf.int32)
+
+    def decode(self, ids: tf.Tensor) -> tf.Tensor:
+        """Maps ids of any shape to words of that shape; "" where an id is no word's."""
+        return self._words.lookup(tf.cast(ids, tf.int64) - _FIRST)
