@@ -19,7 +19,6 @@ from pathlib import Path
 import tensorflow as tf
 
 PADDING, UNKNOWN = 0, 1  # the ids that are no word's
-_FIRST = 2
 
 _BLANK = r"[\s\p{Z}\p{Cc}]+"
 _ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
@@ -48,31 +47,34 @@ def split(text: tf.Tensor) -> tf.RaggedTensor:
 class Vocabulary(tf.Module):
     """Words and the ids they go by, held in a text file with a word a line.
 
-    Id 0 is padding and id 1 any word that is not in the file; neither has a
-    line, so that no word of a user's can be taken for one of them.
+    Words are numbered from 2: id 0 is padding and id 1 any word that is not in
+    the file. Neither has a line, so no word of a user's is taken for one of them.
 
     Args:
         path: The file; it becomes an asset of what is exported.
+        first: The id of the first line. From 0, for classes, ids have no
+            padding, and what is not in the file is -1.
 
     Raises:
         ValueError: The file is empty or a word is in it twice.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, first: int = 2):
         super().__init__()
         words = path.read_text(encoding="utf-8").split("\n")[:-1]
         if not words or len(set(words)) < len(words):
             raise ValueError(f"{path}: a vocabulary needs words, each once, got {len(words)}.")
-        self._size = _FIRST + len(words)
+        self.words = tuple(words)
+        self._first = first
         self._file = tf.saved_model.Asset(str(path))
         at = tf.lookup.TextFileIndex
         self._ids = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
                 self._file, tf.string, at.WHOLE_LINE, tf.int64, at.LINE_NUMBER
             ),
-            default_value=UNKNOWN - _FIRST,
+            default_value=-1,
         )
-        self._words = tf.lookup.StaticHashTable(
+        self._lines = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
                 self._file, tf.int64, at.LINE_NUMBER, tf.string, at.WHOLE_LINE
             ),
@@ -87,14 +89,14 @@ class Vocabulary(tf.Module):
 
     def __len__(self):
         """One more than the largest id."""
-        return self._size
+        return self._first + len(self.words)
 
     def encode(self, words: tf.Tensor) -> tf.Tensor:
         """Maps words of any shape, ragged too, to int32 ids of that shape."""
         if isinstance(words, tf.RaggedTensor):
             return words.with_flat_values(self.encode(words.flat_values))
-        return tf.cast(self._ids.lookup(words) + _FIRST, tf.int32)
+        return tf.cast(self._ids.lookup(words) + self._first, tf.int32)
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
         """Maps ids of any shape to words of that shape; "" where an id is no word's."""
-        return self._words.lookup(tf.cast(ids, tf.int64) - _FIRST)
+        return self._lines.lookup(tf.cast(ids, tf.int64) - self._first)

@@ -1,0 +1,1 @@
+"""Verbs: what a person runs. Knows flags, files, training, publishing, pictures."""

@@ -1,0 +1,158 @@
+"""Examples encoded once, on disk, and the batches that training makes of them.
+
+Shapes: N examples, B batch, T time.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tasks.corpora import Stream
+from tasks.shapes.task import Task
+
+_AT_ONCE = 512  # examples encoded at once
+_GROWTH = 1.15  # of one bucket's length to the next
+
+
+class Encoded:
+    """The encoded examples of a part, in a folder that is read through the page cache.
+
+    Each key of `Task.encode` is a file of all its values in a row and one of
+    where each example's end.
+    """
+
+    def __init__(self, folder: Path):
+        record = json.loads((folder / "encoded.json").read_text(encoding="utf-8"))
+        self._ends = {key: np.load(folder / f"{key}.ends.npy", mmap_mode="r") for key in record}
+        self._values = {
+            key: _mapped(folder / f"{key}.values", dtype, inner)
+            for key, (dtype, inner, _) in record.items()
+        }
+        self.specs = {
+            key: tf.TensorSpec([None, *[None] * ragged, *inner], dtype)
+            for key, (dtype, inner, ragged) in record.items()
+        }
+        self.lengths = np.array(self._values["length"])
+
+    def __len__(self):
+        return len(self.lengths)
+
+    @classmethod
+    def write(cls, task: Task, examples: Stream, folder: Path) -> "Encoded":
+        """Encodes `examples` into `folder`, or returns what is there from before."""
+        if not (folder / "encoded.json").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            record = _write(task, examples, folder)
+            draft = folder / "encoded.json.draft"
+            draft.write_text(json.dumps(record), encoding="utf-8")
+            draft.replace(folder / "encoded.json")  # last: its presence says all is there
+        return cls(folder)
+
+    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The examples of some rows, padded with 0 to the longest of them."""
+        return {key: self._padded(key, rows) for key in self._values}
+
+    def _padded(self, key, rows):
+        ends, values = self._ends[key], self._values[key]
+        starts = [int(ends[row - 1]) if row else 0 for row in rows]
+        pieces = [
+            values[start : int(ends[row])] for start, row in zip(starts, rows, strict=True)
+        ]
+        if self.specs[key].shape.rank == values.ndim:  # one value an example
+            return np.concatenate(pieces)
+        longest = max(len(piece) for piece in pieces)
+        padded = np.zeros((len(rows), longest, *values.shape[1:]), values.dtype)
+        for row, piece in zip(padded, pieces, strict=True):
+            row[: len(piece)] = piece
+        return padded
+
+
+def _write(task, examples, folder):
+    """Writes the values of each key, and returns (dtype, inner shape, ragged) of each."""
+    encode = tf.function(task.encode, reduce_retracing=True)
+    files, ends, record = {}, {}, {}
+    try:
+        for batch in examples.batches(_AT_ONCE):
+            columns = {key: [e.values[key] for e in batch] for key in batch[0].values}
+            for key, value in encode({k: tf.constant(v) for k, v in columns.items()}).items():
+                ragged = isinstance(value, tf.RaggedTensor)
+                flat = (value.flat_values if ragged else value).numpy()
+                if key not in files:
+                    files[key], ends[key] = (folder / f"{key}.values").open("wb"), []
+                    record[key] = [flat.dtype.name, list(flat.shape[1:]), ragged]
+                flat.tofile(files[key])
+                ends[key].append(value.row_lengths().numpy() if ragged else np.ones(len(flat), int))
+    finally:
+        for file in files.values():
+            file.close()
+    for key, lengths in ends.items():
+        np.save(folder / f"{key}.ends.npy", np.cumsum(np.concatenate(lengths)))
+    return record
+
+
+def _mapped(path, dtype, inner):
+    if not path.stat().st_size:  # an empty file cannot be mapped
+        return np.zeros((0, *inner), dtype)
+    return np.memmap(path, dtype, "r").reshape(-1, *inner)
+
+
+class Batches:
+    """Batches of examples of like length, the padded size of each within a token budget.
+
+    A batch is a function of the seed and of its number alone, so training goes
+    on after any step as if it had never stopped. How many there are in a pass
+    depends on the lengths only.
+
+    Args:
+        encoded: The examples.
+        tokens: The budget: B times T is no more, unless one example alone is.
+        seed: Of the order; None keeps one order, each time the same.
+    """
+
+    def __init__(self, encoded: Encoded, tokens: int, seed: int | None = None):
+        self._encoded, self._seed = encoded, seed
+        bound = _bounds(int(encoded.lengths.max()))
+        of = bound[np.searchsorted(bound, np.maximum(encoded.lengths, 1))]
+        self._buckets = [(np.flatnonzero(of == b), max(1, tokens // int(b))) for b in np.unique(of)]
+        self.steps = sum(-(-len(rows) // size) for rows, size in self._buckets)
+
+    def plan(self, number: int) -> list[np.ndarray]:
+        """The rows of each batch of pass `number`."""
+        rng = None if self._seed is None else np.random.default_rng([self._seed, number])
+        batches = []
+        for rows, size in self._buckets:
+            rows = rows if rng is None else rng.permutation(rows)
+            batches += [rows[at : at + size] for at in range(0, len(rows), size)]
+        if rng is not None:
+            batches = [batches[at] for at in rng.permutation(len(batches))]
+        return batches
+
+    def dataset(self, task: Task, first: int = 0, passes: int | None = None) -> tf.data.Dataset:
+        """The batches from number `first` on, as `Task.tensors` gives them.
+
+        Args:
+            task: The task that encoded the examples.
+            first: The number of the first batch, counted over all passes.
+            passes: How many passes there are; None: no end.
+        """
+
+        def batches() -> Iterator[dict[str, np.ndarray]]:
+            number, skip = divmod(first, self.steps)
+            while passes is None or number < passes:
+                for rows in self.plan(number)[skip:]:
+                    yield self._encoded.batch(rows)
+                number, skip = number + 1, 0
+
+        dataset = tf.data.Dataset.from_generator(batches, output_signature=self._encoded.specs)
+        return dataset.map(task.tensors).prefetch(tf.data.AUTOTUNE)
+
+
+def _bounds(longest):
+    """The greatest lengths of the buckets, up to at least `longest`."""
+    bounds = [4]
+    while bounds[-1] < longest:
+        bounds.append(max(bounds[-1] + 2, int(bounds[-1] * _GROWTH)))
+    return np.array(bounds)

@@ -1,0 +1,54 @@
+"""Judges a published version on any part of any corpus: `python -m app.evaluate sentiment`."""
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from app import flags
+from tasks import UserError
+from tasks.corpora import PARTS
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Prints the judgement, and returns the scores."""
+    args, task_class = flags.parse("evaluate", __doc__, argv, _add)
+    corpus = flags.settings(task_class.Corpus, args)
+    with flags.quiet():
+        from app import export
+        from app.served import Served
+
+    folder = export.find(args.saved_models, args.task, args.version)
+    task = task_class.restore(folder / "assets")
+    splits = corpus.open()
+    part = getattr(splits, args.part)
+    left_out = sum(1 for example in part if task.why_not(example))
+    judgement = task.judge(
+        Served(folder).answers(task_class, part.where(lambda example: not task.why_not(example)))
+    )
+    if not judgement.count:
+        raise UserError(f"the {args.part} part holds no examples that could be judged.")
+    if args.json:
+        print(json.dumps({"version": int(folder.name), "scores": judgement.scores}))
+        return judgement.scores
+    for note in splits.notes:
+        print(note)
+    print(f"{folder}, {args.part} part of {args.train or args.data}: {judgement.count} examples")
+    if left_out:
+        print(f"{left_out} more left out, for the model was not trained for their answer")
+    for name, score in judgement.scores.items():
+        print(f"{name:12} {score:.4f}")
+    for table in judgement.tables:
+        print(f"\n{table.title}\n" + flags.columns([table.columns, *table.rows]))
+    return judgement.scores
+
+
+def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
+    flags.add_saved_models(parser)
+    parser.add_argument("--version", type=int, help="the version to judge; the newest if not given")
+    parser.add_argument("--part", choices=PARTS, default="test", help="the part to judge it on")
+    parser.add_argument("--json", action="store_true", help="print one object, for machines")
+    flags.add_settings(parser, task_class.Corpus)
+
+
+if __name__ == "__main__":
+    flags.run(main)

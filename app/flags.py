@@ -1,0 +1,156 @@
+"""The command line of every verb: flags from dataclass fields, and errors in plain words."""
+
+import argparse
+import ast
+import contextlib
+import dataclasses
+import difflib
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import tasks
+from tasks import UserError
+from tasks.shapes.settings import flag
+
+_FAILED = 2  # the exit code of what a user can mend
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviations and says what is wrong in a line or two."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message):
+        known = list(self._option_string_actions)
+        for word in message.split():
+            if word.startswith("--") and word.split("=")[0] not in known:
+                near = difflib.get_close_matches(word.split("=")[0], known, n=1)
+                message += f"; did you mean {near[0]}?" if near else ""
+        self.exit(_FAILED, f"error: {message}\n(flags and defaults: {self.prog} --help)\n")
+
+
+def parse(
+    verb: str,
+    description: str,
+    argv: Sequence[str] | None,
+    add: Callable[[argparse.ArgumentParser, type], None],
+) -> tuple[argparse.Namespace, type]:
+    """Parses the command line of a verb whose first word is a task.
+
+    The task's module, and with it TensorFlow, is imported only when a task is
+    named, so that a bare --help answers at once.
+
+    Args:
+        verb: The verb's module, such as "train".
+        description: What it does.
+        argv: The words after it; None for those of the process.
+        add: Adds the verb's flags to a parser, given the class of the task.
+
+    Returns:
+        The flags and the class of the task.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    prog = f"python -m app.{verb}"
+    parser = Parser(prog, description=description)
+    parser.epilog = f"Flags of a task: {prog} TASK --help"
+    subparsers = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+    chosen = None
+    for name in tasks.names():
+        line = _first_line(name)
+        sub = subparsers.add_parser(
+            name, help=line, description=line, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        if argv[:1] == [name]:
+            with quiet():
+                chosen = tasks.find(name)
+            add(sub, chosen)
+    return parser.parse_args(argv), chosen
+
+
+def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
+    """Adds a flag for each field of a dataclass of settings."""
+    group = parser.add_argument_group(settings.__doc__.splitlines()[0])
+    for field in dataclasses.fields(settings):
+        group.add_argument(
+            flag(field.name),
+            type=type(field.default),
+            default=field.default,
+            help=field.metadata["help"].replace("%", "%%"),
+            metavar=field.name.upper(),
+        )
+
+
+def settings(cls: type, args: argparse.Namespace):
+    """The dataclass of settings that the flags tell."""
+    return cls(**{field.name: getattr(args, field.name) for field in dataclasses.fields(cls)})
+
+
+def add_saved_models(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag that every verb has."""
+    parser.add_argument(
+        "--saved-models", type=Path, default=Path("saved_models"), help="folder of published models"
+    )
+
+
+def run(main: Callable[[], object]) -> None:
+    """Runs a verb, and ends the process as a command should.
+
+    What a user can mend is told in a few lines, with exit code 2; Ctrl-C gives
+    130, and a reader of the output that has gone away (`| head`) 141.
+    """
+    try:
+        main()
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(_FAILED)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Holds back what TensorFlow's C++ code prints while it is imported.
+
+    It reports the machine it finds on standard error, before any log level is
+    heard. What was held back is printed if the import fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _first_line(name):
+    """The first line of a task's docstring, read without importing it."""
+    source = Path(importlib.util.find_spec(f"tasks.{name}").origin).read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(source)).splitlines()[0]
+
+
+def columns(rows: Sequence[Sequence[str | int | float]]) -> str:
+    """Rows as lines of aligned columns; floats with three digits."""
+    told = [[f"{c:.3f}" if isinstance(c, float) else str(c) for c in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*told, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in told
+    )

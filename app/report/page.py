@@ -1,0 +1,93 @@
+"""The page itself: what a model is, how it came to be, how well it does, and where it fails."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from app.report import pictures
+from tasks.shapes.judgement import Judgement, Table
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 60rem;
+  padding: 0 1rem; }
+h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: 0.9rem; }
+th, td { text-align: left; vertical-align: top; padding: 0.25rem 0.75rem 0.25rem 0; }
+th { border-bottom: 1px solid #999; } td { border-bottom: 1px solid #eee; }
+td.number { font-variant-numeric: tabular-nums; }
+td { overflow-wrap: anywhere; }
+svg { max-width: 100%; height: auto; }
+.scores { font-size: 1.25rem; } .scores b { margin-right: 2rem; }
+"""
+
+
+def page(record: Mapping, history: Sequence[Mapping[str, float]], judgement: Judgement) -> str:
+    """Returns the page of a run as HTML.
+
+    Args:
+        record: What `run.json` says.
+        history: The figures of each epoch.
+        judgement: What the judge found in the test part.
+    """
+    judged = record["judged"]
+    scores = "".join(f"{escape(k)} <b>{v:.4f}</b>" for k, v in judgement.scores.items())
+    parts = [
+        f"<h1>{escape(record['task'])}</h1>",
+        f"<p>Judged through <code>{escape(judged['signature'])}</code> of the SavedModel "
+        f"on {judged['examples']} examples of the {escape(judged['part'])} part.</p>",
+        f"<p class=scores>{scores}</p>",
+        "<h2>Learning curves</h2>",
+        pictures.curves(history, record["best_epoch"]),
+    ]
+    parts += [_table(table) for table in judgement.tables]
+    for confusion in judgement.confusions:
+        parts += [f"<h2>{escape(confusion.title)}</h2>", pictures.confusion(confusion)]
+    if judgement.mistakes:
+        none = "" if judgement.mistakes.rows else "<p>None.</p>"
+        parts += [_table(judgement.mistakes) + none]
+    parts += ["<h2>Model card</h2>", *_card(record)]
+    title = escape(f"{record['task']}: {record['data']['told']}")
+    return (
+        f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{title}</title>"
+        f"<style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
+    )
+
+
+def _card(record) -> list[str]:
+    data, config = record["data"], record["config"]
+    notes = [
+        f"Answers what its training data asks: {escape(data['told'])}. What it gives for other "
+        "kinds of text has not been judged.",
+        f"Reads the first {config['longest']} tokens of a text; what is beyond is cut.",
+        "Its probabilities are those of the network and have not been calibrated.",
+        *map(escape, data["notes"]),
+    ]
+    listed = "<ul>" + "".join(f"<li>{note}</li>" for note in notes) + "</ul>"
+    examples = ", ".join(f"{part} {count}" for part, count in data["examples"].items())
+    facts = {
+        "data": data["told"],
+        "examples": examples,
+        "SHA-256 of the data": data["checksum"],
+        "parameters": f"{record['parameters']:,}",
+        "epochs": f"{record['epochs']}, the best is {record['best_epoch']}",
+        "seconds": ", ".join(f"{k} {v:g}" for k, v in record["seconds"].items()),
+        "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
+        "commit": record["commit"] or "none",
+        "device": record["device"],
+    }
+    return [
+        listed,
+        _table(Table("Origin", ["what", "is"], list(facts.items()))),
+        _table(Table("Config", ["setting", "value"], [[k, str(v)] for k, v in config.items()])),
+    ]
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in table.rows)
+    return f"<h2>{escape(table.title)}</h2><table><tr>{head}</tr>{rows}</table>"
+
+
+def _cell(value) -> str:
+    if isinstance(value, float):
+        return f"<td class=number>{value:.3f}</td>"
+    return f"<td>{escape(str(value))}</td>"

@@ -1,0 +1,60 @@
+"""Pictures of a run as SVG text, to be put into a page."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tasks.shapes.judgement import Confusion
+
+_TRAIN, _VALID = "#0072b2", "#d55e00"  # told apart by colour-blind readers too (Okabe & Ito)
+_MOST_NUMBERS = 20  # classes up to which each cell of a matrix shows its count
+
+
+def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> str:
+    """Each figure of training and of validation over the epochs; a line marks the best one."""
+    epochs = [row["epoch"] for row in history]
+    names = [name for name in history[0] if f"val_{name}" in history[0]]
+    figure = Figure(figsize=(4.5 * len(names), 3.2), layout="constrained")
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        axes.plot(epochs, [r[name] for r in history], "o-", ms=4, color=_TRAIN, label="train")
+        axes.plot(
+            epochs, [r[f"val_{name}"] for r in history], "s--", ms=4, color=_VALID, label="valid"
+        )
+        axes.axvline(best_epoch, color="#999999", lw=1, label="best epoch")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def confusion(matrix: Confusion) -> str:
+    """A confusion matrix: the wanted class down, the given class across, shares of a row."""
+    counts = np.array(matrix.counts)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = 2.5 + 0.42 * len(counts)
+    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(counts))
+    axes.set_xticks(places, matrix.classes, rotation=90 if len(counts) > 4 else 0)
+    axes.set_yticks(places, matrix.classes)
+    axes.set_xlabel("given")
+    axes.set_ylabel("wanted")
+    if len(counts) <= _MOST_NUMBERS:
+        for (row, column), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.5 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+    figure.colorbar(image, label="share of the wanted class", shrink=0.8)
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an <svg> element, without the lines that only a file needs."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

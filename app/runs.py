@@ -1,0 +1,134 @@
+"""A run's state on disk: what it takes to go on after any interruption.
+
+    runs/<task>/<hash of config and data>/
+        assets/         what the task learnt
+        encoded/        the examples, encoded
+        state.npz       the whole state after the last finished epoch, in one file
+        history.csv     a line an epoch
+        tensorboard/    the same for TensorBoard
+"""
+
+import csv
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tasks import UserError
+
+_FORMAT = 1  # of the folder; a new one starts every run anew
+_FREE = ("epochs", "patience")  # how long a run goes on is no part of what it is
+
+
+def identity(task: str, config, checksum: str) -> str:
+    """The hash that names a run: of its task, config and data."""
+    told = {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
+    text = json.dumps([_FORMAT, task, told, checksum], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        epoch: Epochs finished.
+        best: The lowest loss on valid so far.
+        best_epoch: The epoch that had it, counted from 1.
+        wait: Epochs since then.
+        history: The figures of each epoch.
+        seconds: Spent in training.
+        published: The version that came of it, once there is one.
+    """
+
+    epoch: int = 0
+    best: float = float("inf")
+    best_epoch: int = 0
+    wait: int = 0
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    published: int | None = None
+
+    def ended(self, config) -> bool:
+        """Whether there is nothing left to train."""
+        return self.epoch >= config.epochs or self.wait >= config.patience
+
+
+class Run:
+    """The folder of one run, locked for as long as the process has it open.
+
+    Raises:
+        UserError: Another process is training the same.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is training this very run, in {folder}.") from None
+
+    @property
+    def assets(self) -> Path:
+        """What the task learnt."""
+        return self.folder / "assets"
+
+    def close(self) -> None:
+        """Lets others have it."""
+        self._lock.close()
+
+    def progress(self) -> Progress:
+        """How far the run has come; a new one has not."""
+        path = self.folder / "state.npz"
+        if not path.exists():
+            return Progress()
+        with np.load(path, allow_pickle=False) as state:
+            return Progress(**json.loads(str(state["progress"])))
+
+    def arrays(self) -> dict[str, list[np.ndarray]]:
+        """The arrays that `save` kept, by group; none of a new run."""
+        path, groups = self.folder / "state.npz", {}
+        if path.exists():
+            with np.load(path, allow_pickle=False) as state:
+                keys = [key.split("/") for key in state.files if key != "progress"]
+                for group, at in sorted(keys, key=lambda key: int(key[1])):
+                    groups.setdefault(group, []).append(state[f"{group}/{at}"])
+        return groups
+
+    def save(self, progress: Progress, groups: dict[str, list[np.ndarray]]) -> None:
+        """Keeps a state, whole or not at all.
+
+        Args:
+            progress: How far the run has come.
+            groups: Lists of arrays, by group.
+        """
+        arrays = {
+            f"{group}/{at}": array for group, some in groups.items() for at, array in enumerate(some)
+        }
+        draft = self.folder / "state.npz.draft"
+        with draft.open("wb") as file:
+            np.savez(file, progress=json.dumps(dataclasses.asdict(progress)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.folder / "state.npz")
+        self._write_history(progress)
+
+    def mark_published(self, version: int) -> None:
+        """Notes which version the run came to."""
+        self.save(dataclasses.replace(self.progress(), published=version), self.arrays())
+
+    def forget(self) -> None:
+        """Starts anew: a finished run is done again."""
+        (self.folder / "state.npz").unlink(missing_ok=True)
+
+    def _write_history(self, progress):
+        with (self.folder / "history.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, progress.history[0] if progress.history else [])
+            writer.writeheader()
+            writer.writerows(progress.history)

@@ -1,0 +1,224 @@
+"""Trains a task and publishes a judged SavedModel: `python -m app.train sentiment`."""
+
+import argparse
+import collections
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from app import flags
+from tasks import UserError
+from tasks.corpora import PARTS, Example, Splits, Stream
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Trains, judges and publishes; returns the folder of the version."""
+    args, task_class = flags.parse("train", __doc__, argv, _add)
+    config = flags.settings(task_class.Config, args)
+    corpus = flags.settings(task_class.Corpus, args)
+    began = time.monotonic()
+    splits = corpus.open()
+    _say(*splits.notes)
+
+    args.runs.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="draft-", dir=args.runs) as learnt:
+        task, data = _learn(task_class, config, splits, Path(learnt))
+        run = _open_run(args.runs / args.task, args.task, config, data["checksum"], learnt)
+    task = task_class.restore(run.assets)
+    splits = _answerable(task, splits)
+    seconds = {"read": time.monotonic() - began}
+    try:
+        return _train(args, task, splits, run, {**data, "told": args.data}, seconds)
+    finally:
+        run.close()
+
+
+def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
+    flags.add_saved_models(parser)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of training state")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="the same numbers each time, more slowly"
+    )
+    flags.add_settings(parser, task_class.Corpus)
+    flags.add_settings(parser, task_class.Config)
+
+
+# --- Reading -----------------------------------------------------------------
+
+
+class _Surveyed:
+    """Counts and hashes the examples that pass through it."""
+
+    def __init__(self, stream: Stream):
+        self._stream = stream
+        self.count, self.hash = 0, hashlib.sha256()
+
+    def stream(self) -> Stream:
+        return Stream(self._read)
+
+    def _read(self):
+        for example in self._stream:
+            self.count += 1
+            for key, value in sorted(example.values.items()):
+                value = value.encode() if isinstance(value, str) else value
+                self.hash.update(b"%s %d " % (key.encode(), len(value)) + value)
+            yield example
+
+
+def _learn(task_class, config, splits: Splits, folder: Path):
+    """Learns the task from train, and looks at every example of every part.
+
+    Returns:
+        The task, and what `run.json` says of the data.
+    """
+    surveys = {part: _Surveyed(getattr(splits, part)) for part in PARTS}
+    task = task_class.learn(config, surveys["train"].stream(), folder)
+    left_out = {}
+    for part in PARTS[1:]:
+        reasons = collections.Counter(map(task.why_not, surveys[part].stream()))
+        reasons.pop("", None)
+        left_out[part] = sum(reasons.values())
+        for reason, count in reasons.items():
+            _say(f"{part}: {count} of {surveys[part].count} examples left out: {reason}")
+    for part, survey in surveys.items():
+        if survey.count == left_out.get(part, 0):
+            raise UserError(f"the {part} part holds no examples that could be used.")
+    checksum = hashlib.sha256("".join(s.hash.hexdigest() for s in surveys.values()).encode())
+    counts = {part: survey.count - left_out.get(part, 0) for part, survey in surveys.items()}
+    _say(", ".join(f"{part} {count}" for part, count in counts.items()) + " examples")
+    return task, {
+        "checksum": checksum.hexdigest(),
+        "examples": counts,
+        "left_out": left_out,
+        "notes": list(splits.notes),
+    }
+
+
+def _answerable(task, splits: Splits) -> Splits:
+    def can_answer(example: Example) -> bool:
+        return not task.why_not(example)
+
+    return dataclasses.replace(
+        splits, valid=splits.valid.where(can_answer), test=splits.test.where(can_answer)
+    )
+
+
+def _open_run(folder: Path, task: str, config, checksum: str, learnt: str):
+    """The run of this task, config and data: what there is of it, or a new one."""
+    from app import runs
+
+    run = runs.Run(folder / runs.identity(task, config, checksum))
+    progress = run.progress()
+    if progress.published is not None and progress.ended(config):
+        _say(f"this run ended and is version {progress.published}: training anew")
+        run.forget()
+    elif progress.ended(config):
+        _say(f"resuming {run.folder}: trained for {progress.epoch} epochs, to be published")
+    elif progress.epoch:
+        _say(f"resuming {run.folder} after epoch {progress.epoch}")
+    shutil.rmtree(run.assets, ignore_errors=True)
+    shutil.copytree(learnt, run.assets)
+    return run
+
+
+# --- Training, judging, publishing -------------------------------------------
+
+
+def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
+    import tensorflow as tf
+
+    from app import export, report, training
+    from app.batching import Encoded
+    from app.served import Served
+
+    if args.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    began = time.monotonic()
+    encoded = {
+        part: Encoded.write(task, getattr(splits, part), run.folder / "encoded" / part)
+        for part in PARTS[:2]
+    }
+    seconds["encode"] = time.monotonic() - began
+    model, progress = training.fit(task, **encoded, run=run)
+    seconds["fit"] = progress.seconds
+
+    began = time.monotonic()
+    folder = args.saved_models / args.task
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = export.draft(task, model, folder / f"draft-{run.folder.name}")
+    judgement = task.judge(Served(draft).answers(type(task), splits.test))
+    seconds["export_and_judge"] = time.monotonic() - began
+
+    extra = draft / "assets.extra"
+    extra.mkdir()
+    model.save(extra / "model.keras")
+    record = {
+        "task": args.task,
+        "scores": judgement.scores,
+        "judged": {"signature": "serving_default", "part": "test", "examples": judgement.count},
+        "config": dataclasses.asdict(task.config),
+        "data": data,
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "parameters": model.count_params(),
+        "seconds": {key: round(value, 2) for key, value in seconds.items()},
+        "versions": _versions(),
+        "commit": _commit(),
+        "device": "gpu" if tf.config.get_visible_devices("GPU") else "cpu",
+    }
+    (extra / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+    shutil.copy(run.folder / "history.csv", extra)
+    (extra / "report.html").write_text(
+        report.page(record, progress.history, judgement), encoding="utf-8"
+    )
+    version = export.publish(draft)
+    run.mark_published(int(version.name))
+    shutil.rmtree(run.folder / "encoded")
+    _say(
+        f"best epoch {progress.best_epoch} of {progress.epoch}; the served model on test: "
+        + ", ".join(f"{name} {score:.4f}" for name, score in judgement.scores.items()),
+        f"published {version}",
+        f"report    {version / 'assets.extra' / 'report.html'}",
+    )
+    return version
+
+
+def _versions() -> dict[str, str]:
+    import keras
+    import numpy
+    import tensorflow
+
+    modules = (keras, numpy, tensorflow)
+    return {"python": platform.python_version()} | {m.__name__: m.__version__ for m in modules}
+
+
+def _commit() -> str | None:
+    """The commit of this program, None if it is not in a git checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except FileNotFoundError:
+        return None
+    return answer.stdout.strip() or None
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    flags.run(main)

@@ -1,0 +1,136 @@
+"""The one place where a model is fitted, watched and resumed."""
+
+import math
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from app.batching import Batches, Encoded
+from app.runs import Progress, Run
+from tasks import UserError
+from tasks.shapes.task import Config, Task
+
+
+def fit(task: Task, train: Encoded, valid: Encoded, run: Run) -> tuple[keras.Model, Progress]:
+    """Trains the task's model as far as its config says, from where `run` stands.
+
+    Args:
+        task: The task; it knows its config.
+        train: The examples to learn from.
+        valid: The examples that say which epoch is the best.
+        run: Where the state is kept after each epoch.
+
+    Returns:
+        The model with the weights of the best epoch, and how it came to them.
+
+    Raises:
+        UserError: The loss is no number any more.
+    """
+    config = task.config
+    keras.utils.set_random_seed(config.seed)
+    model = task.build()
+    optimizer = _optimizer(config)
+    task.compile(model, optimizer)
+    optimizer.build(model.trainable_variables)
+    progress = run.progress()
+    kept = run.arrays()
+    if kept:
+        _assign(model.variables, kept["model"])
+        _assign(optimizer.variables, kept["optimizer"])
+    keeper = _Keeper(run, progress, config, kept.get("best", _values(model.trainable_variables)))
+    if not progress.ended(config):
+        batches = Batches(train, config.tokens, config.seed)
+        steps = config.steps_per_epoch or batches.steps
+        watched = Batches(valid, config.tokens)
+        model.fit(
+            batches.dataset(task, first=progress.epoch * steps),
+            steps_per_epoch=steps,
+            initial_epoch=progress.epoch,
+            epochs=config.epochs,
+            validation_data=watched.dataset(task, passes=1),
+            validation_steps=watched.steps,
+            shuffle=False,  # the batches come in their order
+            callbacks=[keeper, *_logs(run.folder)],
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    _assign(model.trainable_variables, keeper.best)
+    return model, progress
+
+
+def _optimizer(config: Config) -> keras.optimizers.Optimizer:
+    adam = keras.optimizers.Adam(
+        config.rate,
+        global_clipnorm=config.clip_norm or None,
+        clipvalue=config.clip_value or None,
+    )
+    if config.precision == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(adam)
+    return adam
+
+
+def _logs(folder: Path) -> list[keras.callbacks.Callback]:
+    return [keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)]
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Keeps the whole state after each epoch, the best epoch with it, and stops in time.
+
+    Keras's own callbacks for this forget what was best, and for how long there
+    was nothing better, when training goes on in a new process.
+    """
+
+    def __init__(self, run: Run, progress: Progress, config: Config, best: list[np.ndarray]):
+        super().__init__()
+        self._run, self._progress, self._config = run, progress, config
+        self.best = best
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise UserError(
+                f"the loss is {logs['loss']} in epoch {self._progress.epoch + 1}, step "
+                f"{batch + 1}: lower --rate or --clip-norm. "
+                f"{self._progress.epoch} finished epochs are kept."
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        progress, seconds = self._progress, time.monotonic() - self._started
+        progress.epoch = epoch + 1
+        progress.seconds += seconds
+        progress.history.append(
+            {
+                "epoch": epoch + 1,
+                **{key: round(float(value), 6) for key, value in logs.items()},
+                "seconds": round(seconds, 2),
+            }
+        )
+        if logs["val_loss"] < progress.best:
+            progress.best, progress.best_epoch = float(logs["val_loss"]), epoch + 1
+            progress.wait = 0
+            self.best = _values(self.model.trainable_variables)
+        else:
+            progress.wait += 1
+        progress.published = None
+        self._run.save(
+            progress,
+            {
+                "model": _values(self.model.variables),
+                "optimizer": _values(self.model.optimizer.variables),
+                "best": self.best,
+            },
+        )
+        self.model.stop_training = progress.ended(self._config)
+
+
+def _values(variables) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+def _assign(variables, values) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

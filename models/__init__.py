@@ -1,0 +1,1 @@
+"""Networks: cells, layers, text. Knows tensors; knows no task, no flag, no corpus file."""

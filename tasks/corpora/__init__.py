@@ -1,0 +1,163 @@
+"""Where examples come from: files, TensorFlow Datasets, and the embedded samples."""
+
+import abc
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from tasks import UserError
+from tasks.shapes.settings import check, setting
+
+PARTS = ("train", "valid", "test")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Example:
+    """One example: its values by key, and where it came from, for messages."""
+
+    values: Mapping[str, str | bytes]
+    origin: str
+
+
+class Stream:
+    """Examples one at a time, as often as one likes, never all in memory.
+
+    Args:
+        read: Starts reading from the beginning.
+    """
+
+    def __init__(self, read: Callable[[], Iterable[Example]]):
+        self._read = read
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self._read())
+
+    def where(self, keep: Callable[[Example], bool]) -> "Stream":
+        """The examples that `keep` is true of."""
+        return Stream(lambda: filter(keep, self))
+
+    def batches(self, size: int) -> Iterator[list[Example]]:
+        """Lists of `size` examples, the last perhaps shorter."""
+        examples = iter(self)
+        while batch := list(itertools.islice(examples, size)):
+            yield batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The three parts of a corpus, and what a person should know of how they were made."""
+
+    train: Stream
+    valid: Stream
+    test: Stream
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus(abc.ABC):
+    """Where the examples of a task are; its fields are flags.
+
+    A subclass says how one is read, in `sample`, `files` and `dataset`.
+    """
+
+    data: str = setting("sample", "sample, the path of a folder, file or zip, or tfds:NAME")
+    train: str = setting("", "path of the train part, instead of --data")
+    valid: str = setting("", "path of the valid part, beside --train or --data")
+    test: str = setting("", "path of the test part, beside --train or --data")
+    split: str = setting("80/10/10", "shares of train/valid/test, where the data has no such parts")
+    tfds_dir: str = setting("", "folder of prepared TensorFlow Datasets")
+
+    def __post_init__(self):
+        check(self)
+        self.shares()
+
+    def shares(self) -> tuple[float, ...]:
+        """The three shares of `split`, which sum to 1."""
+        try:
+            shares = tuple(float(share) for share in self.split.split("/"))
+        except ValueError:
+            shares = ()
+        if len(shares) != 3 or min(shares) <= 0 or max(shares) == float("inf"):
+            raise UserError(
+                f"--split must be three shares above 0, such as 80/10/10, got {self.split!r}."
+            )
+        return tuple(share / sum(shares) for share in shares)
+
+    def open(self) -> Splits:
+        """Finds the corpus and returns its three parts.
+
+        Raises:
+            UserError: There is no such corpus, or it is not one this task reads.
+        """
+        own = {part: getattr(self, part) for part in PARTS if getattr(self, part)}
+        if "train" in own and self.data != "sample":
+            raise UserError("--train and --data both say where the train part is; give one.")
+        if self.data == "sample" and own and "train" not in own:
+            raise UserError(f"--{next(iter(own))} stands beside --train or --data; give one of them.")
+        if "train" in own:
+            parts, notes = {}, []
+        elif self.data == "sample":
+            parts, notes = self.sample(), []
+        elif self.data.startswith("tfds:"):
+            parts, notes = self.dataset(self.data.removeprefix("tfds:"))
+        else:
+            parts, notes = self.files(_existing(self.data, "--data"))
+        for part, path in own.items():
+            parts[part] = self.one_file(_existing(path, f"--{part}"))
+        return self._completed(parts, notes)
+
+    def _completed(self, parts: dict[str, Stream], notes: list[str]) -> Splits:
+        """Carves what is missing from train, by the hash of the text."""
+        missing = [part for part in PARTS[1:] if part not in parts]
+        if missing:
+            shares = dict(zip(PARTS, self.shares(), strict=True))
+            kept = {part: shares[part] for part in ("train", *missing)}
+            whole, total = parts["train"], sum(kept.values())
+            low = 0.0
+            for part, share in kept.items():
+                high = low + share / total if part != missing[-1] else 1.0
+                parts[part] = whole.where(self._between(low, high))
+                low = high
+            percents = ", ".join(f"{part} {100 * s / total:.3g} %" for part, s in kept.items())
+            notes = [
+                *notes,
+                f"no {' and no '.join(missing)} part: split by the hash of the text into {percents}",
+            ]
+        return Splits(**parts, notes=tuple(notes))
+
+    def _between(self, low, high):
+        return lambda example: low <= position(self.identity(example)) < high
+
+    def identity(self, example: Example) -> str:
+        """What makes an example the same as another: its text, for splits."""
+        return example.values["text"].strip()
+
+    @abc.abstractmethod
+    def sample(self) -> dict[str, Stream]:
+        """The parts of the embedded sample."""
+
+    @abc.abstractmethod
+    def files(self, path: Path) -> tuple[dict[str, Stream], list[str]]:
+        """The parts that a folder, a file or a zip has, and notes on them."""
+
+    @abc.abstractmethod
+    def one_file(self, path: Path) -> Stream:
+        """All the examples of a file or folder that is one part."""
+
+    @abc.abstractmethod
+    def dataset(self, name: str) -> tuple[dict[str, Stream], list[str]]:
+        """The parts of a data set of TensorFlow Datasets, and notes on them."""
+
+
+def position(text: str) -> float:
+    """Where a text falls in [0, 1): its SHA-256, so the same on every machine and day."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8], "big") / 2**64
+
+
+def _existing(path: str, flag: str) -> Path:
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise UserError(f"{flag}: there is no file or folder {path!r}.")
+    return found

@@ -1,0 +1,23 @@
+"""Sentiment, N→1: what does a text say of its subject?"""
+
+import dataclasses
+
+from tasks.corpora.labelled import LabelledTexts
+from tasks.shapes import classification
+from tasks.shapes.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(classification.Config):
+    """Settings that do well on some thousand sentences."""
+
+    units: int = setting(64, "units of each direction of each layer", at_least=1)
+    embedding: int = setting(100, "features of an embedded word", at_least=1)
+    dropout: float = setting(0.5, "share of features dropped in training", at_least=0, below=1)
+
+
+class Task(classification.Classification):
+    """Texts with labels such as positive and negative; any labels will do."""
+
+    Config = Config
+    Corpus = LabelledTexts

@@ -1,0 +1,157 @@
+"""N→1: a text in, one of K classes out.
+
+Signature: serving_default(text: string[B]) -> label: string[B],
+probability: float32[B], probabilities: float32[B, K], whose columns are the
+lines of the asset `labels.txt`.
+"""
+
+import collections
+import dataclasses
+import heapq
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models import metrics
+from models.classifier import classifier
+from models.text import PADDING, Vocabulary, split
+from tasks import UserError
+from tasks.corpora import Example
+from tasks.shapes import task
+from tasks.shapes.judgement import Confusion, Judgement, Table
+from tasks.shapes.settings import setting
+
+_WORDS, _LABELS = "words.txt", "labels.txt"
+_AT_ONCE = 1024  # texts split at once where vocabularies are counted
+_MISTAKES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(task.Config):
+    """Settings of N→1."""
+
+    vocabulary: int = setting(20_000, "the commonest words of train that are known", at_least=1)
+    word_dropout: float = setting(
+        0.1, "share of words that training reads as unknown ones", at_least=0, below=1
+    )
+
+
+class Classification(task.Task):
+    """Texts to classes; a task of this shape says where its examples come from."""
+
+    Config = Config
+    request = {"text": tf.TensorSpec([None], tf.string, "text")}
+    answer = "label"
+
+    def __init__(self, config, folder):
+        super().__init__(config, folder)
+        self.words = Vocabulary(folder / _WORDS)
+        self.labels = Vocabulary(folder / _LABELS, first=0)
+
+    @classmethod
+    def _learn_assets(cls, config, train, folder):
+        words, labels = collections.Counter(), collections.Counter()
+        for batch in train.batches(_AT_ONCE):
+            texts = tf.constant([example.values["text"] for example in batch])
+            words.update(split(texts).flat_values.numpy().tolist())
+            labels.update(example.values["label"] for example in batch)
+        if len(labels) < 2:
+            raise UserError(
+                f"the train part needs at least two classes, got {len(labels)}: {sorted(labels)}."
+            )
+        if not words:
+            raise UserError("the train part holds no words, only blanks.")
+        # The commonest first; the order of equals is the alphabet's, not the files'.
+        common = sorted(words.items(), key=lambda item: (-item[1], item[0]))[: config.vocabulary]
+        Vocabulary.write(folder / _WORDS, (word.decode("utf-8") for word, _ in common))
+        Vocabulary.write(folder / _LABELS, sorted(labels))
+
+    def why_not(self, example):
+        label = example.values["label"]
+        return "" if label in self.labels.words else f"the train part has no class {label!r}"
+
+    def encode(self, values):
+        ids = self._ids(values["text"])
+        return {
+            "ids": ids,
+            "label": self.labels.encode(values["label"]),
+            "length": tf.cast(ids.row_lengths(), tf.int32),
+        }
+
+    def _ids(self, text):
+        return self.words.encode(split(text)[:, : self.config.longest])
+
+    def tensors(self, encoded):
+        return encoded["ids"], encoded["label"]
+
+    def build(self, *, serving=False):
+        c = self.config
+        return classifier(
+            vocabulary=len(self.words),
+            classes=len(self.labels),
+            cell=c.cell,
+            units=c.units,
+            layers=c.layers,
+            embedding=c.embedding,
+            dropout=0.0 if serving else c.dropout,
+            word_dropout=0.0 if serving else c.word_dropout,
+            dtype="float32" if serving else c.precision,
+        )
+
+    def compile(self, model, optimizer):
+        model.compile(
+            optimizer,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+            jit_compile=False,  # XLA would compile anew for each length of batch
+        )
+
+    def signatures(self, model):
+        @tf.function(input_signature=[self.request["text"]])
+        def classify(text):
+            logits = model(self._ids(text).to_tensor(PADDING), training=False)
+            probabilities = tf.nn.softmax(logits)
+            return {
+                "label": self.labels.decode(tf.argmax(probabilities, axis=-1)),
+                "probability": tf.reduce_max(probabilities, axis=-1),
+                "probabilities": probabilities,
+            }
+
+        return {"serving_default": classify}
+
+    def judge(self, answered: Iterable[tuple[Example, dict]]) -> Judgement:
+        classes = self.labels.words
+        index = {label: at for at, label in enumerate(classes)}
+        counts = np.zeros([len(classes)] * 2, int)
+        worst = []
+        for number, (example, answer) in enumerate(answered):
+            wanted, given = example.values["label"], answer["label"].decode("utf-8")
+            counts[index[wanted], index[given]] += 1
+            if wanted != given:
+                mistake = (float(answer["probability"]), -number, wanted, given, example)
+                (heapq.heappush if len(worst) < _MISTAKES else heapq.heappushpop)(worst, mistake)
+        rows = [
+            [label, *map(float, figures), int(count)]
+            for label, figures, count in zip(
+                classes, metrics.per_class(counts), counts.sum(axis=1), strict=True
+            )
+        ]
+        return Judgement(
+            count=int(counts.sum()),
+            scores={"accuracy": metrics.accuracy(counts), "macro_f1": metrics.macro_f1(counts)},
+            tables=[Table("Classes", ["label", "precision", "recall", "f1", "examples"], rows)],
+            confusions=[Confusion("Wanted and given classes", classes, counts.tolist())],
+            mistakes=Table(
+                "The mistakes made with most confidence",
+                ["probability", "given", "wanted", "text", "from"],
+                [
+                    [probability, given, wanted, example.values["text"], example.origin]
+                    for probability, _, wanted, given, example in sorted(worst, reverse=True)
+                ],
+            ),
+        )
+
+    def show(self, answer):
+        return f"{answer['label']}\t{answer['probability']:.3f}"

@@ -1,0 +1,41 @@
+"""What a judge found: scores, and what is worth a look beside them."""
+
+import dataclasses
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows for people; a float is shown with three digits."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | int | float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Confusion:
+    """How often each wanted class (a row) was answered as each class (a column)."""
+
+    title: str
+    classes: Sequence[str]
+    counts: Sequence[Sequence[int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """The judgement of one part of a corpus.
+
+    Attributes:
+        count: Examples judged.
+        scores: Figures by name; the first is the one that counts.
+        tables: The figures in detail, as `app.evaluate` prints them.
+        confusions: Confusion matrices, for pictures.
+        mistakes: The worst mistakes, for the report.
+    """
+
+    count: int
+    scores: dict[str, float]
+    tables: Sequence[Table] = ()
+    confusions: Sequence[Confusion] = ()
+    mistakes: Table | None = None

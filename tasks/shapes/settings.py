@@ -1,0 +1,48 @@
+"""Fields that are flags: dataclass fields with a help text and a rule."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from tasks import UserError
+
+
+def setting(
+    default,
+    help: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: Sequence[str] | None = None,
+):
+    """A dataclass field that becomes a flag, with the rule its value must keep."""
+    rule = {"at_least": at_least, "above": above, "below": below, "choices": choices}
+    return dataclasses.field(default=default, metadata={"help": help, **rule})
+
+
+def flag(name: str) -> str:
+    """The flag of a field: `clip_norm` is `--clip-norm`."""
+    return "--" + name.replace("_", "-")
+
+
+def check(settings) -> None:
+    """Holds every field of a dataclass of settings against its rule.
+
+    Raises:
+        UserError: One does not keep it.
+    """
+    for field in dataclasses.fields(settings):
+        value, rule = getattr(settings, field.name), field.metadata
+        wanted = [
+            f"{words} {rule[key]}"
+            for key, words, broken in (
+                ("at_least", "at least", lambda bound: value < bound),
+                ("above", "above", lambda bound: value <= bound),
+                ("below", "below", lambda bound: value >= bound),
+            )
+            if rule[key] is not None and (value != value or broken(rule[key]))
+        ]
+        if rule["choices"] is not None and value not in rule["choices"]:
+            wanted.append(f"one of {list(rule['choices'])}")
+        if wanted:
+            raise UserError(f"{flag(field.name)} must be {' and '.join(wanted)}, got {value!r}.")

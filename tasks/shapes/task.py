@@ -1,0 +1,150 @@
+"""What a task is: all that sets one problem apart from another."""
+
+import abc
+import dataclasses
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar, Self
+
+import keras
+import tensorflow as tf
+
+from models import specs
+from tasks import UserError
+from tasks.corpora import Corpus, Example, Stream
+from tasks.shapes.judgement import Judgement
+from tasks.shapes.settings import check, setting
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What defines a model and its training; its fields are flags, defaults and record."""
+
+    cell: str = setting("lstm", "a name in models.specs.CELLS, a spec as JSON, or a .json file")
+    units: int = setting(128, "units of each direction of each layer", at_least=1)
+    layers: int = setting(1, "recurrent layers", at_least=1)
+    embedding: int = setting(128, "features of an embedded word", at_least=1)
+    dropout: float = setting(0.3, "share of features dropped in training", at_least=0, below=1)
+    tokens: int = setting(1024, "token budget of a batch, padding included", at_least=1)
+    longest: int = setting(500, "tokens of the longest text; what is beyond is cut", at_least=1)
+    epochs: int = setting(10, "most epochs", at_least=1)
+    steps_per_epoch: int = setting(0, "batches of an epoch; 0: one pass over train", at_least=0)
+    rate: float = setting(1e-3, "learning rate of Adam", above=0)
+    clip_norm: float = setting(1.0, "largest norm of all gradients together; 0: any", at_least=0)
+    clip_value: float = setting(0.0, "largest absolute value of a gradient; 0: any", at_least=0)
+    patience: int = setting(3, "epochs without a better one on valid before it stops", at_least=1)
+    seed: int = setting(0, "of weights, dropout and the order of examples", at_least=0)
+    precision: str = setting("float32", "a Keras dtype policy of training", choices=PRECISIONS)
+
+    def __post_init__(self):
+        check(self)
+        if self.clip_norm and self.clip_value:
+            raise UserError(
+                f"--clip-norm ({self.clip_norm}) and --clip-value ({self.clip_value}) are "
+                "two ways to clip; set one of them to 0."
+            )
+        try:
+            spec = specs.find(self.cell)
+        except ValueError as error:
+            raise UserError(f"--cell: {error}") from error
+        if self.cell not in specs.CELLS:  # a record needs the spec, not the file it was in
+            object.__setattr__(self, "cell", json.dumps(spec.to_json()))
+
+
+class Task(tf.Module, abc.ABC):
+    """One problem, complete: made by `learn` from examples or by `restore` from a folder.
+
+    Class attributes:
+        Config: The dataclass of its settings.
+        Corpus: The dataclass that says where its examples are.
+        request: What a client sends, by name; keys of an example's values.
+        answer: The key of an example's values that is to be found.
+    """
+
+    Config: ClassVar[type[Config]] = Config
+    Corpus: ClassVar[type[Corpus]]
+    request: ClassVar[dict[str, tf.TensorSpec]]
+    answer: ClassVar[str]
+
+    def __init__(self, config: Config, folder: Path):
+        """Reads the assets that `learn` left in `folder`."""
+        super().__init__()
+        self.config = config
+        self._config_file = tf.saved_model.Asset(str(folder / "config.json"))
+
+    @classmethod
+    def learn(cls, config: Config, train: Stream, folder: Path) -> Self:
+        """Learns what has to be known before training, such as vocabularies.
+
+        This one pass is also the one that holds every example against the rules.
+
+        Args:
+            config: The settings.
+            train: The examples to learn from.
+            folder: An existing folder for what is learnt: the assets.
+
+        Raises:
+            UserError: The examples are not ones to learn from.
+        """
+        record = json.dumps(dataclasses.asdict(config), indent=2)
+        (folder / "config.json").write_text(record, encoding="utf-8")
+        cls._learn_assets(config, train, folder)
+        return cls(config, folder)
+
+    @classmethod
+    def restore(cls, folder: Path) -> Self:
+        """Returns the task whose assets are in `folder`, such as `assets/` of a SavedModel."""
+        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return cls(cls.Config(**record), folder)
+
+    @classmethod
+    @abc.abstractmethod
+    def _learn_assets(cls, config: Config, train: Stream, folder: Path) -> None:
+        """Writes into `folder` what the task has to know of the train part."""
+
+    @abc.abstractmethod
+    def why_not(self, example: Example) -> str:
+        """Why this task could never answer an example as it wants to be; "" if it can."""
+
+    @abc.abstractmethod
+    def encode(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+        """Encodes a batch of examples with the ops that the served graph has.
+
+        Gives tensors with B rows, ragged in time. The one named `length` says
+        how many steps each example takes, (B,) int32.
+        """
+
+    @abc.abstractmethod
+    def tensors(self, encoded: dict[str, tf.Tensor]) -> tuple:
+        """Turns encoded examples, now padded with 0, into `(x, y)` or `(x, y, weight)`."""
+
+    @abc.abstractmethod
+    def build(self, *, serving: bool = False) -> keras.Model:
+        """Returns the network, not yet trained.
+
+        Args:
+            serving: Whether it is to be served: in float32, by an implementation
+                that every device has, with nothing that only trains.
+        """
+
+    @abc.abstractmethod
+    def compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        """Gives a model its loss and what is watched while it trains."""
+
+    @abc.abstractmethod
+    def signatures(self, model: keras.Model) -> dict[str, Callable]:
+        """Returns the signatures of the SavedModel by name, each a `tf.function`.
+
+        They take and give what a client has, such as text, and never ids.
+        """
+
+    @abc.abstractmethod
+    def judge(self, answered: Iterable[tuple[Example, dict]]) -> Judgement:
+        """Judges what `serving_default` answered to each example."""
+
+    @abc.abstractmethod
+    def show(self, answer: dict) -> str:
+        """An answer of `serving_default` to one request, in a line for a person."""
