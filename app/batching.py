@@ -58,9 +58,7 @@ class Encoded:
     def _padded(self, key, rows):
         ends, values = self._ends[key], self._values[key]
         starts = [int(ends[row - 1]) if row else 0 for row in rows]
-        pieces = [
-            values[start : int(ends[row])] for start, row in zip(starts, rows, strict=True)
-        ]
+        pieces = [values[start : int(ends[row])] for start, row in zip(starts, rows, strict=True)]
         if self.specs[key].shape.rank == values.ndim:  # one value an example
             return np.concatenate(pieces)
         longest = max(len(piece) for piece in pieces)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -63,7 +64,10 @@ def parse(
     for name in tasks.names():
         line = _first_line(name)
         sub = subparsers.add_parser(
-            name, help=line, description=line, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            name,
+            help=line,
+            description=line,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         if argv[:1] == [name]:
             with quiet():
@@ -138,6 +142,8 @@ def quiet() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+    # Its Python code still calls the graph session, which is what Serving runs, deprecated.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def _first_line(name):

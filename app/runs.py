@@ -1,11 +1,11 @@
 """A run's state on disk: what it takes to go on after any interruption.
 
-    runs/<task>/<hash of config and data>/
-        assets/         what the task learnt
-        encoded/        the examples, encoded
-        state.npz       the whole state after the last finished epoch, in one file
-        history.csv     a line an epoch
-        tensorboard/    the same for TensorBoard
+runs/<task>/<hash of config and data>/
+    assets/         what the task learnt
+    encoded/        the examples, encoded
+    state.npz       the whole state after the last finished epoch, in one file
+    history.csv     a line an epoch
+    tensorboard/    the same for TensorBoard
 """
 
 import csv
@@ -109,7 +109,9 @@ class Run:
             groups: Lists of arrays, by group.
         """
         arrays = {
-            f"{group}/{at}": array for group, some in groups.items() for at, array in enumerate(some)
+            f"{group}/{at}": array
+            for group, some in groups.items()
+            for at, array in enumerate(some)
         }
         draft = self.folder / "state.npz.draft"
         with draft.open("wb") as file:

@@ -183,17 +183,19 @@ def _blocks(initializer, count):
     """Initialises each block by itself, so that its fans are a gate's own.
 
     A random initialiser of Keras gives the same numbers each time that it is
-    called, so every block has a copy of its own, with a seed of its own.
+    called, so every block has a copy of its own, with a seed of its own. They
+    are drawn in float32 at least: an orthogonal matrix cannot be had in less.
     """
 
     def init(shape, dtype=None):
         block = (*shape[:-1], shape[-1] // count)
+        wide = dtype if dtype == "float64" else "float32"
         drawn = []
         for index in range(count):
             config = initializer.get_config()
             if isinstance(config.get("seed"), int):
                 config["seed"] += index
-            drawn.append(initializer.from_config(config)(block, dtype))
-        return ops.concatenate(drawn, axis=-1)
+            drawn.append(initializer.from_config(config)(block, wide))
+        return ops.cast(ops.concatenate(drawn, axis=-1), dtype)
 
     return init

@@ -28,9 +28,7 @@ class CellSpec:
 
     def __post_init__(self):
         if self.equation not in EQUATIONS:
-            raise ValueError(
-                f"equation must be one of {sorted(EQUATIONS)}, got {self.equation!r}."
-            )
+            raise ValueError(f"equation must be one of {sorted(EQUATIONS)}, got {self.equation!r}.")
         if not isinstance(self.bias, Mapping):
             raise ValueError(
                 f"bias must map gates to numbers, such as {{'forget': 1.0}}, got {self.bias!r}."
@@ -51,9 +49,7 @@ class CellSpec:
         if len(set(self.peepholes)) < len(self.peepholes):
             raise ValueError(f"peepholes must differ, got {list(self.peepholes)}.")
         if self.peepholes and "c" not in EQUATIONS[self.equation].states:
-            raise ValueError(
-                f"peepholes look at the cell state c, and {self.equation!r} has none."
-            )
+            raise ValueError(f"peepholes look at the cell state c, and {self.equation!r} has none.")
         # One cell has one form, whatever order and number types it was told in.
         bias = {gate: float(self.bias[gate]) for gate in gates if gate in self.bias}
         object.__setattr__(self, "bias", bias)
@@ -79,9 +75,7 @@ _FORGET_BIAS = {"forget": 1.0}
 CELLS = {
     "rnn": CellSpec("rnn"),
     "lstm": CellSpec("lstm", bias=_FORGET_BIAS),
-    "lstm_peephole": CellSpec(
-        "lstm", bias=_FORGET_BIAS, peepholes=("input", "forget", "output")
-    ),
+    "lstm_peephole": CellSpec("lstm", bias=_FORGET_BIAS, peepholes=("input", "forget", "output")),
     # Where the forget gate starts: Jozefowicz et al. (2015).
     "lstm_bias_0": CellSpec("lstm"),
     "lstm_bias_minus_1": CellSpec("lstm", bias={"forget": -1.0}),

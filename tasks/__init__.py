@@ -1,7 +1,7 @@
 """One problem a module: the modules of this package, not its packages, are the tasks.
 
-    shapes/   what a task is, and what tasks of one form share
-    corpora/  where examples come from
+shapes/   what a task is, and what tasks of one form share
+corpora/  where examples come from
 """
 
 import importlib

@@ -35,6 +35,7 @@ def run(cell, inputs, mask, states):
     states = [tf.cast(state, cell.compute_dtype) for state in states]
     every = _recur(cell.spec, steps, projected, recurrent, bias, peepholes, states)
     outputs = tf.transpose(every[0][1:], [1, 0, 2])
+    outputs.set_shape([*inputs.shape[:2], cell.units])
     return outputs, [state[-1] for state in every]
 
 
@@ -48,9 +49,7 @@ def _recur(spec, steps, projected, recurrent, bias, peepholes, states):
         every = _forward(spec, steps, projected, recurrent, bias, peepholes, first)
 
         def backward(*gradients):
-            return _backward(
-                spec, steps, projected, recurrent, bias, peepholes, every, gradients
-            )
+            return _backward(spec, steps, projected, recurrent, bias, peepholes, every, gradients)
 
         return every, backward
 
@@ -123,7 +122,12 @@ def _backward(spec, steps, projected, recurrent, bias, peepholes, every, gradien
             d_states = [tf.where(now, d, f) for d, f in zip(d_states, flowing, strict=True)]
         d_states = [d + a.read(t) for d, a in zip(d_states, arriving, strict=True)]
         summed = [s + tf.reduce_sum(p.gradient, 0) for s, p in zip(summed, peeps, strict=True)]
-        return t - 1, d_states, summed, [w.write(t, d) for w, d in zip(written, d_maps, strict=True)]
+        return (
+            t - 1,
+            d_states,
+            summed,
+            [w.write(t, d) for w, d in zip(written, d_maps, strict=True)],
+        )
 
     start = (
         time - 1,
@@ -132,7 +136,13 @@ def _backward(spec, steps, projected, recurrent, bias, peepholes, every, gradien
         written,
     )
     _, d_first, d_peepholes, written = tf.while_loop(lambda t, *_: t >= 0, step, start)
-    d_projected, d_product = written[0].stack(), written[-1].stack()
+    # An array of no steps knows no batch that it could be stacked to.
+    d_maps = tf.cond(
+        time > 0,
+        lambda: [array.stack() for array in written],
+        lambda: [tf.zeros_like(projected) for _ in written],
+    )
+    d_projected, d_product = d_maps[0], d_maps[-1]
     d_product = tf.reshape(d_product, [-1, recurrent.shape[1]])
     before = tf.reshape(before, [-1, recurrent.shape[0]])
     d_recurrent = tf.matmul(before, d_product, transpose_a=True)

@@ -95,7 +95,7 @@ class Corpus(abc.ABC):
         if "train" in own and self.data != "sample":
             raise UserError("--train and --data both say where the train part is; give one.")
         if self.data == "sample" and own and "train" not in own:
-            raise UserError(f"--{next(iter(own))} stands beside --train or --data; give one of them.")
+            raise UserError(f"--{next(iter(own))} needs --train or --data beside it.")
         if "train" in own:
             parts, notes = {}, []
         elif self.data == "sample":
@@ -120,11 +120,9 @@ class Corpus(abc.ABC):
                 high = low + share / total if part != missing[-1] else 1.0
                 parts[part] = whole.where(self._between(low, high))
                 low = high
-            percents = ", ".join(f"{part} {100 * s / total:.3g} %" for part, s in kept.items())
-            notes = [
-                *notes,
-                f"no {' and no '.join(missing)} part: split by the hash of the text into {percents}",
-            ]
+            shown = ", ".join(f"{part} {100 * s / total:.3g} %" for part, s in kept.items())
+            lacking = " and no ".join(missing)
+            notes = [*notes, f"no {lacking} part: split by the hash of the text into {shown}"]
         return Splits(**parts, notes=tuple(notes))
 
     def _between(self, low, high):
@@ -153,7 +151,8 @@ class Corpus(abc.ABC):
 
 def position(text: str) -> float:
     """Where a text falls in [0, 1): its SHA-256, so the same on every machine and day."""
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8], "big") / 2**64
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _existing(path: str, flag: str) -> Path:

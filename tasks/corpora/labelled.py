@@ -18,7 +18,7 @@ import dataclasses
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tasks import UserError
@@ -113,10 +113,12 @@ class LabelledTexts(Corpus):
             return kinds[0][1]()
         rule = (
             "train, valid and test as .tsv, .csv or .jsonl, as one file for each class "
-            "(train.pos, train.neg), or as folders of texts (train/pos/*.txt); or one of these alone"
+            "(train.pos, train.neg) or as folders of texts (train/pos/*.txt); or one of these alone"
         )
         if kinds:
-            raise UserError(f"{path}: which of {[n for n, _ in kinds]} is meant? Give one; or {rule}.")
+            raise UserError(
+                f"{path}: which of {[n for n, _ in kinds]} is meant? Give one; or {rule}."
+            )
         names = sorted(entry.name for entry in _entries(root))
         shown = names[:8] + ["..."] * (len(names) > 8)
         raise UserError(f"{path}: found no corpus among {shown}. Expected {rule}.")
@@ -207,7 +209,9 @@ class LabelledTexts(Corpus):
                     )
             text, label = row[text_key], row[label_key]
             if not isinstance(text, str):
-                raise UserError(f"{origin}: {text_key!r} must be a string, got {_shown(str(text))}.")
+                raise UserError(
+                    f"{origin}: {text_key!r} must be a string, got {_shown(str(text))}."
+                )
             if isinstance(label, (dict, list, float)) or label is None:
                 raise UserError(
                     f"{origin}: {label_key!r} must be a string, a whole number or a truth value, "

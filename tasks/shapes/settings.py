@@ -1,9 +1,16 @@
 """Fields that are flags: dataclass fields with a help text and a rule."""
 
 import dataclasses
+import operator
 from collections.abc import Sequence
 
 from tasks import UserError
+
+_BOUNDS = {
+    "at_least": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "below": ("below", operator.lt),
+}
 
 
 def setting(
@@ -35,12 +42,8 @@ def check(settings) -> None:
         value, rule = getattr(settings, field.name), field.metadata
         wanted = [
             f"{words} {rule[key]}"
-            for key, words, broken in (
-                ("at_least", "at least", lambda bound: value < bound),
-                ("above", "above", lambda bound: value <= bound),
-                ("below", "below", lambda bound: value >= bound),
-            )
-            if rule[key] is not None and (value != value or broken(rule[key]))
+            for key, (words, kept) in _BOUNDS.items()
+            if rule[key] is not None and not kept(value, rule[key])
         ]
         if rule["choices"] is not None and value not in rule["choices"]:
             wanted.append(f"one of {list(rule['choices'])}")

@@ -1,0 +1,52 @@
+"""What tests share: real data by `DATA_DIR`, and one trained model."""
+
+import contextlib
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+SMALL = ["--units", "8", "--embedding", "8", "--epochs", "1"]  # a model that is made in seconds
+
+
+def where(folder: Path) -> list[str]:
+    """Flags that keep all that a run writes below `folder`."""
+    return ["--saved-models", str(folder / "saved_models"), "--runs", str(folder / "runs")]
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """The folder of real data; without it the test is skipped."""
+    folder = os.environ.get("DATA_DIR")
+    if not folder:
+        pytest.skip("DATA_DIR, the folder of real data, is not set")
+    return Path(folder)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A folder with a few labelled texts in three parts."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for part, count in (("train", 40), ("valid", 10), ("test", 10)):
+        rows = [
+            f"{'a warm and funny' if n % 2 else 'a dull , cold'} film number {n} {part}\t"
+            f"{'good' if n % 2 else 'bad'}\n"
+            for n in range(count)
+        ]
+        (folder / f"{part}.tsv").write_text("".join(rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """The folder of saved models after one short run on the sample."""
+    from app import train
+
+    folder = tmp_path_factory.mktemp("published")
+    with contextlib.redirect_stdout(io.StringIO()):
+        train.main(["sentiment", *SMALL, *where(folder)])
+    return folder / "saved_models"

@@ -1,0 +1,84 @@
+"""The network of N→1."""
+
+import keras
+import numpy as np
+import pytest
+
+from models.classifier import MaskedPooling, WordDropout, classifier
+from models.specs import CELLS
+from models.text import PADDING, UNKNOWN
+
+
+def made(**options):
+    keras.utils.set_random_seed(0)
+    sizes = {"vocabulary": 50, "classes": 3, "units": 6, "embedding": 5, "layers": 2, "cell": "gru"}
+    return classifier(**{**sizes, **options})
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_an_answer_does_not_depend_on_who_shares_the_batch(cell):
+    model, rng = made(cell=cell), np.random.default_rng(0)
+    rows = [rng.integers(1, 50, n) for n in (1, 7, 3, 12)]
+    batch = np.zeros((5, 14), "int32")
+    for row, ids in zip(batch, rows, strict=False):
+        row[: len(ids)] = ids
+    together = np.asarray(model(batch))
+    for ids, logits in zip(rows, together, strict=False):
+        np.testing.assert_allclose(model(ids[None]), logits[None], atol=1e-5)
+    assert np.isfinite(together[-1]).all()  # a row of nothing but padding
+    assert np.abs(together[0] - together[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0), (1, 1)])
+def test_any_batch_has_logits(shape):
+    model = made()
+    given = model.predict_on_batch(np.ones(shape, "int32")) if shape[0] else None
+    if given is not None:
+        assert given.shape == (shape[0], 3)
+        assert np.isfinite(given).all()
+
+
+def test_pooling_is_that_of_numpy():
+    rng = np.random.default_rng(0)
+    x, mask = rng.normal(size=(4, 6, 3)).astype("float32"), rng.random((4, 6)) < 0.5
+    mask[0], mask[1] = False, True
+    given = np.asarray(MaskedPooling()(x, mask=mask))
+    np.testing.assert_array_equal(given[0], 0)
+    for row in range(1, 4):
+        kept = x[row][mask[row]]
+        want = np.concatenate([kept.mean(0), kept.max(0)])
+        np.testing.assert_allclose(given[row], want, atol=1e-6)
+
+
+def test_word_dropout_makes_words_unknown_and_leaves_padding():
+    ids = np.tile([5, 9, PADDING], (1, 4000)).astype("int32")
+    layer = WordDropout(0.25)
+    np.testing.assert_array_equal(layer(ids), ids)
+    dropped = np.asarray(layer(ids, training=True))
+    np.testing.assert_array_equal(dropped[ids == PADDING], PADDING)
+    assert 0.22 < (dropped[ids != PADDING] == UNKNOWN).mean() < 0.28
+    np.testing.assert_array_equal(dropped[dropped != UNKNOWN], ids[dropped != UNKNOWN])
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_a_wrong_rate_is_told(rate):
+    with pytest.raises(ValueError, match="rate must be at least 0 and below 1"):
+        WordDropout(rate)
+
+
+def test_a_saved_model_is_the_same_model(tmp_path):
+    import models
+
+    model, ids = made(dropout=0.2, word_dropout=0.1), np.array([[3, 4, 0]])
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(models.load(tmp_path / "model.keras")(ids), model(ids))
+
+
+def test_a_wrong_file_is_told(tmp_path):
+    import models
+
+    with pytest.raises(FileNotFoundError, match=r"give a model.keras or a version's folder"):
+        models.load(tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"must be a .keras file"):
+        models.load(tmp_path / "saved_model.pb")

@@ -1,0 +1,386 @@
+"""Every cell of `CELLS`, by every implementation, keeps every promise below."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.recurrent import DIRECTIONS, IMPLEMENTATIONS, GatedRNN
+from models.specs import CELLS
+from tests.models import textbook
+
+B, T, D, H = 6, 5, 4, 3
+
+every_cell = pytest.mark.parametrize("name", CELLS)
+every_implementation = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+
+# Right padding, left padding, holes, one step, no step, no padding.
+MASK = np.array(
+    [[1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [1, 0, 1, 0, 1], [0, 0, 1, 0, 0], [0] * 5, [1] * 5], bool
+)
+
+
+def inputs(seed=0, time=T):
+    return np.random.default_rng(seed).normal(size=(B, time, D)).astype("float32")
+
+
+def initial_state(layer, seed=5):
+    rng = np.random.default_rng(seed)
+    sizes = [n for cell in layer.cells for n in cell.state_size]
+    return [rng.normal(size=(B, n)).astype("float32") for n in sizes]
+
+
+def made(name, **kwargs):
+    """A layer with random weights, unequal gates among them."""
+    layer = GatedRNN(H, name, **{"return_sequences": True, "return_state": True, **kwargs})
+    layer.build((None, None, D))
+    rng = np.random.default_rng(1)
+    layer.set_weights([rng.normal(size=w.shape, scale=0.7) for w in layer.get_weights()])
+    return layer
+
+
+def values_and_gradients(layer, xs, states, mask):
+    """What a layer gives, and the gradients of a random mix of it, in a `tf.function`."""
+    rng = np.random.default_rng(2)
+    mix = [rng.normal(size=y.shape) for y in layer(xs, initial_state=states, mask=mask)]
+
+    @tf.function(reduce_retracing=True)
+    def run(xs, states):
+        with tf.GradientTape() as tape:
+            tape.watch([xs, states])
+            given = layer(xs, initial_state=states, mask=mask)
+            loss = sum(tf.reduce_sum(y * m) for y, m in zip(given, mix, strict=True))
+        return given, tape.gradient(loss, [xs, states, [w.value for w in layer.trainable_weights]])
+
+    given, gradients = run(tf.constant(xs), [tf.constant(s) for s in states])
+    return [np.asarray(y) for y in given], [np.asarray(g) for g in tf.nest.flatten(gradients)]
+
+
+@every_cell
+@every_implementation
+@pytest.mark.parametrize("mask", [None, MASK], ids=["unmasked", "masked"])
+def test_agrees_with_the_textbook(name, implementation, mask):
+    layer, xs = made(name, implementation=implementation), inputs()
+    states = initial_state(layer)
+    given = layer(xs, initial_state=states, mask=mask)
+    outputs, lasts = textbook.run(layer.cells[0], xs, mask, states)
+    for ours, theirs in zip(given, [outputs, *lasts], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+@every_cell
+@pytest.mark.parametrize("mask", [None, MASK], ids=["unmasked", "masked"])
+@pytest.mark.parametrize("options", [{}, {"layers": 2, "direction": "both"}], ids=["one", "many"])
+def test_the_loop_gives_the_values_and_gradients_of_the_definition(name, mask, options):
+    found = []
+    for implementation in ("reference", "loop"):
+        layer = made(name, implementation=implementation, **options)
+        found.append(values_and_gradients(layer, inputs(), initial_state(layer), mask))
+    for ours, theirs in zip(*found, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
+            assert np.isfinite(a).all()
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm_peephole", "gru"])
+@pytest.mark.parametrize("implementation", ["reference", "loop"])
+def test_gradients_are_those_of_finite_differences(name, implementation):
+    layer = made(name, implementation=implementation, dtype="float64")
+    xs, states = inputs().astype("float64"), initial_state(layer)
+    states = [s.astype("float64") for s in states]
+    rng = np.random.default_rng(3)
+    mix = [rng.normal(size=y.shape) for y in layer(xs, initial_state=states, mask=MASK)]
+
+    def loss():
+        given = layer(xs, initial_state=states, mask=MASK)
+        return sum(float(np.sum(np.asarray(y) * m)) for y, m in zip(given, mix, strict=True))
+
+    with tf.GradientTape() as tape:
+        given = layer(xs, initial_state=states, mask=MASK)
+        total = sum(tf.reduce_sum(y * m) for y, m in zip(given, mix, strict=True))
+    weights = layer.trainable_weights
+    gradients = tape.gradient(total, [w.value for w in weights])
+    for weight, gradient in zip(weights, gradients, strict=True):
+        value = weight.numpy()
+        direction = rng.normal(size=value.shape)
+        ends = []
+        for step in (1e-5, -1e-5):
+            weight.assign(value + step * direction)
+            ends.append(loss())
+        weight.assign(value)
+        slope = (ends[0] - ends[1]) / 2e-5
+        np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("mask", [None, MASK], ids=["unmasked", "masked"])
+@pytest.mark.parametrize(
+    ("name", "theirs", "order"),
+    [
+        ("lstm", keras.layers.LSTM, ("input", "forget", "candidate", "output")),
+        ("gru", keras.layers.GRU, ("update", "reset", "candidate")),
+        ("rnn", keras.layers.SimpleRNN, ("candidate",)),
+    ],
+)
+@every_implementation
+def test_agrees_with_keras(name, theirs, order, implementation, mask):
+    ours = made(name, implementation=implementation)
+    oracle = theirs(H, return_sequences=True, return_state=True)
+    oracle.build((B, T, D))
+    maps = ours.spec.maps
+
+    def reorder(weight):
+        blocks = np.split(np.asarray(weight), len(maps), axis=-1)
+        return np.concatenate([blocks[maps.index(gate)] for gate in order], axis=-1)
+
+    weights = {w.name: w for w in ours.cells[0].weights}
+    converted = [reorder(weights[k]) for k in ("kernel", "recurrent_kernel", "bias")]
+    if name == "gru":  # Keras has a second bias for every gate, ours only where it is not a sum
+        own = {"candidate": np.asarray(weights["recurrent_bias"])}
+        second = np.concatenate([own.get(gate, np.zeros(H)) for gate in order])
+        converted[-1] = np.stack([converted[-1], second])
+    oracle.set_weights(converted)
+    states, xs = initial_state(ours), inputs()
+    for a, b in zip(
+        ours(xs, initial_state=states, mask=mask),
+        oracle(xs, initial_state=states, mask=mask),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, atol=2e-6)
+
+
+@every_cell
+@every_implementation
+def test_what_stands_in_padding_changes_nothing(name, implementation):
+    layer, xs = made(name, implementation=implementation), inputs()
+    states, broken = initial_state(layer), xs.copy()
+    broken[~MASK] = np.nan
+    plain = values_and_gradients(layer, xs, states, MASK)
+    padded = values_and_gradients(layer, broken, states, MASK)
+    assert np.isnan(broken).any()
+    for ours, theirs in zip(plain, padded, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert not np.any(padded[1][0][~MASK])  # the gradient of the padding itself
+
+
+@every_cell
+@every_implementation
+def test_the_past_never_sees_the_future(name, implementation):
+    layer, xs = made(name, implementation=implementation), inputs()
+    changed = xs.copy()
+    changed[:, 3:] += 1.0
+    before, after = np.asarray(layer(xs)[0]), np.asarray(layer(changed)[0])
+    np.testing.assert_array_equal(before[:, :3], after[:, :3])
+    assert np.abs(before[:, 3:] - after[:, 3:]).max() > 1e-3
+
+
+@every_cell
+@every_implementation
+def test_backward_is_forward_over_the_reversed_input(name, implementation):
+    forward = made(name, implementation=implementation)
+    backward = made(name, implementation=implementation, direction="backward")
+    kept = made(name, implementation=implementation, go_backwards=True)
+    xs, states = inputs(), initial_state(forward)
+    want = [np.asarray(y) for y in forward(xs[:, ::-1], initial_state=states, mask=MASK[:, ::-1])]
+    for layer, order in ((backward, -1), (kept, 1)):
+        given = [np.asarray(y) for y in layer(xs, initial_state=states, mask=MASK)]
+        np.testing.assert_array_equal(given[0][:, ::order], want[0])
+        for a, b in zip(given[1:], want[1:], strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert np.abs(want[0] - np.asarray(forward(xs)[0])).max() > 1e-3
+
+
+@every_cell
+def test_stepping_the_cell_by_hand_equals_the_layer(name):
+    layer, xs = made(name), inputs()
+    states = initial_state(layer)
+    want, *lasts = layer(xs, initial_state=states)
+    for t in range(T):
+        output, states = layer.cells[0](xs[:, t], states)
+        np.testing.assert_allclose(output, want[:, t], atol=1e-6)
+    for a, b in zip(states, lasts, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@every_cell
+def test_the_cell_runs_in_keras_own_loop(name):
+    layer, xs = made(name), inputs()
+    theirs = keras.layers.RNN(layer.cells[0], return_sequences=True)
+    np.testing.assert_allclose(theirs(xs, mask=MASK), layer(xs, mask=MASK)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("merge", ["concat", "sum"])
+@every_implementation
+def test_layers_and_directions_are_single_ones_put_together(direction, merge, implementation):
+    whole = made("lstm", layers=2, direction=direction, merge=merge, implementation=implementation)
+    xs, states, at = inputs(), initial_state(whole), 0
+    outputs, *lasts = whole(xs, initial_state=states, mask=MASK)
+    reads = ["forward", "backward"] if direction == "both" else [direction]
+    for _ in range(2):
+        given = []
+        for read in reads:
+            single = GatedRNN(H, "lstm", direction=read, return_sequences=True, return_state=True)
+            single.build(xs.shape)
+            single.set_weights(whole.cells[at // 2].get_weights())
+            output, *last = single(xs, initial_state=states[at : at + 2], mask=MASK)
+            given.append(np.asarray(output))
+            for a, b in zip(last, lasts[at : at + 2], strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-6)
+            at += 2
+        xs = np.concatenate(given, -1) if merge == "concat" else sum(given)
+    assert xs.shape[-1] == whole.output_size
+    np.testing.assert_allclose(outputs, xs, atol=1e-6)
+
+
+@every_implementation
+def test_without_sequences_it_gives_the_last_output_of_each_direction(implementation):
+    layer = made("lstm", direction="both", implementation=implementation)
+    only = made("lstm", direction="both", implementation=implementation, return_sequences=False)
+    xs = inputs()
+    _, forward, _, backward, _ = layer(xs, mask=MASK)
+    np.testing.assert_allclose(
+        only(xs, mask=MASK)[0], np.concatenate([forward, backward], -1), atol=1e-6
+    )
+
+
+@every_implementation
+def test_time_major_is_the_same_with_axes_exchanged(implementation):
+    options = {"layers": 2, "direction": "both", "implementation": implementation}
+    plain, major = made("gru", **options), made("gru", time_major=True, **options)
+    xs = inputs()
+    want = [np.asarray(y) for y in plain(xs, mask=MASK)]
+    given = [np.asarray(y) for y in major(xs.swapaxes(0, 1), mask=MASK.T)]
+    np.testing.assert_array_equal(given[0].swapaxes(0, 1), want[0])
+    for a, b in zip(given[1:], want[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("rows", "time"), [(0, 4), (3, 0), (0, 0), (1, 1), (2, 700)])
+def test_any_number_of_rows_and_steps_has_an_answer(rows, time):
+    layer = made("lstm_peephole", direction="both")
+    signature = [tf.TensorSpec([None, None, D]), tf.TensorSpec([None, None], "bool")]
+
+    @tf.function(input_signature=signature)
+    def run(xs, mask):
+        with tf.GradientTape() as tape:
+            given = layer(xs, mask=mask)
+            loss = sum(tf.reduce_sum(y) for y in given)
+        return given, tape.gradient(loss, [w.value for w in layer.trainable_weights])
+
+    given, gradients = run(tf.ones([rows, time, D]), tf.ones([rows, time], tf.bool))
+    assert given[0].shape == (rows, time, 2 * H)
+    assert all(np.isfinite(np.asarray(x)).all() for x in (*given, *gradients))
+    if not rows * time:
+        assert not any(np.asarray(g).any() for g in gradients)
+
+
+@every_cell
+def test_a_saved_layer_computes_the_same(name, tmp_path):
+    ids = keras.Input((None, D))
+    model = keras.Model(ids, GatedRNN(H, name, direction="both", layers=2, dropout=0.1)(ids))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(model(inputs()), loaded(inputs()))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layers": 2, "direction": "both", "merge": "sum", "dropout": 0.25},
+        {"go_backwards": True, "return_sequences": True, "return_state": True},
+        {"time_major": True, "implementation": "reference", "direction": "backward"},
+        {"kernel_initializer": "he_normal", "recurrent_initializer": "identity"},
+        {"cell": {"equation": "lstm", "bias": {"output": 2.0}, "peepholes": ["forget"]}},
+    ],
+)
+def test_a_config_loses_nothing(options):
+    layer = GatedRNN(H, **{"cell": "gru", **options})
+    again = GatedRNN.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    for key, value in options.items():
+        if key in ("cell", "kernel_initializer", "recurrent_initializer"):
+            continue
+        assert getattr(again, key) == value
+    assert again.spec == layer.spec
+
+
+def test_a_mask_that_keras_carries_is_honoured_and_handed_on():
+    ids = np.array([[2, 3, 0, 0], [4, 0, 0, 0]])
+    embed = keras.layers.Embedding(5, D, mask_zero=True)
+    layer = GatedRNN(H, return_sequences=True)
+    carried = layer(embed(ids))
+    np.testing.assert_array_equal(carried, layer(np.asarray(embed(ids)), mask=ids != 0))
+    np.testing.assert_array_equal(carried._keras_mask, ids != 0)
+
+
+def test_two_masks_are_refused():
+    embed = keras.layers.Embedding(5, D, mask_zero=True)
+    with pytest.raises(ValueError, match="carry a mask of Keras's and `mask` is another"):
+        GatedRNN(H)(embed(np.array([[2, 0]])), mask=np.array([[True, True]]))
+
+
+def test_dropout_between_layers_only_drops_while_training():
+    layer, xs = made("lstm", layers=2, dropout=0.5), inputs()
+    np.testing.assert_array_equal(layer(xs)[0], layer(xs, training=False)[0])
+    assert np.abs(np.asarray(layer(xs, training=True)[0] - layer(xs)[0])).max() > 1e-3
+
+
+def test_every_block_of_a_weight_is_drawn_by_itself():
+    for initializer in ("glorot_uniform", keras.initializers.GlorotUniform(seed=7)):
+        layer = GatedRNN(64, "lstm", kernel_initializer=initializer)
+        layer.build((None, None, 32))
+        blocks = np.split(np.asarray(layer.cells[0].kernel), 4, axis=-1)
+        limit = np.sqrt(6 / (32 + 64))  # the fans of one gate, not of four
+        for at, block in enumerate(blocks):
+            assert 0.9 * limit < np.abs(block).max() <= limit
+            assert not any(np.array_equal(block, other) for other in blocks[:at])
+
+
+@every_cell
+def test_gates_start_where_the_spec_says(name):
+    layer = GatedRNN(H, name)
+    layer.build((None, None, D))
+    spec = CELLS[name]
+    blocks = np.split(np.asarray(layer.cells[0].bias), len(spec.maps))
+    for block, gate in zip(blocks, spec.maps, strict=True):
+        np.testing.assert_array_equal(block, spec.bias.get(gate, 0.0))
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16", "bfloat16", "float64"])
+@every_implementation
+def test_other_float_types_stay_near_float32(dtype, implementation):
+    layer, plain = made("lstm", implementation=implementation, dtype=dtype), made("lstm")
+    xs = inputs()
+    given, want = layer(xs, mask=MASK), plain(xs, mask=MASK)
+    assert keras.backend.standardize_dtype(given[0].dtype) == layer.compute_dtype
+    for a, b in zip(given, want, strict=True):
+        np.testing.assert_allclose(np.asarray(a, "float32"), b, atol=0.06)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"direction": "up"}, r"direction must be one of \['forward', .*\], got 'up'"),
+        ({"merge": "mean"}, "merge must be one of .*, got 'mean'"),
+        ({"implementation": "cuda"}, "implementation must be one of .*, got 'cuda'"),
+        ({"layers": 0}, "layers must be a whole number of at least 1, got 0"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
+        ({"units": 0}, "units must be a whole number of at least 1, got 0"),
+        ({"cell": "lstmm"}, r"cell must be one of \['gru', .*got 'lstmm'"),
+        ({"stateful": True}, "stateful"),
+    ],
+)
+def test_a_wrong_argument_says_what_would_be_right(options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        GatedRNN(**{"units": H, **options})
+
+
+def test_a_wrong_number_of_states_is_told():
+    with pytest.raises(ValueError, match=r"must be a list of 4 states .*got 1"):
+        GatedRNN(H, direction="both")(inputs(), initial_state=[np.zeros((B, H), "float32")])
+
+
+def test_the_implementation_is_reported():
+    assert GatedRNN(H).implementation_for("cpu") == "loop"
+    assert GatedRNN(H, implementation="reference").implementation_for("cpu") == "reference"

@@ -1,0 +1,55 @@
+"""A spec is data that is never wrong."""
+
+import dataclasses
+import json
+
+import pytest
+
+from models import specs
+from models.specs import CELLS, CellSpec
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_is_found_by_name_by_json_and_by_file(name, tmp_path):
+    spec = CELLS[name]
+    file = tmp_path / "cell.json"
+    file.write_text(json.dumps(spec.to_json()))
+    for told in (spec, name, spec.to_json(), json.dumps(spec.to_json()), str(file)):
+        assert specs.find(told) == spec
+
+
+def test_a_spec_has_one_form():
+    one = CellSpec("lstm", bias={"output": 2, "forget": 1}, peepholes=["output", "input"])
+    other = CellSpec("lstm", bias={"forget": 1.0, "output": 2.0}, peepholes=("input", "output"))
+    assert one == other
+    assert json.dumps(one.to_json()) == json.dumps(other.to_json())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.equation = "gru"
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ({"equation": "lstmm"}, r"equation must be one of \['gru', 'lstm', 'rnn'\], got 'lstmm'"),
+        ({"bias": {}}, "must name its equation"),
+        (
+            {"equation": "gru", "bias": {"forget": 1}},
+            r"bias names \['forget'\], but the gates of 'gru' are \['update', 'reset'\]",
+        ),
+        ({"equation": "lstm", "bias": {"forget": "1"}}, "bias of 'forget' must be a number"),
+        ({"equation": "lstm", "bias": [1]}, "bias must map gates to numbers"),
+        ({"equation": "lstm", "peepholes": "input"}, "peepholes must be a list of gates"),
+        ({"equation": "lstm", "peepholes": ["input", "input"]}, "peepholes must differ"),
+        (
+            {"equation": "gru", "peepholes": ["reset"]},
+            "peepholes look at the cell state c, and 'gru' has none",
+        ),
+        ({"equation": "lstm", "pinnned": {}}, r"cell has \['pinnned'\], but the fields"),
+        ("{not json", "cell is not valid JSON"),
+        ("nowhere/cell.json", "cell names a file that cannot be read"),
+        (7, "cell must be one of"),
+    ],
+)
+def test_a_bad_cell_says_what_would_be_good(cell, message):
+    with pytest.raises(ValueError, match=message):
+        specs.find(cell)

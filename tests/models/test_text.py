@@ -1,0 +1,126 @@
+"""The rules by which text becomes words, and words numbers."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.text import PADDING, UNKNOWN, Vocabulary, split
+
+ALONE = ("CJK UNIFIED", "HIRAGANA", "KATAKANA LETTER", "THAI", "LAO", "KHMER", "MYANMAR")
+
+
+def plainly(text: str) -> list[str]:
+    """The rules of `models.text` a character at a time, by Python's Unicode tables."""
+    words, word = [], ""
+
+    def inner(char):
+        return char in "_\u200c\u200d" or unicodedata.category(char)[0] in "LMN"
+
+    def end():
+        nonlocal word
+        if word:
+            stripped = word.strip("'’") if any(map(inner, word)) else word
+            start = word.index(stripped)
+            stop = start + len(stripped)
+            words.extend(part for part in (word[:start], stripped, word[stop:]) if part)
+        word = ""
+
+    alone = False
+    for char in text:
+        category = unicodedata.category(char)
+        if alone and category[0] == "M":
+            words[-1] += char
+            continue
+        alone = False
+        if category[0] == "Z" or category == "Cc":
+            end()
+        elif any(unicodedata.name(char, "").startswith(name) for name in ALONE):
+            end()
+            words.append(char)
+            alone = True
+        elif inner(char) or char in "'’":
+            word += char
+        else:
+            end()
+            words.append(char)
+    end()
+    return words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ""),
+        (" \t\n\u00a0\u3000 ", ""),
+        ("It's dull , isn't it ?", "It's dull , isn't it ?"),
+        ("'quoted' ''twice'' rock'n'roll don’t", "' quoted ' '' twice '' rock'n'roll don’t"),
+        ("well-made, 3.5 stars!", "well - made , 3 . 5 stars !"),
+        ("好电影!テスト", "好 电 影 ! テ ス ト"),
+        ("@user_1 #fun", "@ user_1 # fun"),
+        ("Ça été À", "Ça été À"),
+    ],
+)
+def test_text_is_split_by_the_rules(text, words):
+    assert [w.decode() for w in split([text]).to_list()[0]] == words.split()
+    assert plainly(text) == words.split()
+
+
+def test_any_text_is_split_as_character_by_character():
+    alphabet = list("ab Éñ_1.,!?'’-\t\n\u00a0\u2028\u3000好的カの😀👍") + [
+        "e\u0301",
+        "\x00",
+        "\x85",
+    ]
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(alphabet, rng.integers(0, 30))) for _ in range(500)]
+    for text, words in zip(texts, split(texts).to_list(), strict=True):
+        assert [w.decode() for w in words] == plainly(text), repr(text)
+
+
+def test_bytes_that_are_no_utf8_become_words_that_are():
+    words = split([b"a\xff\xfeb \xe5\xa5", bytes(range(256))]).flat_values.numpy()
+    assert len(words) > 5
+    for word in words:
+        word.decode("utf-8")
+
+
+def test_a_text_does_not_depend_on_its_batch():
+    texts = ["one two", "", "three", " ".join(["many"] * 1000)]
+    together = split(texts).to_list()
+    assert together == [split([text]).to_list()[0] for text in texts]
+
+
+@pytest.fixture
+def vocabulary(tmp_path):
+    Vocabulary.write(tmp_path / "words.txt", ["the", "film", "ü"])
+    return Vocabulary(tmp_path / "words.txt")
+
+
+def test_words_go_by_ids_and_back(vocabulary):
+    ids = vocabulary.encode(tf.constant([["film", "ü", "unheard"], ["the", "", "film"]]))
+    assert ids.dtype == tf.int32
+    np.testing.assert_array_equal(ids, [[3, 4, UNKNOWN], [2, UNKNOWN, 3]])
+    back = vocabulary.decode([2, 3, 4, PADDING, UNKNOWN, -5, 99]).numpy()
+    assert [w.decode() for w in back] == ["the", "film", "ü", "", "", "", ""]
+    assert len(vocabulary) == 5
+
+
+def test_no_word_of_a_user_is_taken_for_padding(vocabulary):
+    words = ["", "[PAD]", "[UNK]", "<pad>", "0", "\n"]
+    np.testing.assert_array_equal(vocabulary.encode(tf.constant(words)), [UNKNOWN] * len(words))
+
+
+def test_classes_begin_at_0_and_others_are_none(tmp_path):
+    Vocabulary.write(tmp_path / "labels.txt", ["bad", "good"])
+    labels = Vocabulary(tmp_path / "labels.txt", first=0)
+    np.testing.assert_array_equal(labels.encode(tf.constant(["good", "bad", "odd"])), [1, 0, -1])
+    assert labels.decode([0, 1]).numpy().tolist() == [b"bad", b"good"]
+
+
+@pytest.mark.parametrize("words", [[], ["twice", "twice"]])
+def test_a_broken_vocabulary_is_told(tmp_path, words):
+    Vocabulary.write(tmp_path / "words.txt", words)
+    with pytest.raises(ValueError, match=r"words.txt: a vocabulary needs words, each once"):
+        Vocabulary(tmp_path / "words.txt")

@@ -1,0 +1,56 @@
+"""Which package may know which: app -> tasks -> models, and never back."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import tasks
+
+ROOT = Path(__file__).parent.parent
+MAY_KNOW = {"models": {"models"}, "tasks": {"models", "tasks"}, "app": {"models", "tasks", "app"}}
+# Where Keras has no word for it; elsewhere in models/ there is no plain TensorFlow.
+TENSORFLOW = {"text.py", "loop.py", "recurrent.py"}
+
+
+def imported(path):
+    """The modules that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("package", MAY_KNOW)
+def test_a_package_imports_only_what_it_may_know(package):
+    files = list((ROOT / package).rglob("*.py"))
+    assert files
+    for path in files:
+        for name in imported(path):
+            top = name.split(".")[0]
+            assert top not in MAY_KNOW or top in MAY_KNOW[package], f"{path}: {name}"
+            assert top not in ("tests", "benchmarks"), f"{path}: {name}"
+
+
+def test_a_task_never_imports_another():
+    for name in tasks.names():
+        others = {f"tasks.{other}" for other in tasks.names()} - {f"tasks.{name}"}
+        assert not others & set(imported(ROOT / "tasks" / f"{name}.py"))
+
+
+def test_specs_and_equations_need_no_keras():
+    for name in ("specs.py", "equations.py"):
+        tops = {module.split(".")[0] for module in imported(ROOT / "models" / name)}
+        assert not tops & {"keras", "tensorflow", "numpy"}
+
+
+def test_plain_tensorflow_is_where_keras_has_no_word_for_it():
+    for path in (ROOT / "models").rglob("*.py"):
+        if "tensorflow" in {module.split(".")[0] for module in imported(path)}:
+            assert path.name in TENSORFLOW, path
+
+
+def test_oracles_share_no_code_with_what_they_judge():
+    assert "models" not in {m.split(".")[0] for m in imported(ROOT / "tests/models/textbook.py")}
