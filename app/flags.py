@@ -60,7 +60,7 @@ def parse(
     parser = Parser(prog, description=description)
     parser.epilog = f"Flags of a task: {prog} TASK --help"
     subparsers = parser.add_subparsers(dest="task", required=True, metavar="TASK")
-    chosen = None
+    chosen, own = None, parser
     for name in tasks.names():
         line = _first_line(name)
         sub = subparsers.add_parser(
@@ -73,7 +73,11 @@ def parse(
             with quiet():
                 chosen = tasks.find(name)
             add(sub, chosen)
-    return parser.parse_args(argv), chosen
+            own = sub
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        own.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args, chosen
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:

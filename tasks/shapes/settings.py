@@ -40,12 +40,11 @@ def check(settings) -> None:
     """
     for field in dataclasses.fields(settings):
         value, rule = getattr(settings, field.name), field.metadata
-        wanted = [
-            f"{words} {rule[key]}"
-            for key, (words, kept) in _BOUNDS.items()
-            if rule[key] is not None and not kept(value, rule[key])
-        ]
+        bounds = [(words, kept, rule[key]) for key, (words, kept) in _BOUNDS.items()]
+        bounds = [bound for bound in bounds if bound[2] is not None]
+        if not all(kept(value, bound) for _, kept, bound in bounds):
+            wanted = " and ".join(f"{words} {bound}" for words, _, bound in bounds)
+            raise UserError(f"{flag(field.name)} must be {wanted}, got {value!r}.")
         if rule["choices"] is not None and value not in rule["choices"]:
-            wanted.append(f"one of {list(rule['choices'])}")
-        if wanted:
-            raise UserError(f"{flag(field.name)} must be {' and '.join(wanted)}, got {value!r}.")
+            choices = list(rule["choices"])
+            raise UserError(f"{flag(field.name)} must be one of {choices}, got {value!r}.")

@@ -1,0 +1,350 @@
+"""Training: from flags to a published version, through every interruption."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import models
+from app import export, flags, predict, runs, train
+from models.specs import CELLS
+from tests.conftest import SMALL, where
+
+ROOT = Path(__file__).parents[2]
+
+
+def fails(capsys, main, argv):
+    """What a verb says when it cannot go on: one to three lines, exit code 2, no traceback."""
+    with pytest.raises(SystemExit) as ended:
+        flags.run(lambda: main(argv))
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) <= 3
+    return said
+
+
+def test_the_help_lists_the_tasks_without_tensorflow():
+    script = "import sys, runpy; sys.argv = ['train', '--help']\ntry:\n"
+    script += "  runpy.run_module('app.train', run_name='__main__')\nfinally:\n"
+    script += "  assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    asked = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stderr
+    assert "sentiment" in asked.stdout and "N→1" in asked.stdout
+
+
+def test_the_help_of_a_task_has_every_setting_with_its_default(capsys):
+    with pytest.raises(SystemExit):
+        train.main(["sentiment", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for name, default in (("--units", 64), ("--clip-norm", 1.0), ("--steps-per-epoch", 0)):
+        assert re.search(rf"{name} \S+ [^-].*?\(default: {default}\)", said), name
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "the following arguments are required: TASK"),
+        (["poetry"], "invalid choice: 'poetry' .*sentiment"),
+        (["sentiment", "--unitz", "8"], "unrecognized arguments: --unitz 8; did you mean --units"),
+        (["sentiment", "--unit", "8"], "unrecognized arguments: --unit 8; did you mean --units"),
+        (["sentiment", "--units", "many"], "--units: invalid int value: 'many'"),
+        (["sentiment", "--units", "0"], "--units must be at least 1, got 0"),
+        (["sentiment", "--dropout", "1"], "--dropout must be at least 0 and below 1, got 1.0"),
+        (["sentiment", "--rate", "nan"], "--rate must be above 0, got nan"),
+        (["sentiment", "--precision", "float8"], r"--precision must be one of \['float32'"),
+        (["sentiment", "--clip-value", "1"], r"two ways to clip; set one of them to 0"),
+        (["sentiment", "--cell", "lstmm"], r"--cell: cell must be one of \['gru', .*'lstmm'"),
+        (["sentiment", "--cell", '{"equation": "x"}'], "--cell: equation must be one of"),
+        (["sentiment", "--split", "1/2"], "--split must be three shares"),
+        (["sentiment", "--data", "nowhere"], "--data: there is no file or folder 'nowhere'"),
+        (["sentiment", "--data", "tfds:nothing_like_it"], "there is no data set"),
+    ],
+)
+def test_a_wrong_command_line_is_told(capsys, tmp_path, argv, message):
+    argv = argv + where(tmp_path) if argv else argv
+    assert re.search(message, fails(capsys, train.main, argv))
+    assert not list(tmp_path.rglob("*.npz")) and not (tmp_path / "saved_models").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("", "the file holds no examples"),
+        ("a\tgood\nb\n", r"train.tsv:2: expected a text, a tab and a label"),
+        ("a\tgood\nb\tgood\n", r"needs at least two classes, got 1: \['good'\]"),
+        (" \tgood\n\u3000\tbad\n", "holds no words, only blanks"),
+    ],
+)
+def test_a_broken_corpus_is_told_before_training(capsys, corpus, tmp_path, rows, message):
+    (corpus / "train.tsv").write_text(rows, encoding="utf-8")
+    argv = ["sentiment", "--data", str(corpus), *where(tmp_path)]
+    assert re.search(message, fails(capsys, train.main, argv))
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_part_without_a_known_class_is_told(capsys, corpus, tmp_path):
+    (corpus / "test.tsv").write_text("a film\todd\n")
+    said = fails(capsys, train.main, ["sentiment", "--data", str(corpus), *where(tmp_path)])
+    assert "the test part holds no examples that could be used" in said
+
+
+def trained(corpus, folder, *more):
+    argv = ["sentiment", "--data", str(corpus), *SMALL, "--rate", "0.03", *where(folder), *more]
+    return train.main(argv)
+
+
+def mislead(corpus):
+    """Labels half of valid wrongly, so that an early epoch is the best."""
+    rows = (corpus / "valid.tsv").read_text().splitlines()
+    rows = [row.replace("good", "bad") if n < 5 else row for n, row in enumerate(rows)]
+    (corpus / "valid.tsv").write_text("\n".join(rows))
+
+
+def weights(version):
+    return models.load(version).get_weights()
+
+
+def assert_same(version, other):
+    one, two = (json.loads((v / "assets.extra/run.json").read_text()) for v in (version, other))
+    assert (one["epochs"], one["best_epoch"]) == (two["epochs"], two["best_epoch"])
+    for a, b in zip(weights(version), weights(other), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_what_is_published_is_whole(published):
+    version = published / "sentiment" / "1"
+    record = json.loads((version / "assets.extra/run.json").read_text())
+    assert set(record["scores"]) == {"accuracy", "macro_f1"}
+    assert record["judged"] == {"signature": "serving_default", "part": "test", "examples": 500}
+    assert record["config"]["units"] == 8 and record["config"]["cell"] == "lstm"
+    assert record["data"]["examples"] == {"train": 4000, "valid": 500, "test": 500}
+    assert len(record["data"]["checksum"]) == 64
+    assert set(record["versions"]) == {"python", "keras", "numpy", "tensorflow"}
+    assert [p.name for p in published.joinpath("sentiment").iterdir()] == ["1"]  # no draft is left
+    assert {p.name for p in (version / "assets").iterdir()} == {
+        "config.json", "labels.txt", "words.txt",
+    }  # fmt: skip
+    assert (version / "assets.extra/history.csv").read_text().startswith("epoch,accuracy,loss")
+
+
+def test_the_report_is_one_file_that_needs_no_network(published):
+    page = (published / "sentiment/1/assets.extra/report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    for part in ("Learning curves", "Wanted and given classes", "most confidence", "Model card"):
+        assert part in page
+    assert not re.search(r"""(src|href)=["']?https?:|@import|url\(http|<script""", page)
+
+
+def test_hostile_text_is_only_text_in_the_report(corpus, tmp_path):
+    with (corpus / "test.tsv").open("a") as file:
+        file.write("<script>alert(1)</script>\tgood\n<script>alert(1)</script>\tbad\n")
+    page = (trained(corpus, tmp_path) / "assets.extra/report.html").read_text(encoding="utf-8")
+    assert "<script>" not in page and "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 5])
+def test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened(
+    corpus, tmp_path, monkeypatch, capsys, epoch
+):
+    more = ["--epochs", "6", "--patience", "6", "--rate", "0.1"]
+    mislead(corpus)
+    straight = trained(corpus, tmp_path / "straight", *more)
+    save = runs.Run.save
+
+    def save_and_die(self, progress, groups):
+        save(self, progress, groups)
+        if progress.epoch == epoch:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.Run, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            trained(corpus, tmp_path / "killed", *more)
+    capsys.readouterr()
+    resumed = trained(corpus, tmp_path / "killed", *more)
+    said = capsys.readouterr().out
+    assert f"after epoch {epoch}" in said and f"Epoch {epoch}/6" not in said
+    assert_same(resumed, straight)
+    best = json.loads((straight / "assets.extra/run.json").read_text())["best_epoch"]
+    assert best < 5  # so one of the epochs to die after comes after the best one
+
+
+def test_a_run_killed_within_an_epoch_does_that_epoch_again(corpus, tmp_path, monkeypatch):
+    steps = []
+
+    def die(self, step, logs=None):
+        steps.append(step)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+
+    more = ["--epochs", "3", "--tokens", "128"]
+    straight = trained(corpus, tmp_path / "straight", *more)
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.callbacks.TensorBoard, "on_train_batch_end", die)
+        with pytest.raises(KeyboardInterrupt):
+            trained(corpus, tmp_path / "killed", *more)
+    assert_same(trained(corpus, tmp_path / "killed", *more), straight)
+
+
+def test_a_run_killed_after_fitting_is_only_published(corpus, tmp_path, monkeypatch, capsys):
+    def die(draft):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "publish", die)
+        with pytest.raises(KeyboardInterrupt):
+            trained(corpus, tmp_path)
+    assert not export.versions(tmp_path / "saved_models/sentiment")
+    capsys.readouterr()
+    version = trained(corpus, tmp_path)
+    said = capsys.readouterr().out
+    assert "trained for 1 epochs, to be published" in said and "Epoch" not in said
+    assert [p.name for p in version.parent.iterdir()] == ["1"]  # its draft was taken up again
+
+
+def test_more_epochs_continue_a_finished_run(corpus, tmp_path, capsys):
+    straight = trained(corpus, tmp_path / "straight", "--epochs", "4", "--patience", "4")
+    trained(corpus, tmp_path / "more", "--epochs", "2", "--patience", "4")
+    capsys.readouterr()
+    longer = trained(corpus, tmp_path / "more", "--epochs", "4", "--patience", "4")
+    assert "after epoch 2" in capsys.readouterr().out
+    assert longer.name == "2"
+    assert_same(longer, straight)
+
+
+def test_the_same_command_after_a_finished_run_makes_a_new_version(corpus, tmp_path, capsys):
+    first = trained(corpus, tmp_path)
+    before = {p: p.read_bytes() for p in first.rglob("*") if p.is_file()}
+    second = trained(corpus, tmp_path)
+    assert "training anew" in capsys.readouterr().out
+    assert (first.name, second.name) == ("1", "2")
+    assert {p: p.read_bytes() for p in first.rglob("*") if p.is_file()} == before
+    assert_same(first, second)
+
+
+def test_other_data_or_another_config_is_another_run(corpus, tmp_path):
+    trained(corpus, tmp_path)
+    trained(corpus, tmp_path, "--units", "9")
+    with (corpus / "valid.tsv").open("a") as file:
+        file.write("one more\tgood\n")
+    trained(corpus, tmp_path)
+    assert len(list((tmp_path / "runs/sentiment").iterdir())) == 3
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_a_run(corpus, tmp_path):
+    mislead(corpus)
+    version = trained(corpus, tmp_path, "--epochs", "50", "--patience", "2", "--rate", "0.1")
+    rows = (version / "assets.extra/history.csv").read_text().splitlines()
+    column = rows[0].split(",").index("val_loss")
+    losses = [float(row.split(",")[column]) for row in rows[1:]]
+    record = json.loads((version / "assets.extra/run.json").read_text())
+    assert record["best_epoch"] == int(np.argmin(losses)) + 1 == len(losses) - 2 < 48
+    model, task = models.load(version), train_task(version)
+    valid = [line.split("\t") for line in (corpus / "valid.tsv").read_text().splitlines()]
+    texts, labels = (tf.constant(column) for column in zip(*valid, strict=True))
+    encoded = task.encode({"text": texts, "label": labels})
+    task.compile(model, keras.optimizers.Adam())
+    loss = model.evaluate(encoded["ids"].to_tensor(), encoded["label"], verbose=0)[0]
+    assert loss == pytest.approx(min(losses), abs=1e-4)
+
+
+def train_task(version):
+    import tasks
+
+    return tasks.find("sentiment").restore(version / "assets")
+
+
+def test_a_run_in_progress_is_refused_to_another(corpus, tmp_path, capsys):
+    trained(corpus, tmp_path)
+    run = runs.Run(next((tmp_path / "runs/sentiment").iterdir()))
+    argv = ["sentiment", "--data", str(corpus), *SMALL, "--rate", "0.03", *where(tmp_path)]
+    assert "another process is training this very run" in fails(capsys, train.main, argv)
+    run.close()
+
+
+def test_a_loss_that_is_no_number_is_told_and_keeps_what_was(corpus, tmp_path, capsys):
+    argv = ["sentiment", "--data", str(corpus), *SMALL, "--rate", "1e38", "--clip-norm", "0"]
+    said = fails(capsys, train.main, [*argv, "--epochs", "9", "--patience", "9", *where(tmp_path)])
+    assert re.search(r"the loss is (nan|inf) in epoch \d+, step \d+: lower --rate", said)
+
+
+def test_steps_per_epoch_cut_and_go_on_where_they_were(corpus, tmp_path):
+    """Two epochs of half a pass see what one whole pass sees."""
+    half = trained(corpus, tmp_path / "half", "--tokens", "64", "--steps-per-epoch", "3")
+    rows = (half / "assets.extra/history.csv").read_text().splitlines()
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_trains_and_is_published(corpus, tmp_path, cell):
+    version = trained(corpus, tmp_path, "--cell", cell)
+    assert json.loads((version / "assets.extra/run.json").read_text())["config"]["cell"] == cell
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_other_precisions_train_and_are_served_in_float32(corpus, tmp_path, precision):
+    version = trained(corpus, tmp_path, "--precision", precision, "--epochs", "2")
+    rows = (version / "assets.extra/history.csv").read_text().splitlines()[1:]
+    assert all(np.isfinite([float(cell) for cell in row.split(",")]).all() for row in rows)
+
+
+def command(corpus, folder, *more):
+    argv = [sys.executable, "-m", "app.train", "sentiment", "--data", str(corpus), *SMALL]
+    return argv + where(folder) + ["--deterministic", *more]
+
+
+def test_a_process_killed_at_any_moment_resumes_and_equals_one_that_was_not(corpus, tmp_path):
+    more = ["--epochs", "8", "--patience", "8", "--tokens", "32"]
+    straight = subprocess.run(
+        command(corpus, tmp_path / "straight", *more), cwd=ROOT, capture_output=True, text=True
+    )
+    assert straight.returncode == 0, straight.stderr
+    killed = subprocess.Popen(
+        command(corpus, tmp_path / "killed", *more), cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    limit = time.monotonic() + 120
+    while not list((tmp_path / "killed").rglob("state.npz")) and killed.poll() is None:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not export.versions(tmp_path / "killed/saved_models/sentiment")
+    resumed = subprocess.run(
+        command(corpus, tmp_path / "killed", *more), cwd=ROOT, capture_output=True, text=True
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming" in resumed.stdout
+    assert_same(*(tmp_path / name / "saved_models/sentiment/1" for name in ("killed", "straight")))
+
+
+@pytest.mark.gpu
+def test_what_a_gpu_trains_a_cpu_serves(corpus, tmp_path):
+    if not tf.config.list_physical_devices("GPU"):
+        pytest.skip("no GPU is here")
+    version = trained(corpus, tmp_path)
+    record = json.loads((version / "assets.extra/run.json").read_text())
+    assert record["device"] == "gpu"
+    asked = [sys.executable, "-m", "app.predict", "sentiment", "a warm film", "--json"]
+    answer = subprocess.run(
+        asked + where(tmp_path)[:2],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+    )
+    assert json.loads(answer.stdout)["label"] in ("good", "bad"), answer.stderr
+
+
+def test_predict_and_train_agree_on_what_a_word_is(published, capsys):
+    predict.main(["sentiment", "the plot is dull", "--saved-models", str(published)])
+    assert capsys.readouterr().out.count("\t") == 2

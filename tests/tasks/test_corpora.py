@@ -1,0 +1,254 @@
+"""Labelled texts in every layout that people have them in, and what is told of broken ones."""
+
+import json
+import shutil
+import zipfile
+
+import pytest
+
+from tasks import UserError
+from tasks.corpora import PARTS, position
+from tasks.corpora.labelled import LabelledTexts
+
+ROWS = [("a fine film", "good"), ("a dull film", "bad"), ("ça , non", "bad"), ("one, two", "good")]
+
+
+def tsv(rows=ROWS):
+    return "".join(f"{text}\t{label}\n" for text, label in rows)
+
+
+def csv(rows=ROWS):
+    return "text,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows)
+
+
+def jsonl(rows=ROWS):
+    return "".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in rows)
+
+
+def write(root, files):
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return root
+
+
+def class_files(name):
+    return {
+        f"{name}.{label}": "".join(f"{t}\n" for t, n in ROWS if n == label)
+        for label in ("good", "bad")
+    }
+
+
+def class_folders(name):
+    return {f"{name}/{label}/{i}.txt": text for i, (text, label) in enumerate(ROWS)}
+
+
+def read(*streams):
+    return sorted((e.values["text"], e.values["label"]) for stream in streams for e in stream)
+
+
+def read_all(splits):
+    return read(*(getattr(splits, part) for part in PARTS))
+
+
+LAYOUTS = {
+    "tsv": {f"{part}.tsv": tsv() for part in ("train", "valid", "test")},
+    "dev": {f"{part}.tsv": tsv() for part in ("train", "dev", "test")},
+    "val": {f"{part}.csv": csv() for part in ("train", "val", "test")},
+    "jsonl": {f"{part}.jsonl": jsonl() for part in ("train", "valid", "test")},
+    "class files": class_files("train") | class_files("dev") | class_files("test"),
+    "class folders": class_folders("train") | class_folders("valid") | class_folders("test"),
+    "mixed": {"train.csv": csv(), "valid.jsonl": jsonl()} | class_folders("test"),
+    "windows": {f"{p}.tsv": "\ufeff" + tsv().replace("\n", "\r\n") for p in PARTS},
+}
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_with_parts_is_read(tmp_path, layout, zipped):
+    path = write(tmp_path / "corpus", LAYOUTS[layout])
+    if zipped:
+        path = shutil.make_archive(str(tmp_path / "corpus"), "zip", tmp_path, "corpus")
+    splits = LabelledTexts(data=str(path)).open()
+    assert not splits.notes
+    for part in PARTS:
+        assert read(getattr(splits, part)) == sorted(ROWS)
+        assert read(getattr(splits, part)) == sorted(ROWS)  # again, from the beginning
+
+
+WHOLES = {
+    "reviews.tsv": {"reviews.tsv": tsv()},
+    "reviews.txt": {"reviews.txt": tsv()},
+    "reviews.csv": {"reviews.csv": csv()},
+    "reviews.jsonl": {"reviews.jsonl": jsonl()},
+    "class files": class_files("polarity") | {"README.md": "what this is"},
+    "class folders": class_folders("."),
+}
+
+
+@pytest.mark.parametrize("name", WHOLES)
+def test_what_has_no_parts_is_split_by_hash(tmp_path, name):
+    root = write(tmp_path / "corpus", WHOLES[name])
+    splits = LabelledTexts(data=str(root / name if "." in name else root)).open()
+    assert splits.notes == (
+        "no valid and no test part: split by the hash of the text into "
+        "train 80 %, valid 10 %, test 10 %",
+    )
+    assert read_all(splits) == sorted(ROWS)
+
+
+def test_splits_are_stable_keep_duplicates_together_and_have_their_shares(tmp_path):
+    rows = [(f"text {n % 3000}", "good" if n % 2 else "bad") for n in range(6000)]
+    rows += [(f"  text {n} ", "good") for n in range(100)]
+    write(tmp_path, {"all.tsv": tsv(rows), "shuffled.tsv": tsv(rows[::-1])})
+    corpora = [
+        LabelledTexts(data=str(tmp_path / name), split="70/20/10").open()
+        for name in ("all.tsv", "shuffled.tsv")
+    ]
+    for part, share in zip(PARTS, (0.7, 0.2, 0.1), strict=True):
+        one, other = (read(getattr(corpus, part)) for corpus in corpora)
+        assert one == other
+        assert abs(len(one) / 6100 - share) < 0.03
+    texts = [{t for t, _ in read(getattr(corpora[0], part))} for part in PARTS]
+    assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2]
+    assert position("text") == pytest.approx(0.5949, abs=1e-3)  # sha256("text") = 982d9e3e...
+
+
+def test_a_missing_part_is_carved_from_train_and_the_others_left_alone(tmp_path):
+    rows = [(f"text {n}", "good" if n % 2 else "bad") for n in range(2000)]
+    write(tmp_path, {"train.tsv": tsv(rows), "test.tsv": tsv()})
+    splits = LabelledTexts(data=str(tmp_path)).open()
+    assert splits.notes == (
+        "no valid part: split by the hash of the text into train 88.9 %, valid 11.1 %",
+    )
+    assert read(splits.test) == sorted(ROWS)
+    train, valid = read(splits.train), read(splits.valid)
+    assert sorted(train + valid) == sorted(rows)
+    assert 150 < len(valid) < 300
+
+
+def test_parts_can_be_named_one_by_one(tmp_path):
+    write(tmp_path, {"a.tsv": tsv(), "b.csv": csv(), "c/good/1.txt": "x", "c/bad/2.txt": "y"})
+    a, b, c = (str(tmp_path / name) for name in ("a.tsv", "b.csv", "c"))
+    splits = LabelledTexts(train=a, valid=b, test=c).open()
+    assert read(splits.train) == read(splits.valid) == sorted(ROWS)
+    assert read(splits.test) == [("x", "good"), ("y", "bad")]
+    beside = LabelledTexts(data=b, test=c).open()
+    assert read(beside.test) == [("x", "good"), ("y", "bad")]
+
+
+def test_other_keys_and_encodings_are_read(tmp_path):
+    write(
+        tmp_path,
+        {
+            "a.jsonl": '{"review": "été", "stars": 5}\n{"review": "b", "stars": true}\n',
+            "b.csv": 'id,stars,review\n1,5,"two\nlines"\n2,1,b\n',
+            "c.tsv": "été\tgood\nhiver\tbad\n".encode("latin-1"),
+        },
+    )
+    keys = {"text_key": "review", "label_key": "stars", "split": "1/1/1"}
+    for name, want in (
+        ("a.jsonl", [("b", "true"), ("été", "5")]),
+        ("b.csv", [("b", "1"), ("two\nlines", "5")]),
+    ):
+        assert read_all(LabelledTexts(data=str(tmp_path / name), **keys).open()) == want
+    latin = LabelledTexts(train=str(tmp_path / "c.tsv"), encoding="latin-1").open()
+    assert ("été", "good") in read_all(latin)
+
+
+def test_origins_name_file_and_line(tmp_path):
+    write(tmp_path, {"train.tsv": "\n" + tsv(), "test.tsv": tsv(), "valid.csv": csv()})
+    splits = LabelledTexts(data=str(tmp_path)).open()
+    assert next(iter(splits.train)).origin == f"{tmp_path / 'train.tsv'}:2"
+    assert next(iter(splits.valid)).origin == f"{tmp_path / 'valid.csv'}:2"
+
+
+def test_unlabelled_reviews_are_left_out_and_told(tmp_path):
+    write(tmp_path, class_folders("train") | class_folders("test") | {"train/unsup/0.txt": "x"})
+    splits = LabelledTexts(data=str(tmp_path)).open()
+    assert "train/unsup holds texts without a label" in splits.notes[0]
+    assert {label for _, label in read(splits.train)} == {"good", "bad"}
+
+
+BROKEN = {
+    "no such file": ({}, "nowhere", r"--data: there is no file or folder .*nowhere"),
+    "empty folder": ({"a/.hidden": ""}, "a", r"found no corpus among \[\]. Expected train, valid"),
+    "other files": ({"a/x.png": "", "a/y.xml": ""}, "a", r"among \['x.png', 'y.xml'\]"),
+    "two wholes": ({"a/x.tsv": tsv(), "a/y.tsv": tsv()}, "a", r"which of \['x.tsv', 'y.tsv'\]"),
+    "two trains": (
+        {"a/train.tsv": tsv(), "a/train.csv": csv()},
+        "a",
+        r"train.csv and train.tsv all claim to be the train part",
+    ),
+    "no train": ({"a/test.tsv": tsv()}, "a", "there is a test part and no train part"),
+    "empty": ({"a.tsv": ""}, "a.tsv", r"a.tsv: the file holds no examples"),
+    "blank": ({"a.tsv": "\n  \n"}, "a.tsv", r"a.tsv: the file holds no examples"),
+    "one column": ({"a.tsv": tsv() + "no tab here\n"}, "a.tsv", r"a.tsv:5: .*got 1 column: 'no"),
+    "three columns": ({"a.tsv": "a\tb\tc\n"}, "a.tsv", r"a.tsv:1: .*got 3 columns"),
+    "no label": ({"a.tsv": "text\t \n"}, "a.tsv", r"a.tsv:1: the label is empty"),
+    "odd label": ({"a.tsv": "text\ta\x07b\n"}, "a.tsv", r"a.tsv:1: a label must be printable"),
+    "not utf-8": ({"a.tsv": b"ok\tgood\n\xe9t\xe9\tbad\n"}, "a.tsv", r"a.tsv:2: not utf-8.*0xe9"),
+    "no header": ({"a.csv": "x,y\n1,2\n"}, "a.csv", r"a.csv:1: the header has no column 'text'"),
+    "short row": ({"a.csv": 'text,label\n"a\nb",x\nc\n'}, "a.csv", r"a.csv:4: expected 2 columns"),
+    "bad csv": ({"a.csv": 'text,label\n"a"b,c\n'}, "a.csv", r"a.csv:2: not valid CSV"),
+    "latin csv": ({"a.csv": b"text,label\n\xe9,good\n"}, "a.csv", r"a.csv: .*not utf-8"),
+    "bad json": ({"a.jsonl": jsonl() + "{\n"}, "a.jsonl", r"a.jsonl:5: not valid JSON"),
+    "no object": ({"a.jsonl": "[1]\n"}, "a.jsonl", r"a.jsonl:1: expected an object"),
+    "no key": ({"a.jsonl": '{"txt": 1}\n'}, "a.jsonl", r"a.jsonl:1: has no key 'text', .*'txt'"),
+    "number": ({"a.jsonl": '{"text": 1, "label": "a"}\n'}, "a.jsonl", r":1: 'text' must be a str"),
+    "float": ({"a.jsonl": '{"text": "a", "label": 0.5}\n'}, "a.jsonl", r":1: 'label' must be"),
+    "not a zip": ({"a.zip": "nothing"}, "a.zip", r"a.zip: cannot be read as a zip"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_corpus_is_told_with_file_and_line(tmp_path, name):
+    files, path, message = BROKEN[name]
+    write(tmp_path, files)
+    with pytest.raises(UserError, match=message):
+        for part in PARTS:
+            list(getattr(LabelledTexts(data=str(tmp_path / path)).open(), part))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"split": "80/20"}, "--split must be three shares above 0"),
+        ({"split": "80/20/0"}, "--split must be three shares above 0"),
+        ({"split": "a/b/c"}, "--split must be three shares above 0"),
+        ({"encoding": "utf-9"}, "--encoding names no encoding: 'utf-9'"),
+    ],
+)
+def test_a_wrong_flag_is_told_at_once(flags, message):
+    with pytest.raises(UserError, match=message):
+        LabelledTexts(**flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"train": "x", "data": "y"}, "--train and --data both say"),
+        ({"test": "x"}, "--test needs --train or --data beside it"),
+        ({"train": "nowhere"}, "--train: there is no file or folder"),
+    ],
+)
+def test_parts_that_contradict_are_told(flags, message):
+    with pytest.raises(UserError, match=message):
+        LabelledTexts(**flags).open()
+
+
+def test_a_zip_is_read_where_it_lies(tmp_path, data_dir):
+    path = data_dir / "sentiment/movie_reviews/movie_reviews.zip"
+    splits = LabelledTexts(data=str(path)).open()
+    counts = [sum(1 for _ in getattr(splits, part)) for part in PARTS]
+    assert sum(counts) == 2000
+    assert {e.values["label"] for e in splits.test} == {"neg", "pos"}
+    with zipfile.ZipFile(path) as file:
+        assert len([n for n in file.namelist() if n.endswith(".txt")]) == 2000
+
+
+def test_rotten_tomatoes_is_read_as_it_was_published(data_dir):
+    splits = LabelledTexts(data=str(data_dir / "sentiment/mr")).open()
+    labels = [e.values["label"] for part in PARTS for e in getattr(splits, part)]
+    assert labels.count("pos") == labels.count("neg") == 5331
