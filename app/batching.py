@@ -3,6 +3,7 @@
 Shapes: N examples, B batch, T time.
 """
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,24 +129,34 @@ class Batches:
             batches = [batches[at] for at in rng.permutation(len(batches))]
         return batches
 
-    def dataset(self, task: Task, first: int = 0, passes: int | None = None) -> tf.data.Dataset:
-        """The batches from number `first` on, as `Task.tensors` gives them.
+    def one_pass(self, number: int = 0) -> Iterator[dict[str, np.ndarray]]:
+        """The padded batches of pass `number`."""
+        return map(self._encoded.batch, self.plan(number))
+
+    def to_learn(self, task: Task, first: int) -> tf.data.Dataset:
+        """What to learn from: the batches from number `first` on, counted over all passes.
 
         Args:
             task: The task that encoded the examples.
-            first: The number of the first batch, counted over all passes.
-            passes: How many passes there are; None: no end.
+            first: The number of the first batch.
         """
 
         def batches() -> Iterator[dict[str, np.ndarray]]:
             number, skip = divmod(first, self.steps)
-            while passes is None or number < passes:
-                for rows in self.plan(number)[skip:]:
-                    yield self._encoded.batch(rows)
+            while True:
+                yield from map(self._encoded.batch, self.plan(number)[skip:])
                 number, skip = number + 1, 0
 
+        return self._dataset(batches, task, learning=True)
+
+    def to_watch(self, task: Task) -> tf.data.Dataset:
+        """What to validate by: one pass."""
+        return self._dataset(self.one_pass, task, learning=False)
+
+    def _dataset(self, batches, task, learning):
         dataset = tf.data.Dataset.from_generator(batches, output_signature=self._encoded.specs)
-        return dataset.map(task.tensors).prefetch(tf.data.AUTOTUNE)
+        tensors = functools.partial(task.tensors, learning=learning)
+        return dataset.map(tensors).prefetch(tf.data.AUTOTUNE)
 
 
 def _bounds(longest):

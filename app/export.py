@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from tasks import UserError
-from tasks.shapes.task import Task
+from tasks.shapes.task import Purpose, Task
 
 # What a stock server on a CPU could not run, or what would make an answer depend on luck or state.
 _REFUSED = ("PyFunc", "EagerPyFunc", "Cudnn", "Random", "Assign", "ReadFile", "WriteFile", "Xla")
@@ -28,8 +28,7 @@ def draft(task: Task, model: keras.Model, folder: Path) -> Path:
         folder: Where to; what is there of a draft that was never finished goes.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    network = task.build(serving=True)
-    network.set_weights(model.get_weights())
+    network = rebuilt(task, model, "serving")
     module = tf.Module()
     module.task = task  # owns the tables and the assets
     module.variables_of_network = [weight.value for weight in network.weights]
@@ -41,6 +40,15 @@ def draft(task: Task, model: keras.Model, folder: Path) -> Path:
     )
     gate(folder)
     return folder
+
+
+def rebuilt(task: Task, model: keras.Model, purpose: Purpose) -> keras.Model:
+    """The network of `model` for another purpose, with the weights of the same paths."""
+    network = task.build(purpose)
+    trained = {weight.path: weight for weight in model.weights}
+    for weight in network.weights:
+        weight.assign(trained[weight.path])
+    return network
 
 
 def gate(folder: Path) -> None:

@@ -159,7 +159,7 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
 
     extra = draft / "assets.extra"
     extra.mkdir()
-    model.save(extra / "model.keras")
+    export.rebuilt(task, model, "reuse").save(extra / "model.keras")
     record = {
         "task": args.task,
         "scores": judgement.scores,

@@ -40,17 +40,19 @@ def fit(task: Task, train: Encoded, valid: Encoded, run: Run) -> tuple[keras.Mod
     if kept:
         _assign(model.variables, kept["model"])
         _assign(optimizer.variables, kept["optimizer"])
+    else:
+        task.adapt(model, Batches(train, config.tokens).one_pass())
     keeper = _Keeper(run, progress, config, kept.get("best", _values(model.trainable_variables)))
     if not progress.ended(config):
         batches = Batches(train, config.tokens, config.seed)
         steps = config.steps_per_epoch or batches.steps
         watched = Batches(valid, config.tokens)
         model.fit(
-            batches.dataset(task, first=progress.epoch * steps),
+            batches.to_learn(task, first=progress.epoch * steps),
             steps_per_epoch=steps,
             initial_epoch=progress.epoch,
             epochs=config.epochs,
-            validation_data=watched.dataset(task, passes=1),
+            validation_data=watched.to_watch(task),
             validation_steps=watched.steps,
             shuffle=False,  # the batches come in their order
             callbacks=[keeper, *_logs(run.folder)],

@@ -33,6 +33,9 @@ class Config(task.Config):
     """Settings of N→1."""
 
     vocabulary: int = setting(20_000, "the commonest words of train that are known", at_least=1)
+    evidence: int = setting(
+        2**18, "buckets of word pairs counted by class (models.classifier); 0: none", at_least=0
+    )
     word_dropout: float = setting(
         0.1, "share of words that training reads as unknown ones", at_least=0, below=1
     )
@@ -73,21 +76,26 @@ class Classification(task.Task):
         return "" if label in self.labels.words else f"the train part has no class {label!r}"
 
     def encode(self, values):
-        ids = self._ids(values["text"])
+        ids = self.ids(values["text"])
         return {
             "ids": ids,
             "label": self.labels.encode(values["label"]),
             "length": tf.cast(ids.row_lengths(), tf.int32),
         }
 
-    def _ids(self, text):
+    def ids(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """The ids of the words of texts (B,): (B, T) int32, cut at the longest."""
         return self.words.encode(split(text)[:, : self.config.longest])
 
-    def tensors(self, encoded):
-        return encoded["ids"], encoded["label"]
+    def tensors(self, encoded, *, learning):
+        ids, label = encoded["ids"], encoded["label"]
+        if not self.config.evidence:
+            return ids, label
+        own = tf.one_hot(label, len(self.labels)) * (1.0 if learning else 0.0)
+        return {"ids": ids, "left_out": own}, label
 
-    def build(self, *, serving=False):
-        c = self.config
+    def build(self, purpose="training"):
+        c, trains = self.config, purpose != "serving"
         return classifier(
             vocabulary=len(self.words),
             classes=len(self.labels),
@@ -95,10 +103,17 @@ class Classification(task.Task):
             units=c.units,
             layers=c.layers,
             embedding=c.embedding,
-            dropout=0.0 if serving else c.dropout,
-            word_dropout=0.0 if serving else c.word_dropout,
-            dtype="float32" if serving else c.precision,
+            evidence=c.evidence,
+            leaves_out=purpose == "training",
+            dropout=c.dropout if trains else 0.0,
+            word_dropout=c.word_dropout if trains else 0.0,
+            dtype=c.precision if purpose == "training" else "float32",
         )
+
+    def adapt(self, model, batches):
+        if self.config.evidence:
+            counted = ((batch["ids"], batch["label"]) for batch in batches)
+            model.get_layer("evidence").adapt(counted)
 
     def compile(self, model, optimizer):
         model.compile(
@@ -111,7 +126,7 @@ class Classification(task.Task):
     def signatures(self, model):
         @tf.function(input_signature=[self.request["text"]])
         def classify(text):
-            logits = model(self._ids(text).to_tensor(PADDING), training=False)
+            logits = model(self.ids(text).to_tensor(PADDING), training=False)
             probabilities = tf.nn.softmax(logits)
             return {
                 "label": self.labels.decode(tf.argmax(probabilities, axis=-1)),

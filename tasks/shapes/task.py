@@ -5,9 +5,10 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from models import specs
@@ -16,6 +17,7 @@ from tasks.corpora import Corpus, Example, Stream
 from tasks.shapes.judgement import Judgement
 from tasks.shapes.settings import check, setting
 
+Purpose = Literal["training", "reuse", "serving"]
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -118,16 +120,31 @@ class Task(tf.Module, abc.ABC):
         """
 
     @abc.abstractmethod
-    def tensors(self, encoded: dict[str, tf.Tensor]) -> tuple:
-        """Turns encoded examples, now padded with 0, into `(x, y)` or `(x, y, weight)`."""
-
-    @abc.abstractmethod
-    def build(self, *, serving: bool = False) -> keras.Model:
-        """Returns the network, not yet trained.
+    def tensors(self, encoded: dict[str, tf.Tensor], *, learning: bool) -> tuple:
+        """Turns encoded examples, now padded with 0, into `(x, y)` or `(x, y, weight)`.
 
         Args:
-            serving: Whether it is to be served: in float32, by an implementation
-                that every device has, with nothing that only trains.
+            encoded: What `encode` gave.
+            learning: Whether they are of the train part, to be learnt from.
+        """
+
+    @abc.abstractmethod
+    def build(self, purpose: Purpose = "training") -> keras.Model:
+        """Returns the network, not yet trained; its weights have the same paths for any purpose.
+
+        Args:
+            purpose: "training", with the inputs that `tensors` gives; "reuse",
+                as other programs load it, in float32; or "serving", in float32
+                too, by an implementation that every device has, with nothing
+                that only trains.
+        """
+
+    def adapt(self, model: keras.Model, batches: Iterable[dict[str, np.ndarray]]) -> None:
+        """Gives a new model what is counted rather than trained; most have nothing of it.
+
+        Args:
+            model: The network for training.
+            batches: The train part, as `encode` gave it, padded with 0.
         """
 
     @abc.abstractmethod

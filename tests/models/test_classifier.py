@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from models.classifier import MaskedPooling, WordDropout, classifier
+from models.classifier import Evidence, MaskedPooling, WordDropout, classifier
 from models.specs import CELLS
 from models.text import PADDING, UNKNOWN
 
@@ -58,6 +58,65 @@ def test_word_dropout_makes_words_unknown_and_leaves_padding():
     np.testing.assert_array_equal(dropped[ids == PADDING], PADDING)
     assert 0.22 < (dropped[ids != PADDING] == UNKNOWN).mean() < 0.28
     np.testing.assert_array_equal(dropped[dropped != UNKNOWN], ids[dropped != UNKNOWN])
+
+
+def documents(rng, count=30, longest=8):
+    """Random documents of words 2 to 11, padded, and their classes."""
+    ids = rng.integers(2, 12, (count, longest)).astype("int32")
+    ids[np.arange(longest) >= rng.integers(0, longest + 1, count)[:, None]] = PADDING
+    return ids, rng.integers(0, 3, count)
+
+
+def ratios(ids, seen, labels):
+    """The log-count ratios of one document's words and pairs, counted plainly from others."""
+
+    def pairs(row):
+        return list(zip([PADDING, *row], row, strict=False))
+
+    def score(thing, things_of):
+        shares = []
+        for k in range(3):
+            members = [
+                things_of(row) for row, label in zip(seen, labels, strict=True) if label == k
+            ]
+            shares.append((sum(thing in row for row in members) + 1) / (len(members) + 2))
+        return np.log(shares) - np.mean(np.log(shares))
+
+    def real(row):
+        return [int(i) for i in row if i != PADDING]
+
+    words = [score(word, real) for word in real(ids)]
+    twos = [score(pair, lambda row: pairs(real(row))) for pair in pairs(real(ids))]
+    return np.concatenate([words, twos], axis=1)
+
+
+@pytest.mark.parametrize("leave_out", [False, True], ids=["unseen", "own"])
+def test_evidence_is_what_plain_counting_says(leave_out):
+    rng = np.random.default_rng(0)
+    seen, labels = documents(rng)
+    layer = Evidence(20, 3, 2**20)
+    layer.adapt([(seen[:10], labels[:10]), (seen[10:], labels[10:])])
+    asked, own = (seen, np.eye(3)[labels]) if leave_out else (documents(rng)[0], None)
+    given = np.asarray(layer(asked, left_out=own))
+    assert given.shape == (*asked.shape, 6)
+    for at, row in enumerate(asked):
+        others = [i for i in range(len(seen)) if not leave_out or i != at]
+        length = int((row != PADDING).sum())
+        if length:
+            want = ratios(row, seen[others], labels[others])
+            np.testing.assert_allclose(given[at, :length], want, atol=1e-5)
+    assert np.abs(given).max() > 0.1
+
+
+def test_evidence_survives_saving(tmp_path):
+    rng = np.random.default_rng(0)
+    model = made(evidence=64)
+    model.get_layer("evidence").adapt([documents(rng)])
+    ids = documents(rng)[0]
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        keras.models.load_model(tmp_path / "model.keras")(ids), model(ids)
+    )
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
