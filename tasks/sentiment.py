@@ -11,8 +11,8 @@ from tasks.shapes.settings import setting
 class Config(classification.Config):
     """Settings that do well on some thousand sentences."""
 
-    units: int = setting(64, "units of each direction of each layer", at_least=1)
-    embedding: int = setting(100, "features of an embedded word", at_least=1)
+    units: int = setting(48, "units of each direction of each layer", at_least=1)
+    embedding: int = setting(64, "features of an embedded word", at_least=1)
     dropout: float = setting(0.5, "share of features dropped in training", at_least=0, below=1)
 
 

@@ -1,11 +1,11 @@
 """The embedded sample of sentiment: short reviews from a seeded grammar.
 
-No word tells the label by itself. Each review makes its point through one of
-the constructions below, whose words are as often in a positive as in a negative
-one: what counts is what is negated, what follows "but", and what a long
-interruption comes back to. A test review combines words and construction as no
-train review does ("not" with "superb", say, though train has both), so a bag of
-words fails on it, and whoever has learnt how negation works does not.
+Nearly half of them say plainly what they think, so that words get a tone. The others
+turn it round: what counts there is what is negated or doubted, what follows
+"but", and what a long interruption comes back to. A review of the test part
+combines words and construction as none of the train part does ("not" with
+"superb", say, though train has both). So a bag of words fails on it, and whoever
+has learnt how negation and contrast work does not.
 """
 
 import hashlib
@@ -76,12 +76,12 @@ def _part_of(combination: str) -> str:
 
 def _review(source: random.Random, positive: bool) -> tuple[str, str]:
     """A review of that tone, and the combination that makes it what it is."""
-    kind = source.randrange(10)
-    if kind < 1:
+    kind = source.random()
+    if kind < 0.45:
         return _plain(source, positive)
-    if kind < 4:
+    if kind < 0.65:
         return _negated(source, positive)
-    if kind < 6:
+    if kind < 0.75:
         doubted, combination = _clause(source, not positive)
         doubt = source.choice(DOUBTS)
         return doubt.format(doubted), f"{doubt} {combination}"
@@ -92,17 +92,19 @@ def _review(source: random.Random, positive: bool) -> tuple[str, str]:
 
 
 def _clause(source, positive):
-    return _negated(source, positive) if source.random() < 0.4 else _plain(source, positive)
+    return _negated(source, positive) if source.random() < 0.3 else _plain(source, positive)
 
 
 def _plain(source, positive):
-    word = source.choice(GOOD if positive else BAD)
-    return f"{_subject(source)} is {_degree(source)}{word}", f"is {word}"
+    word, degree = source.choice(GOOD if positive else BAD), _degree(source)
+    thing, told = _subject(source)
+    return f"{told} is {degree}{word}", f"{thing} {degree}{word}"
 
 
 def _negated(source, positive):
     word, negation = source.choice(BAD if positive else GOOD), source.choice(NEGATIONS)
-    return f"{_subject(source)} is {negation} {_degree(source)}{word}", f"{negation} {word}"
+    _, told = _subject(source)
+    return f"{told} is {negation} {_degree(source)}{word}", f"{negation} {word}"
 
 
 def _degree(source):
@@ -111,12 +113,12 @@ def _degree(source):
 
 
 def _subject(source):
-    """A thing, perhaps with a long interruption between it and what is said of it."""
+    """A thing, and how it is told: perhaps with a long interruption before what is said of it."""
     thing, drawn = source.choice(THINGS), source.random()
-    if drawn < 0.6:
-        return f"the {thing}"
+    if drawn < 0.7:
+        return thing, f"the {thing}"
     person, place = source.choice(PEOPLE), source.choice(PLACES)
     word = source.choice(GOOD + BAD)
-    if drawn < 0.8:
-        return f"the {thing} , which {person} called {word} {place} ,"
-    return f"the {thing} ( {person} , who saw a {word} film {place} , told me of it )"
+    if drawn < 0.85:
+        return thing, f"the {thing} , which {person} called {word} {place} ,"
+    return thing, f"the {thing} ( {person} , who saw a {word} film {place} , told me of it )"

@@ -1,0 +1,36 @@
+"""The README's snippets run, and what it says of flags and files is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app import flags, train
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_snippets_for_reuse_run_one_after_another(published, monkeypatch, capsys):
+    monkeypatch.chdir(published.parent)
+    snippets = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(snippets) >= 4
+    names = {}
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), names)
+    assert names["stars"].output_shape == (None, 5)
+    assert names["network"].output_shape == (None, 1)
+    assert "classifier" in capsys.readouterr().out
+
+
+def test_every_flag_it_names_exists(capsys):
+    with pytest.raises(SystemExit):
+        flags.run(lambda: train.main(["sentiment", "--help"]))
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    others = {"--no-index", "--find-links", "--json", "--part", "--demo", "--help"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | others
+
+
+def test_every_file_it_names_exists():
+    root = Path(__file__).parent.parent
+    for name in re.findall(r"`((?:app|tasks|models|tests|benchmarks)/[\w/.]+)`", README):
+        assert (root / name).exists(), name
