@@ -44,6 +44,17 @@ def split(text: tf.Tensor) -> tf.RaggedTensor:
     return tf.strings.split(text)
 
 
+class _Lines(tf.lookup.TextFileInitializer):
+    """The lines of a file, for a table that no other shares.
+
+    TensorFlow names a table, and finds it again, by its file as Python prints
+    it: for an asset that is an address, where another asset may have been
+    before. A table whose file gives it no name gets one of its own.
+    """
+
+    _shared_name = ""
+
+
 class Vocabulary(tf.Module):
     """Words and the ids they go by, held in a text file with a word a line.
 
@@ -69,15 +80,11 @@ class Vocabulary(tf.Module):
         self._file = tf.saved_model.Asset(str(path))
         at = tf.lookup.TextFileIndex
         self._ids = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
-                self._file, tf.string, at.WHOLE_LINE, tf.int64, at.LINE_NUMBER
-            ),
+            _Lines(self._file, tf.string, at.WHOLE_LINE, tf.int64, at.LINE_NUMBER),
             default_value=-1,
         )
         self._lines = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
-                self._file, tf.int64, at.LINE_NUMBER, tf.string, at.WHOLE_LINE
-            ),
+            _Lines(self._file, tf.int64, at.LINE_NUMBER, tf.string, at.WHOLE_LINE),
             default_value="",
         )
 

@@ -119,7 +119,7 @@ def test_every_cell_passes_the_gate_untrained(cell, tmp_path, version):
     shutil.copytree(version / "assets", tmp_path / "assets")
     config = cls.Config(cell=cell, units=4, embedding=4, layers=2)
     task = cls(config, tmp_path / "assets")
-    model = task.build()
+    model = task.build("reuse")
     draft = export.draft(task, model, tmp_path / "draft")
     given = Served(draft).ask({"text": TEXTS})["probabilities"]
     strings = [t if isinstance(t, bytes) else t.encode() for t in TEXTS]

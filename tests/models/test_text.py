@@ -120,3 +120,11 @@ def test_a_broken_vocabulary_is_told(tmp_path, words):
     Vocabulary.write(tmp_path / "words.txt", words)
     with pytest.raises(ValueError, match=r"words.txt: a vocabulary needs words, each once"):
         Vocabulary(tmp_path / "words.txt")
+
+
+def test_a_vocabulary_never_answers_from_another_ones_file(tmp_path):
+    """Each is gone before the next is made, and may leave it its address in memory."""
+    for n in range(200):
+        path = tmp_path / f"{n}.txt"
+        Vocabulary.write(path, [f"word{n}", "other"])
+        assert Vocabulary(path).encode(tf.constant([f"word{n}"])).numpy().tolist() == [2]
