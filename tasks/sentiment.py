@@ -11,9 +11,11 @@ from tasks.shapes.settings import setting
 class Config(classification.Config):
     """Settings that do well on some thousand sentences."""
 
-    units: int = setting(48, "units of each direction of each layer", at_least=1)
-    embedding: int = setting(64, "features of an embedded word", at_least=1)
+    units: int = setting(32, "units of each direction of each layer", at_least=1)
+    embedding: int = setting(50, "features of an embedded word", at_least=1)
     dropout: float = setting(0.5, "share of features dropped in training", at_least=0, below=1)
+    epochs: int = setting(20, "most epochs", at_least=1)
+    patience: int = setting(5, "epochs without a better one on valid before it stops", at_least=1)
 
 
 class Task(classification.Classification):

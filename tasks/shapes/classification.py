@@ -37,7 +37,7 @@ class Config(task.Config):
         2**18, "buckets of word pairs counted by class (models.classifier); 0: none", at_least=0
     )
     word_dropout: float = setting(
-        0.1, "share of words that training reads as unknown ones", at_least=0, below=1
+        0.2, "share of words that training reads as unknown ones", at_least=0, below=1
     )
 
 
