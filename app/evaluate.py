@@ -19,8 +19,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
     folder = export.find(args.saved_models, args.task, args.version)
     task = task_class.restore(folder / "assets")
-    splits = corpus.open()
-    part = getattr(splits, args.part)
+    part, notes = corpus.part(args.part)
     left_out = sum(1 for example in part if task.why_not(example))
     judgement = task.judge(
         Served(folder).answers(task_class, part.where(lambda example: not task.why_not(example)))
@@ -30,9 +29,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     if args.json:
         print(json.dumps({"version": int(folder.name), "scores": judgement.scores}))
         return judgement.scores
-    for note in splits.notes:
+    for note in notes:
         print(note)
-    print(f"{folder}, {args.part} part of {args.train or args.data}: {judgement.count} examples")
+    told = getattr(args, args.part) or f"{args.part} part of {args.train or args.data}"
+    print(f"{folder} on {told}: {judgement.count} examples")
     if left_out:
         print(f"{left_out} more left out, for the model was not trained for their answer")
     for name, score in judgement.scores.items():

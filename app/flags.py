@@ -105,11 +105,15 @@ def add_saved_models(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(main: Callable[[], object]) -> None:
+def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
     """Runs a verb, and ends the process as a command should.
 
     What a user can mend is told in a few lines, with exit code 2; Ctrl-C gives
     130, and a reader of the output that has gone away (`| head`) 141.
+
+    Args:
+        main: The verb.
+        interrupted: What to say after Ctrl-C.
     """
     try:
         main()
@@ -118,7 +122,7 @@ def run(main: Callable[[], object]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_FAILED)
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        print(f"\n{interrupted}", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

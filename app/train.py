@@ -221,4 +221,4 @@ def _say(*lines: str) -> None:
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    flags.run(main, interrupted="interrupted; the same command goes on from here")

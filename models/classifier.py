@@ -25,6 +25,7 @@ def classifier(
     leaves_out: bool = False,
     dropout: float = 0.0,
     word_dropout: float = 0.0,
+    implementation: str = "auto",
     dtype: str = "float32",
 ) -> keras.Model:
     """Builds a model of ids (B, T) int32, 0 at padding, to logits (B, K) float32.
@@ -46,6 +47,7 @@ def classifier(
             the examples that the evidence was counted in: see `Evidence`.
         dropout: Share of features dropped while training.
         word_dropout: Share of words that training reads as unknown ones.
+        implementation: That of `GatedRNN`.
         dtype: A Keras dtype policy, such as "mixed_bfloat16".
     """
     ids = keras.Input((None,), dtype="int32", name="ids")
@@ -67,6 +69,7 @@ def classifier(
         direction="both",
         dropout=dropout,
         return_sequences=True,
+        implementation=implementation,
         dtype=dtype,
         name="reader",
     )(x, mask=mask)

@@ -15,6 +15,7 @@ from models.specs import CellSpec
 DIRECTIONS = ("forward", "backward", "both")
 MERGES = ("concat", "sum")
 IMPLEMENTATIONS = ("auto", "reference", "loop")
+PORTABLE = "loop"  # runs any cell on any device by core TensorFlow ops: the one to be served
 
 
 @keras.saving.register_keras_serializable(package="gated")

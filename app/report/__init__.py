@@ -1,5 +1,5 @@
 """The page that a run leaves behind: one file, which opens without a network."""
 
-from app.report.page import page
+from app.report.document import page
 
 __all__ = ["page"]

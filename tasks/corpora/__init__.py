@@ -108,6 +108,13 @@ class Corpus(abc.ABC):
             parts[part] = self.one_file(_existing(path, f"--{part}"))
         return self._completed(parts, notes)
 
+    def part(self, name: str) -> tuple[Stream, tuple[str, ...]]:
+        """One part of `PARTS`, which may be all there is, and notes on how it was made."""
+        if path := getattr(self, name):
+            return self.one_file(_existing(path, f"--{name}")), ()
+        splits = self.open()
+        return getattr(splits, name), splits.notes
+
     def _completed(self, parts: dict[str, Stream], notes: list[str]) -> Splits:
         """Carves what is missing from train, by the hash of the text."""
         missing = [part for part in PARTS[1:] if part not in parts]

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from models import metrics
 from models.classifier import classifier
+from models.recurrent import PORTABLE
 from models.text import PADDING, Vocabulary, split
 from tasks import UserError
 from tasks.corpora import Example
@@ -107,6 +108,7 @@ class Classification(task.Task):
             leaves_out=purpose == "training",
             dropout=c.dropout if trains else 0.0,
             word_dropout=c.word_dropout if trains else 0.0,
+            implementation="auto" if trains else PORTABLE,
             dtype=c.precision if purpose == "training" else "float32",
         )
 

@@ -204,10 +204,10 @@ def test_evaluate_judges_any_part_of_any_corpus(published, tmp_path, capsys):
     rows = ["the plot is dull\tnegative", "the plot is superb\tpositive", "odd\tneutral"]
     (tmp_path / "own.tsv").write_text("\n".join(rows))
     argv = ["sentiment", "--saved-models", str(published), "--test", str(tmp_path / "own.tsv")]
-    evaluate.main([*argv, "--train", str(tmp_path / "own.tsv"), "--json"])
+    evaluate.main([*argv, "--json"])
     told = json.loads(capsys.readouterr().out)
     assert told["version"] == 1 and 0 <= told["scores"]["accuracy"] <= 1
-    evaluate.main([*argv, "--train", str(tmp_path / "own.tsv")])
+    evaluate.main(argv)
     said = capsys.readouterr().out
     assert "2 examples" in said and "1 more left out" in said
 
