@@ -253,6 +253,12 @@ def _read(run, cell, inputs, mask, states, backward):
     return ops.flip(outputs, 1) if backward else outputs, states
 
 
+def implementations_of(spec: CellSpec, device: str = "cpu", dtype: str = "float32") -> list[str]:
+    """Names the implementations that can run a cell on a device, "cpu" or "gpu"."""
+    names = IMPLEMENTATIONS[1:]
+    return [name for name in names if _implementation(name).runs(spec, device, dtype)]
+
+
 def _implementation(name):
     return importlib.import_module(f"models.implementations.{name}")
 

@@ -1,11 +1,19 @@
-"""What a cell computes, as data: an equation and a short list of changes to its gates."""
+"""What a cell computes, as data: an equation and a short list of changes."""
 
 import dataclasses
 import json
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from models.equations import CANDIDATE, EQUATIONS, Equation
+
+ACTIVATIONS = ("tanh", "relu", "identity")
+SENSES = ("x", "h", "xh")  # what a gate can be blind to
+_CHRONO = re.compile(r"-?chrono:(\d+)")
+_UNIFORM = re.compile(r"uniform:([^,]+),([^,]+)")
+_NUMBERS = (int, float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,46 +22,114 @@ class CellSpec:
 
     Attributes:
         equation: A key of `EQUATIONS`.
-        bias: Initial bias by gate; 0 for the gates it does not name.
+        bias: Initial bias by gate; 0 for the gates it does not name. A number,
+            or a law: "uniform:LOW,HIGH" draws each unit's by itself;
+            "chrono:T" draws log U(1, T - 1), for lags of up to T steps (Tallec
+            & Ollivier, 2018), and "-chrono:T" takes the same draws with the
+            other sign.
+        pinned: Gates held at a constant from 0 to 1, with no weights of their own.
+        blind: What gates do not see: "x", "h", or "xh" for neither, which
+            leaves a learnt constant for each unit.
         peepholes: Gates that also see the cell state c, the output gate the new
             one (Gers et al., 2002). Only for equations that have a cell state.
+        input_activation: What makes the candidate: one of `ACTIVATIONS`.
+        output_activation: What c goes through on its way out, likewise; only
+            for equations that have a cell state.
+        cell_clip: The largest absolute value of c; 0 for any.
 
     Raises:
         ValueError: A name or a value is not one the equation has a place for.
     """
 
     equation: str
-    bias: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    bias: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
+    pinned: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    blind: Mapping[str, str] = dataclasses.field(default_factory=dict)
     peepholes: tuple[str, ...] = ()
+    input_activation: str = "tanh"
+    output_activation: str = "tanh"
+    cell_clip: float = 0.0
 
     def __post_init__(self):
         if self.equation not in EQUATIONS:
             raise ValueError(f"equation must be one of {sorted(EQUATIONS)}, got {self.equation!r}.")
-        if not isinstance(self.bias, Mapping):
-            raise ValueError(
-                f"bias must map gates to numbers, such as {{'forget': 1.0}}, got {self.bias!r}."
-            )
+        self._check_names()
+        self._check_values()
+        self._check_sense()
+        # One cell has one form, whatever order and number types it was told in.
+        gates = self.definition.gates
+        for field in ("bias", "pinned", "blind"):
+            told = getattr(self, field)
+            object.__setattr__(self, field, {g: _plain(told[g]) for g in gates if g in told})
+        object.__setattr__(self, "peepholes", tuple(g for g in gates if g in self.peepholes))
+        object.__setattr__(self, "cell_clip", float(self.cell_clip))
+
+    def _check_names(self):
+        """Whatever is told of a gate, the equation has that gate."""
+        gates = self.definition.gates
+        for field in ("bias", "pinned", "blind"):
+            if not isinstance(getattr(self, field), Mapping):
+                raise ValueError(f"{field} must map gates to values, got {getattr(self, field)!r}.")
         if isinstance(self.peepholes, str) or not isinstance(self.peepholes, (list, tuple)):
             raise ValueError(f"peepholes must be a list of gates, got {self.peepholes!r}.")
-        gates = EQUATIONS[self.equation].gates
-        for field in ("bias", "peepholes"):
+        if len(set(self.peepholes)) < len(self.peepholes):
+            raise ValueError(f"peepholes must differ, got {list(self.peepholes)}.")
+        for field in ("bias", "pinned", "blind", "peepholes"):
             unknown = sorted(set(map(str, getattr(self, field))) - set(gates))
             if unknown:
                 raise ValueError(
                     f"{field} names {unknown}, but the gates of {self.equation!r} "
                     f"are {list(gates)}."
                 )
+
+    def _check_values(self):
         for gate, value in self.bias.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ValueError(f"bias of {gate!r} must be a number, got {value!r}.")
-        if len(set(self.peepholes)) < len(self.peepholes):
-            raise ValueError(f"peepholes must differ, got {list(self.peepholes)}.")
-        if self.peepholes and "c" not in EQUATIONS[self.equation].states:
-            raise ValueError(f"peepholes look at the cell state c, and {self.equation!r} has none.")
-        # One cell has one form, whatever order and number types it was told in.
-        bias = {gate: float(self.bias[gate]) for gate in gates if gate in self.bias}
-        object.__setattr__(self, "bias", bias)
-        object.__setattr__(self, "peepholes", tuple(g for g in gates if g in self.peepholes))
+            if isinstance(value, str):
+                _check_law(gate, value)
+            elif isinstance(value, bool) or not isinstance(value, _NUMBERS):
+                raise ValueError(f"bias of {gate!r} must be a number or a law, got {value!r}.")
+        for gate, value in self.pinned.items():
+            if isinstance(value, bool) or not isinstance(value, _NUMBERS) or not 0 <= value <= 1:
+                raise ValueError(f"pinned {gate!r} must be from 0 to 1, got {value!r}.")
+        for gate, value in self.blind.items():
+            if value not in SENSES:
+                raise ValueError(f"blind {gate!r} must be one of {list(SENSES)}, got {value!r}.")
+        for field in ("input_activation", "output_activation"):
+            if getattr(self, field) not in ACTIVATIONS:
+                raise ValueError(
+                    f"{field} must be one of {list(ACTIVATIONS)}, got {getattr(self, field)!r}."
+                )
+        clip = self.cell_clip
+        if isinstance(clip, bool) or not isinstance(clip, _NUMBERS) or not 0 <= clip < math.inf:
+            raise ValueError(f"cell_clip must be a number of at least 0, got {clip!r}.")
+
+    def _check_sense(self):
+        """What is told is told of something that the equation has."""
+        for field in ("bias", "blind", "peepholes"):
+            for gate in getattr(self, field):
+                if gate in self.pinned:
+                    raise ValueError(
+                        f"{field} names {gate!r}, which is pinned to {self.pinned[gate]} "
+                        "and has no weights."
+                    )
+        for gate, senses in self.blind.items():
+            already = self.definition.blind.get(gate, "")
+            if set(senses) & set(already):
+                raise ValueError(
+                    f"blind: {gate!r} of {self.equation!r} does not see {already} in the plain "
+                    f"way, so it cannot be made blind to {senses!r}."
+                )
+        if "c" not in self.definition.states:
+            if self.peepholes:
+                raise ValueError(
+                    f"peepholes look at the cell state c, and {self.equation!r} has none."
+                )
+            if self.cell_clip:
+                raise ValueError(f"cell_clip clips the cell state c; {self.equation!r} has none.")
+        if self.output_activation != "tanh" and not self.definition.squashes:
+            raise ValueError(
+                f"output_activation is that of the cell state c; {self.equation!r} has none."
+            )
 
     @property
     def definition(self) -> Equation:
@@ -62,25 +138,108 @@ class CellSpec:
 
     @property
     def maps(self) -> tuple[str, ...]:
-        """The learnt maps, in the order of their blocks in the weights."""
-        return (*self.definition.gates, CANDIDATE)
+        """The learnt maps, in the order of their blocks in the bias."""
+        return (*(g for g in self.definition.gates if g not in self.pinned), CANDIDATE)
+
+    @property
+    def input_maps(self) -> tuple[str, ...]:
+        """The maps that see x, in the order of their blocks in the kernel."""
+        return tuple(m for m in self.maps if "x" not in self._blind_to(m))
+
+    @property
+    def recurrent_maps(self) -> tuple[str, ...]:
+        """The maps that see h, in the order of their blocks in the recurrent kernel."""
+        return tuple(m for m in self.maps if "h" not in self._blind_to(m))
+
+    def _blind_to(self, name):
+        return self.definition.blind.get(name, "") + self.blind.get(name, "")
+
+    def products(self) -> dict[str, tuple[int, tuple[str, ...]]]:
+        """The equation's own products, for those of their maps that are not pinned."""
+        found = {
+            name: (count, tuple(m for m in maps if m not in self.pinned))
+            for name, (count, maps) in self.definition.products.items()
+        }
+        return {name: told for name, told in found.items() if told[1]}
 
     def to_json(self) -> dict:
         """The spec as JSON has it; `CellSpec(**spec.to_json()) == spec`."""
         return {**dataclasses.asdict(self), "peepholes": list(self.peepholes)}
 
 
-_FORGET_BIAS = {"forget": 1.0}
+def _check_law(gate, law):
+    if match := _CHRONO.fullmatch(law):
+        if int(match[1]) < 3:
+            raise ValueError(f"bias of {gate!r}: a chrono law needs a lag of at least 3, {law!r}.")
+        return
+    match = _UNIFORM.fullmatch(law)
+    try:
+        low, high = float(match[1]), float(match[2])
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"bias of {gate!r} must be a number, 'chrono:T', '-chrono:T' or "
+            f"'uniform:LOW,HIGH', got {law!r}."
+        ) from None
+    if not low < high:
+        raise ValueError(f"bias of {gate!r}: a uniform law needs LOW < HIGH, got {law!r}.")
+
+
+def chrono_lag(law: float | str) -> int | None:
+    """The longest lag T of a "chrono:T" or "-chrono:T"; None for any other bias."""
+    match = _CHRONO.fullmatch(law) if isinstance(law, str) else None
+    return int(match[1]) if match else None
+
+
+def uniform_range(law: float | str) -> tuple[float, float] | None:
+    """The range of a "uniform:LOW,HIGH"; None for any other bias."""
+    match = _UNIFORM.fullmatch(law) if isinstance(law, str) else None
+    return (float(match[1]), float(match[2])) if match else None
+
+
+def _plain(value):
+    return value if isinstance(value, str) else float(value)
+
+
+_REMEMBER = {"forget": 1.0}
+_PEEPHOLES = ("input", "forget", "output")
+_CHRONO_LSTM = {"input": "-chrono:1000", "forget": "chrono:1000"}
 
 CELLS = {
     "rnn": CellSpec("rnn"),
-    "lstm": CellSpec("lstm", bias=_FORGET_BIAS),
-    "lstm_peephole": CellSpec("lstm", bias=_FORGET_BIAS, peepholes=("input", "forget", "output")),
-    # Where the forget gate starts: Jozefowicz et al. (2015).
+    "rnn_relu": CellSpec("rnn", input_activation="relu"),
+    "rnn_identity": CellSpec("rnn", input_activation="identity"),
+    "leaky": CellSpec("leaky", pinned={"leak": 0.8}),
+    "leaky_learnt": CellSpec("leaky", bias={"leak": 1.0}, blind={"leak": "xh"}),
+    "lstm": CellSpec("lstm", bias=_REMEMBER),
+    "lstm_1997": CellSpec("lstm", pinned={"forget": 1.0}),
+    "lstm_peephole": CellSpec("lstm", bias=_REMEMBER, peepholes=_PEEPHOLES),
+    "lstm_coupled": CellSpec("coupled", bias=_REMEMBER),
+    "lstm_chrono": CellSpec("lstm", bias=_CHRONO_LSTM),
+    "gru": CellSpec("gru"),
+    "gru_before": CellSpec("gru_before"),
+    "gru_chrono": CellSpec("gru", bias={"update": "chrono:1000"}),
+    "mgu": CellSpec("mgu"),
+    "janet": CellSpec("janet", bias=_REMEMBER),
+    # Jozefowicz et al. (2015): where the forget gate starts, a gate less, mutations.
     "lstm_bias_0": CellSpec("lstm"),
     "lstm_bias_minus_1": CellSpec("lstm", bias={"forget": -1.0}),
     "lstm_bias_5": CellSpec("lstm", bias={"forget": 5.0}),
-    "gru": CellSpec("gru"),
+    "lstm_no_input": CellSpec("lstm", bias=_REMEMBER, pinned={"input": 1.0}),
+    "lstm_no_forget": CellSpec("lstm", pinned={"forget": 1.0}),
+    "lstm_no_output": CellSpec("lstm", bias=_REMEMBER, pinned={"output": 1.0}),
+    "mut1": CellSpec("mut1"),
+    "mut2": CellSpec("mut2"),
+    "mut3": CellSpec("mut3"),
+    # Greff et al. (2017): the baseline with peepholes, and eight variants of it.
+    "greff_vanilla": CellSpec("lstm", peepholes=_PEEPHOLES),
+    "greff_nig": CellSpec("lstm", pinned={"input": 1.0}, peepholes=("forget", "output")),
+    "greff_nfg": CellSpec("lstm", pinned={"forget": 1.0}, peepholes=("input", "output")),
+    "greff_nog": CellSpec("lstm", pinned={"output": 1.0}, peepholes=("input", "forget")),
+    "greff_niaf": CellSpec("lstm", peepholes=_PEEPHOLES, input_activation="identity"),
+    "greff_noaf": CellSpec("lstm", peepholes=_PEEPHOLES, output_activation="identity"),
+    "greff_cifg": CellSpec("coupled", peepholes=("forget", "output")),
+    "greff_np": CellSpec("lstm"),
+    "greff_fgr": CellSpec("full", peepholes=_PEEPHOLES),
 }
 
 

@@ -40,7 +40,7 @@ def test_a_task_never_imports_another():
         assert not others & set(imported(ROOT / "tasks" / f"{name}.py"))
 
 
-def test_specs_and_equations_need_no_keras():
+def test_specs_and_equations_need_no_keras_or_tensorflow():
     for name in ("specs.py", "equations.py"):
         tops = {module.split(".")[0] for module in imported(ROOT / "models" / name)}
         assert not tops & {"keras", "tensorflow", "numpy"}

@@ -30,14 +30,32 @@ def test_a_spec_has_one_form():
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ({"equation": "lstmm"}, r"equation must be one of \['gru', 'lstm', 'rnn'\], got 'lstmm'"),
+        ({"equation": "lstmm"}, r"equation must be one of \['coupled', .*'rnn'\], got 'lstmm'"),
         ({"bias": {}}, "must name its equation"),
         (
             {"equation": "gru", "bias": {"forget": 1}},
             r"bias names \['forget'\], but the gates of 'gru' are \['update', 'reset'\]",
         ),
-        ({"equation": "lstm", "bias": {"forget": "1"}}, "bias of 'forget' must be a number"),
-        ({"equation": "lstm", "bias": [1]}, "bias must map gates to numbers"),
+        ({"equation": "lstm", "bias": {"forget": "1"}}, "'forget' must be a number, 'chrono:T'"),
+        ({"equation": "lstm", "bias": {"forget": None}}, "'forget' must be a number or a law"),
+        ({"equation": "lstm", "bias": {"forget": "chrono:2"}}, "needs a lag of at least 3"),
+        ({"equation": "lstm", "bias": {"forget": "uniform:2,1"}}, "needs LOW < HIGH"),
+        ({"equation": "lstm", "bias": [1]}, "bias must map gates to values"),
+        ({"equation": "lstm", "pinned": {"forget": 2}}, "pinned 'forget' must be from 0 to 1"),
+        ({"equation": "lstm", "blind": {"forget": "c"}}, r"must be one of \['x', 'h', 'xh'\]"),
+        ({"equation": "lstm", "input_activation": "sin"}, "input_activation must be one of"),
+        ({"equation": "lstm", "cell_clip": -1}, "cell_clip must be a number of at least 0"),
+        ({"equation": "gru", "cell_clip": 1}, "clips the cell state c; 'gru' has none"),
+        ({"equation": "gru", "output_activation": "relu"}, "cell state c; 'gru' has none"),
+        (
+            {"equation": "lstm", "pinned": {"forget": 1}, "peepholes": ["forget"]},
+            "peepholes names 'forget', which is pinned to 1",
+        ),
+        (
+            {"equation": "lstm", "pinned": {"forget": 1}, "bias": {"forget": 1}},
+            "bias names 'forget'",
+        ),
+        ({"equation": "mut3", "blind": {"update": "h"}}, "cannot be made blind to 'h'"),
         ({"equation": "lstm", "peepholes": "input"}, "peepholes must be a list of gates"),
         ({"equation": "lstm", "peepholes": ["input", "input"]}, "peepholes must differ"),
         (

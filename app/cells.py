@@ -1,0 +1,66 @@
+"""Shows the cells there are, or the equations of one: `python -m app.cells gru`."""
+
+import sys
+from collections.abc import Sequence
+
+from app import flags
+from models import specs
+from models.specs import CELLS, CellSpec
+from tasks import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table of all cells, or the equations of one."""
+    parser = flags.Parser("python -m app.cells", description=__doc__)
+    parser.add_argument("cell", nargs="?", help="a name, a spec as JSON, or a .json file")
+    parser.add_argument("--units", type=int, default=128, help="units to count parameters for")
+    parser.add_argument("--inputs", type=int, default=128, help="input features, likewise")
+    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    for name in ("units", "inputs"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}.")
+    try:
+        spec = None if args.cell is None else specs.find(args.cell)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    with flags.quiet():
+        from models.spelling import equations
+
+    sizes = f"with {args.units} units and {args.inputs} input features"
+    if spec is not None:
+        count = _parameters(spec, args.units, args.inputs)
+        print(
+            spec.definition.source,
+            "",
+            *equations(spec),
+            "",
+            f"{count:,} parameters {sizes}",
+            sep="\n",
+        )
+        return
+    columns = ["cell", "equation", "gates", "changes", "parameters", "implementations"]
+    rows = [_row(name, cell, args.units, args.inputs) for name, cell in CELLS.items()]
+    print(flags.columns([columns, *rows]), f"\nparameters {sizes}", sep="\n")
+
+
+def _row(name: str, spec: CellSpec, units: int, inputs: int) -> list[str]:
+    from models.recurrent import implementations_of
+
+    plain = CellSpec(spec.equation).to_json()
+    changes = [f"{key} {value}" for key, value in spec.to_json().items() if value != plain[key]]
+    gates = " ".join(g for g in spec.definition.gates if g not in spec.pinned)
+    count = f"{_parameters(spec, units, inputs):,}"
+    told = ", ".join(changes).translate(str.maketrans("", "", "{}[]'"))
+    return [name, spec.equation, gates, told, count, " ".join(implementations_of(spec))]
+
+
+def _parameters(spec: CellSpec, units: int, inputs: int) -> int:
+    from models.cells import GatedCell
+
+    cell = GatedCell(units, spec)
+    cell.build((None, inputs))
+    return cell.count_params()
+
+
+if __name__ == "__main__":
+    flags.run(main)

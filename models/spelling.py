@@ -1,0 +1,133 @@
+"""The equations of a cell as text, printed by the very functions that run."""
+
+from models.cells import See
+from models.equations import RAW
+from models.specs import CellSpec
+
+
+def equations(spec: CellSpec) -> list[str]:
+    """The lines that define one step of a cell, in the order in which they are computed.
+
+    >>> print(*equations(CellSpec("coupled", pinned={"output": 1.0})), sep="\\n")
+    forget = sigmoid(x W_forget + b_forget + h U_forget)
+    candidate = tanh(x W_candidate + b_candidate + h U_candidate)
+    c' = forget * c + (1 - forget) * candidate
+    h' = tanh(c')
+    """
+    inputs = {
+        name: Text(f"x W_{name} + b_{name}" if name in spec.input_maps else f"b_{name}", _SUM)
+        for name in spec.maps
+    }
+    own = spec.definition.recurrent_bias
+    recurrent = {
+        name: Text(f"(h U_{name} + d_{name})" if name in own else f"h U_{name}", _PRODUCT)
+        for name in spec.recurrent_maps
+    }
+    peepholes = {gate: Text(f"p_{gate}") for gate in spec.peepholes}
+    see = _Spelled(spec, {**inputs, RAW: Text("x")}, recurrent, peepholes, _Spelling(spec))
+    names = spec.definition.states
+    after = spec.definition.step(see, *(Text(_state(name)) for name in names))
+    ends = [
+        f"{_state(name)}' = {_text(value)}"
+        for name, value in zip(names, after, strict=True)
+        if _text(value) not in (f"{name}'", name)
+    ]
+    return [*see.lines, *ends]
+
+
+_ATOM, _PRODUCT, _SUM = range(3)  # what binds its parts more loosely
+
+
+class Text:
+    """An expression that writes itself down."""
+
+    def __init__(self, text, binds=_ATOM):
+        self.text, self.binds = text, binds
+
+    def __add__(self, other):
+        return Text(f"{self.text} + {_text(other)}".replace("+ -", "- "), _SUM)
+
+    def __radd__(self, other):
+        return Text(f"{_text(other)} + {self.text}", _SUM)
+
+    def __sub__(self, other):
+        return Text(f"{self.text} - {_text(other, _PRODUCT)}", _SUM)
+
+    def __rsub__(self, other):
+        return Text(f"{_text(other)} - {_text(self, _PRODUCT)}", _SUM)
+
+    def __mul__(self, other):
+        if other == 1.0:
+            return self
+        return Text(f"{_text(self, _PRODUCT)} * {_text(other, _PRODUCT)}", _PRODUCT)
+
+    def __rmul__(self, other):
+        if other == 1.0:
+            return self
+        return Text(f"{_text(other)} * {_text(self, _PRODUCT)}", _PRODUCT)
+
+
+def _text(value, binds=_SUM) -> str:
+    """A value as text, in brackets if it binds more loosely than what it stands in."""
+    if isinstance(value, Text):
+        return f"({value.text})" if value.binds > binds else value.text
+    return f"{value:g}"
+
+
+def _state(name):
+    """A gate that is carried on is the gate of the step before."""
+    return name if name in ("h", "c") else f"last_{name}"
+
+
+class _Spelled(See):
+    """Gives each gate, the candidate and the cell state a line and a name."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.lines = []
+
+    def _named(self, name, value):
+        if not isinstance(value, Text):  # pinned
+            return value
+        names = {line.split(" = ")[0] for line in self.lines}
+        name = f"{name}_2" if name in names and f"{name} = {value.text}" not in self.lines else name
+        if f"{name} = {value.text}" not in self.lines:
+            self.lines.append(f"{name} = {value.text}")
+        return Text(name)
+
+    def gate(self, name, cell_state=None, also=0.0):
+        return self._named(name, super().gate(name, cell_state, also))
+
+    def activate(self, z):
+        return self._named("candidate", super().activate(z))
+
+    def clip(self, cell_state):
+        return self._named("c'", super().clip(cell_state))
+
+
+class _Spelling:
+    """The functions of an equation, by their names."""
+
+    def __init__(self, spec):
+        self._spec = spec
+
+    def sigmoid(self, z):
+        return Text(f"sigmoid({z.text})")
+
+    def tanh(self, z):
+        return Text(f"tanh({z.text})")
+
+    def relu(self, z):
+        return Text(f"relu({z.text})")
+
+    def clip(self, z, limit):
+        return Text(f"clip({z.text}, -{limit:g}, {limit:g})")
+
+    def product(self, name, values):
+        def spelled(map_name):
+            if len(values) == 1:
+                return Text(f"{_text(values[0], _ATOM)} U_{map_name}", _PRODUCT)
+            terms = (f"{_text(v, _ATOM)} R_{v.text}_{map_name}" for v in values)
+            return Text(" + ".join(terms), _SUM)
+
+        return {each: spelled(each) for each in self._spec.products()[name][1]}
