@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
     flags.add_saved_models(parser)
     parser.add_argument("--version", type=int, help="the version to judge; the newest if not given")
-    parser.add_argument("--part", choices=PARTS, default="test", help="the part to judge it on")
+    parser.add_argument("--part", choices=PARTS, default="test", help="(default: test)")
     parser.add_argument("--json", action="store_true", help="print one object, for machines")
     flags.add_settings(parser, task_class.Corpus)
 

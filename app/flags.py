@@ -63,12 +63,8 @@ def parse(
     chosen, own = None, parser
     for name in tasks.names():
         line = _first_line(name)
-        sub = subparsers.add_parser(
-            name,
-            help=line,
-            description=line,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
+        usage = f"{prog} {name} [flags]"
+        sub = subparsers.add_parser(name, help=line, description=line, usage=usage)
         if argv[:1] == [name]:
             with quiet():
                 chosen = tasks.find(name)
@@ -82,14 +78,15 @@ def parse(
 
 def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
     """Adds a flag for each field of a dataclass of settings."""
-    group = parser.add_argument_group(settings.__doc__.splitlines()[0])
+    group = parser.add_argument_group(settings.__doc__.splitlines()[0].rstrip("."))
     for field in dataclasses.fields(settings):
+        default = f" (default: {field.default})" if field.default != "" else ""
         group.add_argument(
             flag(field.name),
             type=type(field.default),
             default=field.default,
-            help=field.metadata["help"].replace("%", "%%"),
-            metavar=field.name.upper(),
+            help=(field.metadata["help"] + default).replace("%", "%%"),
+            metavar={int: "INT", float: "FLOAT"}.get(type(field.default), "TEXT"),
         )
 
 
@@ -101,7 +98,11 @@ def settings(cls: type, args: argparse.Namespace):
 def add_saved_models(parser: argparse.ArgumentParser) -> None:
     """Adds the flag that every verb has."""
     parser.add_argument(
-        "--saved-models", type=Path, default=Path("saved_models"), help="folder of published models"
+        "--saved-models",
+        type=Path,
+        default=Path("saved_models"),
+        metavar="DIR",
+        help="folder of published models (default: %(default)s)",
     )
 
 

@@ -43,7 +43,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
     flags.add_saved_models(parser)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of training state")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="folder of training state (default: %(default)s)",
+    )
     parser.add_argument(
         "--deterministic", action="store_true", help="the same numbers each time, more slowly"
     )

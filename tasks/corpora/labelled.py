@@ -38,7 +38,7 @@ _LONGEST_FIELD = 2**27  # characters in a field of a .csv: more than Python's 13
 
 @dataclasses.dataclass(frozen=True)
 class LabelledTexts(Corpus):
-    """Texts with a label each; `values` are `text` and `label`."""
+    """Where the labelled texts are; the values of an example are `text` and `label`."""
 
     text_key: str = setting("", "column of the text in .csv, .jsonl and tfds: (default: text)")
     label_key: str = setting("", "column of the label, likewise (default: label)")
