@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = export.find(args.saved_models, args.task, args.version)
     served, task = Served(folder), task_class.restore(folder / "assets")
     name = next(iter(task_class.request))
-    texts = iter(args.text) if args.text else _lines()
+    texts = map(os.fsencode, args.text) if args.text else _lines()
     while batch := list(itertools.islice(texts, _AT_ONCE)):
         for text, answer in zip(batch, by_row(served.ask({name: batch})), strict=True):
             if args.json:

@@ -267,7 +267,9 @@ def _example(text: str, label: str, origin: str) -> Example:
         raise UserError(f"{origin}: the label is empty.")
     if not label.isprintable():
         raise UserError(f"{origin}: a label must be printable and in one line, got {label!r}.")
-    return Example({"text": text.strip(), "label": label}, origin)
+    # JSON can tell half a surrogate pair, which no UTF-8 can.
+    text = text.strip().encode("utf-8", "replace").decode("utf-8")
+    return Example({"text": text, "label": label}, origin)
 
 
 def _told(path, examples: Iterator[Example]) -> Iterator[Example]:

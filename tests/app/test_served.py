@@ -192,6 +192,13 @@ def test_predict_reads_standard_input_and_prints_json(published):
     assert answer.stderr == b""
 
 
+def test_predict_takes_words_of_any_bytes(published):
+    asked = [sys.executable, "-m", "app.predict", "sentiment", b"dull \xff", "好", "--json"]
+    answer = subprocess.run([*asked, "--saved-models", str(published)], capture_output=True)
+    texts = [json.loads(line)["text"] for line in answer.stdout.splitlines()]
+    assert texts == ["dull \ufffd", "好"], answer.stderr
+
+
 def test_evaluate_gives_the_scores_that_were_recorded(published, version, capsys):
     scores = evaluate.main(["sentiment", "--saved-models", str(published)])
     record = json.loads((version / "assets.extra/run.json").read_text())

@@ -157,6 +157,12 @@ def test_other_keys_and_encodings_are_read(tmp_path):
     assert ("été", "good") in read_all(latin)
 
 
+def test_half_a_surrogate_pair_is_no_error(tmp_path):
+    write(tmp_path, {"a.jsonl": '{"text": "a \\ud83d b", "label": "x"}\n' + jsonl()})
+    splits = LabelledTexts(train=str(tmp_path / "a.jsonl")).open()
+    assert ("a ? b", "x") in read_all(splits)
+
+
 def test_origins_name_file_and_line(tmp_path):
     write(tmp_path, {"train.tsv": "\n" + tsv(), "test.tsv": tsv(), "valid.csv": csv()})
     splits = LabelledTexts(data=str(tmp_path)).open()

@@ -1,0 +1,101 @@
+"""Batches: every example once a pass, of like length, within the budget, from any step on."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tasks
+from app.batching import Batches, Encoded
+from tasks.corpora import Example, Stream
+
+TOKENS = 64
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    cls = tasks.find("sentiment")
+    rng = np.random.default_rng(0)
+    words = [f"word{n}" for n in range(50)]
+    texts = [" ".join(rng.choice(words, rng.integers(0, 90))) for _ in range(300)]
+    examples = [
+        Example({"text": text, "label": f"class {n % 3}"}, str(n)) for n, text in enumerate(texts)
+    ]
+    stream = Stream(lambda: examples)
+    learnt = cls.learn(cls.Config(longest=80), stream, tmp_path_factory.mktemp("assets"))
+    learnt.examples = stream
+    return learnt
+
+
+@pytest.fixture(scope="module")
+def encoded(task, tmp_path_factory):
+    return Encoded.write(task, task.examples, tmp_path_factory.mktemp("encoded"))
+
+
+def test_what_is_read_back_is_what_was_encoded(task, encoded):
+    assert len(encoded) == 300
+    for row, example in enumerate(task.examples):
+        want = task.encode({key: tf.constant([v]) for key, v in example.values.items()})
+        given = encoded.batch(np.array([row]))
+        np.testing.assert_array_equal(given["ids"], want["ids"].to_tensor())
+        assert given["label"][0] == want["label"][0]
+        assert encoded.lengths[row] == want["length"][0] <= 80
+
+
+def test_a_batch_is_padded_with_zeros_to_its_longest(encoded):
+    rows = np.array([3, 200, 7])
+    ids = encoded.batch(rows)["ids"]
+    assert ids.shape == (3, encoded.lengths[rows].max())
+    for row, padded in zip(rows, ids, strict=True):
+        length = encoded.lengths[row]
+        np.testing.assert_array_equal(padded[:length], encoded.batch(np.array([row]))["ids"][0])
+        assert not padded[length:].any() and padded[:length].all()
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_pass_has_every_example_once_within_the_budget(encoded, seed, number):
+    batches = Batches(encoded, TOKENS, seed)
+    plan = batches.plan(number)
+    assert len(plan) == batches.steps
+    assert sorted(np.concatenate(plan)) == list(range(300))
+    for rows in plan:
+        lengths = encoded.lengths[rows]
+        assert len(rows) == 1 or len(rows) * lengths.max() <= TOKENS
+        assert lengths.max() <= 4 or lengths.max() - lengths.min() <= max(2, 0.16 * lengths.max())
+
+
+def test_order_is_a_function_of_the_seed_and_the_pass(encoded):
+    def plan(seed, number):
+        return [tuple(rows) for rows in Batches(encoded, TOKENS, seed).plan(number)]
+
+    assert plan(3, 1) == plan(3, 1)
+    for other in (plan(3, 2), plan(4, 1)):
+        assert plan(3, 1) != other
+        assert set(map(frozenset, plan(3, 1))) != set(map(frozenset, other))  # other company too
+    assert plan(None, 0) == plan(None, 1)
+
+
+def test_training_goes_on_from_any_step_as_if_it_had_never_stopped(task, encoded):
+    batches = Batches(encoded, TOKENS, seed=0)
+    straight = list(itertools.islice(batches.to_learn(task, 0), 2 * batches.steps + 5))
+    for first in (1, batches.steps - 1, batches.steps, 2 * batches.steps + 2):
+        for given, want in zip(batches.to_learn(task, first), straight[first:], strict=False):
+            for a, b in zip(tf.nest.flatten(given), tf.nest.flatten(want), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_only_what_is_learnt_from_is_left_out_of_the_evidence(task, encoded):
+    batches = Batches(encoded, TOKENS, seed=0)
+    (learnt, label), (watched, _) = (
+        next(iter(data)) for data in (batches.to_learn(task, 0), batches.to_watch(task))
+    )
+    np.testing.assert_array_equal(learnt["left_out"], np.eye(3)[label])
+    assert not np.asarray(watched["left_out"]).any()
+
+
+def test_validation_is_one_pass(task, encoded):
+    batches = Batches(encoded, TOKENS)
+    labels = [label for _, label in batches.to_watch(task)]
+    assert len(labels) == batches.steps and sum(map(len, labels)) == 300
