@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     served, task = Served(folder), task_class.restore(folder / "assets")
     name = next(iter(task_class.request))
     texts = map(os.fsencode, args.text) if args.text else _lines()
-    while batch := list(itertools.islice(texts, _AT_ONCE)):
+    # Who types is answered after each line; a file is read in batches.
+    at_once = 1 if not args.text and sys.stdin.isatty() else _AT_ONCE
+    while batch := list(itertools.islice(texts, at_once)):
         for text, answer in zip(batch, by_row(served.ask({name: batch})), strict=True):
             if args.json:
                 print(json.dumps({name: _plain(text)} | {k: _plain(v) for k, v in answer.items()}))
