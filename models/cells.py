@@ -2,10 +2,12 @@
 
 This is the definition. Whatever runs a cell faster is held against it.
 
-Shapes: B batch, D input features, H units, G maps (the gates and the candidate).
+Shapes: B batch, D input features, H units, G maps (the gates and the candidate),
+P the width of h, which is H but for a projection.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import keras
@@ -15,6 +17,8 @@ from models import specs
 from models.equations import CANDIDATE, RAW
 from models.specs import CellSpec
 
+EPSILON = 1e-5  # added to a variance before layer normalisation divides by its root
+
 
 class Functions(Protocol):
     """What an equation needs to have computed, on whatever its values are."""
@@ -23,7 +27,11 @@ class Functions(Protocol):
     def tanh(self, z): ...
     def relu(self, z): ...
     def clip(self, z, limit: float): ...
-    def product(self, name: str, values: tuple) -> dict: ...
+    def standardize(self, z):
+        """z less its mean, divided by its deviation, over the last axis."""
+
+    def product(self, name: str, values: tuple) -> dict:
+        """The values side by side times the weight of that name, by map."""
 
 
 class See:
@@ -31,49 +39,69 @@ class See:
 
     Args:
         spec: The cell's spec.
-        inputs: x W + b by map, (B, H) each, and x itself by `RAW` where the
-            equation asks for it.
-        recurrent: h U by map, for those that see h, with its own bias where it
-            has one.
-        peepholes: (H,) for each gate of `spec.peepholes`.
+        inputs: What each map has of x, (B, H), and x itself by `RAW` where the
+            equation asks for it; as `GatedCell.project` gives them.
+        recurrent: h U by map, for those that see h, (B, H).
+        vectors: Weights of one number a unit, (H,), by the names of
+            `GatedCell.vectors`.
         functions: How to compute with them.
+        noise: What training drops, by the names of `Noise`, and the shares in
+            which zoneout mixes.
     """
 
-    def __init__(self, spec, inputs, recurrent, peepholes, functions: Functions):
-        self._spec, self._functions = spec, functions
-        self._inputs, self._recurrent, self._peepholes = inputs, recurrent, peepholes
+    def __init__(self, spec, inputs, recurrent, vectors, functions: Functions, noise: Mapping):
+        self._spec, self._functions, self._noise = spec, functions, noise
+        self._inputs, self._recurrent, self._vectors = inputs, recurrent, vectors
         self.tanh = functions.tanh
 
+    def advance(self, states) -> list:
+        """The states after this step: the equation's, projected, and held where zoneout holds."""
+        after = list(self._spec.definition.step(self, *states))
+        if self._spec.projection:
+            after[0] = self._functions.product("projection", (after[0],))["h"]
+        for at, name in enumerate(self._spec.definition.states):
+            if name in self._spec.zoneout:
+                stays = self._noise[name]
+                after[at] = states[at] * stays + after[at] * (1.0 - stays)
+        return after
+
     def input(self, name):
-        """x W + b of a map, or x itself, (B, H)."""
+        """What a map has of x, or x itself, (B, H)."""
         return self._inputs[name]
 
     def recurrent(self, name):
         """h U of a map, with its own bias where it has one, (B, H)."""
-        return self._recurrent[name]
+        return self._shifted(self._recurrent[name], f"{name}_recurrent_bias")
 
     def product(self, name, *values):
         """The values times the equation's own weight of that name: (B, H) by map, 0 if pinned."""
-        maps = self._spec.definition.products[name][1]
-        known = self._functions.product(name, values) if name in self._spec.products() else {}
+        what, maps = self._spec.definition.products[name]
+        if name not in self._spec.products:
+            return dict.fromkeys(maps, 0.0)
+        if what == ("h",) and "state" in self._noise:
+            values = [value * self._noise["state"] for value in values]
+        known = self._functions.product(name, tuple(values))
+        if self._spec.layer_norm == "products":
+            known = {m: self._normalized(z, f"{name}_product_{m}") for m, z in known.items()}
         return {each: known.get(each, 0.0) for each in maps}
 
-    def gate(self, name, cell_state=None, also=0.0):
+    def gate(self, name, cell_state=None, also=0.0, shift=0.0):
         """A gate's values in (0, 1), (B, H).
 
         Args:
             name: The gate.
             cell_state: What its peephole sees.
             also: What else is added to what it sees.
+            shift: What is added after its bias.
         """
         if name in self._spec.pinned:
             return self._spec.pinned[name]
         z = self._inputs[name]
         if name in self._recurrent:
             z = z + self._recurrent[name]
-        if name in self._peepholes:
-            z = z + self._peepholes[name] * cell_state
-        return self._functions.sigmoid(_plus(z, also))
+        if name in self._spec.peepholes:
+            z = z + self._vectors[f"{name}_peephole"] * cell_state
+        return self._functions.sigmoid(_plus(self._seen(name, _plus(z, also)), shift))
 
     def candidate(self, also=0.0):
         """What could be written, (B, H)."""
@@ -83,17 +111,32 @@ class See:
         return self.activate(_plus(z, also))
 
     def activate(self, z):
-        """The candidate's activation."""
-        return self._by_name(self._spec.input_activation, z)
+        """The candidate, of all that it sees."""
+        value = self._by_name(self._spec.input_activation, self._seen(CANDIDATE, z))
+        return value * self._noise[CANDIDATE] if CANDIDATE in self._noise else value
 
     def squash(self, cell_state):
         """The activation of the cell state on its way out."""
+        if self._spec.layer_norm != "none":
+            cell_state = self._shifted(self._normalized(cell_state, "cell"), "cell_shift")
         return self._by_name(self._spec.output_activation, cell_state)
 
     def clip(self, cell_state):
         """The cell state, no further from 0 than it may be."""
         limit = self._spec.cell_clip
         return self._functions.clip(cell_state, limit) if limit else cell_state
+
+    def _seen(self, name, z):
+        """All that a map sees, normalised before its bias where the spec says so."""
+        if self._spec.layer_norm != "maps":
+            return z
+        return self._shifted(self._normalized(z, name), f"{name}_bias")
+
+    def _normalized(self, z, name):
+        return self._functions.standardize(z) * self._vectors[f"{name}_gain"]
+
+    def _shifted(self, z, name):
+        return z + self._vectors[name] if name in self._vectors else z
 
     def _by_name(self, name, z):
         if name == "identity":
@@ -105,33 +148,68 @@ def _plus(z, also):
     return z if isinstance(also, float) and also == 0.0 else z + also
 
 
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """What training drops in one pass over a batch of sequences, drawn before its first step.
+
+    Attributes:
+        always: The same at all steps: "state" (B, P); or, when nothing is
+            drawn, the shares "h" and "c" in which zoneout mixes old and new.
+        steps: For each step: "candidate" (T, B, H); "h" (T, B, P) and "c"
+            (T, B, H), 1 where zoneout keeps the old.
+        weights: For each weight matrix that it names, of the matrix's shape.
+    """
+
+    always: Mapping = dataclasses.field(default_factory=dict)
+    steps: Mapping = dataclasses.field(default_factory=dict)
+    weights: Mapping = dataclasses.field(default_factory=dict)
+
+    def at(self, step) -> "Noise":
+        """What holds at one step."""
+        now = {name: ops.take(values, step, axis=0) for name, values in self.steps.items()}
+        return Noise({**self.always, **now}, weights=self.weights)
+
+
 @keras.saving.register_keras_serializable(package="gated")
 class GatedCell(keras.layers.Layer):
     """One step of a gated recurrence; `GatedRNN` or `keras.layers.RNN` runs it over time.
 
     Weights, each made of blocks of H columns in the order that the spec has:
         kernel: a block of D rows for each of `spec.input_maps`.
-        recurrent_kernel: a block of H rows for each of `spec.recurrent_maps`.
+        recurrent_kernel: a block of P rows for each of `spec.recurrent_maps`.
         bias: a block for each of `spec.maps`.
         recurrent_bias: a block for each map whose recurrent product has its own.
         {name}_product: those of the equation's own products.
         raw_projection: (D, H), where the equation adds x itself and D is not H.
         {gate}_peephole: (H,) for each gate of `spec.peepholes`, zero at first.
+        projection: (H, P), where h is projected.
+        gain, input_gain, recurrent_gain, {name}_product_gain, cell_gain and
+            cell_shift: those of layer normalisation, where it stands.
+
+    With a policy of mixed precision the products are of the half type, the
+    states and all that is added to them float32.
 
     Args:
-        units: H, the size of each state.
+        units: H, the size of each state but a projected h.
         spec: A `CellSpec`, or what `models.specs.find` makes one of.
         kernel_initializer: For each block of `kernel` by itself.
-        recurrent_initializer: For each H x H block of a recurrent weight.
+        recurrent_initializer: For each block of a recurrent weight.
         **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
 
     Call arguments:
         inputs: (B, D).
-        states: a list of `state_size`, each (B, H).
+        states: a list of the widths `state_size`.
+        training: Whether recurrent dropout and zoneout draw; then `noise` is
+            what they drew.
+        noise: `draw(...).at(step)`; None for what is served.
 
     Returns:
         The output (B, output_size), which is also the first of the states, and
         the list of states after the step.
+
+    Raises:
+        ValueError: In training, without the noise that the spec asks for: drawn
+            in a step, it could not be the same at all steps of a sequence.
     """
 
     def __init__(
@@ -142,28 +220,37 @@ class GatedCell(keras.layers.Layer):
         recurrent_initializer="orthogonal",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # What Keras casts to the half type of a mixed policy, states among it, stays.
+        super().__init__(autocast=False, **kwargs)
         if isinstance(units, bool) or not isinstance(units, int) or units < 1:
             raise ValueError(f"units must be a whole number of at least 1, got {units!r}.")
         self.units = units
         self.spec = specs.find(spec)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
-        self.state_size = [units] * len(self.spec.definition.states)
-        self.output_size = units
+        self.state_size = self.spec.state_sizes(units)
+        self.output_size = self.state_size[0]
+        if self.spec.random:
+            self._seed = keras.random.SeedGenerator()
+
+    @property
+    def state_dtype(self) -> str:
+        """The type of the states: that of the weights."""
+        return self.variable_dtype
 
     def build(self, input_shape):
-        spec, H, D = self.spec, self.units, input_shape[-1]
+        spec, H, D, P = self.spec, self.units, input_shape[-1], self.output_size
         self.kernel = self._blocks("kernel", D, spec.input_maps, self.kernel_initializer)
         self.recurrent_kernel = self._blocks(
-            "recurrent_kernel", H, spec.recurrent_maps, self.recurrent_initializer
+            "recurrent_kernel", P, spec.recurrent_maps, self.recurrent_initializer
         )
         self.bias = self.add_weight(
             name="bias", shape=(len(spec.maps) * H,), initializer=self._initial_bias
         )
         own = spec.definition.recurrent_bias
-        self.recurrent_bias = self._zeros("recurrent_bias", len(own) * H) if own else None
-        for name, (count, maps) in spec.products().items():
+        self.recurrent_bias = self._vector("recurrent_bias", len(own)) if own else None
+        for name, maps in spec.products.items():
+            count = len(spec.definition.products[name][0])
             weight = self._blocks(
                 f"{name}_product", H, maps, self.recurrent_initializer, stacked=count
             )
@@ -172,13 +259,35 @@ class GatedCell(keras.layers.Layer):
         if spec.definition.raw and D != H:
             self.raw_projection = self._blocks("raw_projection", D, (RAW,), self.kernel_initializer)
         for gate in spec.peepholes:
-            setattr(self, f"{gate}_peephole", self._zeros(f"{gate}_peephole", H))
+            setattr(self, f"{gate}_peephole", self._vector(f"{gate}_peephole", 1))
+        self.projection = None
+        if spec.projection:
+            self.projection = self._blocks("projection", H, ("h",), self.recurrent_initializer, P)
+        self._build_layer_norm()
         self.built = True
 
-    def _zeros(self, name, size):
-        return self.add_weight(name=name, shape=(size,), initializer="zeros")
+    def _build_layer_norm(self):
+        spec, placement = self.spec, self.spec.layer_norm
+        if placement == "maps":
+            self.gain = self._vector("gain", len(spec.maps), "ones")
+        if placement == "products":
+            if spec.input_maps:
+                self.input_gain = self._vector("input_gain", len(spec.input_maps), "ones")
+            if spec.recurrent_maps:
+                self.recurrent_gain = self._vector(
+                    "recurrent_gain", len(spec.recurrent_maps), "ones"
+                )
+            for name, maps in spec.products.items():
+                gain = self._vector(f"{name}_product_gain", len(maps), "ones")
+                setattr(self, f"{name}_product_gain", gain)
+        if placement != "none" and spec.definition.squashes:
+            self.cell_gain = self._vector("cell_gain", 1, "ones")
+            self.cell_shift = self._vector("cell_shift", 1)
 
-    def _blocks(self, name, rows, maps, initializer, stacked=1):
+    def _vector(self, name, blocks, initializer="zeros"):
+        return self.add_weight(name=name, shape=(blocks * self.units,), initializer=initializer)
+
+    def _blocks(self, name, rows, maps, initializer, columns=None, stacked=1):
         """A weight of H columns for each map, or None if there is none.
 
         Each block is initialised by itself, so that its fans are a gate's own.
@@ -189,6 +298,7 @@ class GatedCell(keras.layers.Layer):
         """
         if not maps:
             return None
+        columns = columns or self.units
 
         def init(shape, dtype=None):
             wide, drawn = dtype if dtype == "float64" else "float32", []
@@ -196,12 +306,12 @@ class GatedCell(keras.layers.Layer):
                 config = initializer.get_config()
                 if isinstance(config.get("seed"), int):
                     config["seed"] += index
-                drawn.append(initializer.from_config(config)((rows, self.units), wide))
+                drawn.append(initializer.from_config(config)((rows, columns), wide))
             row = [drawn[at : at + len(maps)] for at in range(0, len(drawn), len(maps))]
             whole = ops.concatenate([ops.concatenate(blocks, axis=1) for blocks in row], axis=0)
             return ops.cast(whole, dtype)
 
-        shape = (stacked * rows, len(maps) * self.units)
+        shape = (stacked * rows, len(maps) * columns)
         return self.add_weight(name=name, shape=shape, initializer=init)
 
     def _initial_bias(self, shape, dtype=None):
@@ -221,84 +331,166 @@ class GatedCell(keras.layers.Layer):
         return ops.cast(ops.concatenate(blocks), dtype)
 
     @property
-    def peepholes(self) -> dict:
-        """The peephole weights (H,) by gate."""
-        return {gate: getattr(self, f"{gate}_peephole") for gate in self.spec.peepholes}
-
-    @property
-    def products(self) -> dict:
-        """The weights of the equation's own products, by name."""
-        return {name: getattr(self, f"{name}_product") for name in self.spec.products()}
-
-    @property
     def projected_maps(self) -> tuple[str, ...]:
         """What `project` gives a block of: the maps, and x itself where it is asked for."""
         return (*self.spec.maps, RAW) if self.spec.definition.raw else self.spec.maps
 
+    @property
+    def product_maps(self) -> dict[str, tuple[str, ...]]:
+        """The blocks of each product of a step but that of `recurrent_kernel`."""
+        return {**self.spec.products, **({"projection": ("h",)} if self.spec.projection else {})}
+
+    def matrices(self, noise: Noise) -> dict:
+        """The weights that a step multiplies by, in the type of the products.
+
+        Returns:
+            "recurrent", and each of `product_maps`, by name.
+        """
+        found = {name: getattr(self, f"{name}_product") for name in self.spec.products}
+        if self.spec.recurrent_maps:
+            found["recurrent"] = self.recurrent_kernel
+        if self.spec.projection:
+            found["projection"] = self.projection
+        found = {name: ops.cast(weight, self.compute_dtype) for name, weight in found.items()}
+        return {
+            name: ops.multiply(weight, noise.weights[name]) if name in noise.weights else weight
+            for name, weight in found.items()
+        }
+
+    def vectors(self) -> dict:
+        """The weights of one number a unit, (H,), in the type of the states.
+
+        Returns:
+            {gate}_peephole, {map}_recurrent_bias, and of layer normalisation
+            {map}_gain, {map}_bias, {name}_product_{map}_gain, cell_gain,
+            cell_shift; and recurrent_gain (G * H).
+        """
+        spec, found = self.spec, {}
+
+        def cut(weight, names):
+            whole = ops.cast(weight, self.state_dtype)
+            parts = ops.split(whole, len(names)) if len(names) > 1 else [whole]
+            found.update(zip(names, parts, strict=True))
+
+        for gate in spec.peepholes:
+            cut(getattr(self, f"{gate}_peephole"), [f"{gate}_peephole"])
+        if own := spec.definition.recurrent_bias:
+            cut(self.recurrent_bias, [f"{name}_recurrent_bias" for name in own])
+        if spec.layer_norm == "maps":
+            cut(self.gain, [f"{name}_gain" for name in spec.maps])
+            cut(self.bias, [f"{name}_bias" for name in spec.maps])
+        if spec.layer_norm == "products":
+            if spec.recurrent_maps:
+                cut(self.recurrent_gain, ["recurrent_gain"])
+            for name, maps in spec.products.items():
+                cut(
+                    getattr(self, f"{name}_product_gain"),
+                    [f"{name}_product_{m}_gain" for m in maps],
+                )
+        if spec.layer_norm != "none" and spec.definition.squashes:
+            cut(self.cell_gain, ["cell_gain"])
+            cut(self.cell_shift, ["cell_shift"])
+        return found
+
     def project(self, inputs):
         """All that comes of x: x W + b of each map, for any number of steps at once.
+
+        Layer normalisation stands between x W and b, or leaves b for later.
 
         Args:
             inputs: (..., D).
 
         Returns:
-            (..., P * H): a block for each of `projected_maps`.
+            (..., F * H): a block for each of `projected_maps`.
         """
-        spec = self.spec
-        if spec.input_maps == spec.maps == self.projected_maps:
-            return ops.add(ops.matmul(inputs, self.kernel), self.bias)
-        seen = {}
-        if spec.input_maps:
-            product = ops.matmul(inputs, self.kernel)
-            parts = ops.split(product, len(spec.input_maps), axis=-1)
-            seen = dict(zip(spec.input_maps, parts, strict=True))
-        nothing = ops.zeros_like(inputs[..., :1])
-        biases = ops.split(ops.convert_to_tensor(self.bias), len(spec.maps))
-        blocks = [
-            ops.add(seen.get(name, nothing), ops.cast(bias, self.compute_dtype))
-            for name, bias in zip(spec.maps, biases, strict=True)
-        ]
-        if spec.definition.raw:
-            matrix = self.raw_projection
-            blocks.append(inputs if matrix is None else ops.matmul(inputs, matrix))
-        return ops.concatenate(blocks, axis=-1)
+        spec, bias = self.spec, ops.cast(self.bias, self.state_dtype)
+        rows = ops.reshape(inputs, (-1, inputs.shape[-1]))
+        whole = self._input_product(rows)
+        if not spec.input_maps == spec.maps == self.projected_maps:
+            seen = by_map(spec.input_maps, whole) if spec.input_maps else {}
+            nothing = ops.zeros((ops.shape(rows)[0], self.units), dtype=self.state_dtype)
+            blocks = [seen.get(name, nothing) for name in spec.maps]
+            if spec.definition.raw:
+                blocks.append(self._raw(rows))
+                bias = ops.pad(bias, (0, self.units))
+            whole = ops.concatenate(blocks, axis=-1)
+        if spec.layer_norm != "maps":
+            whole = ops.add(whole, bias)
+        return ops.reshape(whole, (*ops.shape(inputs)[:-1], whole.shape[-1]))
 
-    def full_recurrent_bias(self):
-        """The bias of each block of h U, zero where a map has none of its own; None for none."""
-        own = self.spec.definition.recurrent_bias
-        if not own:
+    def _input_product(self, rows):
+        if not self.spec.input_maps:
             return None
-        blocks = ops.split(ops.convert_to_tensor(self.recurrent_bias), len(own))
-        known = dict(zip(own, blocks, strict=True))
-        zero = ops.zeros((self.units,), dtype=self.compute_dtype)
-        return ops.concatenate(
-            [ops.cast(known.get(m, zero), self.compute_dtype) for m in self.spec.recurrent_maps]
-        )
+        product = matmul(rows, self.kernel, self.compute_dtype, self.state_dtype)
+        if self.spec.layer_norm != "products":
+            return product
+        return ops.multiply(standardized(product)[0], ops.cast(self.input_gain, self.state_dtype))
 
-    def call(self, inputs, states, training=False):
-        spec, recurrent = self.spec, {}
-        if spec.recurrent_maps:
-            product = ops.matmul(states[0], self.recurrent_kernel)
-            if self.recurrent_bias is not None:
-                product = ops.add(product, self.full_recurrent_bias())
-            recurrent = by_map(spec.recurrent_maps, product)
-        see = See(
-            spec,
-            by_map(self.projected_maps, self.project(inputs)),
-            recurrent,
-            {gate: ops.convert_to_tensor(p) for gate, p in self.peepholes.items()},
-            _KerasFunctions(self),
-        )
-        after = spec.definition.step(see, *states)
-        after = [
-            ops.full_like(old, new) if isinstance(new, float) else new  # a pinned gate as a state
-            for new, old in zip(after, states, strict=True)
-        ]
+    def _raw(self, rows):
+        if self.raw_projection is None:
+            return ops.cast(rows, self.state_dtype)
+        return matmul(rows, self.raw_projection, self.compute_dtype, self.state_dtype)
+
+    def draw(self, batch, steps) -> Noise:
+        """What training drops, for a batch of sequences of so many steps."""
+        spec, H, P = self.spec, self.units, self.output_size
+        widths = dict(zip(spec.definition.states, self.state_size, strict=True))
+
+        def kept(shape, rate):  # what is left over stands for what is dropped
+            ones = ops.ones(shape, dtype=self.state_dtype)
+            return keras.random.dropout(ones, rate, seed=self._seed)
+
+        always, each, weights = {}, {}, {}
+        for kind, rate in spec.recurrent_dropout.items():
+            if kind == "state":
+                always["state"] = kept((batch, P), rate)
+            if kind == CANDIDATE:
+                each[CANDIDATE] = kept((steps, batch, H), rate)
+            if kind == "weights":
+                for name, weight in self.matrices(Noise()).items():
+                    if name != "projection":
+                        weights[name] = ops.cast(kept(weight.shape, rate), weight.dtype)
+        for name, rate in spec.zoneout.items():
+            uniform = keras.random.uniform((steps, batch, widths[name]), seed=self._seed)
+            each[name] = ops.cast(uniform < rate, self.state_dtype)
+        return Noise(always, each, weights)
+
+    def quiet(self) -> Noise:
+        """What stands for `draw` where nothing is drawn: zoneout mixes by its rates."""
+        return Noise(dict(self.spec.zoneout))
+
+    def call(self, inputs, states, training=False, noise=None):
+        if noise is None:
+            if training and self.spec.random:
+                raise ValueError(
+                    f"{self.name}: recurrent dropout and zoneout are drawn once for a sequence; "
+                    "train the cell in a `GatedRNN`, or pass noise=cell.draw(batch, steps).at(t)."
+                )
+            noise = self.quiet()
+        after = self.step(inputs, states, noise)
         return after[0], after
 
+    def step(self, inputs, states: Sequence, noise: Noise) -> list:
+        """The states after one step: inputs (B, D), the states before it, `Noise.at` it."""
+        matrices, vectors = self.matrices(noise), self.vectors()
+        functions = TensorFunctions(self, matrices)
+        states = [ops.cast(state, self.state_dtype) for state in states]
+        see = See(
+            self.spec,
+            by_map(self.projected_maps, self.project(inputs)),
+            functions.recurrent(states[0], vectors, noise.always),
+            vectors,
+            functions,
+            noise.always,
+        )
+        return [
+            ops.full_like(old, new) if isinstance(new, float) else new  # a pinned gate as a state
+            for new, old in zip(see.advance(states), states, strict=True)
+        ]
+
     def get_initial_state(self, batch_size=None):
-        """Zeros, a list of (B, H)."""
-        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
+        """Zeros, a list of the widths `state_size`."""
+        return [ops.zeros((batch_size, size), dtype=self.state_dtype) for size in self.state_size]
 
     def get_config(self):
         return {
@@ -310,23 +502,58 @@ class GatedCell(keras.layers.Layer):
         }
 
 
-def by_map(maps, blocks) -> dict:
-    """Cuts (B, G * H) into (B, H) by map."""
-    return dict(zip(maps, ops.split(blocks, len(maps), axis=-1), strict=True))
+class TensorFunctions:
+    """The functions of an equation on the tensors of any backend.
 
-
-class _KerasFunctions:
-    """The functions of an equation on the tensors of any backend."""
+    Args:
+        cell: Whose step it is.
+        matrices: `GatedCell.matrices`.
+    """
 
     sigmoid, tanh, relu = staticmethod(ops.sigmoid), staticmethod(ops.tanh), staticmethod(ops.relu)
 
-    def __init__(self, cell):
-        self._cell = cell
+    def __init__(self, cell: GatedCell, matrices: Mapping):
+        self._cell, self._matrices = cell, matrices
 
     def clip(self, z, limit):
         return ops.clip(z, -limit, limit)
 
+    def standardize(self, z):
+        return standardized(z)[0]
+
     def product(self, name, values):
-        seen = ops.concatenate(values, axis=-1)
-        maps = self._cell.spec.products()[name][1]
-        return by_map(maps, ops.matmul(seen, self._cell.products[name]))
+        seen = values[0] if len(values) == 1 else ops.concatenate(values, axis=-1)
+        return by_map(self._cell.product_maps[name], self._multiply(seen, name))
+
+    def recurrent(self, h, vectors: Mapping, noise: Mapping) -> dict:
+        """h U by map, for those that see h, normalised where the spec says so."""
+        spec = self._cell.spec
+        if not spec.recurrent_maps:
+            return {}
+        whole = self._multiply(h * noise["state"] if "state" in noise else h, "recurrent")
+        if spec.layer_norm == "products":
+            whole = self.standardize(whole) * vectors["recurrent_gain"]
+        return by_map(spec.recurrent_maps, whole)
+
+    def _multiply(self, seen, name):
+        cell = self._cell
+        return matmul(seen, self._matrices[name], cell.compute_dtype, cell.state_dtype)
+
+
+def matmul(rows, weight, compute_dtype: str, result_dtype: str):
+    """rows @ weight, multiplied in one type and given in another."""
+    product = ops.matmul(ops.cast(rows, compute_dtype), ops.cast(weight, compute_dtype))
+    return ops.cast(product, result_dtype)
+
+
+def standardized(z):
+    """z less its mean, divided by its deviation, over the last axis; and one over the latter."""
+    away = z - ops.mean(z, axis=-1, keepdims=True)
+    scale = ops.rsqrt(ops.mean(ops.square(away), axis=-1, keepdims=True) + EPSILON)
+    return away * scale, scale
+
+
+def by_map(maps, blocks) -> dict:
+    """Cuts (B, G * H) into (B, H) by map."""
+    parts = ops.split(blocks, len(maps), axis=-1) if len(maps) > 1 else [blocks]
+    return dict(zip(maps, parts, strict=True))

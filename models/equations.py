@@ -69,7 +69,7 @@ def _mgu(see, h):
 
 def _janet(see, h):
     forget = see.gate("forget")
-    written = 1.0 - see.gate("forget", also=-1.0)
+    written = 1.0 - see.gate("forget", shift=-1.0)
     return (forget * h + written * see.candidate(),)
 
 
@@ -101,8 +101,8 @@ class Equation:
         states: What it carries from step to step; the first is also the output.
         source: Where the equation was published.
         blind: What a map does not see in the plain way: "x" or "h".
-        products: Weights of its own by name: how many vectors are multiplied,
-            and for which maps.
+        products: Weights of its own by name: what is multiplied ("h" for
+            something made of h, or gates of the step before), and for which maps.
         raw: Whether something sees x as it is (through a learnt matrix where
             sizes differ).
         recurrent_bias: The maps whose recurrent product has a bias of its own,
@@ -115,14 +115,16 @@ class Equation:
     states: tuple[str, ...]
     source: str
     blind: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    products: Mapping[str, tuple[int, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
+    products: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = dataclasses.field(
+        default_factory=dict
+    )
     raw: bool = False
     recurrent_bias: tuple[str, ...] = ()
     squashes: bool = False
 
 
 _INPUT_FORGET_OUTPUT = ("input", "forget", "output")
-_OWN_CANDIDATE = {CANDIDATE: (1, (CANDIDATE,))}  # it sees h through a gate
+_OWN_CANDIDATE = {CANDIDATE: (("h",), (CANDIDATE,))}  # it sees h through a gate
 
 EQUATIONS = {
     "rnn": Equation(_rnn, (), ("h",), "Elman (1990)"),
@@ -146,7 +148,7 @@ EQUATIONS = {
         _INPUT_FORGET_OUTPUT,
         ("h", "c", "input", "forget", "output"),
         "Greff et al. (2017), FGR: each gate sees all gates of the step before",
-        products={"gates": (3, _INPUT_FORGET_OUTPUT)},
+        products={"gates": (_INPUT_FORGET_OUTPUT, _INPUT_FORGET_OUTPUT)},
         squashes=True,
     ),
     "gru": Equation(
@@ -197,6 +199,6 @@ EQUATIONS = {
         ("h",),
         "Jozefowicz et al. (2015), MUT3",
         blind={"update": "h", CANDIDATE: "h"},
-        products={**_OWN_CANDIDATE, "update": (1, ("update",))},
+        products={**_OWN_CANDIDATE, "update": (("h",), ("update",))},
     ),
 }

@@ -57,7 +57,8 @@ class GatedRNN(keras.layers.Layer):
         (B, `output_size`), the output after the last step of each direction; or
         (B, T, `output_size`) for sequences. With `return_state` a list: that,
         then the last states, each (B, H), ordered by layer, then direction
-        (forward first), then as the cell has them (h, then c).
+        (forward first), then as the cell has them (h, then c). Outputs are of
+        the type that the layer computes in; states of that of the weights.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class GatedRNN(keras.layers.Layer):
         recurrent_initializer="orthogonal",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         for name, value, choices in (
             ("direction", direction, DIRECTIONS),
             ("merge", merge, MERGES),
@@ -155,6 +156,7 @@ class GatedRNN(keras.layers.Layer):
         if mask is not None:
             mask = ops.cast(mask, "bool")
             inputs = ops.where(mask[..., None], inputs, ops.zeros_like(inputs))
+        inputs = ops.cast(inputs, self.compute_dtype)
         states = self._states(inputs, initial_state)
         run = _implementation(self.implementation_for()).run
         per_layer, finals = len(self._backward), []
@@ -164,7 +166,10 @@ class GatedRNN(keras.layers.Layer):
             outputs, lasts = [], []
             for at, backward in enumerate(self._backward):
                 cell = self.cells[layer * per_layer + at]
-                output, state = _read(run, cell, inputs, mask, next(states), backward)
+                noise = self._noise(cell, inputs, training)
+                output, state = _read(
+                    run, cell, inputs, mask, next(states), noise, training, backward
+                )
                 outputs.append(output)
                 lasts.append(state[0])
                 finals.extend(state)
@@ -196,8 +201,14 @@ class GatedRNN(keras.layers.Layer):
                 f"{self.name}: initial_state must be a list of {each * len(self.cells)} states "
                 f"({len(self.cells)} cells with {each} each), got {len(flat)}."
             )
-        flat = [ops.cast(state, self.compute_dtype) for state in flat]
+        flat = [ops.cast(state, self.cells[0].state_dtype) for state in flat]
         return (flat[i : i + each] for i in range(0, len(flat), each))
+
+    def _noise(self, cell, inputs, training):
+        if not (training and cell.spec.random):
+            return cell.quiet()
+        batch, steps = ops.shape(inputs)[:2]
+        return cell.draw(batch, steps)
 
     def _merged(self, outputs):
         if len(outputs) == 1:
@@ -241,12 +252,13 @@ class GatedRNN(keras.layers.Layer):
         }
 
 
-def _read(run, cell, inputs, mask, states, backward):
+def _read(run, cell, inputs, mask, states, noise, training, backward):
     """One cell over (B, T, D): outputs (B, T, H), in the order of the inputs, and last states."""
     if backward:
         inputs = ops.flip(inputs, 1)
         mask = None if mask is None else ops.flip(mask, 1)
-    outputs, states = run(cell, inputs, mask, states)
+    outputs, states = run(cell, inputs, mask, states, noise, training)
+    outputs = ops.cast(outputs, cell.compute_dtype)
     if mask is not None:
         begun = ops.cumsum(ops.cast(mask, "int32"), 1) > 0
         outputs = ops.where(begun[..., None], outputs, ops.zeros_like(outputs))

@@ -11,6 +11,8 @@ from models.equations import CANDIDATE, EQUATIONS, Equation
 
 ACTIVATIONS = ("tanh", "relu", "identity")
 SENSES = ("x", "h", "xh")  # what a gate can be blind to
+LAYER_NORMS = ("none", "products", "maps")
+RECURRENT_DROPOUTS = ("state", "candidate", "weights")
 _CHRONO = re.compile(r"-?chrono:(\d+)")
 _UNIFORM = re.compile(r"uniform:([^,]+),([^,]+)")
 _NUMBERS = (int, float)
@@ -36,6 +38,21 @@ class CellSpec:
         output_activation: What c goes through on its way out, likewise; only
             for equations that have a cell state.
         cell_clip: The largest absolute value of c; 0 for any.
+        projection: Units of h, which is then a learnt projection of what c lets
+            out (Sak et al., 2014); 0 for none. Only for equations that have c.
+        layer_norm: Where layer normalisation stands: "products", x W and h U
+            each over all maps (Ba et al., 2016, equations 20 and 21); "maps",
+            all that a map sees, over its own units and before its bias (as in
+            TensorFlow 1's LayerNormBasicLSTMCell); or "none". With either, c is
+            normalised on its way out, and carried on as it was (equation 22).
+        zoneout: How likely each unit of a state, "h" or "c", stays as it was
+            (Krueger et al., 2017); what is served mixes old and new in that
+            proportion.
+        recurrent_dropout: Rates by kind: "state" drops the same units of h at
+            all steps of a sequence wherever a map sees h (Gal & Ghahramani,
+            2016), "candidate" units of the candidate anew at each step
+            (Semeniuta et al., 2016), "weights" single recurrent weights, for a
+            whole batch (Wan et al., 2013; Merity et al., 2018).
 
     Raises:
         ValueError: A name or a value is not one the equation has a place for.
@@ -49,12 +66,17 @@ class CellSpec:
     input_activation: str = "tanh"
     output_activation: str = "tanh"
     cell_clip: float = 0.0
+    projection: int = 0
+    layer_norm: str = "none"
+    zoneout: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    recurrent_dropout: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if self.equation not in EQUATIONS:
             raise ValueError(f"equation must be one of {sorted(EQUATIONS)}, got {self.equation!r}.")
         self._check_names()
         self._check_values()
+        self._check_rates()
         self._check_sense()
         # One cell has one form, whatever order and number types it was told in.
         gates = self.definition.gates
@@ -63,6 +85,10 @@ class CellSpec:
             object.__setattr__(self, field, {g: _plain(told[g]) for g in gates if g in told})
         object.__setattr__(self, "peepholes", tuple(g for g in gates if g in self.peepholes))
         object.__setattr__(self, "cell_clip", float(self.cell_clip))
+        for field in ("zoneout", "recurrent_dropout"):
+            told = getattr(self, field)
+            kept = {name: float(told[name]) for name in sorted(told) if told[name]}
+            object.__setattr__(self, field, kept)
 
     def _check_names(self):
         """Whatever is told of a gate, the equation has that gate."""
@@ -94,14 +120,37 @@ class CellSpec:
         for gate, value in self.blind.items():
             if value not in SENSES:
                 raise ValueError(f"blind {gate!r} must be one of {list(SENSES)}, got {value!r}.")
-        for field in ("input_activation", "output_activation"):
-            if getattr(self, field) not in ACTIVATIONS:
+        for field, choices in (
+            ("input_activation", ACTIVATIONS),
+            ("output_activation", ACTIVATIONS),
+            ("layer_norm", LAYER_NORMS),
+        ):
+            if getattr(self, field) not in choices:
                 raise ValueError(
-                    f"{field} must be one of {list(ACTIVATIONS)}, got {getattr(self, field)!r}."
+                    f"{field} must be one of {list(choices)}, got {getattr(self, field)!r}."
                 )
         clip = self.cell_clip
         if isinstance(clip, bool) or not isinstance(clip, _NUMBERS) or not 0 <= clip < math.inf:
             raise ValueError(f"cell_clip must be a number of at least 0, got {clip!r}.")
+        units = self.projection
+        if isinstance(units, bool) or not isinstance(units, int) or units < 0:
+            raise ValueError(f"projection must be a whole number of at least 0, got {units!r}.")
+
+    def _check_rates(self):
+        states = tuple(name for name in self.definition.states if name in ("h", "c"))
+        for field, choices in (("zoneout", states), ("recurrent_dropout", RECURRENT_DROPOUTS)):
+            rates = getattr(self, field)
+            if not isinstance(rates, Mapping):
+                raise ValueError(f"{field} must map names to rates, got {rates!r}.")
+            for name, rate in rates.items():
+                if name not in choices:
+                    raise ValueError(
+                        f"{field} of {self.equation!r} must be of {list(choices)}, got {name!r}."
+                    )
+                if isinstance(rate, bool) or not isinstance(rate, _NUMBERS) or not 0 <= rate < 1:
+                    raise ValueError(
+                        f"{field} of {name!r} must be at least 0 and below 1, got {rate!r}."
+                    )
 
     def _check_sense(self):
         """What is told is told of something that the equation has."""
@@ -126,6 +175,10 @@ class CellSpec:
                 )
             if self.cell_clip:
                 raise ValueError(f"cell_clip clips the cell state c; {self.equation!r} has none.")
+            if self.projection:
+                raise ValueError(
+                    f"projection is of what the cell state c lets out; {self.equation!r} has none."
+                )
         if self.output_activation != "tanh" and not self.definition.squashes:
             raise ValueError(
                 f"output_activation is that of the cell state c; {self.equation!r} has none."
@@ -154,13 +207,26 @@ class CellSpec:
     def _blind_to(self, name):
         return self.definition.blind.get(name, "") + self.blind.get(name, "")
 
-    def products(self) -> dict[str, tuple[int, tuple[str, ...]]]:
-        """The equation's own products, for those of their maps that are not pinned."""
+    @property
+    def products(self) -> dict[str, tuple[str, ...]]:
+        """The maps of each of the equation's own products, less those that are pinned."""
         found = {
-            name: (count, tuple(m for m in maps if m not in self.pinned))
-            for name, (count, maps) in self.definition.products.items()
+            name: tuple(m for m in maps if m not in self.pinned)
+            for name, (_, maps) in self.definition.products.items()
         }
-        return {name: told for name, told in found.items() if told[1]}
+        return {name: maps for name, maps in found.items() if maps}
+
+    @property
+    def random(self) -> bool:
+        """Whether training draws random numbers."""
+        return bool(self.zoneout or self.recurrent_dropout)
+
+    def state_sizes(self, units: int) -> list[int]:
+        """The width of each state, of a cell with so many units."""
+        return [
+            self.projection if self.projection and name == "h" else units
+            for name in self.definition.states
+        ]
 
     def to_json(self) -> dict:
         """The spec as JSON has it; `CellSpec(**spec.to_json()) == spec`."""
@@ -204,6 +270,11 @@ _REMEMBER = {"forget": 1.0}
 _PEEPHOLES = ("input", "forget", "output")
 _CHRONO_LSTM = {"input": "-chrono:1000", "forget": "chrono:1000"}
 
+
+def _dropout(kind, rate):
+    return CellSpec("lstm", bias=_REMEMBER, recurrent_dropout={kind: rate})
+
+
 CELLS = {
     "rnn": CellSpec("rnn"),
     "rnn_relu": CellSpec("rnn", input_activation="relu"),
@@ -220,6 +291,14 @@ CELLS = {
     "gru_chrono": CellSpec("gru", bias={"update": "chrono:1000"}),
     "mgu": CellSpec("mgu"),
     "janet": CellSpec("janet", bias=_REMEMBER),
+    "lstm_projected": CellSpec("lstm", bias=_REMEMBER, projection=64),
+    "lstm_layer_norm": CellSpec("lstm", bias=_REMEMBER, layer_norm="products"),
+    "lstm_layer_norm_maps": CellSpec("lstm", bias=_REMEMBER, layer_norm="maps"),
+    "gru_layer_norm": CellSpec("gru", layer_norm="products"),
+    "lstm_zoneout": CellSpec("lstm", bias=_REMEMBER, zoneout={"h": 0.05, "c": 0.5}),
+    "lstm_dropout_state": _dropout("state", 0.25),
+    "lstm_dropout_candidate": _dropout("candidate", 0.25),
+    "lstm_dropout_weights": _dropout("weights", 0.5),
     # Jozefowicz et al. (2015): where the forget gate starts, a gate less, mutations.
     "lstm_bias_0": CellSpec("lstm"),
     "lstm_bias_minus_1": CellSpec("lstm", bias={"forget": -1.0}),

@@ -14,25 +14,36 @@ def equations(spec: CellSpec) -> list[str]:
     c' = forget * c + (1 - forget) * candidate
     h' = tanh(c')
     """
-    inputs = {
-        name: Text(f"x W_{name} + b_{name}" if name in spec.input_maps else f"b_{name}", _SUM)
-        for name in spec.maps
-    }
-    own = spec.definition.recurrent_bias
-    recurrent = {
-        name: Text(f"(h U_{name} + d_{name})" if name in own else f"h U_{name}", _PRODUCT)
-        for name in spec.recurrent_maps
-    }
-    peepholes = {gate: Text(f"p_{gate}") for gate in spec.peepholes}
-    see = _Spelled(spec, {**inputs, RAW: Text("x")}, recurrent, peepholes, _Spelling(spec))
+    inputs = {name: _input(spec, name) for name in spec.maps}
+    template = "k_{0} * norm(h U)_{0}" if spec.layer_norm == "products" else "h U_{0}"
+    recurrent = {name: Text(template.format(name), _PRODUCT) for name in spec.recurrent_maps}
+    vectors = {f"{gate}_peephole": Text(f"p_{gate}") for gate in spec.peepholes}
+    vectors |= {f"{n}_recurrent_bias": Text(f"d_{n}") for n in spec.definition.recurrent_bias}
+    if spec.layer_norm != "none":
+        vectors |= {f"{n}_gain": Text(f"g_{n}") for n in (*spec.maps, "cell")}
+        vectors |= {f"{n}_bias": Text(f"b_{n}") for n in spec.maps}
+        vectors["cell_shift"] = Text("b_cell")
+        for name, maps in spec.products.items():
+            vectors |= {f"{name}_product_{n}_gain": Text(f"k_{n}") for n in maps}
+    see = _Spelled(
+        spec, {**inputs, RAW: Text("x")}, recurrent, vectors, _Spelling(spec), spec.zoneout
+    )
     names = spec.definition.states
-    after = spec.definition.step(see, *(Text(_state(name)) for name in names))
+    after = see.advance([Text(_state(name)) for name in names])
     ends = [
         f"{_state(name)}' = {_text(value)}"
         for name, value in zip(names, after, strict=True)
         if _text(value) not in (f"{name}'", name)
     ]
     return [*see.lines, *ends]
+
+
+def _input(spec, name):
+    """What a map has of x, and its bias unless that comes after normalisation."""
+    product = f"g_{name} * norm(x W)_{name}" if spec.layer_norm == "products" else f"x W_{name}"
+    terms = [product] if name in spec.input_maps else []
+    terms += [f"b_{name}"] if spec.layer_norm != "maps" else []
+    return Text(" + ".join(terms) or "0", _SUM if len(terms) > 1 else _PRODUCT)
 
 
 _ATOM, _PRODUCT, _SUM = range(3)  # what binds its parts more loosely
@@ -95,8 +106,8 @@ class _Spelled(See):
             self.lines.append(f"{name} = {value.text}")
         return Text(name)
 
-    def gate(self, name, cell_state=None, also=0.0):
-        return self._named(name, super().gate(name, cell_state, also))
+    def gate(self, name, cell_state=None, also=0.0, shift=0.0):
+        return self._named(name, super().gate(name, cell_state, also, shift))
 
     def activate(self, z):
         return self._named("candidate", super().activate(z))
@@ -123,11 +134,17 @@ class _Spelling:
     def clip(self, z, limit):
         return Text(f"clip({z.text}, -{limit:g}, {limit:g})")
 
+    def standardize(self, z):
+        return Text(f"norm({z.text})")
+
     def product(self, name, values):
+        if name == "projection":
+            return {"h": Text(f"{_text(values[0], _ATOM)} P", _PRODUCT)}
+
         def spelled(map_name):
             if len(values) == 1:
                 return Text(f"{_text(values[0], _ATOM)} U_{map_name}", _PRODUCT)
             terms = (f"{_text(v, _ATOM)} R_{v.text}_{map_name}" for v in values)
             return Text(" + ".join(terms), _SUM)
 
-        return {each: spelled(each) for each in self._spec.products()[name][1]}
+        return {each: spelled(each) for each in self._spec.products[name]}

@@ -4,7 +4,10 @@ An implementation is a module with two functions:
 
     runs(spec, device, dtype) -> bool
         whether it computes this cell there;
-    run(cell, inputs, mask, states) -> (outputs, states)
+    run(cell, inputs, mask, states, noise, training) -> (outputs, states)
         the cell over time, from the first step to the last: inputs (B, T, D),
-        mask (B, T) bool or None, states each (B, H); outputs (B, T, H).
+        zero where masked; mask (B, T) bool or None; states as the cell has
+        them; noise a `models.cells.Noise`; training whether a gradient will be
+        asked for, which decides what is fast and never what is computed;
+        outputs (B, T, output_size), in the type of the states.
 """

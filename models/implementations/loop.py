@@ -2,19 +2,29 @@
 
 Keras multiplies the input inside the loop and lets TensorFlow differentiate the
 loop op by op, saving every intermediate value of every step. Here the input
-product of all steps is one product before the loop, the loop saves the states
-only, and the backward loop takes a step through `Recorded`, the derivative of
-the equation's own text; the gradient of the recurrent kernel is one product
-after it.
+product of all steps is one product before the loop, and the derivative of a
+step is taken by `Recorded` from the equation's own text. Forward saves what
+that derivative reads and no more, which is found by taking it once on zeros;
+the gradients of the weight matrices are one product each after the loop.
+
+While training on a CPU the batch is cut into one strip a core, each with loops
+of its own: rows never meet, so the strips run side by side without waiting for
+one another, where a single loop could only share out each small op.
 
 Shapes: T time (first here), B batch, H units.
 """
 
 import functools
+import os
+from collections.abc import Callable
 
 import tensorflow as tf
 
-from models.cells import See
+from models.cells import Noise, See, TensorFunctions, by_map, matmul, standardized
+
+# What a step of the backward pass can read of the same step forward: a state
+# before it, what a map has of x or of h, what a function gave.
+STATE, INPUT, RECURRENT, CALL = "state", "input", "recurrent", "call"
 
 
 def runs(spec, device: str, dtype: str) -> bool:
@@ -22,216 +32,382 @@ def runs(spec, device: str, dtype: str) -> bool:
     return True
 
 
-def run(cell, inputs, mask, states):
+def run(cell, inputs, mask, states, noise, training):
     """Runs `cell` over inputs (B, T, D); see the package for the contract."""
-    projected = tf.transpose(cell.project(inputs), [1, 0, 2])
+    count = min(cores(), inputs.shape[0] or cores()) if training else 1
+    if count == 1:
+        return _run_strip(cell, inputs, mask, states, noise, training)
+    batch = tf.shape(inputs)[0]
+    sizes = [(batch + at) // count for at in range(count)]
+
+    def cut(tensor, axis=0):
+        return tf.split(tensor, sizes, axis=axis, num=count)
+
+    masks = [None] * count if mask is None else cut(mask)
+    firsts = zip(*map(cut, states), strict=True)
+    strips = zip(cut(inputs), masks, firsts, _cut_noise(noise, cut, count), strict=True)
+    done = [_run_strip(cell, *strip, training) for strip in strips]
+    outputs = tf.concat([outputs for outputs, _ in done], axis=0)
+    outputs.set_shape([*inputs.shape[:2], cell.output_size])
+    lasts = zip(*(lasts for _, lasts in done), strict=True)
+    return outputs, [tf.concat(parts, axis=0) for parts in lasts]
+
+
+def cores() -> int:
+    """How many loops of a CPU can run side by side; 1 where a GPU computes."""
+    if tf.config.get_visible_devices("GPU"):
+        return 1
+    return tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
+
+
+def _cut_noise(noise, cut, count):
+    """The noise of each strip: what is drawn for rows is cut, what is not is shared."""
+
+    def each(values, axis):
+        parts = {
+            name: cut(value, axis) if tf.is_tensor(value) else [value] * count
+            for name, value in values.items()
+        }
+        return [{name: part[at] for name, part in parts.items()} for at in range(count)]
+
+    always, steps = each(noise.always, 0), each(noise.steps, 1)
+    return [Noise(a, s, noise.weights) for a, s in zip(always, steps, strict=True)]
+
+
+def _run_strip(cell, inputs, mask, states, noise, training):
+    projected = cell.project(tf.transpose(inputs, [1, 0, 2]))
     steps = None if mask is None else tf.transpose(tf.cast(mask, tf.int32))[..., None] > 0
-    every = _recur(cell, steps, projected, _weights(cell), states)
+    every = _Recurrence(cell, steps, noise, training)(projected, states)
     outputs = tf.transpose(every[0][1:], [1, 0, 2])
-    outputs.set_shape([*inputs.shape[:2], cell.units])
+    outputs.set_shape([*inputs.shape[:2], cell.output_size])
     return outputs, [state[-1] for state in every]
 
 
-def _weights(cell) -> dict:
-    """The weights that a step multiplies by, as tensors of the type it computes in."""
+class _Recurrence:
+    """One cell over time, forward and backward.
 
-    def tensor(weight):
-        return tf.cast(tf.convert_to_tensor(weight), cell.compute_dtype)
+    Args:
+        cell: The `GatedCell`.
+        mask: (T, B, 1) bool or None.
+        noise: A `Noise`.
+        training: Whether forward saves what the backward pass reads; without,
+            the backward pass would run it once more to have that.
+    """
 
-    weights = {
-        "peepholes": {name: tensor(weight) for name, weight in cell.peepholes.items()},
-        "products": {name: tensor(weight) for name, weight in cell.products.items()},
-    }
-    if cell.spec.recurrent_maps:
-        weights["recurrent"] = tensor(cell.recurrent_kernel)
-    if cell.recurrent_bias is not None:
-        weights["bias"] = cell.full_recurrent_bias()
-    return weights
+    def __init__(self, cell, mask, noise, training):
+        self._cell, self._mask, self._noise, self._training = cell, mask, noise, training
 
+    def __call__(self, projected, states):
+        """Every state before the first step and after each: a list of (T + 1, B, its width)."""
+        cell = self._cell
+        weights = {"matrices": cell.matrices(self._noise), "vectors": cell.vectors()}
+        flat = tf.nest.flatten(weights)
 
-def _recur(cell, steps, projected, weights, states):
-    """Every state before the first step and after each: a list of (T + 1, B, H)."""
-    flat = tf.nest.flatten(weights)
-    states = [tf.cast(state, cell.compute_dtype) for state in states]
+        @tf.custom_gradient
+        def forward(projected, *rest):
+            told = tf.nest.pack_sequence_as(weights, rest[: len(flat)])
+            first = rest[len(flat) :]
+            plan = functools.cache(lambda: _Plan(cell, self._noise, told))
+            keep = plan().saved if self._training else {}
+            every, saved = self._forward(projected, told, first, keep)
 
-    @tf.custom_gradient
-    def forward(projected, *rest):
-        packed = tf.nest.pack_sequence_as(weights, rest[: len(flat)])
-        every = _forward(cell, steps, projected, packed, rest[len(flat) :])
+            def backward(*gradients):
+                kept = saved or self._forward(projected, told, first, plan().saved)[1]
+                d_projected, d_weights, d_states = self._backward(
+                    projected, told, every, kept, gradients, plan().found
+                )
+                return d_projected, *tf.nest.flatten(d_weights), *d_states
 
-        def backward(*gradients):
-            d_projected, d_weights, d_states = _backward(
-                cell, steps, projected, packed, every, gradients
-            )
-            return d_projected, *tf.nest.flatten(d_weights), *d_states
+            return every, backward
 
-        return every, backward
+        return list(forward(projected, *flat, *states))
 
-    return list(forward(projected, *flat, *states))
-
-
-def _forward(cell, steps, projected, weights, first):
-    spec, time = cell.spec, tf.shape(projected)[0]
-    inputs = _unstack(projected)
-    masks = None if steps is None else _unstack(steps)
-    every = [tf.TensorArray(s.dtype, time + 1, element_shape=s.shape).write(0, s) for s in first]
-    functions = _Functions(spec, weights["products"])
-
-    def step(t, states, every):
-        recurrent = _by_map(spec.recurrent_maps, _product(weights, states[0]))
-        seen = _by_map(cell.projected_maps, inputs.read(t))
-        see = See(spec, seen, recurrent, weights["peepholes"], functions)
-        after = [
-            tf.fill(tf.shape(old), tf.cast(new, old.dtype)) if isinstance(new, float) else new
-            for new, old in zip(spec.definition.step(see, *states), states, strict=True)
+    def _forward(self, projected, weights, first, keep):
+        """Every state, and by key of `keep` the arrays of what the backward pass will read."""
+        time, inputs = tf.shape(projected)[0], _unstack(projected)
+        at_step = self._at_step()
+        every = [
+            tf.TensorArray(s.dtype, time + 1, element_shape=s.shape).write(0, s) for s in first
         ]
-        if masks is not None:
-            now = masks.read(t)
-            after = [tf.where(now, new, old) for new, old in zip(after, states, strict=True)]
-        return t + 1, after, [a.write(t + 1, s) for a, s in zip(every, after, strict=True)]
+        saved = self._arrays(keep, projected)
 
-    *_, every = tf.while_loop(lambda t, *_: t < time, step, (0, list(first), every))
-    return [array.stack() for array in every]
+        def step(t, states, every, saved):
+            now, noise = at_step(t)
+            after, values = _step(self._cell, inputs.read(t), states, weights, noise)
+            if now is not None:
+                after = [tf.where(now, new, old) for new, old in zip(after, states, strict=True)]
+            every = [array.write(t + 1, state) for array, state in zip(every, after, strict=True)]
+            return t + 1, after, every, {key: saved[key].write(t, values[key]) for key in saved}
 
+        start = (0, list(first), every, saved)
+        *_, every, saved = tf.while_loop(lambda t, *_: t < time, step, start)
+        return [array.stack() for array in every], saved
 
-def _backward(cell, steps, projected, weights, every, gradients):
-    spec, time = cell.spec, tf.shape(projected)[0]
-    before = every[0][:-1]
-    maps, seen = [cell.projected_maps], [projected]
-    if spec.recurrent_maps:
-        product = _product(weights, before)
-        if spec.recurrent_maps == cell.projected_maps and "bias" not in weights:
-            seen = [projected + product]  # the two only ever meet in a sum
-        else:
-            maps, seen = [*maps, spec.recurrent_maps], [projected, product]
-    read = [_unstack(blocks) for blocks in seen]
-    states = [_unstack(state[:-1]) for state in every]
-    arriving = [_unstack(gradient) for gradient in gradients]
-    masks = None if steps is None else _unstack(steps)
-    written = [
-        tf.TensorArray(blocks.dtype, time, element_shape=blocks.shape[1:]) for blocks in seen
-    ]
-
-    def step(t, flowing, summed, written):
-        zero = tf.zeros_like(flowing[0])
-        blocks = [
-            {name: Recorded(z) for name, z in _by_map(names, array.read(t)).items()}
-            for names, array in zip(maps, read, strict=True)
-        ]
-        peepholes = {gate: Recorded(p) for gate, p in weights["peepholes"].items()}
-        functions = _RecordedFunctions(spec, weights["products"])
-        olds = [Recorded(state.read(t)) for state in states]
-        recurrent = blocks[1] if len(blocks) > 1 else {}
-        see = See(spec, blocks[0], recurrent, peepholes, functions)
-        after = spec.definition.step(see, *olds)
-
-        now = None if masks is None else masks.read(t)
-        into = flowing if now is None else [tf.where(now, f, zero) for f in flowing]
-        Recorded.flow_back(after, into)
-        d_blocks = [tf.concat([z.total(zero) for z in parts.values()], axis=-1) for parts in blocks]
-        d_states = [old.total(zero) for old in olds]
-        if spec.recurrent_maps:
-            d_states[0] += tf.matmul(d_blocks[-1], weights["recurrent"], transpose_b=True)
-        if now is not None:  # a masked step hands on what came from the next
-            d_states = [tf.where(now, d, f) for d, f in zip(d_states, flowing, strict=True)]
-        d_states = [d + array.read(t) for d, array in zip(d_states, arriving, strict=True)]
-        now_summed = {
-            "peepholes": {g: tf.reduce_sum(p.total(zero), 0) for g, p in peepholes.items()},
-            "products": functions.gradients(zero),
+    def _backward(self, projected, weights, every, saved, gradients, widths):
+        time, cell = tf.shape(projected)[0], self._cell
+        at_step, before = self._at_step(), [state[:-1] for state in every]
+        states, arriving = list(map(_unstack, before)), list(map(_unstack, gradients))
+        turned = {name: tf.transpose(matrix) for name, matrix in weights["matrices"].items()}
+        rows = tf.shape(projected)[1]
+        summed = {
+            name: tf.zeros([rows, vector.shape[0]], vector.dtype)
+            for name, vector in weights["vectors"].items()
         }
-        summed = tf.nest.map_structure(tf.add, summed, now_summed)
-        written = [array.write(t, d) for array, d in zip(written, d_blocks, strict=True)]
-        return t - 1, d_states, summed, written
 
-    summed = {key: weights[key] for key in ("peepholes", "products")}
-    summed = tf.nest.map_structure(tf.zeros_like, summed)
-    start = (time - 1, [array.read(time) for array in arriving], summed, written)
-    _, d_first, d_weights, written = tf.while_loop(lambda t, *_: t >= 0, step, start)
+        def step(t, flowing, summed, written):
+            now, noise = at_step(t)
 
-    # An array of no steps knows no batch that it could be stacked to.
-    d_blocks = tf.cond(
-        time > 0,
-        lambda: [array.stack() for array in written],
-        lambda: [tf.zeros_like(blocks) for blocks in seen],
-    )
-    if spec.recurrent_maps:
-        rows = tf.reshape(d_blocks[-1], [-1, weights["recurrent"].shape[1]])
-        flat = tf.reshape(before, [-1, cell.units])
-        d_weights = {**d_weights, "recurrent": tf.matmul(flat, rows, transpose_a=True)}
-        if "bias" in weights:
-            d_weights["bias"] = tf.reduce_sum(rows, 0)
-    return d_blocks[0], d_weights, d_first
+            def read(kind, name):
+                return (states[name] if kind == STATE else saved[kind, name]).read(t)
 
+            into = flowing if now is None else [tf.where(now, f, 0.0) for f in flowing]
+            d_states, d_vectors, found = _step_back(cell, read, into, weights, turned, noise)
+            if now is not None:  # a masked step hands on what came from the next
+                d_states = [tf.where(now, d, f) for d, f in zip(d_states, flowing, strict=True)]
+            d_states = [d + array.read(t) for d, array in zip(d_states, arriving, strict=True)]
+            summed = {name: total + d_vectors[name] for name, total in summed.items()}
+            return t - 1, d_states, summed, {n: a.write(t, found[n]) for n, a in written.items()}
 
-def _product(weights, h):
-    """h U of all maps that see h, of one step or of many; None where no map does."""
-    if "recurrent" not in weights:
-        return None
-    multiply = tf.matmul if h.shape.rank == 2 else functools.partial(tf.tensordot, axes=1)
-    product = multiply(h, weights["recurrent"])
-    return product + weights["bias"] if "bias" in weights else product
+        written = self._arrays(widths, projected)
+        start = (time - 1, [array.read(time) for array in arriving], summed, written)
+        _, d_first, summed, written = tf.while_loop(lambda t, *_: t >= 0, step, start)
 
+        # An array of no steps knows no batch that it could be stacked to.
+        found = tf.cond(
+            time > 0,
+            lambda: {name: array.stack() for name, array in written.items()},
+            lambda: {n: tf.zeros([0, rows, w], cell.state_dtype) for n, w in widths.items()},
+        )
+        d_vectors = {name: tf.reduce_sum(total, 0) for name, total in summed.items()}
+        d_matrices = {}
+        for name in weights["matrices"]:
+            seen = found.get(("seen", name))
+            if name == "recurrent":
+                seen = before[0] * self._noise.always.get("state", 1.0)
+            d_matrices[name] = self._outer(seen, found.get(("d", name), found["d", "input"]))
+        return found["d", "input"], {"matrices": d_matrices, "vectors": d_vectors}, d_first
 
-def _by_map(maps, blocks):
-    if blocks is None:
-        return {}
-    return dict(zip(maps, tf.split(blocks, len(maps), axis=-1), strict=True))
+    def _outer(self, seen, arrived):
+        """The gradient of a matrix, of all that it multiplied and all that came back."""
+        cell = self._cell
+        rows = [
+            tf.cast(tf.reshape(each, [-1, each.shape[-1]]), cell.compute_dtype)
+            for each in (seen, arrived)
+        ]
+        return tf.matmul(*rows, transpose_a=True)
+
+    def _at_step(self):
+        """Of a step: its mask or None, and its noise."""
+        mask = None if self._mask is None else _unstack(self._mask)
+        noise = {name: _unstack(values) for name, values in self._noise.steps.items()}
+
+        def at_step(t):
+            drawn = {name: array.read(t) for name, array in noise.items()}
+            return None if mask is None else mask.read(t), {**self._noise.always, **drawn}
+
+        return at_step
+
+    def _arrays(self, widths, projected):
+        time, rows = tf.shape(projected)[0], projected.shape[1]
+        return {
+            key: tf.TensorArray(self._cell.state_dtype, time, element_shape=[rows, width])
+            for key, width in widths.items()
+        }
 
 
 def _unstack(x):
     return tf.TensorArray(x.dtype, tf.shape(x)[0], element_shape=x.shape[1:]).unstack(x)
 
 
-class _Functions:
-    """The functions of an equation on tensors."""
+def _step(cell, projected, states, weights, noise):
+    """One step: the states after it, and by key all that the backward pass could read."""
+    functions = _Saving(cell, weights["matrices"])
+    recurrent = functions.recurrent(states[0], weights["vectors"], noise)
+    inputs = by_map(cell.projected_maps, projected)
+    see = See(cell.spec, inputs, recurrent, weights["vectors"], functions, noise)
+    after = [
+        tf.fill(tf.shape(old), tf.cast(new, old.dtype)) if isinstance(new, float) else new
+        for new, old in zip(see.advance(states), states, strict=True)
+    ]
+    values = {(INPUT, name): value for name, value in inputs.items()}
+    values |= {(RECURRENT, name): value for name, value in recurrent.items()}
+    values |= {(CALL, at): value for at, value in enumerate(functions.calls)}
+    return after, values
 
-    sigmoid, tanh, relu = staticmethod(tf.sigmoid), staticmethod(tf.tanh), staticmethod(tf.nn.relu)
 
-    def __init__(self, spec, products):
-        self._spec, self._products = spec, products
+def _step_back(cell, read, into, weights, turned, noise):
+    """One step backward.
 
-    def clip(self, z, limit):
-        return tf.clip_by_value(z, -limit, limit)
+    Args:
+        cell: The `GatedCell`.
+        read: Gives what forward had, by kind and name.
+        into: The gradients of the states after the step.
+        weights: "matrices" and "vectors".
+        turned: The matrices, transposed.
+        noise: As `See` has it.
+
+    Returns:
+        The gradients of the states before the step; of the vectors, a row of
+        the batch each; and by name what is left to be multiplied or handed on:
+        ("d", "input") of all that came of x, ("d", M) of what the matrix M
+        gave, where it differs from that, and ("seen", M) of what it multiplied.
+    """
+    spec = cell.spec
+    vectors = {name: Recorded.of(vector) for name, vector in weights["vectors"].items()}
+    inputs = {m: Recorded(functools.partial(read, INPUT, m)) for m in cell.projected_maps}
+    states = [Recorded(functools.partial(read, STATE, at)) for at in range(len(into))]
+    functions = _Replaying(cell, read, turned)
+    recurrent, product, normed = {}, None, None
+    if spec.recurrent_maps and spec.layer_norm == "products":
+        product = Recorded(None)
+        normed = functions.standardize(product) * vectors["recurrent_gain"]
+        recurrent = {
+            m: Recorded(lambda m=m: by_map(spec.recurrent_maps, normed.value)[m])
+            for m in spec.recurrent_maps
+        }
+    elif spec.recurrent_maps:
+        recurrent = {
+            m: Recorded(functools.partial(read, RECURRENT, m)) for m in spec.recurrent_maps
+        }
+    see = See(spec, inputs, recurrent, vectors, functions, noise)
+    Recorded.flow_back(see.advance(states), into)
+
+    zero = tf.zeros([tf.shape(into[0])[0], cell.units], into[0].dtype)
+    found = {("d", "input"): _joined([z.total(zero) for z in inputs.values()])}
+    d_states = [
+        state.total(zero if size == cell.units else tf.zeros_like(d))
+        for state, size, d in zip(states, cell.state_size, into, strict=True)
+    ]
+    if recurrent:
+        arrived = [z.total(zero) for z in recurrent.values()]
+        d_recurrent = found["d", "input"]
+        if [*map(id, arrived)] != [id(z.total(zero)) for z in inputs.values()] or normed:
+            d_recurrent = found["d", "recurrent"] = _joined(arrived)
+        if normed:
+            Recorded.flow_back([normed], [d_recurrent])
+            d_recurrent = found["d", "recurrent"] = product.gradient
+        d_h = functions.multiply(d_recurrent, "recurrent")
+        d_states[0] += d_h * noise["state"] if "state" in noise else d_h
+    for name, (seen, parts) in functions.products.items():
+        found["seen", name] = _joined([value.value for value in seen])
+        found["d", name] = _joined([part.total(zero) for part in parts])
+    d_vectors = {name: vector.total(zero) for name, vector in vectors.items()}
+    return d_states, d_vectors, found
+
+
+def _joined(parts):
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
+
+
+class _Plan:
+    """What a cell's backward step reads and finds, by key with its width.
+
+    Known by taking one step on zeros, in a graph that is thrown away.
+    """
+
+    def __init__(self, cell, noise, weights):
+        self.saved = {}
+        with tf.Graph().as_default():
+
+            def zeros(like, shape=None):
+                return tf.zeros(shape or like.shape, like.dtype)
+
+            weights = tf.nest.map_structure(zeros, weights)
+            turned = {name: tf.transpose(matrix) for name, matrix in weights["matrices"].items()}
+            projected = tf.zeros([1, len(cell.projected_maps) * cell.units], cell.state_dtype)
+            states = [tf.zeros([1, size], cell.state_dtype) for size in cell.state_size]
+            drawn = {
+                name: zeros(values, [1, values.shape[-1]]) if tf.is_tensor(values) else values
+                for name, values in {**noise.always, **noise.steps}.items()
+            }
+            _, values = _step(cell, projected, states, weights, drawn)
+
+            def read(kind, name):
+                if kind == STATE:
+                    return states[name]
+                self.saved[kind, name] = values[kind, name].shape[-1]
+                return values[kind, name]
+
+            *_, found = _step_back(cell, read, states, weights, turned, drawn)
+        self.found = {name: value.shape[-1] for name, value in found.items()}
+
+
+class _Saving(TensorFunctions):
+    """The functions of an equation, remembering what each call gave."""
+
+    def __init__(self, cell, matrices):
+        super().__init__(cell, matrices)
+        self.calls = []
+
+    def _kept(self, value):
+        self.calls.append(value)
+        return value
+
+    def sigmoid(self, z):
+        return self._kept(tf.sigmoid(z))
+
+    def tanh(self, z):
+        return self._kept(tf.tanh(z))
+
+    def relu(self, z):
+        return self._kept(tf.nn.relu(z))
+
+    def standardize(self, z):
+        value, scale = standardized(z)
+        self._kept(scale)
+        return self._kept(value)
 
     def product(self, name, values):
-        whole = tf.matmul(tf.concat(values, axis=-1), self._products[name])
-        return _by_map(self._spec.products()[name][1], whole)
+        return {each: self._kept(part) for each, part in super().product(name, values).items()}
 
 
 class Recorded:
-    """A tensor that remembers how it was computed, for one pass back through a step.
+    """A value that knows how it was computed, for one pass back through a step.
 
     TensorFlow's own derivative of the same text asks at each op and step
-    whether shapes were broadcast; here all are (B, H), or (H,) for a peephole,
+    whether shapes were broadcast; here all are (B, H), or (H,) for a vector,
     whose gradient is left as (B, H).
+
+    Args:
+        compute: Gives the value, if it comes to be asked for.
+        *parents: A `Recorded` each, and what maps my gradient to a share of its own.
     """
 
-    def __init__(self, value, *parents):
-        self.value = value
-        self.parents = parents  # (Recorded, what maps my gradient to a share of its own)
+    def __init__(self, compute: Callable | None, *parents):
+        self._compute = compute
+        self.parents = parents
         self.gradient = None
+
+    @classmethod
+    def of(cls, value, *parents) -> "Recorded":
+        """One whose value is at hand."""
+        return cls(lambda: value, *parents)
+
+    @functools.cached_property
+    def value(self):
+        return self._compute()
 
     def __add__(self, other):
         if isinstance(other, Recorded):
-            return Recorded(self.value + other.value, (self, _same), (other, _same))
-        return Recorded(self.value + other, (self, _same))
+            return Recorded(lambda: self.value + other.value, (self, _same), (other, _same))
+        return Recorded(lambda: self.value + other, (self, _same))
 
     def __sub__(self, other):
         if isinstance(other, Recorded):
-            return Recorded(self.value - other.value, (self, _same), (other, tf.negative))
-        return Recorded(self.value - other, (self, _same))
+            return Recorded(lambda: self.value - other.value, (self, _same), (other, tf.negative))
+        return Recorded(lambda: self.value - other, (self, _same))
 
     def __rsub__(self, other):
-        return Recorded(other - self.value, (self, tf.negative))
+        return Recorded(lambda: other - self.value, (self, tf.negative))
 
     def __mul__(self, other):
         if isinstance(other, Recorded):
             return Recorded(
-                self.value * other.value,
+                lambda: self.value * other.value,
                 (self, lambda d: d * other.value),
                 (other, lambda d: d * self.value),
             )
-        return Recorded(self.value * other, (self, lambda d: d * other))
+        return Recorded(lambda: self.value * other, (self, lambda d: d * other))
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -263,54 +439,68 @@ class Recorded:
         self.gradient = gradient if self.gradient is None else self.gradient + gradient
 
 
-class _RecordedFunctions:
-    """The functions of an equation on what is `Recorded`."""
+class _Replaying:
+    """The functions of an equation on what is `Recorded`: what each call gave forward is read."""
 
-    def __init__(self, spec, products):
-        self._spec, self._products = spec, products
-        self._multiplied = {}
+    def __init__(self, cell, read, turned):
+        self._cell, self._read, self._turned = cell, read, turned
+        self._calls = 0
+        self.products = {}
+
+    def _next(self, *parents):
+        at, self._calls = self._calls, self._calls + 1
+        return Recorded(functools.partial(self._read, CALL, at), *parents)
+
+    def _called(self, z, share):
+        y = self._next()
+        y.parents = ((z, lambda d: share(d, y.value)),)
+        return y
 
     def sigmoid(self, z):
-        y = tf.sigmoid(z.value)
-        return Recorded(y, (z, lambda d: tf.raw_ops.SigmoidGrad(y=y, dy=d)))
+        return self._called(z, lambda d, y: tf.raw_ops.SigmoidGrad(y=y, dy=d))
 
     def tanh(self, z):
-        y = tf.tanh(z.value)
-        return Recorded(y, (z, lambda d: tf.raw_ops.TanhGrad(y=y, dy=d)))
+        return self._called(z, lambda d, y: tf.raw_ops.TanhGrad(y=y, dy=d))
 
     def relu(self, z):
-        y = tf.nn.relu(z.value)
-        return Recorded(y, (z, lambda d: tf.raw_ops.ReluGrad(gradients=d, features=y)))
+        return self._called(z, lambda d, y: tf.raw_ops.ReluGrad(gradients=d, features=y))
 
     def clip(self, z, limit):
-        within = tf.abs(z.value) <= limit
-        share = (z, lambda d: tf.where(within, d, tf.zeros_like(d)))
-        return Recorded(tf.clip_by_value(z.value, -limit, limit), share)
+        share = (z, lambda d: tf.where(tf.abs(z.value) <= limit, d, 0.0))
+        return Recorded(lambda: tf.clip_by_value(z.value, -limit, limit), share)
+
+    def standardize(self, z):
+        scale = self._next()
+
+        def share(d, y):
+            along = tf.reduce_mean(d * y, axis=-1, keepdims=True)
+            return scale.value * (d - tf.reduce_mean(d, axis=-1, keepdims=True) - y * along)
+
+        return self._called(z, share)
 
     def product(self, name, values):
-        seen, weight = tf.concat([v.value for v in values], axis=-1), self._products[name]
-        whole = tf.split(tf.matmul(seen, weight), len(self._spec.products()[name][1]), axis=-1)
-        columns = tf.split(weight, len(whole), axis=1)
+        maps = self._cell.product_maps[name]
 
-        def back(column, at):
-            rows = tf.split(column, len(values), axis=0)[at]
-            return lambda d: tf.matmul(d, rows, transpose_b=True)
+        def back(map_at, value_at):
+            def share(d):
+                block = tf.split(self._turned[name], len(maps), axis=0)[map_at]
+                return self._multiplied(d, tf.split(block, len(values), axis=1)[value_at])
+
+            return share
 
         parts = [
-            Recorded(part, *((v, back(column, at)) for at, v in enumerate(values)))
-            for part, column in zip(whole, columns, strict=True)
+            self._next(*((value, back(m, v)) for v, value in enumerate(values)))
+            for m in range(len(maps))
         ]
-        self._multiplied[name] = (seen, parts)
-        return dict(zip(self._spec.products()[name][1], parts, strict=True))
+        self.products[name] = (values, parts)
+        return dict(zip(maps, parts, strict=True))
 
-    def gradients(self, zero):
-        """The gradient of each product's weight, by name."""
-        return {
-            name: tf.matmul(
-                seen, tf.concat([p.total(zero) for p in parts], axis=-1), transpose_a=True
-            )
-            for name, (seen, parts) in self._multiplied.items()
-        }
+    def multiply(self, d, name):
+        """What came back through a product, to what was multiplied."""
+        return self._multiplied(d, self._turned[name])
+
+    def _multiplied(self, d, turned):
+        return matmul(d, turned, self._cell.compute_dtype, self._cell.state_dtype)
 
 
 def _same(d):

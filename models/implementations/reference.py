@@ -8,11 +8,11 @@ def runs(spec, device: str, dtype: str) -> bool:
     return True
 
 
-def run(cell, inputs, mask, states):
+def run(cell, inputs, mask, states, noise, training):
     """Runs `cell` over inputs (B, T, D); see the package for the contract."""
 
     def step(states, t):
-        _, after = cell(ops.take(inputs, t, axis=1), states)
+        after = cell.step(ops.take(inputs, t, axis=1), states, noise.at(t))
         if mask is not None:
             now = ops.take(mask, t, axis=1)[:, None]
             after = [ops.where(now, new, old) for new, old in zip(after, states, strict=True)]

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from models.equations import EQUATIONS
+from models.implementations import loop
 from models.recurrent import DIRECTIONS, IMPLEMENTATIONS, GatedRNN
 from models.specs import CELLS, CellSpec
 from tests.models import textbook
@@ -34,7 +35,31 @@ MORE = {
     "mut1, pinned": {"equation": "mut1", "pinned": {"reset": 0.5}, "blind": {"update": "x"}},
     "mut2, blind": {"equation": "mut2", "blind": {"reset": "h", "update": "x"}},
     "mut3, pinned": {"equation": "mut3", "pinned": {"update": 0.5}},
+    "full, projected": {"equation": "full", "projection": 2, "zoneout": {"h": 0.3}},
+    "coupled, projected": {"equation": "coupled", "projection": 4, "peepholes": ["output"]},
+    "lstm, all at once": {
+        "equation": "lstm",
+        "peepholes": ["input", "forget", "output"],
+        "cell_clip": 0.9,
+        "projection": 2,
+        "layer_norm": "products",
+        "zoneout": {"h": 0.2, "c": 0.4},
+        "recurrent_dropout": {"state": 0.3, "candidate": 0.2, "weights": 0.4},
+    },
+    "lstm, maps": {"equation": "lstm", "layer_norm": "maps", "peepholes": ["input", "output"]},
+    "lstm, blind, normalised": {
+        "equation": "lstm",
+        "layer_norm": "products",
+        "blind": {"input": "x", "forget": "h", "output": "xh"},
+    },
 }
+# Layer normalisation, and all that training drops, in every equation.
+DROPPED = {"state": 0.3, "candidate": 0.2, "weights": 0.4}
+for equation in EQUATIONS:
+    for placement in ("products", "maps"):
+        MORE[f"{equation}, {placement}"] = {"equation": equation, "layer_norm": placement}
+    told = {"equation": equation, "zoneout": {"h": 0.3}, "recurrent_dropout": DROPPED}
+    MORE[f"{equation}, noisy"] = told
 SPECS = CELLS | {name: CellSpec(**told) for name, told in MORE.items()}
 # One cell for each equation, for promises that no change of a gate can break.
 PLAIN = ["rnn", "leaky_learnt", "lstm_peephole", "greff_cifg", "greff_fgr", "gru", "gru_before"]
@@ -71,16 +96,27 @@ def made(name, features=D, **kwargs):
     return layer
 
 
-def values_and_gradients(layer, xs, states, mask):
+def drawn_once(layer, time=T):
+    """Has every cell of a layer drop the same whenever it trains, and returns what."""
+    noises = []
+    for at, cell in enumerate(layer.cells):
+        keras.utils.set_random_seed(at)
+        noises.append(cell.draw(B, time))
+        cell.draw = lambda batch, steps, at=at: noises[at]
+    return noises
+
+
+def values_and_gradients(layer, xs, states, mask, training=False):
     """What a layer gives, and the gradients of a random mix of it, in a `tf.function`."""
     rng = np.random.default_rng(2)
     mix = [rng.normal(size=y.shape) for y in layer(xs, initial_state=states, mask=mask)]
+    drawn_once(layer)
 
     @tf.function(reduce_retracing=True)
     def run(xs, states):
         with tf.GradientTape() as tape:
             tape.watch([xs, states])
-            given = layer(xs, initial_state=states, mask=mask)
+            given = layer(xs, initial_state=states, mask=mask, training=training)
             loss = sum(tf.reduce_sum(y * m) for y, m in zip(given, mix, strict=True))
         return given, tape.gradient(loss, [xs, states, [w.value for w in layer.trainable_weights]])
 
@@ -105,17 +141,33 @@ def test_agrees_with_the_textbook(name, implementation, features):
             np.testing.assert_allclose(ours, theirs, atol=5e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", [name for name in SPECS if SPECS[name].random])
+@every_implementation
+def test_what_training_drops_agrees_with_the_textbook(name, implementation):
+    layer = made(name, implementation=implementation)
+    xs, states = inputs(), initial_state(layer)
+    (noise,) = drawn_once(layer)
+    given = layer(xs, initial_state=states, mask=MASK, training=True)
+    outputs, lasts = textbook.run(layer.cells[0], xs, MASK, states, noise)
+    for ours, theirs in zip(given, [outputs, *lasts], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=5e-6, rtol=1e-5)
+    served = layer(xs, initial_state=states, mask=MASK)
+    assert np.abs(np.asarray(served[0]) - outputs).max() > 1e-3
+
+
 @every_spec
-@pytest.mark.parametrize("masked", [False, True], ids=["unmasked, one", "masked, many"])
-def test_the_loop_gives_the_values_and_gradients_of_the_definition(name, masked):
-    mask, options = (MASK, {"layers": 2, "direction": "both"}) if masked else (None, {})
-    found = []
+@pytest.mark.parametrize("training", [False, True], ids=["served", "training"])
+def test_the_loop_gives_the_values_and_gradients_of_the_definition(name, training, monkeypatch):
+    monkeypatch.setattr(loop, "cores", lambda: 4)  # strips of one row and of two
+    mask, options = (MASK, {"direction": "both"}) if training else (None, {})
+    found, xs = [], inputs().astype("float64")
     for implementation in ("reference", "loop"):
-        layer = made(name, implementation=implementation, **options)
-        found.append(values_and_gradients(layer, inputs(), initial_state(layer), mask))
+        layer = made(name, implementation=implementation, dtype="float64", **options)
+        states = [s.astype("float64") for s in initial_state(layer)]
+        found.append(values_and_gradients(layer, xs, states, mask, training))
     for ours, theirs in zip(*found, strict=True):
         for a, b in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-5 * max(1, np.abs(b).max(initial=0)))
+            np.testing.assert_allclose(a, b, atol=1e-10, rtol=1e-8)
             assert np.isfinite(a).all()
 
 

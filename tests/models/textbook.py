@@ -12,9 +12,14 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
+def normalized(z):
+    """Ba et al. (2016), equation 4, with the usual small number under the root."""
+    return (z - np.mean(z)) / np.sqrt(np.var(z) + 1e-5)
+
+
 def rnn(w, x, h):
     """Elman (1990)."""
-    return (w.g(w.W("candidate", x) + w.U("candidate", h) + w.b("candidate")),)
+    return (w.candidate(w.W("candidate", x) + w.U("candidate", h)),)
 
 
 def leaky(w, x, h):
@@ -44,7 +49,7 @@ def full(w, x, h, c, i_last, f_last, o_last):
 
     def also(gate):
         last = (i_last, f_last, o_last)
-        return sum(v @ w.own("gates", gate, row) for row, v in enumerate(last))
+        return w.own("gates", gate, np.concatenate(last))
 
     i, f = w.gate("input", x, h, c, also), w.gate("forget", x, h, c, also)
     new = w.clip(w.plain_candidate(x, h) * i + c * f)
@@ -55,23 +60,23 @@ def full(w, x, h, c, i_last, f_last, o_last):
 def gru(w, x, h):
     """Cho et al. (2014), version 1, with the update gate keeping the old state."""
     kept, reset = w.gate("update", x, h), w.gate("reset", x, h)
-    inner = h @ w.matrix("recurrent_kernel", "candidate") + w.vector("recurrent_bias")
-    new = w.g(w.W("candidate", x) + w.b("candidate") + reset * inner)
+    inner = w.U("candidate", h) + w.vector("recurrent_bias")
+    new = w.candidate(w.W("candidate", x) + reset * inner)
     return (kept * h + (1 - kept) * new,)
 
 
 def gru_before(w, x, h):
     """Cho et al. (2014), version 3."""
     kept, reset = w.gate("update", x, h), w.gate("reset", x, h)
-    seen = (reset * h) @ w.own("candidate", "candidate")
-    return (kept * h + (1 - kept) * w.g(w.W("candidate", x) + seen + w.b("candidate")),)
+    seen = w.own("candidate", "candidate", reset * h)
+    return (kept * h + (1 - kept) * w.candidate(w.W("candidate", x) + seen),)
 
 
 def mgu(w, x, h):
     """Zhou et al. (2016), equations 5 to 7."""
     f = w.gate("forget", x, h)
-    seen = (f * h) @ w.own("candidate", "candidate")
-    return ((1 - f) * h + f * w.g(w.W("candidate", x) + seen + w.b("candidate")),)
+    seen = w.own("candidate", "candidate", f * h)
+    return ((1 - f) * h + f * w.candidate(w.W("candidate", x) + seen),)
 
 
 def janet(w, x, h):
@@ -79,30 +84,30 @@ def janet(w, x, h):
     if "forget" in w.spec.pinned:
         f = written = w.spec.pinned["forget"]
     else:
-        s = w.W("forget", x) + w.U("forget", h) + w.b("forget")
+        s = w.sees("forget", w.W("forget", x) + w.U("forget", h))
         f, written = sigmoid(s), sigmoid(s - 1)
     return (f * h + (1 - written) * w.plain_candidate(x, h),)
 
 
 def mut1(w, x, h):
     z, r = w.gate("update", x, h), w.gate("reset", x, h)
-    seen = (r * h) @ w.own("candidate", "candidate")
-    new = w.g(seen + np.tanh(w.raw(x)) + w.b("candidate"))
+    seen = w.own("candidate", "candidate", r * h)
+    new = w.candidate(seen + np.tanh(w.raw(x)))
     return (new * z + h * (1 - z),)
 
 
 def mut2(w, x, h):
     z, r = w.gate("update", x, h), w.gate("reset", x, h, also=lambda _: w.raw(x))
-    seen = (r * h) @ w.own("candidate", "candidate")
-    new = w.g(seen + w.W("candidate", x) + w.b("candidate"))
+    seen = w.own("candidate", "candidate", r * h)
+    new = w.candidate(seen + w.W("candidate", x))
     return (new * z + h * (1 - z),)
 
 
 def mut3(w, x, h):
     tanh_h = np.tanh(h)
-    z = w.gate("update", x, h, also=lambda _: tanh_h @ w.own("update", "update"))
-    seen = (w.gate("reset", x, h) * h) @ w.own("candidate", "candidate")
-    new = w.g(seen + w.W("candidate", x) + w.b("candidate"))
+    z = w.gate("update", x, h, also=lambda _: w.own("update", "update", tanh_h))
+    seen = w.own("candidate", "candidate", w.gate("reset", x, h) * h)
+    new = w.candidate(seen + w.W("candidate", x))
     return (new * z + h * (1 - z),)
 
 
@@ -120,11 +125,16 @@ NOT_H = {
 
 
 class Weights:
-    """The weights of a built `GatedCell`, block by block, by the name of the map."""
+    """The weights of a built `GatedCell`, block by block, by the name of the map.
+
+    `dropped` is what training drops at this step of this row: "state" and
+    "candidate", vectors; and matrices by the names of their weights.
+    """
 
     def __init__(self, cell):
         self.spec, self.H = cell.spec, cell.units
         self._read = {w.name: np.asarray(w, "float64") for w in cell.weights}
+        self.dropped = {}
         gates = [g for g in cell.spec.definition.gates if g not in cell.spec.pinned]
         maps = [*gates, "candidate"]
         blind = cell.spec.blind
@@ -132,68 +142,116 @@ class Weights:
         not_h = NOT_H.get(cell.spec.equation, ())
         self._columns = {
             "bias": maps,
+            "gain": maps,
             "kernel": [m for m in maps if m not in not_x and "x" not in blind.get(m, "")],
             "recurrent_kernel": [m for m in maps if m not in not_h and "h" not in blind.get(m, "")],
             "gates_product": gates,
             "candidate_product": ["candidate"],
             "update_product": ["update"],
         }
-        self.g = FUNCTIONS[cell.spec.input_activation]
-        self.h = FUNCTIONS[cell.spec.output_activation]
 
-    def matrix(self, weight, name):
-        """The block of a map; nothing where the map does not have one."""
-        if name not in self._columns[weight]:
-            return 0.0
+    def block(self, weight, name, values):
+        """The numbers of a map among those of all maps that a weight has."""
         at = self._columns[weight].index(name)
-        return self._read[weight][..., at * self.H : (at + 1) * self.H]
-
-    def own(self, weight, name, row=0):
-        return self.matrix(f"{weight}_product", name)[row * self.H : (row + 1) * self.H]
+        return values[at * self.H : (at + 1) * self.H]
 
     def vector(self, name):
         return self._read[name]
 
+    def times(self, v, weight, name, gain):
+        """A map's part of v times a weight; nothing where the map has none of it."""
+        if name not in self._columns[weight]:
+            return 0.0
+        matrix = self._read[weight] * self.dropped.get(weight, 1.0)
+        product = v @ matrix
+        if self.spec.layer_norm != "products":
+            return self.block(weight, name, product)
+        if weight.endswith("_product"):  # one map by itself
+            part = normalized(self.block(weight, name, product))
+        else:
+            part = self.block(weight, name, normalized(product))
+        return part * self.block(weight, name, self._read[gain])
+
     def W(self, name, x):
-        block = self.matrix("kernel", name)
-        return x @ block if np.ndim(block) else 0.0
+        return self.times(x, "kernel", name, "input_gain")
 
     def U(self, name, h):
-        block = self.matrix("recurrent_kernel", name)
-        return h @ block if np.ndim(block) else 0.0
+        seen = h * self.dropped.get("state", 1.0)
+        return self.times(seen, "recurrent_kernel", name, "recurrent_gain")
 
-    def b(self, name):
-        return self.matrix("bias", name)
+    def own(self, weight, name, v):
+        if len(v) == self.H:  # it is made of h
+            v = v * self.dropped.get("state", 1.0)
+        return self.times(v, f"{weight}_product", name, f"{weight}_product_gain")
 
     def raw(self, x):
         return x @ self._read["raw_projection"] if "raw_projection" in self._read else x
 
+    def sees(self, name, z):
+        """All that a map sees, with its bias."""
+        z = z + np.zeros(self.H)
+        if self.spec.layer_norm == "maps":
+            z = normalized(z) * self.block("gain", name, self._read["gain"])
+        return z + self.block("bias", name, self._read["bias"])
+
     def gate(self, name, x, h, c=None, also=None):
         if name in self.spec.pinned:
             return self.spec.pinned[name] + np.zeros(self.H)
-        z = self.W(name, x) + self.U(name, h) + self.b(name)
+        z = self.W(name, x) + self.U(name, h)
         if f"{name}_peephole" in self._read:
             z = z + self._read[f"{name}_peephole"] * c
-        return sigmoid(z if also is None else z + also(name))
+        return sigmoid(self.sees(name, z if also is None else z + also(name)))
+
+    def candidate(self, z):
+        value = FUNCTIONS[self.spec.input_activation](self.sees("candidate", z))
+        return value * self.dropped.get("candidate", 1.0)
 
     def plain_candidate(self, x, h):
-        return self.g(self.W("candidate", x) + self.U("candidate", h) + self.b("candidate"))
+        return self.candidate(self.W("candidate", x) + self.U("candidate", h))
+
+    def h(self, c):
+        if self.spec.layer_norm != "none":
+            c = normalized(c) * self._read["cell_gain"] + self._read["cell_shift"]
+        return FUNCTIONS[self.spec.output_activation](c)
 
     def clip(self, c):
         limit = self.spec.cell_clip
         return np.clip(c, -limit, limit) if limit else c
 
 
-def run(cell, xs, mask, states):
-    """Runs a cell over xs (B, T, D), row by row: (outputs (B, T, H), last states)."""
+def run(cell, xs, mask, states, noise=None):
+    """Runs a cell over xs (B, T, D), row by row: (outputs (B, T, P), last states).
+
+    `noise` is the layer's own `Noise` while it trains, None for what is served.
+    """
     w, equation = Weights(cell), globals()[cell.spec.equation]
-    outputs, lasts = np.zeros((*xs.shape[:2], cell.units)), []
+    outputs, lasts = np.zeros((*xs.shape[:2], cell.output_size)), []
     for row in range(len(xs)):
         state, begun = [np.asarray(s[row], "float64") for s in states], False
         for t in range(xs.shape[1]):
             if mask is None or mask[row, t]:
-                state, begun = list(equation(w, np.asarray(xs[row, t], "float64"), *state)), True
+                stays = dict(cell.spec.zoneout)
+                if noise is not None:
+                    w.dropped = dropped(noise, row, t)
+                    stays = {name: w.dropped[name] for name in stays}
+                new = list(equation(w, np.asarray(xs[row, t], "float64"), *state))
+                if "projection" in w._read:
+                    new[0] = new[0] @ w._read["projection"]
+                for at, name in enumerate(["h", "c"][: len(state)]):
+                    if name in stays:
+                        new[at] = stays[name] * state[at] + (1 - stays[name]) * new[at]
+                state, begun = new, True
             if begun:
                 outputs[row, t] = state[0]
         lasts.append(state)
     return outputs, [np.stack(s) for s in zip(*lasts, strict=True)]
+
+
+def dropped(noise, row, t):
+    """What is dropped, or by "h" and "c" held, at one step of one row."""
+    found = {name: np.asarray(values)[row] for name, values in noise.always.items()}
+    found |= {name: np.asarray(values)[t, row] for name, values in noise.steps.items()}
+    for name, values in noise.weights.items():
+        weight = "recurrent_kernel" if name == "recurrent" else f"{name}_product"
+        found[weight] = np.asarray(values)
+    return found
