@@ -24,7 +24,7 @@ def equations(spec: CellSpec) -> list[str]:
         vectors |= {f"{n}_bias": Text(f"b_{n}") for n in spec.maps}
         vectors["cell_shift"] = Text("b_cell")
         for name, maps in spec.products.items():
-            vectors |= {f"{name}_product_{n}_gain": Text(f"k_{n}") for n in maps}
+            vectors |= {f"{name}_product_{n}_gain": Text(f"r_{n}") for n in maps}
     see = _Spelled(
         spec, {**inputs, RAW: Text("x")}, recurrent, vectors, _Spelling(spec), spec.zoneout
     )

@@ -33,7 +33,7 @@ for name in CELLS:
         ours = keras.ops.convert_to_numpy(ours)
         np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=1e-5, err_msg=name)
     wrapped = keras.layers.Bidirectional(keras.layers.RNN(layer.cells[0], return_sequences=True))
-    assert wrapped(xs).shape == (3, 5, 6)
+    assert wrapped(xs).shape == (3, 5, 2 * layer.output_size)
 stacked = keras.layers.RNN(keras.layers.StackedRNNCells([GatedRNN(3, c).cells[0] for c in CELLS]))
 assert stacked(xs).shape == (3, 3)
 if sys.argv[1] != "tensorflow":
