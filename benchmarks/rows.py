@@ -18,10 +18,10 @@ def data_dir() -> Path:
     return Path(folder)
 
 
-def result(table: str, name: str, measure: Callable[[], dict]) -> dict:
-    """The result of a row: of its file, or measured now and kept in it."""
+def result(table: str, name: str, measure: Callable[[], dict], fresh: bool = False) -> dict:
+    """The result of a row: of its file unless `fresh`, or measured now and kept in it."""
     path = RESULTS / table / f"{name}.json"
-    if not path.exists():
+    if fresh or not path.exists():
         print(f"measuring {table}/{name}", file=sys.stderr, flush=True)
         measured = measure()
         path.parent.mkdir(parents=True, exist_ok=True)

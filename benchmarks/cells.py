@@ -1,0 +1,74 @@
+"""Whether every cell learns: sentiment trained by the product's own command, cell by cell.
+
+    python -m benchmarks.cells                  # every name in models.specs.CELLS
+    python -m benchmarks.cells --cells rnn gru
+
+Few epochs and units on the embedded sample; accuracy is that of the served
+model on test. The exit code is 1 if a cell failed.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from app import flags
+from benchmarks import rows
+from models import specs
+
+COLUMNS = ["cell", "accuracy %", "seconds", "parameters"]
+
+
+def train(cell: str, epochs: int, units: int) -> tuple[float, int]:
+    """Accuracy on test and parameters of what is published.
+
+    Raises:
+        subprocess.CalledProcessError: The command failed.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        argv = [sys.executable, "-m", "app.train", "sentiment", "--cell", cell]
+        argv += ["--epochs", str(epochs), "--units", str(units)]
+        argv += ["--saved-models", f"{name}/saved_models", "--runs", f"{name}/runs"]
+        subprocess.run(argv, check=True, capture_output=True, text=True)
+        path = Path(name) / "saved_models/sentiment/1/assets.extra/run.json"
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return record["scores"]["accuracy"], record["parameters"]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    first = __doc__.splitlines()[0]
+    parser = flags.Parser(prog="python -m benchmarks.cells", description=first)
+    parser.add_argument(
+        "--cells",
+        nargs="+",
+        choices=specs.CELLS,
+        default=list(specs.CELLS),
+        metavar="CELL",
+        help="names in models.specs.CELLS (default: all)",
+    )
+    parser.add_argument("--epochs", type=int, default=3, help="(default: 3)")
+    parser.add_argument("--units", type=int, default=16, help="(default: 16)")
+    args = parser.parse_args(argv)
+    table, failed = [], []
+    for cell in args.cells:
+        print(f"training {cell}", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        try:
+            accuracy, parameters = train(cell, args.epochs, args.units)
+        except subprocess.CalledProcessError as error:
+            print(error.stderr, file=sys.stderr, flush=True)
+            failed.append(cell)
+            continue
+        taken = time.monotonic() - began
+        table.append([cell, f"{100 * accuracy:.1f}", f"{taken:.0f}", f"{parameters:,}"])
+    print(rows.markdown(COLUMNS, table))
+    print(f"\n{rows.machine()}; {args.epochs} epochs, {args.units} units; seconds of the process")
+    if failed:
+        sys.exit(f"error: failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    flags.run(main)
