@@ -530,10 +530,14 @@ class TensorFunctions:
         spec = self._cell.spec
         if not spec.recurrent_maps:
             return {}
-        whole = self._multiply(h * noise["state"] if "state" in noise else h, "recurrent")
+        whole = self.recurrent_product(h, noise)
         if spec.layer_norm == "products":
             whole = self.standardize(whole) * vectors["recurrent_gain"]
         return by_map(spec.recurrent_maps, whole)
+
+    def recurrent_product(self, h, noise: Mapping):
+        """h U of all maps that see h, side by side."""
+        return self._multiply(h * noise["state"] if "state" in noise else h, "recurrent")
 
     def _multiply(self, seen, name):
         cell = self._cell

@@ -77,10 +77,10 @@ def _cut_noise(noise, cut, count):
 def _run_strip(cell, inputs, mask, states, noise, training):
     projected = cell.project(tf.transpose(inputs, [1, 0, 2]))
     steps = None if mask is None else tf.transpose(tf.cast(mask, tf.int32))[..., None] > 0
-    every = _Recurrence(cell, steps, noise, training)(projected, states)
-    outputs = tf.transpose(every[0][1:], [1, 0, 2])
+    outputs, *lasts = _Recurrence(cell, steps, noise, training)(projected, states)
+    outputs = tf.transpose(outputs, [1, 0, 2])
     outputs.set_shape([*inputs.shape[:2], cell.output_size])
-    return outputs, [state[-1] for state in every]
+    return outputs, lasts
 
 
 class _Recurrence:
@@ -98,7 +98,7 @@ class _Recurrence:
         self._cell, self._mask, self._noise, self._training = cell, mask, noise, training
 
     def __call__(self, projected, states):
-        """Every state before the first step and after each: a list of (T + 1, B, its width)."""
+        """The output of each step (T, B, P), and the last of each state."""
         cell = self._cell
         weights = {"matrices": cell.matrices(self._noise), "vectors": cell.vectors()}
         flat = tf.nest.flatten(weights)
@@ -111,14 +111,14 @@ class _Recurrence:
             keep = plan().saved if self._training else {}
             every, saved = self._forward(projected, told, first, keep)
 
-            def backward(*gradients):
+            def backward(d_outputs, *d_lasts):
                 kept = saved or self._forward(projected, told, first, plan().saved)[1]
                 d_projected, d_weights, d_states = self._backward(
-                    projected, told, every, kept, gradients, plan().found
+                    projected, told, every, kept, (d_outputs, d_lasts), plan().found
                 )
                 return d_projected, *tf.nest.flatten(d_weights), *d_states
 
-            return every, backward
+            return (every[0][1:], *(state[-1] for state in every)), backward
 
         return list(forward(projected, *flat, *states))
 
@@ -146,7 +146,11 @@ class _Recurrence:
     def _backward(self, projected, weights, every, saved, gradients, widths):
         time, cell = tf.shape(projected)[0], self._cell
         at_step, before = self._at_step(), [state[:-1] for state in every]
-        states, arriving = list(map(_unstack, before)), list(map(_unstack, gradients))
+        states, arriving, d_lasts = (
+            list(map(_unstack, before)),
+            _unstack(gradients[0]),
+            gradients[1],
+        )
         turned = {name: tf.transpose(matrix) for name, matrix in weights["matrices"].items()}
         rows = tf.shape(projected)[1]
         summed = {
@@ -160,16 +164,16 @@ class _Recurrence:
             def read(kind, name):
                 return (states[name] if kind == STATE else saved[kind, name]).read(t)
 
+            flowing = [flowing[0] + arriving.read(t), *flowing[1:]]
             into = flowing if now is None else [tf.where(now, f, 0.0) for f in flowing]
             d_states, d_vectors, found = _step_back(cell, read, into, weights, turned, noise)
             if now is not None:  # a masked step hands on what came from the next
                 d_states = [tf.where(now, d, f) for d, f in zip(d_states, flowing, strict=True)]
-            d_states = [d + array.read(t) for d, array in zip(d_states, arriving, strict=True)]
             summed = {name: total + d_vectors[name] for name, total in summed.items()}
             return t - 1, d_states, summed, {n: a.write(t, found[n]) for n, a in written.items()}
 
         written = self._arrays(widths, projected)
-        start = (time - 1, [array.read(time) for array in arriving], summed, written)
+        start = (time - 1, list(d_lasts), summed, written)
         _, d_first, summed, written = tf.while_loop(lambda t, *_: t >= 0, step, start)
 
         # An array of no steps knows no batch that it could be stacked to.
@@ -219,10 +223,20 @@ def _unstack(x):
     return tf.TensorArray(x.dtype, tf.shape(x)[0], element_shape=x.shape[1:]).unstack(x)
 
 
+def _only_added(cell) -> bool:
+    """Whether all of x W + b and h U meet in a sum and nowhere else."""
+    spec = cell.spec
+    added = spec.layer_norm != "products" and not spec.definition.recurrent_bias
+    return added and spec.recurrent_maps == cell.projected_maps
+
+
 def _step(cell, projected, states, weights, noise):
     """One step: the states after it, and by key all that the backward pass could read."""
     functions = _Saving(cell, weights["matrices"])
-    recurrent = functions.recurrent(states[0], weights["vectors"], noise)
+    if _only_added(cell):
+        projected, recurrent = projected + functions.recurrent_product(states[0], noise), {}
+    else:
+        recurrent = functions.recurrent(states[0], weights["vectors"], noise)
     inputs = by_map(cell.projected_maps, projected)
     see = See(cell.spec, inputs, recurrent, weights["vectors"], functions, noise)
     after = [
@@ -265,7 +279,7 @@ def _step_back(cell, read, into, weights, turned, noise):
             m: Recorded(lambda m=m: by_map(spec.recurrent_maps, normed.value)[m])
             for m in spec.recurrent_maps
         }
-    elif spec.recurrent_maps:
+    elif spec.recurrent_maps and not _only_added(cell):
         recurrent = {
             m: Recorded(functools.partial(read, RECURRENT, m)) for m in spec.recurrent_maps
         }
@@ -278,14 +292,15 @@ def _step_back(cell, read, into, weights, turned, noise):
         state.total(zero if size == cell.units else tf.zeros_like(d))
         for state, size, d in zip(states, cell.state_size, into, strict=True)
     ]
-    if recurrent:
-        arrived = [z.total(zero) for z in recurrent.values()]
+    if spec.recurrent_maps:
         d_recurrent = found["d", "input"]
-        if [*map(id, arrived)] != [id(z.total(zero)) for z in inputs.values()] or normed:
-            d_recurrent = found["d", "recurrent"] = _joined(arrived)
+        if recurrent:
+            d_recurrent = _joined([z.total(zero) for z in recurrent.values()])
         if normed:
             Recorded.flow_back([normed], [d_recurrent])
-            d_recurrent = found["d", "recurrent"] = product.gradient
+            d_recurrent = product.gradient
+        if recurrent:
+            found["d", "recurrent"] = d_recurrent
         d_h = functions.multiply(d_recurrent, "recurrent")
         d_states[0] += d_h * noise["state"] if "state" in noise else d_h
     for name, (seen, parts) in functions.products.items():
