@@ -240,6 +240,7 @@ class GatedCell(keras.layers.Layer):
 
     def build(self, input_shape):
         spec, H, D, P = self.spec, self.units, input_shape[-1], self.output_size
+        self.features = D
         self.kernel = self._blocks("kernel", D, spec.input_maps, self.kernel_initializer)
         self.recurrent_kernel = self._blocks(
             "recurrent_kernel", P, spec.recurrent_maps, self.recurrent_initializer
@@ -392,44 +393,52 @@ class GatedCell(keras.layers.Layer):
             cut(self.cell_shift, ["cell_shift"])
         return found
 
-    def project(self, inputs):
+    def input_weights(self) -> dict:
+        """The weights of `project`, products in their type and the rest in that of the states."""
+        found = {"bias": ops.cast(self.bias, self.state_dtype)}
+        if self.spec.layer_norm == "products" and self.spec.input_maps:
+            found["gain"] = ops.cast(self.input_gain, self.state_dtype)
+        if self.spec.input_maps:
+            found["kernel"] = ops.cast(self.kernel, self.compute_dtype)
+        if self.raw_projection is not None:
+            found["raw"] = ops.cast(self.raw_projection, self.compute_dtype)
+        return found
+
+    def project(self, inputs, weights: Mapping):
         """All that comes of x: x W + b of each map, for any number of steps at once.
 
         Layer normalisation stands between x W and b, or leaves b for later.
 
         Args:
             inputs: (..., D).
+            weights: `input_weights()`.
 
         Returns:
             (..., F * H): a block for each of `projected_maps`.
         """
-        spec, bias = self.spec, ops.cast(self.bias, self.state_dtype)
-        rows = ops.reshape(inputs, (-1, inputs.shape[-1]))
-        whole = self._input_product(rows)
+        spec, bias = self.spec, weights["bias"]
+        rows = ops.reshape(inputs, (-1, inputs.shape[-1])) if len(inputs.shape) > 2 else inputs
+        whole = self.multiplied(rows, weights["kernel"]) if spec.input_maps else None
+        if "gain" in weights:
+            whole = ops.multiply(standardized(whole)[0], weights["gain"])
         if not spec.input_maps == spec.maps == self.projected_maps:
             seen = by_map(spec.input_maps, whole) if spec.input_maps else {}
             nothing = ops.zeros((ops.shape(rows)[0], self.units), dtype=self.state_dtype)
             blocks = [seen.get(name, nothing) for name in spec.maps]
             if spec.definition.raw:
-                blocks.append(self._raw(rows))
+                raw = self.multiplied(rows, weights["raw"]) if "raw" in weights else rows
+                blocks.append(ops.cast(raw, self.state_dtype))
                 bias = ops.pad(bias, (0, self.units))
             whole = ops.concatenate(blocks, axis=-1)
         if spec.layer_norm != "maps":
             whole = ops.add(whole, bias)
+        if len(inputs.shape) == 2:
+            return whole
         return ops.reshape(whole, (*ops.shape(inputs)[:-1], whole.shape[-1]))
 
-    def _input_product(self, rows):
-        if not self.spec.input_maps:
-            return None
-        product = matmul(rows, self.kernel, self.compute_dtype, self.state_dtype)
-        if self.spec.layer_norm != "products":
-            return product
-        return ops.multiply(standardized(product)[0], ops.cast(self.input_gain, self.state_dtype))
-
-    def _raw(self, rows):
-        if self.raw_projection is None:
-            return ops.cast(rows, self.state_dtype)
-        return matmul(rows, self.raw_projection, self.compute_dtype, self.state_dtype)
+    def multiplied(self, rows, weight):
+        """rows (N, ...) @ weight, in the type of the products and given in that of the states."""
+        return matmul(rows, weight, self.compute_dtype, self.state_dtype)
 
     def draw(self, batch, steps) -> Noise:
         """What training drops, for a batch of sequences of so many steps."""
@@ -477,7 +486,7 @@ class GatedCell(keras.layers.Layer):
         states = [ops.cast(state, self.state_dtype) for state in states]
         see = See(
             self.spec,
-            by_map(self.projected_maps, self.project(inputs)),
+            by_map(self.projected_maps, self.project(inputs, self.input_weights())),
             functions.recurrent(states[0], vectors, noise.always),
             vectors,
             functions,
@@ -540,8 +549,7 @@ class TensorFunctions:
         return self._multiply(h * noise["state"] if "state" in noise else h, "recurrent")
 
     def _multiply(self, seen, name):
-        cell = self._cell
-        return matmul(seen, self._matrices[name], cell.compute_dtype, cell.state_dtype)
+        return self._cell.multiplied(seen, self._matrices[name])
 
 
 def matmul(rows, weight, compute_dtype: str, result_dtype: str):

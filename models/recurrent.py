@@ -14,7 +14,7 @@ from models.specs import CellSpec
 
 DIRECTIONS = ("forward", "backward", "both")
 MERGES = ("concat", "sum")
-IMPLEMENTATIONS = ("auto", "reference", "loop")
+IMPLEMENTATIONS = ("auto", "reference", "loop", "block")
 PORTABLE = "loop"  # runs any cell on any device by core TensorFlow ops: the one to be served
 
 

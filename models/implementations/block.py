@@ -1,0 +1,70 @@
+"""The LSTM family, peepholes included, by TensorFlow's fused op `BlockLSTMV2`.
+
+A step of it is one call in C++, where a loop of ops pays for the dispatch of
+each; but its matrix product is the slower one, so that few rows gain by it and
+many lose.
+
+The gradient that TensorFlow registers for the op is wrong: it takes the gates
+in the order of the first version of the op. `BlockLSTMGradV2` itself is right.
+"""
+
+import tensorflow as tf
+
+from models.implementations import fused
+
+
+def runs(spec, device: str, dtype: str) -> bool:
+    """LSTMs that differ in their weights only, in float32."""
+    return fused.is_lstm(spec) and dtype == "float32"
+
+
+def run(cell, inputs, mask, states, noise, training):
+    """Runs `cell` over inputs (B, T, D); see the package for the contract."""
+    maps = fused.folded(cell, noise)
+    gates = [maps[name] for name in fused.LSTM]
+    weight = tf.concat(
+        [tf.concat([g.kernel for g in gates], 1), tf.concat([g.recurrent for g in gates], 1)], 0
+    )
+    bias = tf.concat([g.bias for g in gates], 0)
+    peepholes = [maps[name].peephole for name in ("input", "forget", "output")]
+
+    def block(inputs, lengths, states):
+        return _block_lstm(inputs, *states, weight, bias, *peepholes, bool(cell.spec.peepholes))
+
+    return fused.compacted(block, inputs, mask, states)
+
+
+def _block_lstm(inputs, h, c, weight, bias, input_peephole, forget_peephole, output_peephole, use):
+    """Every h and c (T, B, H) of an LSTM over inputs (T, B, D)."""
+
+    @tf.custom_gradient
+    def forward(x, h, c, w, b, wci, wcf, wco):
+        told = {
+            "seq_len_max": tf.shape(x, out_type=tf.int64)[0],
+            "x": x,
+            "cs_prev": c,
+            "h_prev": h,
+            "w": w,
+            "b": b,
+            "wci": wci,
+            "wcf": wcf,
+            "wco": wco,
+            "use_peephole": use,
+        }
+        given = tf.raw_ops.BlockLSTMV2(cell_clip=0.0, **told)
+
+        def backward(d_h, d_c):
+            values = {name: getattr(given, name) for name in ("i", "cs", "f", "o", "ci", "co", "h")}
+            found = tf.raw_ops.BlockLSTMGradV2(h_grad=d_h, cs_grad=d_c, **values, **told)
+            some = tf.size(x) > 0  # the gradients of the weights are left unwritten for no rows
+            names = ("x", "h_prev", "cs_prev", "w", "b", "wci", "wcf", "wco")
+            return [
+                tf.where(some, d, tf.zeros_like(d))
+                for d in (getattr(found, f"{name}_grad") for name in names)
+            ]
+
+        return (given.h, given.cs), backward
+
+    return list(
+        forward(inputs, h, c, weight, bias, input_peephole, forget_peephole, output_peephole)
+    )
