@@ -431,7 +431,9 @@ class GatedCell(keras.layers.Layer):
                 bias = ops.pad(bias, (0, self.units))
             whole = ops.concatenate(blocks, axis=-1)
         if spec.layer_norm != "maps":
-            whole = ops.add(whole, bias)
+            # In this order Keras has TensorFlow add, and not "bias add", which would be fused
+            # with the product into a kernel that takes up to 1.6 times as long on a CPU.
+            whole = ops.add(bias, whole)
         if len(inputs.shape) == 2:
             return whole
         return ops.reshape(whole, (*ops.shape(inputs)[:-1], whole.shape[-1]))

@@ -14,8 +14,8 @@ from models.specs import CellSpec
 
 DIRECTIONS = ("forward", "backward", "both")
 MERGES = ("concat", "sum")
-IMPLEMENTATIONS = ("auto", "reference", "loop", "block")
-PORTABLE = "loop"  # runs any cell on any device by core TensorFlow ops: the one to be served
+IMPLEMENTATIONS = ("auto", "portable", "reference", "loop", "block", "cudnn")
+PORTABLE = "portable"  # runs any cell on any device by core TensorFlow ops: the one to be served
 
 
 @keras.saving.register_keras_serializable(package="gated")
@@ -40,8 +40,10 @@ class GatedRNN(keras.layers.Layer):
         go_backwards: Whether to reverse the input in time first; the output
             stays in that order, as Keras has it.
         time_major: Whether time comes first in inputs, outputs and mask.
-        implementation: "auto" takes the fastest that computes the same thing;
-            "reference" is the definition, on any backend of Keras; "loop" needs
+        implementation: "auto" takes the fastest that computes the same thing:
+            "cudnn" on a GPU, for the cells that cuDNN can run; else "portable",
+            which takes "loop" or "block" by size and runs any cell on any
+            device. "reference" is the definition, the only one that needs no
             TensorFlow.
         kernel_initializer, recurrent_initializer: As `GatedCell` has them.
         **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
@@ -133,17 +135,28 @@ class GatedRNN(keras.layers.Layer):
             return "reference"
         if device is None:
             device = "gpu" if _gpu_is_visible() else "cpu"
-        runs = _implementation("loop").runs(self.spec, device, self.compute_dtype)
-        return "loop" if runs else "reference"
+        runs = _implementation("cudnn").runs(self.spec, device, self.compute_dtype)
+        return "cudnn" if runs else PORTABLE
 
     def build(self, inputs_shape):
         features = inputs_shape[-1]
+        self._check_implementation()
         if features is None:
             raise ValueError(f"{self.name}: the inputs need a known number of features.")
         per_layer = len(self._backward)
         for index, cell in enumerate(self.cells):
             cell.build((None, features if index < per_layer else self.output_size))
         self.built = True
+
+    def _check_implementation(self):
+        name = self.implementation
+        device = "gpu" if name == "cudnn" else "cpu"
+        known = implementations_of(self.spec, device, self.compute_dtype)
+        if name not in ("auto", *known):
+            raise ValueError(
+                f"implementation of {self.name} must be one of {['auto', *known]} for a cell "
+                f"{self.spec.to_json()} of {self.compute_dtype}, got {name!r}."
+            )
 
     def call(self, inputs, initial_state=None, mask=None, training=False):
         mask = self._one_mask(inputs, mask)
@@ -158,21 +171,20 @@ class GatedRNN(keras.layers.Layer):
             inputs = ops.where(mask[..., None], inputs, ops.zeros_like(inputs))
         inputs = ops.cast(inputs, self.compute_dtype)
         states = self._states(inputs, initial_state)
-        run = _implementation(self.implementation_for()).run
+        implementation = _implementation(self.implementation_for())
         per_layer, finals = len(self._backward), []
         for layer in range(self.layers):
             if layer and self._dropouts:
                 inputs = self._dropouts[layer - 1](inputs, training=training)
-            outputs, lasts = [], []
-            for at, backward in enumerate(self._backward):
-                cell = self.cells[layer * per_layer + at]
-                noise = self._noise(cell, inputs, training)
-                output, state = _read(
-                    run, cell, inputs, mask, next(states), noise, training, backward
-                )
-                outputs.append(output)
-                lasts.append(state[0])
-                finals.extend(state)
+            cells = self.cells[layer * per_layer : (layer + 1) * per_layer]
+            given = [next(states) for _ in cells]
+            noises = [self._noise(cell, inputs, training) for cell in cells]
+            told = (implementation, cells, inputs, mask, given, noises, training)
+            at_once = len(cells) == 2 and hasattr(implementation, "run_both")
+            read = _read_both(*told) if at_once else _read_each(*told, self._backward)
+            outputs = [ops.cast(output, self.compute_dtype) for output, _ in read]
+            lasts = [state[0] for _, state in read]
+            finals += [state for _, each in read for state in each]
             inputs = self._merged(outputs)
         if self.return_sequences:
             result = ops.swapaxes(inputs, 0, 1) if self.time_major else inputs
@@ -252,17 +264,35 @@ class GatedRNN(keras.layers.Layer):
         }
 
 
-def _read(run, cell, inputs, mask, states, noise, training, backward):
-    """One cell over (B, T, D): outputs (B, T, H), in the order of the inputs, and last states."""
-    if backward:
-        inputs = ops.flip(inputs, 1)
-        mask = None if mask is None else ops.flip(mask, 1)
-    outputs, states = run(cell, inputs, mask, states, noise, training)
-    outputs = ops.cast(outputs, cell.compute_dtype)
-    if mask is not None:
-        begun = ops.cumsum(ops.cast(mask, "int32"), 1) > 0
-        outputs = ops.where(begun[..., None], outputs, ops.zeros_like(outputs))
-    return ops.flip(outputs, 1) if backward else outputs, states
+def _read_each(implementation, cells, inputs, mask, states, noises, training, backward):
+    """Of each cell its outputs (B, T, P), in the order of the inputs, and its last states."""
+    read = []
+    for cell, state, noise, turn in zip(cells, states, noises, backward, strict=True):
+        x, m = inputs, mask
+        if turn:
+            x, m = ops.flip(x, 1), None if m is None else ops.flip(m, 1)
+        output, last = implementation.run(cell, x, m, state, noise, training)
+        output = _begun(output, m)
+        read.append((ops.flip(output, 1) if turn else output, last))
+    return read
+
+
+def _read_both(implementation, cells, inputs, mask, states, noises, training):
+    """The same of a cell that reads forward and one that reads backward, in one call."""
+    (first, first_last), (second, second_last) = implementation.run_both(
+        cells, inputs, mask, states, noises, training
+    )
+    turned = None if mask is None else ops.flip(mask, 1)
+    second = ops.flip(_begun(ops.flip(second, 1), turned), 1)
+    return [(_begun(first, mask), first_last), (second, second_last)]
+
+
+def _begun(outputs, mask):
+    """The outputs, zero before the first step that is not masked."""
+    if mask is None:
+        return outputs
+    begun = ops.cumsum(ops.cast(mask, "int32"), 1) > 0
+    return ops.where(begun[..., None], outputs, ops.zeros_like(outputs))
 
 
 def implementations_of(spec: CellSpec, device: str = "cpu", dtype: str = "float32") -> list[str]:

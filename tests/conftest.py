@@ -17,6 +17,15 @@ def where(folder: Path) -> list[str]:
     return ["--saved-models", str(folder / "saved_models"), "--runs", str(folder / "runs")]
 
 
+def pytest_runtest_setup(item):
+    """Skips what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu"):
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU"):
+            pytest.skip("no GPU is here")
+
+
 @pytest.fixture(scope="session")
 def data_dir():
     """The folder of real data; without it the test is skipped."""

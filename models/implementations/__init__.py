@@ -10,4 +10,10 @@ An implementation is a module with two functions:
         them; noise a `models.cells.Noise`; training whether a gradient will be
         asked for, which decides what is fast and never what is computed;
         outputs (B, T, output_size), in the type of the states.
+
+and, where both directions can go into one call,
+
+    run_both(cells, inputs, mask, states, noises, training)
+        of a cell that reads forward and one that reads backward, and of what
+        each has; for each its outputs, in the order of the inputs, and states.
 """

@@ -10,7 +10,10 @@ in the order of the first version of the op. `BlockLSTMGradV2` itself is right.
 
 import tensorflow as tf
 
+from models.equations import CANDIDATE
 from models.implementations import fused
+
+GATES = ("input", "forget", CANDIDATE, "output")  # in the op's order of blocks
 
 
 def runs(spec, device: str, dtype: str) -> bool:
@@ -20,18 +23,39 @@ def runs(spec, device: str, dtype: str) -> bool:
 
 def run(cell, inputs, mask, states, noise, training):
     """Runs `cell` over inputs (B, T, D); see the package for the contract."""
+    if mask is None:
+        every = _every_state(cell, inputs, states, noise)
+        return every[0][:, 1:], [state[:, -1] for state in every]
+    # The op knows no masks: it reads the steps of each row that are not masked,
+    # moved to the front, and what it gives for them is put where they came from.
+    counted = tf.cast(mask, tf.int32)
+    order = tf.argsort(1 - counted, axis=1, stable=True)
+    every = _every_state(cell, tf.gather(inputs, order, batch_dims=1), states, noise)
+    lasts = [tf.gather(state, tf.reduce_sum(counted, 1), batch_dims=1) for state in every]
+    return tf.gather(every[0], tf.cumsum(counted, axis=1), batch_dims=1), lasts
+
+
+def _every_state(cell, inputs, states, noise):
+    """h and c before the first step and after each, (B, T + 1, H)."""
     maps = fused.folded(cell, noise)
-    gates = [maps[name] for name in fused.LSTM]
+    gates = [maps[name] for name in GATES]
     weight = tf.concat(
         [tf.concat([g.kernel for g in gates], 1), tf.concat([g.recurrent for g in gates], 1)], 0
     )
     bias = tf.concat([g.bias for g in gates], 0)
     peepholes = [maps[name].peephole for name in ("input", "forget", "output")]
-
-    def block(inputs, lengths, states):
-        return _block_lstm(inputs, *states, weight, bias, *peepholes, bool(cell.spec.peepholes))
-
-    return fused.compacted(block, inputs, mask, states)
+    every = _block_lstm(
+        tf.transpose(inputs, [1, 0, 2]),
+        *states,
+        weight,
+        bias,
+        *peepholes,
+        bool(cell.spec.peepholes),
+    )
+    return [
+        tf.concat([first[:, None], tf.transpose(state, [1, 0, 2])], axis=1)
+        for first, state in zip(states, every, strict=True)
+    ]
 
 
 def _block_lstm(inputs, h, c, weight, bias, input_peephole, forget_peephole, output_peephole, use):

@@ -1,11 +1,10 @@
 """Any cell in a `tf.while_loop` whose backward pass is written by hand.
 
-Keras multiplies the input inside the loop and lets TensorFlow differentiate the
-loop op by op, saving every intermediate value of every step. Here the input
-product of all steps is one product before the loop, and the derivative of a
-step is taken by `Recorded` from the equation's own text. Forward saves what
-that derivative reads and no more, which is found by taking it once on zeros;
-the gradients of the weight matrices are one product each after the loop.
+Keras lets TensorFlow differentiate the loop op by op, saving every intermediate
+value of every step. Here the derivative of a step is taken by `Recorded` from
+the equation's own text; forward saves what that reads and no more, which is
+found by taking it once on zeros; and the gradients of the weight matrices and
+of the inputs are one product each after the loop.
 
 While training on a CPU the batch is cut into one strip a core, each with loops
 of its own: rows never meet, so the strips run side by side without waiting for
@@ -36,9 +35,10 @@ def runs(spec, device: str, dtype: str) -> bool:
 
 def run(cell, inputs, mask, states, noise, training):
     """Runs `cell` over inputs (B, T, D); see the package for the contract."""
+    hoist = inputs.shape[0] is not None and inputs.shape[0] < FEW_ROWS
     count = min(cores(), inputs.shape[0] or cores()) if training else 1
     if count == 1:
-        return _run_strip(cell, inputs, mask, states, noise, training)
+        return _run_strip(cell, inputs, mask, states, noise, training, hoist)
     batch = tf.shape(inputs)[0]
     sizes = [(batch + at) // count for at in range(count)]
 
@@ -48,11 +48,16 @@ def run(cell, inputs, mask, states, noise, training):
     masks = [None] * count if mask is None else cut(mask)
     firsts = zip(*map(cut, states), strict=True)
     strips = zip(cut(inputs), masks, firsts, _cut_noise(noise, cut, count), strict=True)
-    done = [_run_strip(cell, *strip, training) for strip in strips]
+    done = [_run_strip(cell, *strip, training, hoist) for strip in strips]
     outputs = tf.concat([outputs for outputs, _ in done], axis=0)
     outputs.set_shape([*inputs.shape[:2], cell.output_size])
     lasts = zip(*(lasts for _, lasts in done), strict=True)
     return outputs, [tf.concat(parts, axis=0) for parts in lasts]
+
+
+def run_hoisted(cell, inputs, mask, states, noise, training):
+    """`run` for few rows, whether or not their number is known."""
+    return _run_strip(cell, inputs, mask, states, noise, training, hoist=True)
 
 
 def cores() -> int:
@@ -76,10 +81,10 @@ def _cut_noise(noise, cut, count):
     return [Noise(a, s, noise.weights) for a, s in zip(always, steps, strict=True)]
 
 
-def _run_strip(cell, inputs, mask, states, noise, training):
+def _run_strip(cell, inputs, mask, states, noise, training, hoist):
     inputs = tf.transpose(inputs, [1, 0, 2])
     steps = None if mask is None else tf.transpose(tf.cast(mask, tf.int32))[..., None] > 0
-    outputs, *lasts = _Recurrence(cell, steps, noise, training)(inputs, states)
+    outputs, *lasts = _Recurrence(cell, steps, noise, training, hoist)(inputs, states)
     outputs = tf.transpose(outputs, [1, 0, 2])
     outputs.set_shape([inputs.shape[1], inputs.shape[0], cell.output_size])
     return outputs, lasts
@@ -94,10 +99,16 @@ class _Recurrence:
         noise: A `Noise`.
         training: Whether forward saves what the backward pass reads; without,
             the backward pass would run it once more to have that.
+        hoist: Whether all inputs are multiplied before the loop, in one product.
+            One row is bound by reading the weights, which that does once. Of
+            more rows it pays to have the result still in the cache when the
+            step wants it (64 rows, 200 steps and 128 units of an LSTM take 0.63
+            of the time forward).
     """
 
-    def __init__(self, cell, mask, noise, training):
-        self._cell, self._mask, self._noise, self._training = cell, mask, noise, training
+    def __init__(self, cell, mask, noise, training, hoist):
+        self._cell, self._mask, self._noise = cell, mask, noise
+        self._training, self._hoist = training, hoist
 
     def __call__(self, inputs, states):
         """The output of each step (T, B, P), and the last of each state."""
@@ -115,19 +126,21 @@ class _Recurrence:
             first = rest[len(flat) :]
             plan = functools.cache(lambda: _Plan(cell, self._noise, told))
             keep = plan().saved if self._training else {}
-            every, saved = self._forward(inputs, told, first, keep)
+            every, lasts, saved = self._forward(inputs, told, first, keep)
 
             def backward(d_outputs, *d_lasts):
-                kept = saved or self._forward(inputs, told, first, plan().saved)[1]
+                known, kept = every, saved
+                if not kept:
+                    known, _, kept = self._forward(inputs, told, first, plan().saved)
                 d_projected, d_weights, d_states = self._backward(
-                    told, every, kept, d_outputs, d_lasts, plan().found
+                    told, known, kept, d_outputs, d_lasts, plan().found
                 )
                 d_inputs, d_weights["input"] = _project_back(
                     cell, inputs, told["input"], d_projected
                 )
                 return d_inputs, *tf.nest.flatten(d_weights), *d_states
 
-            return (every[0][1:], *(state[-1] for state in every)), backward
+            return (every[0][1:], *lasts), backward
 
         return list(forward(inputs, *flat, *states))
 
@@ -135,9 +148,9 @@ class _Recurrence:
         """Every state, and by key of `keep` the arrays of what the backward pass will read."""
         time, at_step = tf.shape(inputs)[0], self._at_step()
         read_projected = self._projected(inputs, weights["input"])
-        every = [
-            tf.TensorArray(s.dtype, time + 1, element_shape=s.shape).write(0, s) for s in first
-        ]
+        # Of what no backward pass will read, h is all that leaves the loop at every step.
+        kept = first if keep else first[:1]
+        every = [tf.TensorArray(s.dtype, time + 1, element_shape=s.shape).write(0, s) for s in kept]
         saved = self._arrays(keep, time, inputs.shape[1])
 
         def step(t, states, every, saved):
@@ -145,25 +158,19 @@ class _Recurrence:
             after, values = _step(self._cell, read_projected(t), states, weights, noise)
             if now is not None:
                 after = [tf.where(now, new, old) for new, old in zip(after, states, strict=True)]
-            every = [array.write(t + 1, state) for array, state in zip(every, after, strict=True)]
+            every = [array.write(t + 1, after[at]) for at, array in enumerate(every)]
             return t + 1, after, every, {key: saved[key].write(t, values[key]) for key in saved}
 
         start = (0, list(first), every, saved)
-        *_, every, saved = tf.while_loop(lambda t, *_: t < time, step, start)
-        return [array.stack() for array in every], saved
+        _, lasts, every, saved = tf.while_loop(lambda t, *_: t < time, step, start)
+        return [array.stack() for array in every], lasts, saved
 
     def _projected(self, inputs, weights):
-        """What comes of x, by step: of one product of all steps, or of one a step.
-
-        A product of one row is bound by reading its weights, which the one of
-        all steps does once. Of more rows, it pays to have the result still in
-        the cache when the step wants it (at 64 rows, 200 steps and 128 units of
-        an LSTM the forward pass takes 0.6 of the time).
-        """
-        if inputs.shape[1] is None or inputs.shape[1] >= FEW_ROWS:
-            inputs = _unstack(inputs)
-            return lambda t: self._cell.project(inputs.read(t), weights)
-        return _unstack(self._cell.project(inputs, weights)).read
+        """What comes of x, by step."""
+        if self._hoist:
+            return _unstack(self._cell.project(inputs, weights)).read
+        inputs = _unstack(inputs)
+        return lambda t: self._cell.project(inputs.read(t), weights)
 
     def _backward(self, weights, every, saved, d_outputs, d_lasts, widths):
         time, cell = tf.shape(d_outputs)[0], self._cell

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from models.equations import EQUATIONS
-from models.implementations import loop
-from models.recurrent import DIRECTIONS, IMPLEMENTATIONS, GatedRNN
+from models.implementations import block, loop
+from models.recurrent import DIRECTIONS, GatedRNN, implementations_of
 from models.specs import CELLS, CellSpec
 from tests.models import textbook
 
@@ -67,8 +67,13 @@ PLAIN += ["mgu", "janet", "mut1", "mut2", "mut3"]
 
 every_spec = pytest.mark.parametrize("name", SPECS)
 every_cell = pytest.mark.parametrize("name", CELLS)
-every_equation = pytest.mark.parametrize("name", PLAIN)
-every_implementation = pytest.mark.parametrize("implementation", IMPLEMENTATIONS[1:])
+
+
+def by_every_implementation(names, dtype="float32"):
+    """Each of the cells with each implementation that says it can run it here."""
+    pairs = [(name, way) for name in names for way in implementations_of(SPECS[name], "cpu", dtype)]
+    return pytest.mark.parametrize(("name", "implementation"), pairs)
+
 
 # Right padding, left padding, holes, one step, no step, no padding.
 MASK = np.array(
@@ -128,8 +133,7 @@ def test_every_equation_is_among_the_cells():
     assert sorted(SPECS[name].equation for name in PLAIN) == sorted(EQUATIONS)
 
 
-@every_spec
-@every_implementation
+@by_every_implementation(SPECS)
 @pytest.mark.parametrize("features", [D, H], ids=["D≠H", "D=H"])
 def test_agrees_with_the_textbook(name, implementation, features):
     layer = made(name, implementation=implementation, features=features)
@@ -141,8 +145,7 @@ def test_agrees_with_the_textbook(name, implementation, features):
             np.testing.assert_allclose(ours, theirs, atol=5e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in SPECS if SPECS[name].random])
-@every_implementation
+@by_every_implementation([name for name in SPECS if SPECS[name].random])
 def test_what_training_drops_agrees_with_the_textbook(name, implementation):
     layer = made(name, implementation=implementation)
     xs, states = inputs(), initial_state(layer)
@@ -158,11 +161,12 @@ def test_what_training_drops_agrees_with_the_textbook(name, implementation):
 @every_spec
 @pytest.mark.parametrize("training", [False, True], ids=["served", "training"])
 def test_the_loop_gives_the_values_and_gradients_of_the_definition(name, training, monkeypatch):
-    monkeypatch.setattr(loop, "cores", lambda: 4)  # strips of one row and of two
-    mask, options = (MASK, {"direction": "both"}) if training else (None, {})
+    monkeypatch.setattr(loop, "cores", lambda: 2)
+    monkeypatch.setattr(loop, "FEW_ROWS", 0 if training else B + 1)
+    mask = MASK if training else None
     found, xs = [], inputs().astype("float64")
     for implementation in ("reference", "loop"):
-        layer = made(name, implementation=implementation, dtype="float64", **options)
+        layer = made(name, implementation=implementation, dtype="float64")
         states = [s.astype("float64") for s in initial_state(layer)]
         found.append(values_and_gradients(layer, xs, states, mask, training))
     for ours, theirs in zip(*found, strict=True):
@@ -171,8 +175,32 @@ def test_the_loop_gives_the_values_and_gradients_of_the_definition(name, trainin
             assert np.isfinite(a).all()
 
 
-@every_equation
-@every_implementation
+@pytest.mark.parametrize("name", ["lstm_peephole", "lstm, all at once"])
+def test_any_cut_into_strips_gives_what_one_does(name, monkeypatch):
+    found = []
+    for cores in (1, 4, B + 3):  # uneven strips; more cores than rows
+        monkeypatch.setattr(loop, "cores", lambda cores=cores: cores)
+        layer = made(name, implementation="loop", dtype="float64", direction="both")
+        states = [s.astype("float64") for s in initial_state(layer)]
+        found.append(values_and_gradients(layer, inputs().astype("float64"), states, MASK, True))
+    for cut in found[1:]:
+        for whole, strips in zip(tf.nest.flatten(found[0]), tf.nest.flatten(cut), strict=True):
+            np.testing.assert_allclose(whole, strips, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [n for n in SPECS if block.runs(SPECS[n], "cpu", "float32")])
+@pytest.mark.parametrize("mask", [None, MASK], ids=["unmasked", "masked"])
+def test_the_block_gives_the_values_and_gradients_of_the_definition(name, mask):
+    found = []
+    for implementation in ("reference", "block"):
+        layer = made(name, implementation=implementation)
+        found.append(values_and_gradients(layer, inputs(), initial_state(layer), mask, True))
+    for ours, theirs in zip(*found, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5 * max(1, np.abs(b).max(initial=0)))
+
+
+@by_every_implementation(PLAIN, "float64")
 def test_gradients_are_those_of_finite_differences(name, implementation):
     layer = made(name, implementation=implementation, dtype="float64")
     xs, states = inputs().astype("float64"), initial_state(layer)
@@ -202,16 +230,13 @@ def test_gradients_are_those_of_finite_differences(name, implementation):
 
 
 @pytest.mark.parametrize("mask", [None, MASK], ids=["unmasked", "masked"])
-@pytest.mark.parametrize(
-    ("name", "theirs", "order"),
-    [
-        ("lstm", keras.layers.LSTM, ("input", "forget", "candidate", "output")),
-        ("gru", keras.layers.GRU, ("update", "reset", "candidate")),
-        ("rnn", keras.layers.SimpleRNN, ("candidate",)),
-    ],
-)
-@every_implementation
-def test_agrees_with_keras(name, theirs, order, implementation, mask):
+@by_every_implementation(["lstm", "gru", "rnn"])
+def test_agrees_with_keras(name, implementation, mask):
+    theirs, order = {
+        "lstm": (keras.layers.LSTM, ("input", "forget", "candidate", "output")),
+        "gru": (keras.layers.GRU, ("update", "reset", "candidate")),
+        "rnn": (keras.layers.SimpleRNN, ("candidate",)),
+    }[name]
     ours = made(name, implementation=implementation)
     oracle = theirs(H, return_sequences=True, return_state=True)
     oracle.build((B, T, D))
@@ -237,8 +262,7 @@ def test_agrees_with_keras(name, theirs, order, implementation, mask):
         np.testing.assert_allclose(a, b, atol=2e-6)
 
 
-@every_equation
-@every_implementation
+@by_every_implementation(PLAIN)
 def test_what_stands_in_padding_changes_nothing(name, implementation):
     layer, xs = made(name, implementation=implementation), inputs()
     states, broken = initial_state(layer), xs.copy()
@@ -252,8 +276,7 @@ def test_what_stands_in_padding_changes_nothing(name, implementation):
     assert not np.any(padded[1][0][~MASK])  # the gradient of the padding itself
 
 
-@every_equation
-@every_implementation
+@by_every_implementation(PLAIN)
 def test_the_past_never_sees_the_future(name, implementation):
     layer, xs = made(name, implementation=implementation), inputs()
     changed = xs.copy()
@@ -263,8 +286,7 @@ def test_the_past_never_sees_the_future(name, implementation):
     assert np.abs(before[:, 3:] - after[:, 3:]).max() > 1e-3
 
 
-@every_equation
-@every_implementation
+@by_every_implementation(PLAIN)
 def test_backward_is_forward_over_the_reversed_input(name, implementation):
     forward = made(name, implementation=implementation)
     backward = made(name, implementation=implementation, direction="backward")
@@ -300,9 +322,9 @@ def test_the_cell_runs_in_keras_own_loop(name):
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("merge", ["concat", "sum"])
-@every_implementation
-def test_layers_and_directions_are_single_ones_put_together(direction, merge, implementation):
-    whole = made("lstm", layers=2, direction=direction, merge=merge, implementation=implementation)
+@by_every_implementation(["lstm"])
+def test_layers_and_directions_are_single_ones_put_together(direction, merge, name, implementation):
+    whole = made(name, layers=2, direction=direction, merge=merge, implementation=implementation)
     xs, states, at = inputs(), initial_state(whole), 0
     outputs, *lasts = whole(xs, initial_state=states, mask=MASK)
     reads = ["forward", "backward"] if direction == "both" else [direction]
@@ -322,10 +344,10 @@ def test_layers_and_directions_are_single_ones_put_together(direction, merge, im
     np.testing.assert_allclose(outputs, xs, atol=1e-6)
 
 
-@every_implementation
-def test_without_sequences_it_gives_the_last_output_of_each_direction(implementation):
-    layer = made("lstm", direction="both", implementation=implementation)
-    only = made("lstm", direction="both", implementation=implementation, return_sequences=False)
+@by_every_implementation(["lstm"])
+def test_without_sequences_it_gives_the_last_output_of_each_direction(name, implementation):
+    layer = made(name, direction="both", implementation=implementation)
+    only = made(name, direction="both", implementation=implementation, return_sequences=False)
     xs = inputs()
     _, forward, _, backward, _ = layer(xs, mask=MASK)
     np.testing.assert_allclose(
@@ -333,10 +355,10 @@ def test_without_sequences_it_gives_the_last_output_of_each_direction(implementa
     )
 
 
-@every_implementation
-def test_time_major_is_the_same_with_axes_exchanged(implementation):
+@by_every_implementation(["lstm", "gru"])
+def test_time_major_is_the_same_with_axes_exchanged(name, implementation):
     options = {"layers": 2, "direction": "both", "implementation": implementation}
-    plain, major = made("gru", **options), made("gru", time_major=True, **options)
+    plain, major = made(name, **options), made(name, time_major=True, **options)
     xs = inputs()
     want = [np.asarray(y) for y in plain(xs, mask=MASK)]
     given = [np.asarray(y) for y in major(xs.swapaxes(0, 1), mask=MASK.T)]
@@ -345,15 +367,17 @@ def test_time_major_is_the_same_with_axes_exchanged(implementation):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(("rows", "time"), [(0, 4), (3, 0), (0, 0), (1, 1), (2, 700)])
-def test_any_number_of_rows_and_steps_has_an_answer(rows, time):
-    layer = made("lstm_peephole", direction="both")
+@pytest.mark.parametrize("implementation", ["portable", "loop", "block"])  # `scan` needs a step
+def test_any_number_of_rows_and_steps_has_an_answer(implementation, rows, time, training):
+    layer = made("lstm_peephole", direction="both", implementation=implementation)
     signature = [tf.TensorSpec([None, None, D]), tf.TensorSpec([None, None], "bool")]
 
     @tf.function(input_signature=signature)
     def run(xs, mask):
         with tf.GradientTape() as tape:
-            given = layer(xs, mask=mask)
+            given = layer(xs, mask=mask, training=training)
             loss = sum(tf.reduce_sum(y) for y in given)
         return given, tape.gradient(loss, [w.value for w in layer.trainable_weights])
 
@@ -421,9 +445,9 @@ def test_every_block_of_a_weight_is_drawn_by_itself():
         layer.build((None, None, 32))
         blocks = np.split(np.asarray(layer.cells[0].kernel), 4, axis=-1)
         limit = np.sqrt(6 / (32 + 64))  # the fans of one gate, not of four
-        for at, block in enumerate(blocks):
-            assert 0.9 * limit < np.abs(block).max() <= limit
-            assert not any(np.array_equal(block, other) for other in blocks[:at])
+        for at, each in enumerate(blocks):
+            assert 0.9 * limit < np.abs(each).max() <= limit
+            assert not any(np.array_equal(each, other) for other in blocks[:at])
 
 
 @every_spec
@@ -433,10 +457,10 @@ def test_gates_start_where_the_spec_says(name):
     layer.build((None, None, D))
     blocks = np.split(np.asarray(layer.cells[0].bias), len(spec.maps))
     started = dict(zip(spec.maps, blocks, strict=True))
-    for gate, block in started.items():
+    for gate, each in started.items():
         law = spec.bias.get(gate, 0.0)
         if isinstance(law, float):
-            np.testing.assert_array_equal(block, law)
+            np.testing.assert_array_equal(each, law)
     if name == "lstm_chrono":
         np.testing.assert_array_equal(started["input"], -started["forget"])
     if "chrono" in name:
@@ -481,9 +505,9 @@ def test_parameters_are_counted_honestly(name, count):
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16", "bfloat16", "float64"])
-@every_implementation
-def test_other_float_types_stay_near_float32(dtype, implementation):
-    layer, plain = made("lstm", implementation=implementation, dtype=dtype), made("lstm")
+@by_every_implementation(["lstm", "gru_layer_norm"], "bfloat16")
+def test_other_float_types_stay_near_float32(dtype, name, implementation):
+    layer, plain = made(name, implementation=implementation, dtype=dtype), made(name)
     xs = inputs()
     given, want = layer(xs, mask=MASK), plain(xs, mask=MASK)
     assert keras.backend.standardize_dtype(given[0].dtype) == layer.compute_dtype
@@ -515,5 +539,18 @@ def test_a_wrong_number_of_states_is_told():
 
 
 def test_the_implementation_is_reported():
-    assert GatedRNN(H).implementation_for("cpu") == "loop"
-    assert GatedRNN(H, implementation="reference").implementation_for("cpu") == "reference"
+    assert GatedRNN(H).implementation_for("cpu") == "portable"
+    assert GatedRNN(H).implementation_for("gpu") == "cudnn"
+    assert GatedRNN(H, "lstm_peephole").implementation_for("gpu") == "portable"
+    for name in implementations_of(CELLS["lstm"], "cpu"):
+        assert GatedRNN(H, implementation=name).implementation_for("gpu") == name
+
+
+@pytest.mark.parametrize(
+    ("name", "implementation", "dtype"),
+    [("gru", "block", "float32"), ("lstm", "block", "mixed_bfloat16"), ("mgu", "cudnn", "float32")],
+)
+def test_an_implementation_that_cannot_run_a_cell_is_refused(name, implementation, dtype):
+    layer = GatedRNN(H, name, implementation=implementation, dtype=dtype)
+    with pytest.raises(ValueError, match=f"must be one of .*'auto', .*got '{implementation}'"):
+        layer(inputs())
