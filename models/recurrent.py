@@ -271,7 +271,7 @@ def _read_each(implementation, cells, inputs, mask, states, noises, training, ba
         x, m = inputs, mask
         if turn:
             x, m = ops.flip(x, 1), None if m is None else ops.flip(m, 1)
-        output, last = implementation.run(cell, x, m, state, noise, training)
+        output, last = implementation.run(cell, x, m, state, noise, training, len(cells))
         output = _begun(output, m)
         read.append((ops.flip(output, 1) if turn else output, last))
     return read
