@@ -29,14 +29,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     sizes = f"with {args.units} units and {args.inputs} input features"
     if spec is not None:
         count = _parameters(spec, args.units, args.inputs)
-        print(
-            spec.definition.source,
-            "",
-            *equations(spec),
-            "",
-            f"{count:,} parameters {sizes}",
-            sep="\n",
-        )
+        lines = [spec.definition.source, "", *equations(spec), ""]
+        if spec.random:
+            lines += [f"while training: {_changes(spec, ('zoneout', 'recurrent_dropout'))}", ""]
+        print(*lines, f"{count:,} parameters {sizes}", sep="\n")
         return
     columns = ["cell", "equation", "gates", "changes", "parameters", "implementations"]
     rows = [_row(name, cell, args.units, args.inputs) for name, cell in CELLS.items()]
@@ -44,14 +40,26 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _row(name: str, spec: CellSpec, units: int, inputs: int) -> list[str]:
-    from models.recurrent import implementations_of
+    from models.recurrent import IMPLEMENTATIONS, PORTABLE, implementations_of
 
-    plain = CellSpec(spec.equation).to_json()
-    changes = [f"{key} {value}" for key, value in spec.to_json().items() if value != plain[key]]
     gates = " ".join(g for g in spec.definition.gates if g not in spec.pinned)
     count = f"{_parameters(spec, units, inputs):,}"
-    told = ", ".join(changes).translate(str.maketrans("", "", "{}[]'"))
-    return [name, spec.equation, gates, told, count, " ".join(implementations_of(spec))]
+    ways = (set(implementations_of(spec, "cpu")) | set(implementations_of(spec, "gpu"))) - {
+        PORTABLE
+    }
+    ordered = " ".join(way for way in IMPLEMENTATIONS if way in ways)
+    return [name, spec.equation, gates, _changes(spec), count, ordered]
+
+
+def _changes(spec: CellSpec, fields: Sequence[str] = ()) -> str:
+    """What is not as in the plain equation, of some fields or of all."""
+    plain = CellSpec(spec.equation).to_json()
+    changes = [
+        f"{key} {value}"
+        for key, value in spec.to_json().items()
+        if value != plain[key] and (not fields or key in fields)
+    ]
+    return ", ".join(changes).translate(str.maketrans("", "", "{}[]'"))
 
 
 def _parameters(spec: CellSpec, units: int, inputs: int) -> int:

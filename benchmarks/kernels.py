@@ -122,8 +122,8 @@ def disturbed(result: dict | None) -> bool:
 
 
 def block(title: str, found: dict[Size, dict], peers: Sequence[str]) -> str:
-    """The table of one cell, pass, dtype and direction, and its means."""
-    lines, ratios = [], {}
+    """The table of one cell, pass, dtype and direction."""
+    lines = []
     for size, result in found.items():
         taken = result["milliseconds"]
         for name, ran in result["ran"].items():
@@ -133,18 +133,28 @@ def block(title: str, found: dict[Size, dict], peers: Sequence[str]) -> str:
             limit = f"{mine / taken['limit']:.1f}"
             mark = " (disturbed)" if disturbed(result) else ""
             lines.append([f"{size}{mark}", told, f"{mine:.3g}", *against, limit])
-            for peer in peers:
-                if peer == "Keras" or (peer == "PyTorch" and size.batch >= FULL_BATCH):
-                    ratios.setdefault((name, peer), {})[size] = mine / taken[peer]
     columns = ["batch×time×inputs×units", "implementation", "ms"]
     columns += [*(f"/ {peer}" for peer in peers), "× limit"]
-    text = f"### {title}\n\n{rows.markdown(columns, lines)}\n"
-    for (name, peer), by_size in ratios.items():
-        mean, worst = statistics.geometric_mean(by_size.values()), max(by_size, key=by_size.get)
-        over = "all sizes" if peer == "Keras" else f"batches of {FULL_BATCH} and more"
-        text += f"\n- {name} / {peer}: geometric mean {mean:.2f} over {over}, "
-        text += f"worst {by_size[worst]:.2f} at {worst}"
-    return text + "\n"
+    return f"### {title}\n\n{rows.markdown(columns, lines)}\n"
+
+
+def means(title: str, found: dict[Size, dict], peers: Sequence[str]) -> list[list[str]]:
+    """For each implementation of such a table, a row of its geometric means and worst point."""
+    lines = []
+    for name in next(iter(found.values()))["ran"]:
+        line = [title if name == "auto" else f"{title}, {name}"]
+        for peer, least in (("Keras", 1), ("PyTorch", FULL_BATCH), ("limit", 1)):
+            ratios = {
+                size: result["milliseconds"][name] / result["milliseconds"][peer]
+                for size, result in found.items()
+                if size.batch >= least and peer in ("limit", *peers)
+            }
+            line.append(f"{statistics.geometric_mean(ratios.values()):.2f}" if ratios else "")
+            if peer == "Keras":
+                worst = max(ratios, key=ratios.get)
+                line.append(f"{ratios[worst]:.2f} at {worst}")
+        lines.append(line)
+    return lines
 
 
 def versions(device: str) -> tuple[str, bool]:
@@ -236,7 +246,7 @@ def print_speed(args: argparse.Namespace, others: Sequence[str], kept: Callable)
     from models.recurrent import implementations_of
 
     axes = list(itertools.product(args.cells, args.passes, args.dtypes, args.directions))
-    total, done = len(axes) * len(args.sizes), 0
+    total, done, summary = len(axes) * len(args.sizes), 0, []
     for cell, pass_, dtype, direction in axes:
         can = ["auto", *implementations_of(specs.find(cell), args.device, dtype)]
         runs = [name for name in can if {name, "all"} & set(args.implementations)]
@@ -257,6 +267,9 @@ def print_speed(args: argparse.Namespace, others: Sequence[str], kept: Callable)
         directions = "one direction" if direction == "forward" else "two directions"
         title = f"{cell}, {pass_}, {dtype}, {directions}"
         print(block(title, found, ["Keras", *others]), flush=True)
+        summary += means(title, found, ["Keras", *others])
+    columns = ["geometric means", "/ Keras", "worst", f"/ PyTorch, batch ≥ {FULL_BATCH}", "× limit"]
+    print(rows.markdown(columns, summary) + "\n")
 
 
 def print_memory(args: argparse.Namespace, kept: Callable) -> None:

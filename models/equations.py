@@ -3,7 +3,8 @@
 An equation takes `see`, which knows what the maps see at this step, and the
 states before the step; it returns the states after it. It is written with
 `+ - *`, named gates and named functions only, so that the same text runs on
-tensors of any backend and on the small derivative of `implementations.loop`.
+tensors of any backend, on what `implementations.derivative` differentiates, and
+on the words of `spelling`.
 
 Every gate g of every cell is computed alike:
 
