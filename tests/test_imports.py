@@ -49,7 +49,7 @@ def test_specs_and_equations_need_no_keras_or_tensorflow():
 def test_plain_tensorflow_is_where_keras_has_no_word_for_it():
     for path in (ROOT / "models").rglob("*.py"):
         if "tensorflow" in {module.split(".")[0] for module in imported(path)}:
-            assert path.name in TENSORFLOW, path
+            assert path.name in TENSORFLOW or path.parent.name == "implementations", path
 
 
 def test_oracles_share_no_code_with_what_they_judge():

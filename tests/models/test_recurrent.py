@@ -158,6 +158,34 @@ def test_what_training_drops_agrees_with_the_textbook(name, implementation):
     assert np.abs(np.asarray(served[0]) - outputs).max() > 1e-3
 
 
+def test_what_training_drops_has_its_rates_and_is_drawn_anew():
+    spec = CellSpec(
+        "lstm",
+        projection=5,
+        zoneout={"h": 0.3, "c": 0.6},
+        recurrent_dropout={"state": 0.2, "candidate": 0.4, "weights": 0.5},
+    )
+    cell = GatedRNN(8, spec).cells[0]
+    cell.build((None, D))
+    noise, again = cell.draw(200, 30), cell.draw(200, 30)
+    for name, shape, values, share in (
+        ("state", (200, 5), (0, 1 / 0.8), 0.8),
+        ("candidate", (30, 200, 8), (0, 1 / 0.6), 0.6),
+        ("h", (30, 200, 5), (0, 1), 0.3),
+        ("c", (30, 200, 8), (0, 1), 0.6),
+        ("recurrent", (5, 32), (0, 2), 0.5),
+    ):
+        drawn, other = (
+            np.asarray({**each.always, **each.steps, **each.weights}[name])
+            for each in (noise, again)
+        )
+        assert drawn.shape == shape
+        np.testing.assert_allclose(np.unique(drawn), values, rtol=1e-6)
+        assert abs(np.mean(drawn > 0) - share) < 0.12
+        assert not np.array_equal(drawn, other)
+    assert "projection" not in noise.weights
+
+
 @every_spec
 @pytest.mark.parametrize("training", [False, True], ids=["served", "training"])
 def test_the_loop_gives_the_values_and_gradients_of_the_definition(name, training, monkeypatch):
