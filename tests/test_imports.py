@@ -9,8 +9,8 @@ import tasks
 
 ROOT = Path(__file__).parent.parent
 MAY_KNOW = {"models": {"models"}, "tasks": {"models", "tasks"}, "app": {"models", "tasks", "app"}}
-# Where Keras has no word for it; elsewhere in models/ there is no plain TensorFlow.
-TENSORFLOW = {"text.py", "loop.py", "recurrent.py"}
+# Where Keras has no word for it, beside the implementations.
+TENSORFLOW = {"text.py", "recurrent.py"}
 
 
 def imported(path):

@@ -26,7 +26,7 @@ def test_every_flag_it_names_exists(capsys):
     with pytest.raises(SystemExit):
         flags.run(lambda: train.main(["sentiment", "--help"]))
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    others = {"--no-index", "--find-links", "--json", "--part", "--demo", "--help"}
+    others = {"--no-naive", "--no-index", "--find-links", "--json", "--part", "--demo", "--help"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | others
 
 
