@@ -58,7 +58,7 @@ class GatedRNN(keras.layers.Layer):
     Returns:
         (B, `output_size`), the output after the last step of each direction; or
         (B, T, `output_size`) for sequences. With `return_state` a list: that,
-        then the last states, each (B, H), ordered by layer, then direction
+        then the last states, each (B, its width), ordered by layer, then direction
         (forward first), then as the cell has them (h, then c). Outputs are of
         the type that the layer computes in; states of that of the weights.
     """
@@ -119,6 +119,8 @@ class GatedRNN(keras.layers.Layer):
             for read in reads
         ]
         self.spec = self.cells[0].spec
+        # XLA has no kernel for the ops of `block` and `cudnn`, and compiles loops for one shape.
+        self.supports_jit = self.implementation_for() == "reference"
         self._dropouts = [keras.layers.Dropout(dropout) for _ in range(layers - 1) if dropout]
 
     @property

@@ -23,6 +23,8 @@ from models.cells import Noise
 from models.implementations.derivative import STATE, Plan, step, step_back
 
 FEW_ROWS = 8  # of fewer, the product of all inputs is taken before the loop
+LEAST_ROWS = 4  # of a strip, where their number is known
+MOST_STRIPS = 8  # measured on two cores; each more costs a graph of its own
 
 
 def runs(spec, device: str, dtype: str) -> bool:
@@ -33,8 +35,8 @@ def runs(spec, device: str, dtype: str) -> bool:
 def run(cell, inputs, mask, states, noise, training, beside=1):
     """Runs `cell` over inputs (B, T, D); see the package for the contract."""
     hoist = inputs.shape[0] is not None and inputs.shape[0] < FEW_ROWS
-    share = max(1, cores() // beside)
-    count = min(share, inputs.shape[0] or share) if training else 1
+    count = max(1, min(cores(), MOST_STRIPS) // beside) if training else 1
+    count = min(count, max(1, inputs.shape[0] // LEAST_ROWS)) if inputs.shape[0] else count
     if count == 1:
         return _run_strip(cell, inputs, mask, states, noise, training, hoist)
     batch = tf.shape(inputs)[0]

@@ -190,6 +190,7 @@ def test_what_training_drops_has_its_rates_and_is_drawn_anew():
 @pytest.mark.parametrize("training", [False, True], ids=["served", "training"])
 def test_the_loop_gives_the_values_and_gradients_of_the_definition(name, training, monkeypatch):
     monkeypatch.setattr(loop, "cores", lambda: 2)
+    monkeypatch.setattr(loop, "LEAST_ROWS", 1)
     monkeypatch.setattr(loop, "FEW_ROWS", 0 if training else B + 1)
     mask = MASK if training else None
     found, xs = [], inputs().astype("float64")
@@ -206,6 +207,7 @@ def test_the_loop_gives_the_values_and_gradients_of_the_definition(name, trainin
 @pytest.mark.parametrize("name", ["lstm_peephole", "lstm, all at once"])
 def test_any_cut_into_strips_gives_what_one_does(name, monkeypatch):
     found = []
+    monkeypatch.setattr(loop, "LEAST_ROWS", 1)
     for cores in (1, 4, B + 3):  # uneven strips; more cores than rows
         monkeypatch.setattr(loop, "cores", lambda cores=cores: cores)
         layer = made(name, implementation="loop", dtype="float64", direction="both")
@@ -564,6 +566,14 @@ def test_a_wrong_argument_says_what_would_be_right(options, message):
 def test_a_wrong_number_of_states_is_told():
     with pytest.raises(ValueError, match=r"must be a list of 4 states .*got 1"):
         GatedRNN(H, direction="both")(inputs(), initial_state=[np.zeros((B, H), "float32")])
+
+
+def test_a_model_trains_where_keras_is_told_to_compile_by_xla():
+    with pytest.warns(UserWarning, match="jit_compile"):
+        model = keras.Sequential([GatedRNN(H, "lstm_peephole")])
+        model.compile("sgd", "mse", jit_compile=True)
+        model.fit(inputs(), np.zeros((B, H)), verbose=0)
+    assert GatedRNN(H, implementation="reference").supports_jit
 
 
 def test_the_implementation_is_reported():
