@@ -1,10 +1,11 @@
-"""Whether every cell learns: sentiment trained by the product's own command, cell by cell.
+"""Whether every cell trains, exports and is judged: sentiment by the product's own command.
 
     python -m benchmarks.cells                  # every name in models.specs.CELLS
     python -m benchmarks.cells --cells rnn gru
 
-Few epochs and units on the embedded sample; accuracy is that of the served
-model on test. The exit code is 1 if a cell failed.
+Few epochs and units on the embedded sample, too few to tell cells apart (more
+are flags); accuracy is that of the served model on test. The exit code is 1 if
+a cell failed.
 """
 
 import json
