@@ -43,6 +43,7 @@ class Form:
         activations: The (input, output) activations it can have, as its arguments.
         arguments: Its other arguments.
         peepholes: The order of the gates in its peephole weight, if it has one.
+        projects: Whether it can project h.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Form:
     activations: Mapping[tuple[str, str], Mapping]
     arguments: Mapping = dataclasses.field(default_factory=dict)
     peepholes: tuple[str, ...] = ()
+    projects: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +85,7 @@ KERAS = Peer(
 )
 
 _TANH = {("tanh", "tanh"): {}}
-_PYTORCH_LSTM = Form("LSTM", ("input", "forget", CANDIDATE, "output"), _TANH)
+_PYTORCH_LSTM = Form("LSTM", ("input", "forget", CANDIDATE, "output"), _TANH, projects=True)
 _NONLINEARITIES = {(a, "tanh"): {"nonlinearity": a} for a in ("tanh", "relu")}
 PYTORCH = Peer(
     "PyTorch",
@@ -191,8 +193,9 @@ def to_pytorch(layer: GatedRNN) -> Theirs:
 
     Returns:
         kind, arguments, and its state dict: for each layer and direction
-        "weight_ih_l0" (G * H, D), "weight_hh_l0" (G * H, H), "bias_ih_l0" and
-        "bias_hh_l0" (G * H,), with the layer's number and "_reverse" for backward.
+        "weight_ih_l0" (G * H, D), "weight_hh_l0" (G * H, H or P), "bias_ih_l0" and
+        "bias_hh_l0" (G * H,), and "weight_hr_l0" (P, H) of a projection, with the
+        layer's number and "_reverse" for backward.
 
     Raises:
         ValueError: PyTorch has no module that computes the same.
@@ -203,8 +206,12 @@ def to_pytorch(layer: GatedRNN) -> Theirs:
     weights = {}
     for names, cell in zip(_pytorch_names(layer), layer.cells, strict=True):
         parts = _parts(cell, form)
+        if layer.spec.projection:
+            parts["projection"] = cell.projection.numpy()
         weights |= {name: parts[part].T for part, name in names.items()}
     sizes = {"input_size": layer.cells[0].kernel.shape[0], "hidden_size": layer.units}
+    if layer.spec.projection:
+        sizes["proj_size"] = layer.spec.projection
     return Theirs(form.kind, {**sizes, "num_layers": layer.layers, **arguments}, weights)
 
 
@@ -218,10 +225,11 @@ def from_pytorch(layer: GatedRNN, state_dict: Mapping) -> None:
     """
     form, _ = _form(PYTORCH, layer)
     _check_shapes(PYTORCH, to_pytorch(layer).weights, state_dict)
-    found = [
-        _blocks(form, {part: state_dict[name].T for part, name in names.items()})
-        for names in _pytorch_names(layer)
-    ]
+    found = []
+    for names in _pytorch_names(layer):
+        parts = {part: state_dict[name].T for part, name in names.items()}
+        projection = {"h": {"projection": parts.pop("projection")}} if "projection" in parts else {}
+        found.append({**_blocks(form, parts), **projection})
     _take(layer, PYTORCH, found)
 
 
@@ -229,6 +237,8 @@ def _pytorch_names(layer):
     """For each cell, the name of each of its parts in a state dict."""
     parts = {"input": "weight_ih", "recurrent": "weight_hh"}
     parts |= {"bias": "bias_ih", "recurrent_bias": "bias_hh"}
+    if layer.spec.projection:
+        parts["projection"] = "weight_hr"
     ends = ("", "_reverse") if layer.direction == "both" else ("",)
     suffixes = [f"_l{index}{end}" for index in range(layer.layers) for end in ends]
     return [{part: name + suffix for part, name in parts.items()} for suffix in suffixes]
@@ -351,6 +361,8 @@ def _form(peer, layer):
     expressed = {"equation", "bias", "pinned", "blind", "input_activation", "output_activation"}
     if form.peepholes:
         expressed.add("peepholes")
+    if form.projects:
+        expressed.add("projection")
     defaults = type(spec)(spec.equation).to_json()
     for field, value in spec.to_json().items():
         if field not in expressed and value != defaults[field]:
@@ -358,6 +370,11 @@ def _form(peer, layer):
                 f"{name}'s {form.kind} has no {field}, which must be {defaults[field]!r}, "
                 f"got {value!r}."
             )
+    if spec.projection >= layer.units:
+        raise ValueError(
+            f"{name}'s projection must be to fewer than the {layer.units} units, "
+            f"got projection={spec.projection}."
+        )
     activations = (spec.input_activation, spec.output_activation)
     if activations not in form.activations:
         raise ValueError(
@@ -388,13 +405,14 @@ def _held(spec):
     for name, (_, maps) in spec.definition.products.items():  # of h behind a gate
         held.append((f"{name}_product", "recurrent", maps))
     held += [(f"{gate}_peephole", "peephole", (gate,)) for gate in spec.peepholes]
+    held += [("projection", "projection", ("h",))] if spec.projection else []
     return [each for each in held if each[2]]
 
 
 def _folded(cell, weights):
     """All that a peer could have, {map: {part: array}}, from the weights of a cell by name."""
     spec, (D, _), H = cell.spec, weights["kernel"].shape, cell.units
-    shapes = {"input": (D, H), "recurrent": (H, H)}
+    shapes = {"input": (D, H), "recurrent": (cell.output_size, H)}
     shapes |= dict.fromkeys(("bias", "recurrent_bias", "peephole"), (H,))
     dtype = weights["bias"].dtype
     blocks = {
@@ -403,7 +421,7 @@ def _folded(cell, weights):
     }
     for weight, part, maps in _held(spec):
         for name, block in zip(maps, np.split(weights[weight], len(maps), axis=-1), strict=True):
-            blocks[name][part] = block
+            blocks.setdefault(name, {})[part] = block
     for gate, value in spec.pinned.items():
         blocks[gate]["bias"] = np.full((H,), _logit(value), dtype)
     if spec.equation == "coupled":
@@ -451,7 +469,10 @@ def _take(layer, peer, found):
         dtype = cell.bias.numpy().dtype
         for name, block in blocks.items():
             block.update({part: np.asarray(array, dtype) for part, array in block.items()})
-            if name not in cell.spec.definition.recurrent_bias:  # two biases that merely add up
+            second = "recurrent_bias" in block
+            if (
+                second and name not in cell.spec.definition.recurrent_bias
+            ):  # two biases that merely add up
                 block["bias"] = block["bias"] + block["recurrent_bias"]
                 block["recurrent_bias"] = np.zeros_like(block["bias"])
         weights = {
