@@ -343,6 +343,21 @@ def test_stepping_the_cell_by_hand_equals_the_layer(name):
         np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
 
 
+def test_a_cell_that_drops_is_trained_with_what_was_drawn_for_the_sequence():
+    layer, xs = made("lstm, all at once"), inputs()
+    states, (noise,) = initial_state(layer), drawn_once(layer)
+    want, *lasts = layer(xs, initial_state=states, training=True)
+    for t in range(T):
+        output, states = layer.cells[0](xs[:, t], states, training=True, noise=noise.at(t))
+        np.testing.assert_allclose(output, want[:, t], atol=1e-5, rtol=1e-5)
+    for a, b in zip(states, lasts, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
+    with pytest.raises(
+        ValueError, match="drawn once for a sequence; train the cell in a `GatedRNN"
+    ):
+        keras.layers.RNN(layer.cells[0])(xs, training=True)
+
+
 @every_spec
 def test_the_cell_runs_in_keras_own_loop(name):
     layer, xs = made(name), inputs()
