@@ -17,7 +17,7 @@ PARTS = ("train", "valid", "test")
 class Example:
     """One example: its values by key, and where it came from, for messages."""
 
-    values: Mapping[str, str | bytes]
+    values: Mapping[str, str | bytes | tuple[str, ...]]
     origin: str
 
 

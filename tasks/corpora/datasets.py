@@ -33,6 +33,10 @@ LABELLED_TEXTS = {
     "yelp_polarity_reviews": Known(),
     "sentiment140": Known(label="polarity"),
 }
+TAGGED_SENTENCES = ("universal_dependencies/en_ewt", "conll2003", "xtreme_pos/xtreme_pos_en")
+# What universal_dependencies has as head where a row of CoNLL-U is no word: of ranges
+# and empty nodes, which it keeps.
+_NO_HEAD = b"None"
 
 
 def labelled_texts(
@@ -51,7 +55,7 @@ def labelled_texts(
             machine and cannot be downloaded.
     """
     known = LABELLED_TEXTS.get(name.split(":")[0].removesuffix("/plain_text"), Known())
-    builder = _prepared(name, data_dir)
+    builder = _prepared(name, data_dir, LABELLED_TEXTS)
     features = builder.info.features
     text_key, label_key = text_key or known.text, label_key or known.label
     for key, flag in ((text_key, "--text-key"), (label_key, "--label-key")):
@@ -63,29 +67,96 @@ def labelled_texts(
 
     def stream(split: str) -> Stream:
         def read() -> Iterator[Example]:
-            import tensorflow_datasets as tfds
-
-            rows = tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
-            for number, row in enumerate(rows):
+            for origin, row in _rows(name, builder, split):
                 label = row[label_key]
                 label = label.decode() if isinstance(label, bytes) else label_of(int(label))
                 text = row[text_key].decode("utf-8", "replace").strip()
-                yield Example({"text": text, "label": label}, f"tfds:{name}:{split}:{number}")
+                yield Example({"text": text, "label": label}, origin)
 
         return Stream(read)
 
+    notes = [f"tfds:{name}: {known.note}"] if known.note else []
+    return _parts(name, builder, stream, known.test), notes
+
+
+def tagged_sentences(
+    name: str, data_dir: str, tokens_key: str, tags_key: str, tags: str = "upos"
+) -> tuple[dict[str, Stream], list[str]]:
+    """Returns the parts of a data set of words and their tags, and notes on them.
+
+    Args:
+        name: As TensorFlow Datasets has it, such as those of `TAGGED_SENTENCES`.
+        data_dir: The folder of prepared data sets; "" for its default.
+        tokens_key, tags_key: The features to take; "" for `tokens`, and for what
+            the column `tags` of CoNLL-U is called there.
+        tags: A column of CoNLL-U; where `upos` is none, `pos` or `tags` is taken.
+
+    Raises:
+        UserError: There is no such data set or feature, or it is not on this
+            machine and cannot be downloaded.
+    """
+    builder = _prepared(name, data_dir, TAGGED_SENTENCES)
+    sequences = {
+        key: feature.feature
+        for key, feature in builder.info.features.items()
+        if hasattr(feature, "feature")
+    }
+    usual = {"upos": ("upos", "pos", "tags"), "lemma": ("lemmas",)}.get(tags, (tags,))
+    tokens_key = tokens_key or "tokens"
+    tags_key = tags_key or next((key for key in usual if key in sequences), usual[0])
+    for key, flag in ((tokens_key, "--tokens-key"), (tags_key, "--tags-key")):
+        if key not in sequences:
+            raise UserError(
+                f"tfds:{name} has no sequence {key!r}, only {sorted(sequences)}; "
+                f"name it with {flag}."
+            )
+    names = getattr(sequences[tags_key], "int2str", str)
+
+    def text(value) -> str:
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else names(int(value))
+
+    def stream(split: str) -> Stream:
+        def read() -> Iterator[Example]:
+            for origin, row in _rows(name, builder, split):
+                pairs = zip(row[tokens_key], row[tags_key], strict=True)
+                if "head" in sequences:
+                    heads = zip(pairs, row["head"], strict=True)
+                    pairs = (pair for pair, head in heads if head != _NO_HEAD)
+                words = [(text(token), text(tag)) for token, tag in pairs]
+                if words:
+                    tokens, tags = zip(*words, strict=True)
+                    yield Example({"tokens": tokens, "tags": tags}, origin)
+
+        return Stream(read)
+
+    return _parts(name, builder, stream, valid=("validation", "dev")), []
+
+
+def _rows(name, builder, split) -> Iterator[tuple[str, dict]]:
+    """The rows of one part, each with where it came from."""
+    import tensorflow_datasets as tfds
+
+    rows = tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
+    for number, row in enumerate(rows):
+        yield f"tfds:{name}:{split}:{number}", row
+
+
+def _parts(name, builder, stream, test="test", valid=("validation",)) -> dict[str, Stream]:
+    """The parts that a data set has; `test` is judged and the first of `valid` there chooses."""
     splits = builder.info.splits
-    test = known.test if known.test in splits else "test"
-    wanted = {"train": "train", "valid": "validation", "test": test}
-    if wanted["valid"] == wanted["test"]:
-        del wanted["valid"]
+    test = test if test in splits else "test"
+    wanted = {
+        "train": "train",
+        "valid": next((split for split in valid if split in splits and split != test), ""),
+        "test": test,
+    }
     parts = {part: stream(split) for part, split in wanted.items() if split in splits}
     if "train" not in parts:
         raise UserError(f"tfds:{name} has no part called train, only {sorted(splits)}.")
-    return parts, [f"tfds:{name}: {known.note}"] if known.note else []
+    return parts
 
 
-def _prepared(name, data_dir):
+def _prepared(name, data_dir, known):
     """The builder of a data set, its files on disk."""
     try:
         import tensorflow_datasets as tfds
@@ -98,7 +169,7 @@ def _prepared(name, data_dir):
     except tfds.core.DatasetNotFoundError as error:
         raise UserError(
             f"tfds: there is no data set {name!r}, prepared or to be downloaded; known ones are "
-            f"{sorted(LABELLED_TEXTS)} and all that https://www.tensorflow.org/datasets lists."
+            f"{sorted(known)} and all that https://www.tensorflow.org/datasets lists."
         ) from error
     except (ValueError, AssertionError) as error:  # a config or version that it does not have
         raise UserError(f"tfds:{name}: {error}") from error

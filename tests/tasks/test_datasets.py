@@ -1,5 +1,7 @@
 """TensorFlow Datasets by name, from data sets prepared on disk in their own format."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,13 @@ from app import train
 from tasks import UserError
 from tasks.corpora import PARTS
 from tasks.corpora.labelled import LabelledTexts
+from tasks.corpora.tagged import TaggedSentences
 from tests.conftest import SMALL, where
 
 tfds = pytest.importorskip("tensorflow_datasets")
+conll = "tensorflow_datasets.core.dataset_builders.conll"
+shared_task = importlib.import_module(f"{conll}.conll_dataset_builder_utils")
+universal = importlib.import_module(f"{conll}.conllu_dataset_builder_utils")
 
 # What each holds, as its builder declares it: version, config, features, parts.
 LABELS = tfds.features.ClassLabel
@@ -129,3 +135,118 @@ def test_what_cannot_be_downloaded_is_told_with_the_way_on(tmp_path, monkeypatch
         UserError, match=r"cannot be downloaded: no route(.|\n)*offline(.|\n)*--tfds-dir"
     ):
         LabelledTexts(data="tfds:imdb_reviews", tfds_dir=str(tmp_path)).open()
+
+
+# Tagged sentences, with the features that their builders declare.
+TEXTS = tfds.features.Sequence(tfds.features.Text())
+# "Du moulin", and a word that is left out: the range and the empty node are rows too.
+ROWS = {
+    "tokens": ["Du", "De", "le", "moulin", "blanc"],
+    "lemmas": ["_", "de", "le", "moulin", "blanc"],
+    "upos": ["_", "ADP", "DET", "NOUN", "NOUN"],
+    "xpos": ["None", "P", "D", "N", "A"],
+    "feats": ["None"] * 5,
+    "head": ["None", "3", "3", "0", "None"],
+    "deprel": ["_", "case", "det", "root", "_"],
+    "deps": ["None"] * 5,
+    "misc": ["None"] * 5,
+    "idx": "1",
+    "text": "Du moulin",
+}
+NEWS = {
+    "tokens": ["De", "le", "moulin"],
+    "pos": ["IN", "DT", "NN"],
+    "chunks": ["B-PP", "B-NP", "I-NP"],
+    "ner": ["O", "O", "B-LOC"],
+}
+TAGGED = {  # version, config, features, a row, parts, the tags one gets
+    "universal_dependencies/fr_gsd": (
+        "1.0.1",
+        "fr_gsd",
+        universal.UNIVERSAL_DEPENDENCIES_FEATURES,
+        ROWS,
+        ["train", "dev", "test"],
+        ("ADP", "DET", "NOUN"),
+    ),
+    "conll2003": (
+        "1.0.0",
+        "conll2003",
+        shared_task.CONLL_2003_ORDERED_FEATURES,
+        NEWS,
+        ["train", "dev", "test"],
+        ("IN", "DT", "NN"),
+    ),
+    "xtreme_pos/xtreme_pos_fr": (
+        "1.0.0",
+        "xtreme_pos_fr",
+        universal.XTREME_POS_FEATURES,
+        {"tokens": ["De", "le", "moulin"], "upos": ["ADP", "DET", "NOUN"]},
+        ["train", "dev", "test"],
+        ("ADP", "DET", "NOUN"),
+    ),
+    "my_words": (
+        "1.0.0",
+        None,
+        {"tokens": TEXTS, "tags": TEXTS},
+        {"tokens": ["De", "le", "moulin"], "tags": ["a", "b", "c"]},
+        ["train", "validation"],
+        ("a", "b", "c"),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory):
+    """A folder of small data sets of tagged sentences."""
+    folder = tmp_path_factory.mktemp("tfds")
+    for name, (version, config, features, row, parts, _) in TAGGED.items():
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name=name.split("/")[0],
+            config=config,
+            version=version,
+            features=tfds.features.FeaturesDict(dict(features)),
+            split_datasets={part: [(k, row) for k in range(n + 1)] for n, part in enumerate(parts)},
+            data_dir=str(folder),
+        )
+    return folder
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_tagged_sentences_are_read_by_name(tagged, name):
+    *_, parts, tags = TAGGED[name]
+    splits = TaggedSentences(data=f"tfds:{name}", tfds_dir=str(tagged)).open()
+    assert any("no test part" in note for note in splits.notes) == ("test" not in parts)
+    for count, part in ((2, "valid"), (3, "test"))[: len(parts) - 1]:
+        examples = list(getattr(splits, part))
+        assert len(examples) == count
+        assert {e.values["tokens"] for e in examples} == {("De", "le", "moulin")}
+        assert {e.values["tags"] for e in examples} == {tags}
+        assert examples[1].origin.startswith(f"tfds:{name}:{parts[count - 1]}:")
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "tags"),
+    [
+        ("universal_dependencies/fr_gsd", {"tags": "deprel"}, ("case", "det", "root")),
+        ("universal_dependencies/fr_gsd", {"tags": "lemma"}, ("de", "le", "moulin")),
+        ("universal_dependencies/fr_gsd", {"tags_key": "xpos"}, ("P", "D", "N")),
+        ("conll2003", {"tags_key": "ner"}, ("O", "O", "B-LOC")),
+    ],
+)
+def test_other_tags_of_a_data_set_can_be_named(tagged, name, flags, tags):
+    splits = TaggedSentences(data=f"tfds:{name}", tfds_dir=str(tagged), **flags).open()
+    assert {example.values["tags"] for example in splits.test} == {tags}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"data": "tfds:no_such_set"}, r"no data set 'no_such_set'.*universal_dependencies/en_ewt"),
+        ({"tags": "deprel"}, r"no sequence 'deprel', only \['chunks', 'ner', 'pos', 'tokens'\]"),
+        ({"tags_key": "chunk"}, "no sequence 'chunk', .* name it with --tags-key"),
+        ({"tokens_key": "words"}, "no sequence 'words', .* name it with --tokens-key"),
+    ],
+)
+def test_a_wrong_name_of_tagged_sentences_is_told(tagged, flags, message):
+    with pytest.raises(UserError, match=message):
+        TaggedSentences(**{"data": "tfds:conll2003", **flags}, tfds_dir=str(tagged)).open()

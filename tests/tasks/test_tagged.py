@@ -1,0 +1,498 @@
+"""Tagged sentences in every layout that people have them in, and what is told of broken ones."""
+
+import collections
+import hashlib
+import itertools
+import json
+import shutil
+
+import pytest
+
+from tasks import UserError
+from tasks.corpora import PARTS, grammar
+from tasks.corpora.tagged import TaggedSentences
+
+SENTENCES = [
+    (("the", "old", "man", "the", "boats"), ("DET", "ADJ", "VERB", "DET", "NOUN")),
+    (("Ça", "coûte", "1/2", "€", "#1"), ("PRON", "VERB", "NUM", "SYM", "X")),
+    (("fish", "!"), ("VERB", "PUNCT")),
+]
+UNIVERSAL = {
+    "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN",
+    "PUNCT", "SCONJ", "SYM", "VERB", "X",
+}  # fmt: skip
+SPACED = (("13 819", "pages", "12\u00a0000"), ("NUM", "NOUN", "NUM"))
+
+
+def conllu(sentences=SENTENCES, column="upos", filled=("lemma",)):
+    """CoNLL-U with what it has beside words: comments, a range and an empty node."""
+    names = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+    text = ""
+    for number, (tokens, tags) in enumerate(sentences):
+        text += f"# sent_id = {number}\n# text = {' '.join(tokens)}\n"
+        text += "\t".join(["1-2", "".join(tokens[:2]), *"_" * 8]) + "\n"
+        for at, (token, tag) in enumerate(zip(tokens, tags, strict=True), start=1):
+            row = dict.fromkeys(names, "_") | dict.fromkeys(filled, "x")
+            row |= {"id": str(at), "form": token, column: tag}
+            text += "\t".join(row.values()) + "\n"
+            if at == 1:
+                text += "\t".join(["1.1", "elided", "elide", "VERB", *"_" * 6]) + "\n"
+        text += "\n"
+    return text
+
+
+def columns(sentences=SENTENCES, between="\t", middle=()):
+    rows = (zip(*sentence, strict=True) for sentence in sentences)
+    return "\n".join(
+        "".join(between.join([token, *middle, tag]) + "\n" for token, tag in row) for row in rows
+    )
+
+
+def conll2003(sentences=SENTENCES):
+    return "-DOCSTART- -X- -X- O\n\n" + columns(sentences, " ", ("NN", "B-NP"))
+
+
+def slashed(sentences=SENTENCES):
+    pairs = (zip(*sentence, strict=True) for sentence in sentences)
+    return "".join(" ".join(f"{token}/{tag}" for token, tag in pair) + "\n" for pair in pairs)
+
+
+def jsonl(sentences=SENTENCES):
+    return "".join(json.dumps({"tokens": t, "tags": n}) + "\n" for t, n in sentences)
+
+
+def write(root, files):
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return root
+
+
+def read(*streams):
+    examples = (example.values for stream in streams for example in stream)
+    return sorted((values["tokens"], values["tags"]) for values in examples)
+
+
+def read_all(splits):
+    return read(*(getattr(splits, part) for part in PARTS))
+
+
+def tagged(path, **flags):
+    return TaggedSentences(data=str(path), **flags).open()
+
+
+WRITTEN = {
+    "conllu": (conllu(), ".conllu"),
+    "conllu as .conll": (conllu(), ".conll"),
+    "conllu as .txt": (conllu(), ".txt"),
+    "tabs": (columns(), ".tsv"),
+    "blanks": (columns(between=" "), ".txt"),
+    "many blanks": (columns(between=" \t "), ".pos"),
+    "conll2000": (columns(between=" ", middle=("NN",)), ".bio"),
+    "conll2003": (conll2003(), ".conll"),
+    "conll2003 with tabs": (conll2003().replace(" ", "\t"), ".iob2"),
+    "many blank lines": (columns().replace("\n\n", "\n \n\n\n"), ".tsv"),
+    "slashes": (slashed(), ".txt"),
+    "slashes, blank lines": (slashed().replace("\n", " \n\n").replace(" ", "  "), ".tagged"),
+    "jsonl": (jsonl(), ".jsonl"),
+}
+ENDS = {
+    "as it is": lambda text: text,
+    "windows": lambda text: "\ufeff" + text.replace("\n", "\r\n"),
+    "no last newline": lambda text: text.rstrip("\n"),
+}
+
+
+@pytest.mark.parametrize("ends", ENDS)
+@pytest.mark.parametrize("written", WRITTEN)
+def test_every_way_of_writing_gives_the_same_examples(tmp_path, written, ends):
+    text, suffix = WRITTEN[written]
+    write(tmp_path, {f"all{suffix}": ENDS[ends](text)})
+    splits = tagged(tmp_path / f"all{suffix}")
+    assert read_all(splits) == sorted(SENTENCES)
+    assert read_all(splits) == sorted(SENTENCES)  # again, from the beginning
+
+
+PART_NAMES = {
+    "universal dependencies": "xx_name-ud-{}.conllu",
+    "conllu": "{}.conllu",
+    "conll2003": "{}.txt",
+    "slashes": "{}.txt",
+    "jsonl": "{}.jsonl",
+}
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize("valid", ["valid", "dev", "val"])
+@pytest.mark.parametrize("layout", PART_NAMES)
+def test_every_layout_with_parts_is_read(tmp_path, layout, valid, zipped):
+    text = WRITTEN[layout][0] if layout in WRITTEN else conllu()
+    names = [PART_NAMES[layout].format(part) for part in ("train", valid, "test")]
+    beside = {"README.md": "what this is", "LICENSE.txt": "what one may"}
+    beside |= {"xx_name-ud-train.txt": "the text"} if layout == "universal dependencies" else {}
+    path = write(tmp_path / "corpus", dict.fromkeys(names, text) | beside)
+    if zipped:
+        path = shutil.make_archive(str(tmp_path / "corpus"), "zip", tmp_path, "corpus")
+    splits = tagged(path)
+    assert not splits.notes
+    for part in PARTS:
+        assert read(getattr(splits, part)) == sorted(SENTENCES)
+
+
+def test_a_folder_of_one_file_is_read_whatever_lies_beside(tmp_path):
+    write(tmp_path, {"xx-ud-all.conllu": conllu(), "LICENSE.txt": "", "readme.txt": ""})
+    assert read_all(tagged(tmp_path)) == sorted(SENTENCES)
+    part, notes = TaggedSentences(test=str(tmp_path)).part("test")
+    assert read(part) == sorted(SENTENCES) and not notes
+
+
+def test_what_has_no_test_part_is_split_by_the_hash_of_the_words(tmp_path):
+    sentences = [((f"word{n % 1500}", "."), ("NOUN", "PUNCT")) for n in range(2000)]
+    write(tmp_path, {"train.conllu": conllu(sentences), "dev.conllu": conllu()})
+    splits = tagged(tmp_path)
+    assert splits.notes == (
+        "no test part: split by the hash of the text into train 88.9 %, test 11.1 %",
+    )
+    train, test = read(splits.train), read(splits.test)
+    assert sorted(train + test) == sorted(sentences)
+    assert 130 < len(test) < 320
+    assert not set(train) & set(test)
+    assert read(splits.valid) == sorted(SENTENCES)
+
+
+@pytest.mark.parametrize("column", ["lemma", "upos", "xpos", "feats", "deprel"])
+def test_tags_are_the_column_that_is_named(tmp_path, column):
+    write(tmp_path, {"a.conllu": conllu(column=column, filled=("deprel", "xpos"))})
+    assert read_all(tagged(tmp_path / "a.conllu", tags=column)) == sorted(SENTENCES)
+
+
+def test_words_may_hold_blanks_where_tabs_are_between(tmp_path):
+    texts = {"a.conllu": conllu([SPACED]), "b.tsv": columns([SPACED]), "c.jsonl": jsonl([SPACED])}
+    write(tmp_path, texts)
+    for name in texts:
+        assert read_all(tagged(tmp_path / name)) == [SPACED]
+    nobreak = (SPACED[0][2:], SPACED[1][2:])
+    write(tmp_path, {"d.txt": columns([nobreak], " "), "e.txt": slashed([nobreak])})
+    for name in ("d.txt", "e.txt"):
+        assert read_all(tagged(tmp_path / name)) == [nobreak]
+
+
+def test_other_keys_columns_and_encodings_are_read(tmp_path):
+    write(
+        tmp_path,
+        {
+            "a.jsonl": json.dumps({"words": ["été", "2"], "ids": [3, "B"]}),
+            "b.txt": "1 été 3 x\n2 2 B x\n",
+            "c.txt": "été/3 2/B".encode("latin-1"),
+        },
+    )
+    want = [(("été", "2"), ("3", "B"))]
+    assert read_all(tagged(tmp_path / "a.jsonl", tokens_key="words", tags_key="ids")) == want
+    assert read_all(tagged(tmp_path / "b.txt", tokens_key="2", tags_key="3")) == want
+    assert read_all(tagged(tmp_path / "c.txt", encoding="latin-1")) == want
+
+
+def test_a_word_with_a_slash_is_no_word_and_tag(tmp_path):
+    write(tmp_path, {"a.txt": "and/or CCONJ\n", "b.txt": "and/or/CCONJ\n"})
+    for name in ("a.txt", "b.txt"):
+        assert read_all(tagged(tmp_path / name)) == [(("and/or",), ("CCONJ",))]
+
+
+def test_half_a_surrogate_pair_is_no_error(tmp_path):
+    write(tmp_path, {"a.jsonl": '{"tokens": ["a\\ud83d"], "tags": ["X"]}'})
+    assert read_all(tagged(tmp_path / "a.jsonl")) == [(("a?",), ("X",))]
+
+
+def test_sentences_without_words_are_passed_over(tmp_path):
+    write(tmp_path, {"a.jsonl": '{"tokens": [], "tags": []}\n' + jsonl()})
+    assert read_all(tagged(tmp_path / "a.jsonl")) == sorted(SENTENCES)
+
+
+def test_origins_name_file_and_line_of_the_first_word(tmp_path):
+    texts = {"conllu": conllu(), "txt": conll2003(), "tagged": slashed(), "jsonl": jsonl()}
+    lines = {"conllu": (4, 14), "txt": (3, 9), "tagged": (1, 2), "jsonl": (1, 2)}
+    for suffix, text in texts.items():
+        path = write(tmp_path, {f"a.{suffix}": text}) / f"a.{suffix}"
+        train = TaggedSentences(train=str(path)).part("train")[0]
+        origins = [example.origin for example in itertools.islice(train, 2)]
+        assert origins == [f"{path}:{line}" for line in lines[suffix]]
+
+
+def test_a_file_is_never_read_further_than_one_asks(tmp_path):
+    path = write(tmp_path, {"a.conllu": conllu() + "broken\n"}) / "a.conllu"
+    stream = TaggedSentences(train=str(path)).part("train")[0]
+    assert len(list(itertools.islice(stream, 3))) == 3
+    with pytest.raises(UserError):
+        list(stream)
+
+
+def row(**values):
+    names = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+    return "\t".join({**dict.fromkeys(names, "_"), **values}.values()) + "\n"
+
+
+WORD = row(id="1", form="a", upos="X")
+BROKEN = {
+    "no such file": ({}, "nowhere", r"--data: there is no file or folder .*nowhere"),
+    "empty folder": ({"a/.hidden": ""}, "a", r"found no corpus among \[\]. Expected train, valid"),
+    "other files": ({"a/x.png": "", "a/y.xml": ""}, "a", r"among \['x.png', 'y.xml'\]"),
+    "two wholes": ({"a/x.tsv": "", "a/y.txt": ""}, "a", r"which of \['x.tsv', 'y.txt'\]"),
+    "two trains": (
+        {"a/en_x-ud-train.conllu": "", "a/en_y-ud-train.conllu": ""},
+        "a",
+        r"en_x-ud-train.conllu and en_y-ud-train.conllu all claim to be the train part",
+    ),
+    "no train": ({"a/x-ud-test.conllu": ""}, "a", "there is a test part and no train part"),
+    "not a zip": ({"a.zip": "nothing"}, "a.zip", r"a.zip: cannot be read as a zip"),
+    "empty": ({"a.txt": ""}, "a.txt", r"a.txt: the file holds no examples"),
+    "only comments": ({"a.conllu": "# a\n\n"}, "a.conllu", r"the file holds no examples"),
+    "only ranges": ({"a.conllu": row(id="1-2")}, "a.conllu", r"the file holds no examples"),
+    "nine columns": (
+        {"a.conllu": WORD + WORD[:-3] + "\n"},
+        "a.conllu",
+        r"a.conllu:2: expected the 10 columns of CoNLL-U with tabs between, got 9: '1\\ta",
+    ),
+    "blanks for tabs": (
+        {"a.conllu": WORD.replace("\t", " ")},
+        "a.conllu",
+        r"a.conllu:1: expected the 10 columns .* got 1",
+    ),
+    "no id": ({"a.conllu": row(id="x")}, "a.conllu", r":1: the id must be a number .*got 'x'"),
+    "ids": ({"a.conllu": WORD + WORD}, "a.conllu", r":2: the ids .* expected 2, got 1"),
+    "no form": ({"a.conllu": row(id="1", upos="X", form="")}, "a.conllu", ":1: the word is empty"),
+    "no words": ({"a.conllu": row(id="1", upos="X")}, "a.conllu", "column form is _ throughout"),
+    "no tags": (
+        {"a.conllu": row(id="1", form="a", xpos="X", deprel="det")},
+        "a.conllu",
+        r"a.conllu: the column upos is _ throughout; --tags can be one of \['xpos', 'deprel'\]",
+    ),
+    "not utf-8": ({"a.txt": b"a X\n\xe9t\xe9 X\n"}, "a.txt", r"a.txt:2: not utf-8.*0xe9"),
+    "not utf-8 conllu": (
+        {"a.conllu": WORD.encode() + b"\n# \xff\n"},
+        "a.conllu",
+        r"a.conllu:3: not utf-8.*0xff",
+    ),
+    "one column": (
+        {"a.txt": "word\n"},
+        "a.txt",
+        r"a.txt:1: expected a word and its tag, got 1 col",
+    ),
+    "other columns": (
+        {"a.txt": "a b X\n\na X\n"},
+        "a.txt",
+        r"a.txt:3: expected 3 columns as above, got 2 columns: 'a X'",
+    ),
+    "no tag": ({"a.tsv": "a\tX\nb\t\n"}, "a.tsv", r"a.tsv:2: the tag is empty"),
+    "no word": ({"a.tsv": "a\tX\n\tX\n"}, "a.tsv", r"a.tsv:2: the word is empty"),
+    "no slash": ({"a.txt": "a/X\nb/X c\n"}, "a.txt", r"a.txt:2: expected word/TAG .*got 'c'"),
+    "no tag after slash": ({"a.txt": "a/X b/\n"}, "a.txt", r"a.txt:1: expected word/TAG"),
+    "no word before slash": ({"a.txt": "a/X /X\n"}, "a.txt", r"a.txt:1: expected .* got '/X'"),
+    "bad json": ({"a.jsonl": jsonl() + "{\n"}, "a.jsonl", r"a.jsonl:4: not valid JSON"),
+    "no object": ({"a.jsonl": "[1]\n"}, "a.jsonl", r"a.jsonl:1: expected an object"),
+    "no key": (
+        {"a.jsonl": '{"tokens": []}\n'},
+        "a.jsonl",
+        r":1: has no key 'tags', only \['tokens'\]; name it with --tags-key",
+    ),
+    "no list": (
+        {"a.jsonl": '{"tokens": "a b", "tags": []}\n'},
+        "a.jsonl",
+        r":1: 'tokens' must be a list, got '\"a b\"'",
+    ),
+    "lengths": (
+        {"a.jsonl": '{"tokens": ["a"], "tags": []}\n'},
+        "a.jsonl",
+        r":1: 'tokens' and 'tags' must be of one length, got 1 and 0",
+    ),
+    "number": (
+        {"a.jsonl": '{"tokens": [1], "tags": ["X"]}\n'},
+        "a.jsonl",
+        r":1: 'tokens' must hold strings, got 1",
+    ),
+    "null": (
+        {"a.jsonl": '{"tokens": ["a"], "tags": [null]}\n'},
+        "a.jsonl",
+        r":1: 'tags' must hold strings or whole numbers, got null",
+    ),
+    "line break": (
+        {"a.jsonl": '{"tokens": ["a\\nb"], "tags": ["X"]}\n'},
+        "a.jsonl",
+        r":1: a word must be in one line, got 'a\\nb'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_corpus_is_told_with_file_and_line(tmp_path, name):
+    files, path, message = BROKEN[name]
+    write(tmp_path, files)
+    with pytest.raises(UserError, match=message):
+        read_all(tagged(tmp_path / path))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"tags_key": "3"}, r"a.txt:1: --tags-key must be the number of a column, 1 to 2, got '3'"),
+        ({"tags_key": "0"}, r"--tags-key must be the number of a column"),
+        ({"tokens_key": "word"}, r"--tokens-key must be the number of a column.* got 'word'"),
+        ({"tags": "xpos"}, r"a.txt: --tags xpos names a column of CoNLL-U, which this is not"),
+    ],
+)
+def test_a_flag_that_does_not_suit_the_file_is_told(tmp_path, flags, message):
+    write(tmp_path, {"a.txt": "a X\n"})
+    with pytest.raises(UserError, match=message):
+        read_all(tagged(tmp_path / "a.txt", **flags))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"tags": "pos"}, r"--tags must be one of \['lemma', 'upos', .*, got 'pos'"),
+        ({"encoding": "utf-9"}, "--encoding names no encoding: 'utf-9'"),
+        ({"tags": "xpos"}, "the sample: --tags xpos names a column of CoNLL-U"),
+    ],
+)
+def test_a_wrong_flag_is_told_at_once(flags, message):
+    with pytest.raises(UserError, match=message):
+        TaggedSentences(**flags).open()
+
+
+# --- Real treebanks --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["en_ewt", "fr_sequoia"])
+def test_a_treebank_is_read_as_it_was_published(data_dir, name):
+    folder = data_dir / "tagging" / name
+    splits = tagged(folder)
+    assert not splits.notes
+    for part, published in zip(PARTS, ("train", "dev", "test"), strict=True):
+        text = (folder / f"{name}-ud-{published}.conllu").read_text("utf-8")
+        words = [line.split("\t")[0].isdecimal() for line in text.split("\n")]
+        examples = [example.values for example in getattr(splits, part)]
+        assert len(examples) == text.count("# sent_id = ")
+        assert sum(len(values["tokens"]) for values in examples) == sum(words)
+        assert all(len(values["tokens"]) == len(values["tags"]) for values in examples)
+        assert {tag for values in examples for tag in values["tags"]} <= UNIVERSAL
+
+
+def test_a_treebank_without_a_column_is_told(data_dir):
+    folder = data_dir / "tagging" / "fr_sequoia"
+    with pytest.raises(UserError, match=r"xpos is _ throughout.*\['lemma', 'upos', 'feats', 'dep"):
+        next(iter(tagged(folder, tags="xpos").train))
+    relations = {tag for e in tagged(folder, tags="deprel").test for tag in e.values["tags"]}
+    assert {"root", "nsubj", "obl:mod"} <= relations
+    assert any(" " in token for e in tagged(folder).train for token in e.values["tokens"])
+
+
+# --- The embedded sample -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sample():
+    splits = TaggedSentences().open()
+    return {
+        part: [(e.values["tokens"], e.values["tags"]) for e in getattr(splits, part)]
+        for part in PARTS
+    }
+
+
+def windows(sentences, reach):
+    """Each word amid its neighbours, and its tag."""
+    for tokens, tags in sentences:
+        padded = [""] * reach + list(tokens) + [""] * reach
+        for at, tag in enumerate(tags):
+            yield tuple(padded[at : at + 2 * reach + 1]), tag
+
+
+def counted(sentences, reach):
+    counts = collections.defaultdict(collections.Counter)
+    for window, tag in windows(sentences, reach):
+        counts[window][tag] += 1
+    return counts
+
+
+def accuracy(sample, reach):
+    """What the commonest tag of the widest window that train knows gets right in test."""
+    known = [counted(sample["train"], near) for near in range(reach + 1)]
+    right = []
+    for window, tag in windows(sample["test"], reach):
+        given = "NOUN"
+        for near, counts in enumerate(known):
+            if tags := counts.get(window[reach - near : reach + near + 1]):
+                given = tags.most_common(1)[0][0]
+        right.append(given == tag)
+    return sum(right) / len(right)
+
+
+def test_the_sample_is_the_same_on_every_machine(sample):
+    digest = hashlib.sha256(json.dumps(sample).encode()).hexdigest()
+    assert digest[:16] == "877e7fd86f7724a5"
+
+
+def test_the_sample_has_its_sizes_and_no_sentence_twice(sample):
+    assert {part: len(sentences) for part, sentences in sample.items()} == grammar.SIZES
+    texts = [tokens for sentences in sample.values() for tokens, _ in sentences]
+    assert len(set(texts)) == len(texts)
+    for part in PARTS:
+        assert {tag for _, tags in sample[part] for tag in tags} == UNIVERSAL - {"SYM", "X"}
+
+
+def test_words_of_the_sample_have_more_tags_than_one_and_context_decides(sample):
+    assert accuracy(sample, 0) < 0.9
+    assert accuracy(sample, 0) + 0.02 < accuracy(sample, 1) < 0.95
+    assert accuracy(sample, 2) < 0.95
+    tags = counted(sample["train"], 0)
+    for word, wanted in {
+        "that": {"SCONJ", "PRON", "DET"},
+        "to": {"ADP", "PART"},
+        "man": {"NOUN", "VERB"},
+        "saw": {"NOUN", "VERB"},
+        "plants": {"NOUN", "VERB"},
+        "light": {"NOUN", "ADJ"},
+        "clean": {"VERB", "ADJ"},
+        "left": {"VERB", "ADJ"},
+        "will": {"AUX", "NOUN"},
+        "has": {"AUX", "VERB"},
+        "after": {"ADP", "SCONJ"},
+    }.items():
+        assert set(tags[(word,)]) == wanted
+
+
+def test_the_number_of_a_noun_far_away_decides_in_the_sample(sample):
+    singular = set(grammar.WORDS["PERSON"])
+    people = singular | set(grammar.WORDS["PEOPLE"])
+    met, alike = collections.Counter(), collections.defaultdict(set)
+    for tokens, tags in itertools.chain.from_iterable(sample.values()):
+        for at in range(2, len(tokens) - 2):
+            both, mass = tokens[at : at + 2]
+            if both in grammar.WORDS["BOTHS"] and mass in grammar.WORDS["MASS"]:
+                subject = max(n for n in range(at) if tokens[n] in people)
+                one = tokens[subject] in singular
+                assert tags[at : at + 2] == (("VERB", "NOUN") if one else ("NOUN", "VERB"))
+                met[one] += 1
+                alike[tokens[at - 1 : at + 2]].add(one)
+                assert at - subject > 2
+    assert min(met.values()) > 200
+    assert sum(len(numbers) == 2 for numbers in alike.values()) > 100
+
+
+def test_the_sample_has_words_never_met_whose_endings_tell(sample):
+    met = {token for tokens, _ in sample["train"] for token in tokens}
+    for part in PARTS[1:]:
+        new = [
+            (token, tag)
+            for sentence in sample[part]
+            for token, tag in zip(*sentence, strict=True)
+            if token not in met and not token.isdecimal()
+        ]
+        assert len(new) > 60
+        endings = {
+            "ness": "NOUN", "ful": "ADJ", "ous": "ADJ", "ed": "VERB", "ing": "VERB", "ly": "ADV",
+            "ize": "VERB",
+        }  # fmt: skip
+        for token, tag in new:
+            told = [wanted for ending, wanted in endings.items() if token.endswith(ending)]
+            assert told == [tag] or (token.istitle() and tag == "PROPN")
+        assert {tag for _, tag in new} == {"NOUN", "ADJ", "VERB", "ADV", "PROPN"}
