@@ -152,12 +152,15 @@ class GatedRNN(keras.layers.Layer):
 
     def _check_implementation(self):
         name = self.implementation
-        device = "gpu" if name == "cudnn" else "cpu"
-        known = implementations_of(self.spec, device, self.compute_dtype)
+        known = ["reference"]
+        if keras.backend.backend() == "tensorflow":
+            device = "gpu" if name == "cudnn" else "cpu"
+            known = implementations_of(self.spec, device, self.compute_dtype)
         if name not in ("auto", *known):
             raise ValueError(
                 f"implementation of {self.name} must be one of {['auto', *known]} for a cell "
-                f"{self.spec.to_json()} of {self.compute_dtype}, got {name!r}."
+                f"{self.spec.to_json()} of {self.compute_dtype} on the backend "
+                f"{keras.backend.backend()}, got {name!r}."
             )
 
     def call(self, inputs, initial_state=None, mask=None, training=False):

@@ -38,6 +38,12 @@ stacked = keras.layers.RNN(keras.layers.StackedRNNCells([GatedRNN(3, c).cells[0]
 assert stacked(xs).shape == (3, 3)
 if sys.argv[1] != "tensorflow":
     assert layer.implementation_for() == "reference"
+    try:
+        GatedRNN(3, implementation="loop")(xs)
+    except ValueError as error:
+        assert "must be one of ['auto', 'reference']" in str(error), error
+    else:
+        raise AssertionError("what needs TensorFlow ran without it")
 print("all cells agree")
 """
 
