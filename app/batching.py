@@ -75,8 +75,8 @@ def _write(task, examples, folder):
     files, ends, record = {}, {}, {}
     try:
         for batch in examples.batches(_AT_ONCE):
-            columns = {key: [e.values[key] for e in batch] for key in batch[0].values}
-            for key, value in encode({k: tf.constant(v) for k, v in columns.items()}).items():
+            columns = {key: _column([e.values[key] for e in batch]) for key in batch[0].values}
+            for key, value in encode(columns).items():
                 ragged = isinstance(value, tf.RaggedTensor)
                 flat = (value.flat_values if ragged else value).numpy()
                 if key not in files:
@@ -90,6 +90,14 @@ def _write(task, examples, folder):
     for key, lengths in ends.items():
         np.save(folder / f"{key}.ends.npy", np.cumsum(np.concatenate(lengths)))
     return record
+
+
+def _column(values):
+    """One key's values of a batch as a tensor, ragged where they are tuples."""
+    if not isinstance(values[0], tuple):
+        return tf.constant(values)
+    flat = tf.constant([piece for value in values for piece in value], tf.string)
+    return tf.RaggedTensor.from_row_lengths(flat, [len(value) for value in values])
 
 
 def _mapped(path, dtype, inner):

@@ -8,6 +8,8 @@ from app import flags
 from tasks import UserError
 from tasks.corpora import PARTS
 
+_MOST_CLASSES = 20  # of a confusion matrix that fits a screen
+
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Prints the judgement, and returns the scores."""
@@ -22,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     part, notes = corpus.part(args.part)
     left_out = sum(1 for example in part if task.why_not(example))
     judgement = task.judge(
-        Served(folder).answers(task_class, part.where(lambda example: not task.why_not(example)))
+        Served(folder).answers(task, part.where(lambda example: not task.why_not(example)))
     )
     if not judgement.count:
         raise UserError(f"the {args.part} part holds no examples that could be judged.")
@@ -35,10 +37,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     print(f"{folder} on {told}: {judgement.count} examples")
     if left_out:
         print(f"{left_out} more left out, for the model was not trained for their answer")
-    for name, score in judgement.scores.items():
-        print(f"{name:12} {score:.4f}")
+    print(flags.columns([[name, f"{score:.4f}"] for name, score in judgement.scores.items()]))
     for table in judgement.tables:
         print(f"\n{table.title}\n" + flags.columns([table.columns, *table.rows]))
+    for confusion in judgement.confusions:
+        if len(confusion.classes) <= _MOST_CLASSES:
+            counts = zip(confusion.classes, confusion.counts, strict=True)
+            rows = [["", *confusion.classes], *([name, *row] for name, row in counts)]
+            print(f"\n{confusion.title} (wanted down, given across)\n" + flags.columns(rows))
     return judgement.scores
 
 

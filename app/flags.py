@@ -78,16 +78,20 @@ def parse(
 
 def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
     """Adds a flag for each field of a dataclass of settings."""
+    if not dataclasses.fields(settings):
+        return
     group = parser.add_argument_group(settings.__doc__.splitlines()[0].rstrip("."))
     for field in dataclasses.fields(settings):
         default = f" (default: {field.default})" if field.default != "" else ""
-        group.add_argument(
-            flag(field.name),
-            type=type(field.default),
-            default=field.default,
-            help=(field.metadata["help"] + default).replace("%", "%%"),
-            metavar={int: "INT", float: "FLOAT"}.get(type(field.default), "TEXT"),
-        )
+        told = field.metadata["help"]
+        if isinstance(field.default, bool):
+            kind = {"action": argparse.BooleanOptionalAction}
+        else:
+            told += default
+            metavar = {int: "INT", float: "FLOAT"}.get(type(field.default), "TEXT")
+            kind = {"type": type(field.default), "metavar": metavar}
+        told = told.replace("%", "%%")
+        group.add_argument(flag(field.name), default=field.default, help=told, **kind)
 
 
 def settings(cls: type, args: argparse.Namespace):

@@ -13,33 +13,36 @@ _AT_ONCE = 256
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the answer to each text, in their order, a line each."""
+    """Prints the answer to each request, in their order."""
     args, task_class = flags.parse("predict", __doc__, argv, _add)
+    exchange = flags.settings(task_class.Exchange, args)
     with flags.quiet():
         from app import export
-        from app.served import Served, by_row
+        from app.served import Served
 
-    folder = export.find(args.saved_models, args.task, args.version)
-    served, task = Served(folder), task_class.restore(folder / "assets")
-    name = next(iter(task_class.request))
-    texts = map(os.fsencode, args.text) if args.text else _lines()
-    # Who types is answered after each line; a file is read in batches.
+    served = Served(export.find(args.saved_models, args.task, args.version))
+    requests = exchange.requests(map(os.fsencode, args.text) if args.text else _lines())
+    # Who types is answered after each request; a file is read in batches.
     at_once = 1 if not args.text and sys.stdin.isatty() else _AT_ONCE
-    while batch := list(itertools.islice(texts, at_once)):
-        for text, answer in zip(batch, by_row(served.ask({name: batch})), strict=True):
+    while batch := list(itertools.islice(requests, at_once)):
+        rows = [row for row, _ in batch]
+        answers = served.ask_rows(rows, exchange.signature)
+        for (row, asked), answer in zip(batch, answers, strict=True):
+            answer = {name: _plain(value) for name, value in answer.items()}
             if args.json:
-                print(json.dumps({name: _plain(text)} | {k: _plain(v) for k, v in answer.items()}))
+                row = {name: _plain(value) for name, value in row.items()}
+                print(json.dumps(row | answer))
             else:
-                shown = {k: _plain(v) for k, v in answer.items()}
-                print(task.show(shown), _plain(text), sep="\t")
+                print(exchange.show(asked, answer))
         sys.stdout.flush()
 
 
 def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
     flags.add_saved_models(parser)
-    parser.add_argument("text", nargs="*", help="texts to ask; none: the lines of standard input")
+    parser.add_argument("text", nargs="*", help="lines to ask; none: those of standard input")
     parser.add_argument("--version", type=int, help="the version to ask; the newest if not given")
     parser.add_argument("--json", action="store_true", help="print an object a line, for machines")
+    flags.add_settings(parser, task_class.Exchange)
 
 
 def _lines() -> Iterator[bytes]:
@@ -52,7 +55,8 @@ def _plain(value):
     """A value of an answer as JSON has it."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    return value.tolist() if hasattr(value, "tolist") else value
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Progress:
 
     Attributes:
         epoch: Epochs finished.
-        best: The lowest loss on valid so far.
+        best: The lowest loss on valid so far, or minus the greatest of another figure.
         best_epoch: The epoch that had it, counted from 1.
         wait: Epochs since then.
         history: The figures of each epoch.

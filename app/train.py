@@ -74,8 +74,10 @@ class _Surveyed:
         for example in self._stream:
             self.count += 1
             for key, value in sorted(example.values.items()):
-                value = value.encode() if isinstance(value, str) else value
-                self.hash.update(b"%s %d " % (key.encode(), len(value)) + value)
+                pieces = value if isinstance(value, tuple) else (value,)
+                for piece in pieces:
+                    piece = piece.encode() if isinstance(piece, str) else piece
+                    self.hash.update(b"%s %d " % (key.encode(), len(piece)) + piece)
             yield example
 
 
@@ -160,7 +162,7 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
     folder = args.saved_models / args.task
     folder.mkdir(parents=True, exist_ok=True)
     draft = export.draft(task, model, folder / f"draft-{run.folder.name}")
-    judgement = task.judge(Served(draft).answers(type(task), splits.test))
+    judgement = task.judge(Served(draft).answers(task, splits.test))
     seconds["export_and_judge"] = time.monotonic() - began
 
     extra = draft / "assets.extra"
@@ -169,7 +171,7 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
     record = {
         "task": args.task,
         "scores": judgement.scores,
-        "judged": {"signature": "serving_default", "part": "test", "examples": judgement.count},
+        "judged": {"signature": task.judged, "part": "test", "examples": judgement.count},
         "config": dataclasses.asdict(task.config),
         "data": data,
         "epochs": progress.epoch,
@@ -183,7 +185,7 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
     (extra / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     shutil.copy(run.folder / "history.csv", extra)
     (extra / "report.html").write_text(
-        report.page(record, progress.history, judgement), encoding="utf-8"
+        report.page(record, progress.history, judgement, task.limits()), encoding="utf-8"
     )
     version = export.publish(draft)
     run.mark_published(int(version.name))

@@ -42,7 +42,8 @@ def fit(task: Task, train: Encoded, valid: Encoded, run: Run) -> tuple[keras.Mod
         _assign(optimizer.variables, kept["optimizer"])
     else:
         task.adapt(model, Batches(train, config.tokens).one_pass())
-    keeper = _Keeper(run, progress, config, kept.get("best", _values(model.trainable_variables)))
+    best = kept.get("best", _values(model.trainable_variables))
+    keeper = _Keeper(run, progress, config, task.chosen_by, best)
     if not progress.ended(config):
         batches = Batches(train, config.tokens, config.seed)
         steps = config.steps_per_epoch or batches.steps
@@ -55,7 +56,7 @@ def fit(task: Task, train: Encoded, valid: Encoded, run: Run) -> tuple[keras.Mod
             validation_data=watched.to_watch(task),
             validation_steps=watched.steps,
             shuffle=False,  # the batches come in their order
-            callbacks=[keeper, *_logs(run.folder)],
+            callbacks=[keeper, *_averaging(config), *_logs(run.folder)],
             verbose=1 if sys.stdout.isatty() else 2,
         )
     _assign(model.trainable_variables, keeper.best)
@@ -67,10 +68,17 @@ def _optimizer(config: Config) -> keras.optimizers.Optimizer:
         config.rate,
         global_clipnorm=config.clip_norm or None,
         clipvalue=config.clip_value or None,
+        use_ema=config.averaging > 0,
+        ema_momentum=config.averaging or 0.99,
     )
     if config.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(adam)
     return adam
+
+
+def _averaging(config: Config) -> list[keras.callbacks.Callback]:
+    """Has validation look at the averaged weights."""
+    return [keras.callbacks.SwapEMAWeights()] if config.averaging else []
 
 
 def _logs(folder: Path) -> list[keras.callbacks.Callback]:
@@ -84,9 +92,18 @@ class _Keeper(keras.callbacks.Callback):
     was nothing better, when training goes on in a new process.
     """
 
-    def __init__(self, run: Run, progress: Progress, config: Config, best: list[np.ndarray]):
+    def __init__(
+        self,
+        run: Run,
+        progress: Progress,
+        config: Config,
+        chosen_by: str,
+        best: list[np.ndarray],
+    ):
         super().__init__()
         self._run, self._progress, self._config = run, progress, config
+        self._chosen_by = chosen_by
+        self._sign = 1 if chosen_by.endswith("loss") else -1
         self.best = best
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -100,6 +117,11 @@ class _Keeper(keras.callbacks.Callback):
                 f"{self._progress.epoch} finished epochs are kept."
             )
 
+    def on_test_end(self, logs=None):
+        # What is judged here may be the average of the weights, which stands in for them
+        # only while validation runs.
+        self._judged = _values(self.model.trainable_variables)
+
     def on_epoch_end(self, epoch, logs=None):
         progress, seconds = self._progress, time.monotonic() - self._started
         progress.epoch = epoch + 1
@@ -111,10 +133,11 @@ class _Keeper(keras.callbacks.Callback):
                 "seconds": round(seconds, 2),
             }
         )
-        if logs["val_loss"] < progress.best:
-            progress.best, progress.best_epoch = float(logs["val_loss"]), epoch + 1
+        figure = self._sign * float(logs[self._chosen_by])
+        if figure < progress.best:
+            progress.best, progress.best_epoch = figure, epoch + 1
             progress.wait = 0
-            self.best = _values(self.model.trainable_variables)
+            self.best = self._judged
         else:
             progress.wait += 1
         progress.published = None

@@ -190,7 +190,7 @@ class CRFLoss(keras.losses.Loss):
     """The negative log-likelihood of the tags, of each sequence: `compile(loss=CRFLoss(crf))`.
 
     Sequences count alike, however long. A metric beside it sees the logits, not
-    the decoded tags. A file of Keras's cannot tell which layer of a model its loss
+    the decoded tags, but for `CRFAccuracy`. A file of Keras's cannot tell which layer of a model its loss
     refers to: load the model with compile=False, and compile it with the loss of
     its own layer.
 
@@ -236,6 +236,44 @@ class CRFLoss(keras.losses.Loss):
         raise ValueError(
             f"the loss was that of a CRF layer named {config['crf']!r}, which no file can tell it: "
             "load the model with compile=False, and compile it with CRFLoss(that layer)."
+        )
+
+
+@keras.saving.register_keras_serializable(package="gated")
+class CRFAccuracy(keras.metrics.Mean):
+    """The share of steps whose decoded tag is right: `compile(weighted_metrics=[...])`.
+
+    As of `CRFLoss`, the mask is the one that Keras carries along with the logits, or
+    weights (B, T) of which 0 masks a step and all else does not.
+
+    Args:
+        crf: The layer of the model that gave the logits.
+        name, dtype: As `keras.metrics.Mean` has them.
+    """
+
+    def __init__(self, crf: CRF, name="crf_accuracy", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        if not isinstance(crf, CRF):
+            raise ValueError(f"crf must be the CRF layer of the model, got {crf!r}.")
+        self._name_of_crf, self._decode = crf.name, crf.decode
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        mask = getattr(y_pred, "_keras_mask", None)
+        if sample_weight is not None and len(sample_weight.shape) == 2:
+            steps = ops.not_equal(sample_weight, 0)
+            mask = steps if mask is None else ops.logical_and(mask, steps)
+        tags, _ = self._decode(ops.copy(y_pred), mask)
+        right = ops.equal(tags, ops.cast(y_true, tags.dtype))
+        super().update_state(right, None if mask is None else ops.cast(mask, "float32"))
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype, "crf": self._name_of_crf}
+
+    @classmethod
+    def from_config(cls, config):
+        raise ValueError(
+            f"the metric was that of a CRF layer named {config['crf']!r}, which no file can tell "
+            "it: load the model with compile=False, and compile it with CRFAccuracy(that layer)."
         )
 
 

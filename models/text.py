@@ -20,8 +20,8 @@ import tensorflow as tf
 
 PADDING, UNKNOWN = 0, 1  # the ids that are no word's
 
-_BLANK = r"[\s\p{Z}\p{Cc}]+"
-_ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
+BLANK = r"[\s\p{Z}\p{Cc}]+"
+ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
 _INNER = r"\p{L}\p{M}\p{N}_\x{200C}\x{200D}"
 _APOSTROPHE = "'’"
 
@@ -34,14 +34,32 @@ def split(text: tf.Tensor) -> tf.RaggedTensor:
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
     for pattern, rewrite in (
-        (_BLANK, " "),
-        (f"({_ALONE})", r" \1 "),
+        (BLANK, " "),
+        (f"({ALONE})", r" \1 "),
         (f"([^{_INNER}{_APOSTROPHE} ])", r" \1 "),
         (f"(^|[^{_INNER}{_APOSTROPHE}])([{_APOSTROPHE}]+)", r"\1 \2 "),
         (f"([{_APOSTROPHE}]+)($|[^{_INNER}{_APOSTROPHE}])", r" \1 \2"),
     ):
         text = tf.strings.regex_replace(text, pattern, rewrite)
     return tf.strings.split(text)
+
+
+def spell(words: tf.Tensor, longest: int) -> tf.RaggedTensor:
+    """Splits words (N,) into characters (N, C); of one with more than `longest` head and tail stay.
+
+    >>> spell(["né", "", "spelling"], 5).to_list()
+    [[b'n', b'\\xc3\\xa9'], [], [b's', b'p', b'e', b'n', b'g']]
+    """
+    characters = tf.strings.unicode_split(words, "UTF-8", errors="replace")
+    head = longest - longest // 2
+    tail = characters[:, head:]
+    tail = tf.gather(
+        tail.flat_values,
+        tf.ragged.range(
+            tf.maximum(tail.row_limits() - longest // 2, tail.row_starts()), tail.row_limits()
+        ),
+    )
+    return tf.concat([characters[:, :head], tail], axis=1)
 
 
 class _Lines(tf.lookup.TextFileInitializer):

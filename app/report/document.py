@@ -20,13 +20,19 @@ svg { max-width: 100%; height: auto; }
 """
 
 
-def page(record: Mapping, history: Sequence[Mapping[str, float]], judgement: Judgement) -> str:
+def page(
+    record: Mapping,
+    history: Sequence[Mapping[str, float]],
+    judgement: Judgement,
+    limits: Sequence[str] = (),
+) -> str:
     """Returns the page of a run as HTML.
 
     Args:
         record: What `run.json` says.
         history: The figures of each epoch.
         judgement: What the judge found in the test part.
+        limits: What `Task.limits` tells.
     """
     judged = record["judged"]
     scores = "".join(f"{escape(k)} <b>{v:.4f}</b>" for k, v in judgement.scores.items())
@@ -44,7 +50,7 @@ def page(record: Mapping, history: Sequence[Mapping[str, float]], judgement: Jud
     if judgement.mistakes:
         none = "" if judgement.mistakes.rows else "<p>None.</p>"
         parts += [_table(judgement.mistakes) + none]
-    parts += ["<h2>Model card</h2>", *_card(record)]
+    parts += ["<h2>Model card</h2>", *_card(record, limits)]
     title = escape(f"{record['task']}: {record['data']['told']}")
     return (
         f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{title}</title>"
@@ -52,13 +58,12 @@ def page(record: Mapping, history: Sequence[Mapping[str, float]], judgement: Jud
     )
 
 
-def _card(record) -> list[str]:
+def _card(record, limits) -> list[str]:
     data, config = record["data"], record["config"]
     notes = [
         f"Answers what its training data asks: {escape(data['told'])}. What it gives for other "
         "kinds of text has not been judged.",
-        f"Reads the first {config['longest']} tokens of a text; what is beyond is cut.",
-        "Its probabilities are those of the network and have not been calibrated.",
+        *map(escape, limits),
         *map(escape, data["notes"]),
     ]
     listed = "<ul>" + "".join(f"<li>{note}</li>" for note in notes) + "</ul>"

@@ -128,7 +128,9 @@ class _Recurrence:
             keep = plan().saved if self._training else None
             every, lasts, saved = self._forward(inputs, told, first, keep)
 
-            def backward(d_outputs, *d_lasts):
+            def backward(*arriving):
+                # Where an output was only gathered from, its gradient comes as slices.
+                d_outputs, *d_lasts = map(tf.convert_to_tensor, arriving)
                 known, kept = every, saved
                 if not self._training:
                     known, _, kept = self._forward(inputs, told, first, plan().saved)

@@ -23,17 +23,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks import UserError
-from tasks.corpora import Corpus, Example, Stream, datasets, disk, grammar
+from tasks.corpora import Corpus, Example, Stream, conllu, datasets, disk, grammar
+from tasks.corpora.conllu import COLUMNS, ID, TAGS
 from tasks.shapes.settings import setting
 
 SUFFIXES = (
     ".conllu", ".conll", ".jsonl", ".tsv", ".txt", ".bio", ".iob", ".iob2", ".pos", ".tagged",
 )  # fmt: skip
-COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-TAGS = ("lemma", "upos", "xpos", "feats", "deprel")  # the columns that can be tags
 _UNIVERSAL = "-ud-"  # before the name of a part in a release of Universal Dependencies
 _ABOUT = ("readme", "licen", "changelog")  # what lies beside a corpus and is none
-_ID = re.compile(r"[0-9]+([-.][0-9]+)?")
 # Not whatever is white: a word may hold a no-break space, and French numbers do.
 _BLANKS = re.compile("[ \t]+")
 
@@ -129,7 +127,7 @@ class TaggedSentences(Corpus):
             "",
         )
         columns = first.split("\t")
-        if len(columns) == len(COLUMNS) and _ID.fullmatch(columns[0]):
+        if len(columns) == len(COLUMNS) and ID.fullmatch(columns[0]):
             return self._conllu
         words = _BLANKS.split(first.strip(" \t"))
         slashed = sum("/" in word for word in words)
@@ -168,31 +166,9 @@ class TaggedSentences(Corpus):
 
     def _conllu_rows(self, path) -> Iterator[tuple[str, list[str]]]:
         """The columns of each word; none between sentences."""
-        count = 0
-        for origin, line in disk.lines(path, self.encoding):
-            if not line.strip():
-                count = 0
-                yield origin, []
-            elif not line.startswith("#"):
-                row = line.split("\t")
-                if len(row) != len(COLUMNS):
-                    raise UserError(
-                        f"{origin}: expected the {len(COLUMNS)} columns of CoNLL-U with tabs "
-                        f"between, got {len(row)}: {disk.shown(line)}."
-                    )
-                if not _ID.fullmatch(row[0]):
-                    raise UserError(
-                        f"{origin}: the id must be a number (1), a range (1-2) or that of an "
-                        f"empty node (1.1), got {row[0]!r}."
-                    )
-                if row[0].isdecimal():
-                    count += 1
-                    if int(row[0]) != count:
-                        raise UserError(
-                            f"{origin}: the ids of words must count from 1 in each sentence, "
-                            f"expected {count}, got {row[0]}."
-                        )
-                    yield origin, row
+        for origin, line, row in conllu.rows(disk.lines(path, self.encoding)):
+            if row or not line.strip():
+                yield origin, row
 
     def _columns(self, path) -> Iterator[Word | None]:
         count = 0

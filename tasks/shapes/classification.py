@@ -8,7 +8,7 @@ lines of the asset `labels.txt`.
 import collections
 import dataclasses
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import keras
 import numpy as np
@@ -42,12 +42,24 @@ class Config(task.Config):
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Exchange(task.Exchange):
+    """A text a line, answered by a line: its label, how probable that is, and the text."""
+
+    def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, str]]:
+        for line in lines:
+            yield {"text": line}, line.decode("utf-8", "replace")
+
+    def show(self, asked, answer):
+        return f"{answer['label']}\t{answer['probability']:.3f}\t{asked}"
+
+
 class Classification(task.Task):
     """Texts to classes; a task of this shape says where its examples come from."""
 
     Config = Config
+    Exchange = Exchange
     request = {"text": tf.TensorSpec([None], tf.string, "text")}
-    answer = "label"
 
     def __init__(self, config, folder):
         super().__init__(config, folder)
@@ -170,5 +182,8 @@ class Classification(task.Task):
             ),
         )
 
-    def show(self, answer):
-        return f"{answer['label']}\t{answer['probability']:.3f}"
+    def limits(self):
+        return (
+            f"Reads the first {self.config.longest} tokens of a text; what is beyond is cut.",
+            "Its probabilities are those of the network and have not been calibrated.",
+        )

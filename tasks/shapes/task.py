@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -38,6 +38,12 @@ class Config:
     clip_norm: float = setting(1.0, "largest norm of all gradients together; 0: any", at_least=0)
     clip_value: float = setting(0.0, "largest absolute value of a gradient; 0: any", at_least=0)
     patience: int = setting(3, "epochs without a better one on valid before it stops", at_least=1)
+    averaging: float = setting(
+        0.0,
+        "momentum of the moving average of the weights that is judged and kept; 0: none",
+        at_least=0,
+        below=1,
+    )
     seed: int = setting(0, "of weights, dropout and the order of examples", at_least=0)
     precision: str = setting("float32", "a Keras dtype policy of training", choices=PRECISIONS)
 
@@ -56,20 +62,58 @@ class Config:
             object.__setattr__(self, "cell", json.dumps(spec.to_json()))
 
 
+@dataclasses.dataclass(frozen=True)
+class Exchange(abc.ABC):
+    """How `app.predict` reads requests and shows answers; its fields are flags."""
+
+    def __post_init__(self):
+        check(self)
+
+    @property
+    def signature(self) -> str:
+        """The signature to ask."""
+        return "serving_default"
+
+    @abc.abstractmethod
+    def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, object]]:
+        """Reads requests from lines without their ends.
+
+        Returns:
+            Of each request its row of each input, by name, and what `show` wants to know.
+
+        Raises:
+            UserError: A line is none of a request's.
+        """
+
+    @abc.abstractmethod
+    def show(self, asked: object, answer: dict) -> str:
+        """An answer for a person, in lines.
+
+        Args:
+            asked: What `requests` gave with it.
+            answer: A row of each output, by name; strings are `str`.
+        """
+
+
 class Task(tf.Module, abc.ABC):
     """One problem, complete: made by `learn` from examples or by `restore` from a folder.
 
     Class attributes:
         Config: The dataclass of its settings.
         Corpus: The dataclass that says where its examples are.
-        request: What a client sends, by name; keys of an example's values.
-        answer: The key of an example's values that is to be found.
+        Exchange: The dataclass that says how a person asks it.
+        judged: The signature that answers for it where it is judged.
+        request: The inputs of that signature, by name.
+        chosen_by: The figure that says which epoch is the best: the least of a
+            loss, else the greatest.
     """
 
     Config: ClassVar[type[Config]] = Config
     Corpus: ClassVar[type[Corpus]]
+    Exchange: ClassVar[type[Exchange]]
+    judged: ClassVar[str] = "serving_default"
     request: ClassVar[dict[str, tf.TensorSpec]]
-    answer: ClassVar[str]
+    chosen_by: ClassVar[str] = "val_loss"
 
     def __init__(self, config: Config, folder: Path):
         """Reads the assets that `learn` left in `folder`."""
@@ -111,12 +155,22 @@ class Task(tf.Module, abc.ABC):
     def why_not(self, example: Example) -> str:
         """Why this task could never answer an example as it wants to be; "" if it can."""
 
+    @classmethod
+    def row(cls, values: Mapping) -> dict:
+        """The row of a request that asks for an example with these values."""
+        return {name: values[name] for name in cls.request}
+
     @abc.abstractmethod
     def encode(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         """Encodes a batch of examples with the ops that the served graph has.
 
-        Gives tensors with B rows, ragged in time. The one named `length` says
-        how many steps each example takes, (B,) int32.
+        Gives tensors with B rows, ragged in time; with more than B where examples
+        are read in pieces. The one named `length` says how many steps each row
+        takes, (B,) int32.
+
+        Args:
+            values: Those of the examples by key: strings (B,), or (B, T) ragged
+                where the values are tuples.
         """
 
     @abc.abstractmethod
@@ -160,8 +214,8 @@ class Task(tf.Module, abc.ABC):
 
     @abc.abstractmethod
     def judge(self, answered: Iterable[tuple[Example, dict]]) -> Judgement:
-        """Judges what `serving_default` answered to each example."""
+        """Judges what the signature `judged` answered to each example."""
 
     @abc.abstractmethod
-    def show(self, answer: dict) -> str:
-        """An answer of `serving_default` to one request, in a line for a person."""
+    def limits(self) -> Sequence[str]:
+        """What a user should know of how far it reads and what its numbers are, in sentences."""

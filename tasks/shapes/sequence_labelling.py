@@ -1,0 +1,357 @@
+"""N→N: a tag for each token of a sentence.
+
+Signatures, B sentences of up to T tokens:
+
+    serving_default(text: string[B]) -> tokens, tags, probability, lengths
+    tokens(tokens: string[B, T], lengths: int32[B]) -> the same
+
+with tokens and tags: string[B, T], probability: float32[B, T], lengths: int32[B]. The
+first cuts text into tokens (`models.tokenization`); the second takes them as they are,
+and reads nothing of what stands beyond `lengths`. Either answer is to be cut by the
+lengths that it gives, beyond which are "" and 0. The probability is that of the tag:
+of the softmax, or the marginal under a CRF.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models import metrics
+from models.crf import CRFAccuracy, CRFLoss
+from models.recurrent import PORTABLE
+from models.tagger import tagger
+from models.text import PADDING, Vocabulary, spell
+from models.tokenization import tokenize
+from models.windows import windows
+from tasks import UserError
+from tasks.corpora import Example, conllu
+from tasks.shapes import task
+from tasks.shapes.judgement import Confusion, Judgement, Table
+from tasks.shapes.settings import setting
+
+_WORDS, _CHARACTERS, _TAGS = "words.txt", "characters.txt", "tags.txt"
+_COMMONEST = 25  # mistakes and classes that are shown
+_MARGIN = 8  # of a window: one part of its width
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(task.Config):
+    """Settings of N→N."""
+
+    longest: int = setting(
+        128, "tokens read at once; longer sentences are read in windows", at_least=2
+    )
+    vocabulary: int = setting(100_000, "the commonest words of train that are known", at_least=1)
+    word_dropout: float = setting(
+        0.25,
+        "how readily training reads a word as an unknown one: a word that is n times in train, "
+        "in a share of this / (this + n)",
+        at_least=0,
+    )
+    characters: int = setting(
+        64, "units of each direction that reads a word's characters; 0: none are read", at_least=0
+    )
+    character_embedding: int = setting(32, "features of a character", at_least=1)
+    longest_word: int = setting(
+        24, "characters read of a word; of a longer one its head and tail", at_least=1
+    )
+    crf: bool = setting(False, "whether a CRF chooses all tags of a sentence together")
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange(task.Exchange):
+    """How sentences are asked and answered."""
+
+    input: str = setting(
+        "text",
+        "what is read: text, a sentence a line; tokens, the same with blanks between tokens; or "
+        "conllu, whose tags are told anew",
+        choices=("text", "tokens", "conllu"),
+    )
+    format: str = setting("words", "words (word/TAG) or conllu", choices=("words", "conllu"))
+    tags: str = setting("upos", "column of CoNLL-U for the tags", choices=conllu.TAGS)
+
+    @property
+    def signature(self):
+        return "serving_default" if self.input == "text" else "tokens"
+
+    def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, conllu.Sentence | None]]:
+        if self.input == "conllu":
+            for sentence in conllu.sentences(lines):
+                tokens = sentence.tokens()
+                yield {"tokens": tokens, "lengths": len(tokens)}, sentence
+            return
+        for line in lines:
+            if self.input == "text":
+                yield {"text": line}, None
+            else:
+                tokens = line.split()
+                yield {"tokens": tokens, "lengths": len(tokens)}, None
+
+    def show(self, asked, answer):
+        tokens, tags = answer["tokens"], answer["tags"]
+        if self.format == "words":
+            return " ".join(f"{token}/{tag}" for token, tag in zip(tokens, tags, strict=True))
+        asked = asked or conllu.Sentence.of(tokens)
+        return asked.tagged(self.tags, tags)
+
+
+class SequenceLabelling(task.Task):
+    """Sentences to tags; a task of this shape says where its examples come from."""
+
+    Config = Config
+    Exchange = Exchange
+    judged = "tokens"
+    request = {
+        "tokens": tf.TensorSpec([None, None], tf.string, "tokens"),
+        "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
+    }
+    chosen_by = "val_accuracy"
+
+    def __init__(self, config, folder):
+        super().__init__(config, folder)
+        self.words = Vocabulary(folder / _WORDS)
+        self.tags = Vocabulary(folder / _TAGS, first=0)
+        self.characters = Vocabulary(folder / _CHARACTERS)
+
+    @classmethod
+    def _learn_assets(cls, config, train, folder):
+        words, tags = collections.Counter(), collections.Counter()
+        for example in train:
+            words.update(example.values["tokens"])
+            tags.update(example.values["tags"])
+        if len(tags) < 2:
+            raise UserError(
+                f"the train part needs at least two tags, got {len(tags)}: {sorted(tags)}."
+            )
+        # The commonest first; the order of equals is the alphabet's, not the files'.
+        common = sorted(words.items(), key=lambda item: (-item[1], item[0]))
+        Vocabulary.write(folder / _WORDS, (word for word, _ in common[: config.vocabulary]))
+        Vocabulary.write(folder / _TAGS, sorted(tags))
+        # A character met in one place only is as good as an unknown one, and teaches what
+        # to make of those.
+        met = collections.Counter(c for word, n in common for c in word * min(n, 2))
+        again = sorted(c for c, n in met.items() if n > 1) or sorted(met)
+        Vocabulary.write(folder / _CHARACTERS, again)
+
+    def why_not(self, example):
+        return ""  # a tag that train does not have is a mistake, in a sentence that has others
+
+    def row(self, values):
+        return {"tokens": values["tokens"], "lengths": len(values["tokens"])}
+
+    def encode(self, values):
+        tokens = values["tokens"]
+        steps, _ = windows(tokens.row_lengths(), self.config.longest)
+        encoded = {
+            name: tf.gather(each, steps)
+            for name, each in (
+                *self._inputs(tokens.flat_values).items(),
+                ("tags", self.tags.encode(values["tags"].flat_values)),
+            )
+        }
+        return {**encoded, "length": tf.cast(steps.row_lengths(), tf.int32)}
+
+    def _inputs(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the network reads of tokens (N,): ids (N,), and characters (N, C) if it does."""
+        inputs = {"ids": self.words.encode(tokens)}
+        if self.config.characters:
+            longest = self.config.longest_word
+            characters = self.characters.encode(spell(tokens, longest))
+            inputs["characters"] = characters.to_tensor(PADDING, shape=[None, longest])
+        return inputs
+
+    def tensors(self, encoded, *, learning):
+        inputs = {name: encoded[name] for name in ("ids", "characters") if name in encoded}
+        known = (encoded["ids"] != PADDING) & (encoded["tags"] >= 0)
+        return inputs, tf.maximum(encoded["tags"], 0), tf.cast(known, tf.float32)
+
+    def build(self, purpose="training"):
+        c, trains = self.config, purpose != "serving"
+        return tagger(
+            vocabulary=len(self.words),
+            alphabet=len(self.characters),
+            tags=len(self.tags),
+            cell=c.cell,
+            units=c.units,
+            layers=c.layers,
+            embedding=c.embedding,
+            characters=c.characters,
+            character_embedding=c.character_embedding,
+            crf=c.crf,
+            dropout=c.dropout if trains else 0.0,
+            word_dropout=c.word_dropout if trains else 0.0,
+            implementation="auto" if trains else PORTABLE,
+            dtype=c.precision if purpose == "training" else "float32",
+        )
+
+    def adapt(self, model, batches):
+        if self.config.word_dropout:
+            model.get_layer("word_dropout").adapt(batch["ids"] for batch in batches)
+
+    def compile(self, model, optimizer):
+        loss = keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        )
+        accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
+        if self.config.crf:
+            crf = model.get_layer("crf")
+            loss, accuracy = CRFLoss(crf), CRFAccuracy(crf, name="accuracy")
+        model.compile(
+            optimizer,
+            loss=loss,
+            weighted_metrics=[accuracy],
+            jit_compile=False,  # XLA would compile anew for each length of batch
+        )
+
+    # --- Serving -------------------------------------------------------------
+
+    def signatures(self, model):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+        def of_text(text):
+            return self._answer(model, tokenize(text))
+
+        @tf.function(input_signature=list(self.request.values()))
+        def of_tokens(tokens, lengths):
+            lengths = tf.clip_by_value(lengths, 0, tf.shape(tokens)[1])
+            tokens = tf.strings.unicode_transcode(tokens, "UTF-8", "UTF-8", errors="replace")
+            return self._answer(model, tf.RaggedTensor.from_tensor(tokens, lengths=lengths))
+
+        return {"serving_default": of_text, "tokens": of_tokens}
+
+    def _answer(self, model, tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
+        """Tags of the tokens of sentences (B, T), with what a client sees beside them."""
+        longest = self.config.longest
+        steps, places = windows(tokens.row_lengths(), longest, longest // _MARGIN)
+        inputs = {
+            name: _at_least_a_step(tf.gather(each, steps).to_tensor(PADDING))
+            for name, each in self._inputs(tokens.flat_values).items()
+        }
+        tags, probability = self._decode(model, inputs)
+        found = {
+            "tokens": tokens.flat_values,
+            "tags": self.tags.decode(tf.gather_nd(tags, places)),
+            "probability": tf.gather_nd(probability, places),
+        }
+        found = {name: tokens.with_flat_values(each).to_tensor() for name, each in found.items()}
+        return {**found, "lengths": tf.cast(tokens.row_lengths(), tf.int32)}
+
+    def _decode(self, model, inputs) -> tuple[tf.Tensor, tf.Tensor]:
+        """The tag of each step, (W, T) int32, and how probable it is."""
+        logits = model(inputs, training=False)
+        if self.config.crf:
+            crf, mask = model.get_layer("crf"), inputs["ids"] != PADDING
+            tags = crf.decode(logits, mask)[0]
+            probabilities = crf.marginals(logits, mask)
+        else:
+            tags = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            probabilities = tf.nn.softmax(logits)
+        return tags, tf.gather(probabilities, tags, batch_dims=2)
+
+    def limits(self):
+        c = self.config
+        read = f"Reads sentences of more than {c.longest} tokens in windows of as many"
+        if c.characters:
+            read += f", and of words with more than {c.longest_word} characters the head and tail"
+        return (
+            f"{read}.",
+            "Its probabilities are those of the network and have not been calibrated.",
+        )
+
+    # --- Judging -------------------------------------------------------------
+
+    def judge(self, answered: Iterable[tuple[Example, dict]]) -> Judgement:
+        known = set(self.words.words)
+        counts, right = collections.Counter(), collections.Counter()
+        mistakes = {}
+        for example, answer in answered:
+            tokens, wanted = example.values["tokens"], example.values["tags"]
+            given = [tag.decode("utf-8") for tag in answer["tags"]]
+            counts.update(zip(wanted, given, strict=True))
+            right["sentences", tuple(given) == tuple(wanted)] += 1
+            for at, pair in enumerate(zip(wanted, given, strict=True)):
+                if tokens[at] not in known:
+                    right["unseen", pair[0] == pair[1]] += 1
+                if pair[0] != pair[1]:
+                    first = (_marked(tokens, at), example.origin)
+                    mistakes.setdefault((tokens[at], *pair), [0, *first])[0] += 1
+        classes = [*self.tags.words, *sorted({w for w, _ in counts} - set(self.tags.words))]
+        matrix = np.array([[counts[w, g] for g in classes] for w in classes], int)
+        scores = {"accuracy": metrics.accuracy(matrix)}
+        for kind, name in (("unseen", "unseen_accuracy"), ("sentences", "sentence_accuracy")):
+            if total := right[kind, True] + right[kind, False]:
+                scores[name] = right[kind, True] / total
+        return Judgement(
+            count=right["sentences", True] + right["sentences", False],
+            scores=scores,
+            tables=[_per_tag(classes, matrix), _confused(counts)],
+            confusions=[_confusion(classes, matrix)],
+            mistakes=_commonest(mistakes),
+        )
+
+
+def _at_least_a_step(padded):
+    """A batch (W, T, ...), with a step of padding where it would have none."""
+    missing = tf.maximum(1 - tf.shape(padded)[1], 0)
+    return tf.pad(padded, [[0, 0], [0, missing], *[[0, 0]] * (padded.shape.rank - 2)])
+
+
+def _per_tag(classes, matrix) -> Table:
+    rows = [
+        [tag, *map(float, figures), int(count)]
+        for tag, figures, count in zip(
+            classes, metrics.per_class(matrix), matrix.sum(axis=1), strict=True
+        )
+    ]
+    return Table("Tags", ["tag", "precision", "recall", "f1", "words"], rows)
+
+
+def _confused(counts) -> Table:
+    """The pairs of tags most often confused."""
+    wanted = collections.Counter()
+    for (tag, _), count in counts.items():
+        wanted[tag] += count
+    pairs = [(n, w, g) for (w, g), n in counts.items() if w != g]
+    rows = [
+        [w, g, n, n / wanted[w]] for n, w, g in sorted(pairs, key=lambda p: (-p[0], *p[1:]))
+    ]
+    columns = ["wanted", "given", "words", "share of the wanted"]
+    return Table("The tags most often confused", columns, rows[:_COMMONEST])
+
+
+def _confusion(classes, matrix) -> Confusion:
+    """The matrix of the commonest classes, all others in one where there are many."""
+    title = "Wanted and given tags"
+    if len(classes) <= _COMMONEST:
+        return Confusion(title, classes, matrix.tolist())
+    order = np.argsort(-matrix.sum(axis=1), kind="stable")
+    kept, rest = np.sort(order[:_COMMONEST]), order[_COMMONEST:]
+    summed = np.zeros([_COMMONEST + 1] * 2, int)
+    summed[:-1, :-1] = matrix[np.ix_(kept, kept)]
+    summed[:-1, -1] = matrix[np.ix_(kept, rest)].sum(axis=1)
+    summed[-1, :-1] = matrix[np.ix_(rest, kept)].sum(axis=0)
+    summed[-1, -1] = matrix[np.ix_(rest, rest)].sum()
+    names = [*(classes[at] for at in kept), f"{len(rest)} others"]
+    return Confusion(f"{title}, the {_COMMONEST} commonest", names, summed.tolist())
+
+
+def _commonest(mistakes) -> Table:
+    rows = [
+        [count, word, wanted, given, sentence, origin]
+        for (word, wanted, given), (count, sentence, origin) in mistakes.items()
+    ]
+    rows.sort(key=lambda row: (-row[0], *row[1:4]))
+    columns = ["times", "word", "wanted", "given", "first in", "from"]
+    return Table("The commonest mistakes", columns, rows[:_COMMONEST])
+
+
+def _marked(tokens, at) -> str:
+    """A sentence with one word marked, or what is near the word if it is long."""
+    some = [f"[{word}]" if n == at else word for n, word in enumerate(tokens)]
+    first, last = max(0, at - _COMMONEST), at + _COMMONEST
+    cut = ["…"] * (first > 0) + some[first:last] + ["…"] * (last < len(some))
+    return " ".join(cut)

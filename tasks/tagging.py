@@ -1,0 +1,24 @@
+"""Tagging, N→N: which part of speech, or what else, is each word of a sentence?"""
+
+import dataclasses
+
+from tasks.corpora.tagged import TaggedSentences
+from tasks.shapes import sequence_labelling
+from tasks.shapes.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(sequence_labelling.Config):
+    """Settings that do well on treebanks of thousands of sentences."""
+
+    units: int = setting(200, "units of each direction of each layer", at_least=1)
+    layers: int = setting(2, "recurrent layers", at_least=1)
+    embedding: int = setting(100, "features of an embedded word", at_least=1)
+    rate: float = setting(2e-3, "learning rate of Adam", above=0)
+
+
+class Task(sequence_labelling.SequenceLabelling):
+    """Words with tags such as parts of speech; any tags will do."""
+
+    Config = Config
+    Corpus = TaggedSentences
