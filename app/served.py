@@ -39,7 +39,9 @@ class Served:
             signature: The signature to ask.
         """
         told = self.signatures[signature]
-        feeds = {told.inputs[name].name: _array(told.inputs[name], request[name]) for name in request}
+        feeds = {
+            told.inputs[name].name: _array(told.inputs[name], request[name]) for name in request
+        }
         return self._session.run({k: t.name for k, t in told.outputs.items()}, feeds)
 
     def ask_rows(self, rows: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:

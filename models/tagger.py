@@ -26,6 +26,8 @@ def tagger(
     embedding: int,
     characters: int,
     character_embedding: int,
+    affixes: int = 0,
+    affix_embedding: int = 24,
     crf: bool = False,
     dropout: float = 0.0,
     word_dropout: float = 0.0,
@@ -35,8 +37,8 @@ def tagger(
     """Builds a model of {"ids": (B, T), "characters": (B, T, C)} int32 to logits (B, T, K) float32.
 
     Both inputs are 0 at padding. A word is its embedding beside what gated cells
-    read in its characters from either end; gated cells then read the words in
-    both directions. The output of the layer "encoder", (B, T, 2 * units), is the
+    read in its characters from either end, and beside the embeddings of its first
+    and last characters; gated cells then read the words in both directions. The output of the layer "encoder", (B, T, 2 * units), is the
     words in their context, to be taken into other models.
 
     Args:
@@ -49,6 +51,7 @@ def tagger(
         characters: Units of each direction that reads characters; with 0 the model
             reads words alone, and "ids" is its only input.
         character_embedding: Features of a character.
+        affixes, affix_embedding: As `CharacterReader` has them.
         crf: Whether the logits go through a layer "crf", for its loss and decoding.
         dropout: Share of features dropped while training.
         word_dropout: As `RareWordDropout` has it; 0 for none.
@@ -69,6 +72,8 @@ def tagger(
             character_embedding,
             characters,
             cell,
+            affixes=affixes,
+            affix_embedding=affix_embedding,
             implementation=implementation,
             dtype=dtype,
             name="character_reader",
@@ -99,6 +104,11 @@ def tagger(
 class CharacterReader(keras.layers.Layer):
     """Reads each word's characters from either end: (B, T, C) int32 to (B, T, `output_size`).
 
+    Beside that stand, if asked for, embeddings of the first character, the first
+    two and so on, and of the last: the suffixes and prefixes by which taggers have
+    always known words that they never met (Ratnaparkhi 1996). They share the rows
+    of one table by their hash.
+
     A word that is in the batch more than once is read once. Padding, 0, is not
     read; a word without characters gives zeros.
 
@@ -107,18 +117,30 @@ class CharacterReader(keras.layers.Layer):
         embedding: Features of a character.
         units: Of each direction.
         cell: What `models.specs.find` takes.
+        affixes: Characters of the longest prefix and suffix; 0 for none.
+        affix_embedding: Features of each.
+        buckets: Rows of the table that affixes share.
         implementation: That of `GatedRNN`.
     """
 
     def __init__(
-        self, alphabet: int, embedding: int, units: int, cell="lstm", *, implementation="auto",
+        self,
+        alphabet: int,
+        embedding: int,
+        units: int,
+        cell="lstm",
+        *,
+        affixes: int = 0,
+        affix_embedding: int = 24,
+        buckets: int = 2**14,
+        implementation: str = "auto",
         **kwargs,
-    ):  # fmt: skip
+    ):
         super().__init__(**kwargs)
         policy = self.dtype_policy
-        self.embedding = keras.layers.Embedding(
-            alphabet, embedding, dtype=policy, name="embedding"
-        )
+        self.affixes, self.buckets, self.affix_embedding = affixes, buckets, affix_embedding
+        self.embedding = keras.layers.Embedding(alphabet, embedding, dtype=policy, name="embedding")
+        self.table = keras.layers.Embedding(buckets, affix_embedding, dtype=policy, name="affixes")
         self.reader = GatedRNN(
             units,
             cell,
@@ -131,18 +153,45 @@ class CharacterReader(keras.layers.Layer):
     def build(self, shape):
         self.embedding.build((None, None))
         self.reader.build((None, None, self.embedding.output_dim))
+        if self.affixes:
+            self.table.build((None, None))
         self.built = True
 
     @property
     def output_size(self) -> int:
         """The features of a word."""
-        return self.reader.output_size
+        return self.reader.output_size + 2 * self.affixes * self.affix_embedding
 
     def call(self, characters):
         batch, time, longest = ops.shape(characters)
         rows, places = _distinct(ops.reshape(characters, (-1, longest)))
-        read = self.reader(self.embedding(rows), mask=ops.not_equal(rows, PADDING))
+        there = ops.not_equal(rows, PADDING)
+        read = self.reader(self.embedding(rows), mask=there)
+        if self.affixes:
+            found = self.table(self._affixes(rows, there))
+            found = ops.reshape(found, (-1, 2 * self.affixes * self.affix_embedding))
+            some = ops.cast(there[:, :1], found.dtype)
+            read = ops.concatenate([read, found * some], axis=-1)
         return ops.reshape(ops.take(read, places, axis=0), (batch, time, self.output_size))
+
+    def _affixes(self, rows, there):
+        """The buckets of each word's prefixes and suffixes, the shortest first: (N, 2 * affixes).
+
+        An affix longer than its word is the word.
+        """
+        lengths = ops.sum(ops.cast(there, "int32"), axis=1, keepdims=True)
+        rows = ops.pad(rows, [[0, 0], [0, self.affixes]])
+        found = []
+        for suffix in (False, True):
+            hashed = ops.full_like(lengths, 1 + suffix)
+            for at in range(self.affixes):
+                place = lengths - 1 - at if suffix else ops.full_like(lengths, at)
+                one = ops.take_along_axis(rows, ops.maximum(place, 0), axis=1)
+                one = ops.where(place < 0, PADDING, one)
+                # All fits in 31 bits; the first prime is prime to the number of buckets.
+                hashed = (hashed % 32_749 * 40_503 + one % 2**24 * 53 + at) % (2**31 - 1)
+                found.append(hashed % self.buckets)
+        return ops.concatenate(found, axis=1)
 
     def compute_output_shape(self, shape):
         return (*shape[:2], self.output_size)
@@ -154,6 +203,9 @@ class CharacterReader(keras.layers.Layer):
             "embedding": self.embedding.output_dim,
             "units": self.reader.units,
             "cell": self.reader.get_config()["cell"],
+            "affixes": self.affixes,
+            "affix_embedding": self.affix_embedding,
+            "buckets": self.buckets,
             "implementation": self.reader.implementation,
         }
 

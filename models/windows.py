@@ -8,9 +8,7 @@ the row's end. A row that fits is one window, whoever shares its batch.
 import tensorflow as tf
 
 
-def windows(
-    lengths: tf.Tensor, width: int, margin: int = 0
-) -> tuple[tf.RaggedTensor, tf.Tensor]:
+def windows(lengths: tf.Tensor, width: int, margin: int = 0) -> tuple[tf.RaggedTensor, tf.Tensor]:
     """Says what each window reads, and where each step finds its answer.
 
     Args:

@@ -34,6 +34,7 @@ from tasks.shapes.judgement import Confusion, Judgement, Table
 from tasks.shapes.settings import setting
 
 _WORDS, _CHARACTERS, _TAGS = "words.txt", "characters.txt", "tags.txt"
+_SEEN = "seen.txt"  # the words of train as they are written, for the judge
 _COMMONEST = 25  # mistakes and classes that are shown
 _MARGIN = 8  # of a window: one part of its width
 
@@ -46,8 +47,11 @@ class Config(task.Config):
         128, "tokens read at once; longer sentences are read in windows", at_least=2
     )
     vocabulary: int = setting(100_000, "the commonest words of train that are known", at_least=1)
+    fold_case: bool = setting(
+        True, "whether words are known by their lower case; their characters keep their own"
+    )
     word_dropout: float = setting(
-        0.25,
+        1.0,
         "how readily training reads a word as an unknown one: a word that is n times in train, "
         "in a share of this / (this + n)",
         at_least=0,
@@ -56,6 +60,9 @@ class Config(task.Config):
         64, "units of each direction that reads a word's characters; 0: none are read", at_least=0
     )
     character_embedding: int = setting(32, "features of a character", at_least=1)
+    affixes: int = setting(
+        4, "characters of the longest prefix and suffix embedded by themselves", at_least=0
+    )
     longest_word: int = setting(
         24, "characters read of a word; of a longer one its head and tail", at_least=1
     )
@@ -117,6 +124,8 @@ class SequenceLabelling(task.Task):
         self.words = Vocabulary(folder / _WORDS)
         self.tags = Vocabulary(folder / _TAGS, first=0)
         self.characters = Vocabulary(folder / _CHARACTERS)
+        self._seen_file = tf.saved_model.Asset(str(folder / _SEEN))
+        self._seen = frozenset((folder / _SEEN).read_text(encoding="utf-8").split("\n")[:-1])
 
     @classmethod
     def _learn_assets(cls, config, train, folder):
@@ -128,15 +137,19 @@ class SequenceLabelling(task.Task):
             raise UserError(
                 f"the train part needs at least two tags, got {len(tags)}: {sorted(tags)}."
             )
-        # The commonest first; the order of equals is the alphabet's, not the files'.
-        common = sorted(words.items(), key=lambda item: (-item[1], item[0]))
-        Vocabulary.write(folder / _WORDS, (word for word, _ in common[: config.vocabulary]))
+        Vocabulary.write(folder / _SEEN, sorted(words))
         Vocabulary.write(folder / _TAGS, sorted(tags))
         # A character met in one place only is as good as an unknown one, and teaches what
         # to make of those.
-        met = collections.Counter(c for word, n in common for c in word * min(n, 2))
+        met = collections.Counter(c for word, n in words.items() for c in word * min(n, 2))
         again = sorted(c for c, n in met.items() if n > 1) or sorted(met)
         Vocabulary.write(folder / _CHARACTERS, again)
+        known = collections.Counter()
+        for word, form in zip(words, _folded(list(words), config).numpy(), strict=True):
+            known[form.decode("utf-8")] += words[word]
+        # The commonest first; the order of equals is the alphabet's, not the files'.
+        common = sorted(known.items(), key=lambda item: (-item[1], item[0]))
+        Vocabulary.write(folder / _WORDS, (word for word, _ in common[: config.vocabulary]))
 
     def why_not(self, example):
         return ""  # a tag that train does not have is a mistake, in a sentence that has others
@@ -158,7 +171,7 @@ class SequenceLabelling(task.Task):
 
     def _inputs(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the network reads of tokens (N,): ids (N,), and characters (N, C) if it does."""
-        inputs = {"ids": self.words.encode(tokens)}
+        inputs = {"ids": self.words.encode(_folded(tokens, self.config))}
         if self.config.characters:
             longest = self.config.longest_word
             characters = self.characters.encode(spell(tokens, longest))
@@ -182,6 +195,7 @@ class SequenceLabelling(task.Task):
             embedding=c.embedding,
             characters=c.characters,
             character_embedding=c.character_embedding,
+            affixes=c.affixes,
             crf=c.crf,
             dropout=c.dropout if trains else 0.0,
             word_dropout=c.word_dropout if trains else 0.0,
@@ -242,11 +256,10 @@ class SequenceLabelling(task.Task):
 
     def _decode(self, model, inputs) -> tuple[tf.Tensor, tf.Tensor]:
         """The tag of each step, (W, T) int32, and how probable it is."""
-        logits = model(inputs, training=False)
+        logits = model(inputs, training=False)  # under a CRF they bring their mask along
         if self.config.crf:
-            crf, mask = model.get_layer("crf"), inputs["ids"] != PADDING
-            tags = crf.decode(logits, mask)[0]
-            probabilities = crf.marginals(logits, mask)
+            crf = model.get_layer("crf")
+            tags, probabilities = crf.decode(logits)[0], crf.marginals(logits)
         else:
             tags = tf.argmax(logits, axis=-1, output_type=tf.int32)
             probabilities = tf.nn.softmax(logits)
@@ -265,7 +278,6 @@ class SequenceLabelling(task.Task):
     # --- Judging -------------------------------------------------------------
 
     def judge(self, answered: Iterable[tuple[Example, dict]]) -> Judgement:
-        known = set(self.words.words)
         counts, right = collections.Counter(), collections.Counter()
         mistakes = {}
         for example, answer in answered:
@@ -274,7 +286,7 @@ class SequenceLabelling(task.Task):
             counts.update(zip(wanted, given, strict=True))
             right["sentences", tuple(given) == tuple(wanted)] += 1
             for at, pair in enumerate(zip(wanted, given, strict=True)):
-                if tokens[at] not in known:
+                if tokens[at] not in self._seen:
                     right["unseen", pair[0] == pair[1]] += 1
                 if pair[0] != pair[1]:
                     first = (_marked(tokens, at), example.origin)
@@ -292,6 +304,11 @@ class SequenceLabelling(task.Task):
             confusions=[_confusion(classes, matrix)],
             mistakes=_commonest(mistakes),
         )
+
+
+def _folded(tokens, config):
+    """Words as the vocabulary has them."""
+    return tf.strings.lower(tokens, encoding="utf-8") if config.fold_case else tokens
 
 
 def _at_least_a_step(padded):
@@ -316,9 +333,7 @@ def _confused(counts) -> Table:
     for (tag, _), count in counts.items():
         wanted[tag] += count
     pairs = [(n, w, g) for (w, g), n in counts.items() if w != g]
-    rows = [
-        [w, g, n, n / wanted[w]] for n, w, g in sorted(pairs, key=lambda p: (-p[0], *p[1:]))
-    ]
+    rows = [[w, g, n, n / wanted[w]] for n, w, g in sorted(pairs, key=lambda p: (-p[0], *p[1:]))]
     columns = ["wanted", "given", "words", "share of the wanted"]
     return Table("The tags most often confused", columns, rows[:_COMMONEST])
 
