@@ -190,8 +190,8 @@ class CRFLoss(keras.losses.Loss):
     """The negative log-likelihood of the tags, of each sequence: `compile(loss=CRFLoss(crf))`.
 
     Sequences count alike, however long. A metric beside it sees the logits, not
-    the decoded tags, but for `CRFAccuracy`. A file of Keras's cannot tell which layer of a model its loss
-    refers to: load the model with compile=False, and compile it with the loss of
+    the decoded tags, but for `CRFAccuracy`. A file of Keras's cannot tell which layer
+    of a model its loss refers to: load the model with compile=False, and compile it with the loss of
     its own layer.
 
     Args:

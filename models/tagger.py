@@ -38,8 +38,9 @@ def tagger(
 
     Both inputs are 0 at padding. A word is its embedding beside what gated cells
     read in its characters from either end, and beside the embeddings of its first
-    and last characters; gated cells then read the words in both directions. The output of the layer "encoder", (B, T, 2 * units), is the
-    words in their context, to be taken into other models.
+    and last characters; gated cells then read the words in both directions. The
+    output of the layer "encoder", (B, T, 2 * units), is the words in their context,
+    to be taken into other models.
 
     Args:
         vocabulary, alphabet: One more than the largest id of a word, of a character.
