@@ -191,8 +191,8 @@ class CRFLoss(keras.losses.Loss):
 
     Sequences count alike, however long. A metric beside it sees the logits, not
     the decoded tags, but for `CRFAccuracy`. A file of Keras's cannot tell which layer
-    of a model its loss refers to: load the model with compile=False, and compile it with the loss of
-    its own layer.
+    of a model its loss refers to: load the model with compile=False, and compile it
+    with the loss of its own layer.
 
     Args:
         crf: The layer of the model that gave the logits.
