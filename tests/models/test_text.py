@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.text import PADDING, UNKNOWN, Vocabulary, split
+from models.text import PADDING, UNKNOWN, Vocabulary, spell, split
 
 ALONE = ("CJK UNIFIED", "HIRAGANA", "KATAKANA LETTER", "THAI", "LAO", "KHMER", "MYANMAR")
 
@@ -86,6 +86,42 @@ def test_a_text_does_not_depend_on_its_batch():
     texts = ["one two", "", "three", " ".join(["many"] * 1000)]
     together = split(texts).to_list()
     assert together == [split([text]).to_list()[0] for text in texts]
+
+
+def spelled(word, longest):
+    """The characters of a word by Python, those in its middle left out if it is too long."""
+    characters = list(word.decode("utf-8", "replace"))
+    while len(characters) > longest:
+        characters.pop((longest + 1) // 2)
+    return [character.encode() for character in characters]
+
+
+@pytest.mark.parametrize("longest", [1, 2, 3, 4, 7, 40])
+def test_a_word_is_spelled_by_its_head_and_its_tail(longest):
+    rng = np.random.default_rng(longest)
+    alphabet = [*"abcdefÉñßя好ดี👍", "e\u0301", "\u200d", "\x00", " ", "\n", "\ufeff"]
+    words = ["".join(rng.choice(alphabet, rng.integers(0, 20))).encode() for _ in range(300)]
+    words += [b"", b"\xff", b"a\xffb\xfe", b"\xe5\xa5", b"ab\xe5\xa5cd\x80efgh", bytes(range(256))]
+    given = spell(tf.constant(words), longest).to_list()
+    assert given == [spelled(word, longest) for word in words]
+    assert max(map(len, given)) == min(longest, 256)
+    assert given == spell(tf.constant(words[::-1]), longest).to_list()[::-1]
+
+
+@pytest.mark.parametrize("longest", [1, 5])
+def test_no_word_and_words_without_characters_are_spelled(longest):
+    assert spell(tf.constant([], tf.string), longest).to_list() == []
+    assert spell(tf.constant(["", ""]), longest).to_list() == [[], []]
+
+
+def test_the_characters_of_a_word_are_those_of_unicode():
+    """Marks stand by themselves, whatever they are written over."""
+    assert [c.decode() for c in spell(["né", "ne\u0301"], 9).flat_values.numpy()] == [
+        *("n", "é"),
+        *("n", "e", "\u0301"),
+    ]
+    assert [c.decode() for c in spell(["abcdefg"], 4).to_list()[0]] == ["a", "b", "f", "g"]
+    assert [c.decode() for c in spell(["abcdefg"], 3).to_list()[0]] == ["a", "b", "g"]
 
 
 @pytest.fixture
