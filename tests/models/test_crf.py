@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from models.crf import CRF, CRFLoss
+from models.crf import CRF, CRFAccuracy, CRFLoss
 
 # Every kind of mask, in one batch.
 MASKS = {
@@ -385,6 +385,68 @@ def test_weights_of_sequences_and_of_steps_reach_the_loss_through_fit():
     given = model.evaluate(ids, tags, sample_weight=(ids > 0) & some, batch_size=8, verbose=0)
     values = crf.log_likelihood(np.asarray(model(ids)), tags, (ids > 0) & some)
     np.testing.assert_allclose(given, -np.mean(values), rtol=1e-5)
+
+
+def best_paths(logits, mask, weights):
+    """The tags of the best sequence of each row by enumeration, -1 at masked steps."""
+    found = np.full(mask.shape, -1)
+    for row, keep in enumerate(mask):
+        if keep.any():
+            every, scores = paths(logits[row][keep], weights)
+            found[row, keep] = every[scores.argmax()]
+    return found
+
+
+def test_accuracy_is_counted_of_the_decoded_tags_where_mask_and_weights_leave_steps():
+    crf, logits, tags = drawn(3, "float32")
+    weights = crf.get_weights()
+    marked = crf(logits, mask=ops.convert_to_tensor(MASK))
+    some = np.random.default_rng(1).random(MASK.shape) < 0.6
+    steps = np.where(some, np.linspace(-2.0, 3.0, some.size).reshape(some.shape), 0.0)
+    every = np.ones_like(MASK)
+    for name, given, told, mask in (
+        ("all", logits, None, every),
+        ("carried", marked, None, MASK),
+        ("weights", logits, MASK, MASK),
+        ("both", marked, steps, MASK & some),
+    ):
+        right = (best_paths(logits, mask, weights) == tags)[mask].mean()
+        plain = (logits.argmax(-1) == tags)[mask].mean()
+        assert abs(right - plain) > 0.01, name  # the transitions count
+        metric = CRFAccuracy(crf)
+        metric.update_state(tags, given, sample_weight=told)
+        np.testing.assert_allclose(metric.result(), right, rtol=1e-6, err_msg=name)
+
+
+def test_accuracy_counts_steps_alike_over_all_batches_of_fit():
+    model, crf = tagger()
+    crf.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in crf.get_weights()])
+    ids, tags = alternating(50)
+    ids[20:, 4:] = 0  # so that not all batches have as many steps
+    model.compile("sgd", loss=CRFLoss(crf), weighted_metrics=[CRFAccuracy(crf, name="right")])
+    logits, weights = np.asarray(model(ids)), crf.get_weights()
+    for told, mask in ((None, ids > 0), (ids % 2 > 0, ids % 2 > 0)):
+        right = (best_paths(logits, mask, weights) == tags)[mask].mean()
+        given = model.evaluate(
+            ids, tags, sample_weight=told, batch_size=16, verbose=0, return_dict=True
+        )
+        np.testing.assert_allclose(given["right"], right, rtol=1e-6)
+    assert (logits.argmax(-1) == tags)[mask].mean() != right
+
+
+def test_accuracy_of_another_field_or_none_is_told(tmp_path):
+    with pytest.raises(ValueError, match=r"crf must be the CRF layer of the model, got 'crf'"):
+        CRFAccuracy("crf")
+    model, crf = tagger()
+    config = CRFAccuracy(crf, name="right").get_config()
+    assert config["name"] == "right"
+    with pytest.raises(ValueError, match=rf"layer named '{crf.name}', .*CRFAccuracy\(that layer\)"):
+        CRFAccuracy.from_config(config)
+    model.compile("sgd", loss=CRFLoss(crf), weighted_metrics=[CRFAccuracy(crf)])
+    model.fit(*alternating(8), verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    assert len(again.weights) == len(model.weights)
 
 
 def test_a_call_gives_the_logits_as_they_are_and_the_mask_along():
