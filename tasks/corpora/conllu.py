@@ -98,7 +98,8 @@ def sentences(lines: Iterable[bytes]) -> Iterator[Sentence]:
         UserError: A line is none of CoNLL-U.
     """
     numbered = (
-        (f"line {number}", line.decode("utf-8", "replace")) for number, line in enumerate(lines, 1)
+        (f"line {number}", line.decode(disk.decoder("utf-8"), "replace"))
+        for number, line in enumerate(lines, 1)
     )
     kept = []
     for _, line, row in rows(numbered):
