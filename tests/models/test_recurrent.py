@@ -259,6 +259,32 @@ def test_gradients_are_those_of_finite_differences(name, implementation):
         np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("training", [False, True], ids=["served", "training"])
+@by_every_implementation(["lstm_peephole", "gru"])
+def test_gradients_are_the_same_when_outputs_are_only_gathered_from(name, implementation, training):
+    """TensorFlow hands the gradient of what is gathered from on as slices."""
+    layer = made(name, implementation=implementation)
+    xs, states = tf.constant(inputs()), [tf.constant(s) for s in initial_state(layer)]
+    places = tf.constant([4, 1, 1, 5, 1, 4])  # some more than once, some never
+    picked = tf.one_hot(places, B)
+    rng = np.random.default_rng(4)
+
+    def gradients(take):
+        with tf.GradientTape() as tape:
+            tape.watch([xs, states])
+            given = layer(xs, initial_state=states, mask=MASK, training=training)
+            taken = [take(y) for y in given]
+            loss = sum(tf.reduce_sum(tf.sin(y) * m) for y, m in zip(taken, mix, strict=True))
+        return tape.gradient(loss, [xs, *states, *(w.value for w in layer.trainable_weights)])
+
+    mix = [rng.normal(size=y.shape) for y in layer(xs, initial_state=states, mask=MASK)]
+    wanted = gradients(lambda y: tf.einsum("pb,b...->p...", picked, y))
+    for run in (gradients, tf.function(gradients)):
+        for a, b in zip(run(lambda y: tf.gather(y, places)), wanted, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+    assert all(np.abs(g).max() > 1e-3 for g in wanted)
+
+
 @pytest.mark.parametrize("mask", [None, MASK], ids=["unmasked", "masked"])
 @by_every_implementation(["lstm", "gru", "rnn"])
 def test_agrees_with_keras(name, implementation, mask):
