@@ -21,7 +21,9 @@ def load(path: str | Path):
     """
     import keras
 
-    import models.classifier  # noqa: F401  registers its layers, and those of its layers
+    # Each registers its layers, and those of its layers.
+    import models.classifier
+    import models.tagger  # noqa: F401
 
     path = Path(path)
     file = path / "assets.extra" / "model.keras" if path.is_dir() else path
