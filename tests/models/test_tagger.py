@@ -123,6 +123,18 @@ def test_an_answer_depends_on_characters_and_on_words_before_and_after():
             assert (np.abs(given - want).max(axis=-1) > 1e-6).all()  # at every word
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].get("crf")])
+def test_padding_is_no_step_of_the_field(kind):
+    model, sentences = made(**KINDS[kind]), drawn(1, 7, 3)
+    loss = CRFLoss(model.get_layer("crf"))
+    inputs = batch(model, sentences, time=9)
+    together = loss(np.ones_like(inputs["ids"]), model(inputs))
+    alone = [
+        loss(np.ones((1, len(sentence))), model(batch(model, [sentence]))) for sentence in sentences
+    ]
+    np.testing.assert_allclose(together, np.mean(alone), rtol=1e-5)
+
+
 @every_kind
 @pytest.mark.parametrize("shape", [(0, 3), (2, 1), (0, 0)])
 def test_any_batch_has_logits(kind, shape):
