@@ -1,6 +1,7 @@
 """The network of N→N, what reads the characters of its words, and what drops rare ones."""
 
 import collections
+import itertools
 import json
 import subprocess
 import sys
@@ -22,6 +23,7 @@ WORDS, ALPHABET, TAGS, LONGEST = 30, 12, 4, 6
 KINDS = {
     "characters": {"characters": 3},
     "characters, crf": {"characters": 3, "crf": True},
+    "affixes": {"characters": 3, "affixes": 2, "affix_embedding": 4},
     "words": {"characters": 0},
     "words, crf": {"characters": 0, "crf": True},
 }
@@ -339,8 +341,48 @@ def test_no_word_at_all_is_read_too(graph):
                 assert not (nothing and np.any(gradient))
 
 
-def test_the_config_of_a_reader_loses_nothing():
-    layer = reader({"equation": "lstm", "peepholes": ["forget"]}, implementation="loop", name="r")
+SPELLED = ["", "a", "b", "ab", "ba", "abc", "abd", "cab", "dab", "abcab", "aab", "abcdcab", "aa"]
+
+
+def test_affixes_are_alike_where_and_only_where_words_begin_or_end_alike():
+    """They stand behind what cells read: of prefixes, of one character, of two, then of suffixes.
+
+    Of a word that is shorter than an affix that is the word, whatever others begin with it.
+    """
+    count, size, words = 3, 4, SPELLED[1:]
+    rows = [[" abcd".index(c) for c in word.ljust(9)] for word in SPELLED]
+    layer = reader(affixes=count, affix_embedding=size)
+    given = np.asarray(layer(np.array([rows], "int32")))[0]
+    assert given.shape[-1] == layer.output_size == 2 * UNITS + 2 * count * size
+    np.testing.assert_array_equal(given[0], 0)
+    parts = given[1:, 2 * UNITS :].reshape(-1, 2, count, size)
+    for side, at in np.ndindex(2, count):
+        told = [(word[-at - 1 :] if side else word[: at + 1], len(word) > at) for word in words]
+        for one, other in itertools.combinations(range(len(words)), 2):
+            alike = np.array_equal(parts[one, side, at], parts[other, side, at])
+            assert alike == (told[one] == told[other]), (words[one], words[other], side, at)
+
+
+def test_gradients_of_affixes_are_those_of_counting():
+    layer = reader(affixes=2, affix_embedding=1)
+    characters = np.array([[[3, 1], [3, 2], [0, 0], [3, 1]]], "int32")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(characters)[..., 2 * UNITS :])
+    gradient = tf.convert_to_tensor(tape.gradient(loss, layer.table.embeddings.value)).numpy()
+    # Of three words: 3- (3), 31- (2), 32- (1), -1 (2), -2 (1), -31 (2), -32 (1).
+    assert sorted(gradient[gradient != 0]) == [1, 1, 1, 2, 2, 2, 3]
+
+
+@pytest.mark.parametrize("affixes", [0, 2])
+def test_the_config_of_a_reader_loses_nothing(affixes):
+    layer = reader(
+        {"equation": "lstm", "peepholes": ["forget"]},
+        implementation="loop",
+        name="r",
+        affixes=affixes,
+        affix_embedding=3,
+        buckets=100,
+    )
     again = CharacterReader.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     again(READ)
