@@ -263,8 +263,9 @@ class CRFAccuracy(keras.metrics.Mean):
             steps = ops.not_equal(sample_weight, 0)
             mask = steps if mask is None else ops.logical_and(mask, steps)
         tags, _ = self._decode(ops.copy(y_pred), mask)
-        right = ops.equal(tags, ops.cast(y_true, tags.dtype))
-        super().update_state(right, None if mask is None else ops.cast(mask, "float32"))
+        right = ops.reshape(ops.equal(tags, ops.cast(y_true, tags.dtype)), (-1,))
+        # In one row, for Keras would take the mean of each sequence first, padding included.
+        super().update_state(right, None if mask is None else ops.reshape(mask, (-1,)))
 
     def get_config(self):
         return {"name": self.name, "dtype": self.dtype, "crf": self._name_of_crf}

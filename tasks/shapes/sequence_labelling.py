@@ -23,7 +23,7 @@ import tensorflow as tf
 from models import metrics
 from models.crf import CRFAccuracy, CRFLoss
 from models.recurrent import PORTABLE
-from models.tagger import tagger
+from models.tagger import StepAccuracy, tagger
 from models.text import PADDING, Vocabulary, spell
 from models.tokenization import tokenize
 from models.windows import windows
@@ -211,7 +211,7 @@ class SequenceLabelling(task.Task):
         loss = keras.losses.SparseCategoricalCrossentropy(
             from_logits=True, reduction="mean_with_sample_weight"
         )
-        accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
+        accuracy = StepAccuracy("accuracy")
         if self.config.crf:
             crf = model.get_layer("crf")
             loss, accuracy = CRFLoss(crf), CRFAccuracy(crf, name="accuracy")
