@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from app.batching import Batches, Encoded
 from app.runs import Progress, Run
@@ -42,8 +43,11 @@ def fit(task: Task, train: Encoded, valid: Encoded, run: Run) -> tuple[keras.Mod
         _assign(optimizer.variables, kept["optimizer"])
     else:
         task.adapt(model, Batches(train, config.tokens).one_pass())
+    average = _Average(model, optimizer, config.averaging)
+    if kept:
+        _assign(average.values, kept.get("average", []))
     best = kept.get("best", _values(model.trainable_variables))
-    keeper = _Keeper(run, progress, config, task.chosen_by, best)
+    keeper = _Keeper(run, progress, config, task.chosen_by, average, best)
     if not progress.ended(config):
         batches = Batches(train, config.tokens, config.seed)
         steps = config.steps_per_epoch or batches.steps
@@ -56,7 +60,7 @@ def fit(task: Task, train: Encoded, valid: Encoded, run: Run) -> tuple[keras.Mod
             validation_data=watched.to_watch(task),
             validation_steps=watched.steps,
             shuffle=False,  # the batches come in their order
-            callbacks=[keeper, *_averaging(config), *_logs(run.folder)],
+            callbacks=[keeper, average, *_logs(run.folder)],
             verbose=1 if sys.stdout.isatty() else 2,
         )
     _assign(model.trainable_variables, keeper.best)
@@ -68,21 +72,57 @@ def _optimizer(config: Config) -> keras.optimizers.Optimizer:
         config.rate,
         global_clipnorm=config.clip_norm or None,
         clipvalue=config.clip_value or None,
-        use_ema=config.averaging > 0,
-        ema_momentum=config.averaging or 0.99,
     )
     if config.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(adam)
     return adam
 
 
-def _averaging(config: Config) -> list[keras.callbacks.Callback]:
-    """Has validation look at the averaged weights."""
-    return [keras.callbacks.SwapEMAWeights()] if config.averaging else []
-
-
 def _logs(folder: Path) -> list[keras.callbacks.Callback]:
     return [keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)]
+
+
+class _Average(keras.callbacks.Callback):
+    """Keeps a moving average of the weights, which stands in for them while validation runs.
+
+    The momentum grows from 2/11 with the steps taken, as that of TensorFlow's
+    `ExponentialMovingAverage` does, so that a short run has no part of the weights it
+    began with; the optimizer's own average is of one momentum throughout.
+    """
+
+    def __init__(self, model, optimizer, momentum: float):
+        super().__init__()
+        self._weights, self._optimizer, self._momentum = (
+            model.trainable_variables,
+            optimizer,
+            momentum,
+        )
+        averaged = self._weights if momentum else []
+        self.values = [tf.Variable(weight, trainable=False) for weight in averaged]
+        self._move = tf.function(self._moved)
+
+    def _moved(self):
+        steps = tf.cast(self._optimizer.iterations, tf.float32)
+        momentum = tf.minimum(self._momentum, (1.0 + steps) / (10.0 + steps))
+        for value, weight in zip(self.values, self._weights, strict=True):
+            part = tf.cast(1.0 - momentum, value.dtype)
+            value.assign_add(part * (tf.convert_to_tensor(weight) - value))
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.values:
+            self._move()
+
+    def on_test_begin(self, logs=None):
+        self._swap()
+
+    def on_test_end(self, logs=None):
+        self._swap()
+
+    def _swap(self):
+        weights = self._weights[: len(self.values)]
+        taken = _values(weights)
+        _assign(weights, _values(self.values))
+        _assign(self.values, taken)
 
 
 class _Keeper(keras.callbacks.Callback):
@@ -98,11 +138,12 @@ class _Keeper(keras.callbacks.Callback):
         progress: Progress,
         config: Config,
         chosen_by: str,
+        average: _Average,
         best: list[np.ndarray],
     ):
         super().__init__()
         self._run, self._progress, self._config = run, progress, config
-        self._chosen_by = chosen_by
+        self._chosen_by, self._average = chosen_by, average
         self._sign = 1 if chosen_by.endswith("loss") else -1
         self.best = best
 
@@ -146,6 +187,7 @@ class _Keeper(keras.callbacks.Callback):
             {
                 "model": _values(self.model.variables),
                 "optimizer": _values(self.model.optimizer.variables),
+                "average": _values(self._average.values),
                 "best": self.best,
             },
         )

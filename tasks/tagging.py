@@ -18,7 +18,7 @@ class Config(sequence_labelling.Config):
     tokens: int = setting(640, "token budget of a batch, padding included", at_least=1)
     epochs: int = setting(12, "most epochs", at_least=1)
     averaging: float = setting(
-        0.998,
+        0.99,
         "momentum of the moving average of the weights that is judged and kept; 0: none",
         at_least=0,
         below=1,
