@@ -1,8 +1,8 @@
 """Tagging from a corpus to what is served: signatures, judging, asking."""
 
 import collections
+import io
 import json
-import subprocess
 import sys
 
 import numpy as np
@@ -262,27 +262,32 @@ def test_a_cell_of_each_equation_passes_the_gate_untrained(tmp_path, treebank):
         assert len(answer["tags"]) == len(WORDS)
 
 
-def asked(argv, lines, version):
-    command = [sys.executable, "-m", "app.predict", "tagging", *argv]
-    command += ["--saved-models", str(version.parent.parent)]
-    answer = subprocess.run(command, input=lines, capture_output=True)
-    assert answer.returncode == 0 and answer.stderr == b"", answer.stderr
-    return answer.stdout.decode()
+@pytest.fixture
+def asked(version, monkeypatch, capsys):
+    """What `app.predict` prints when it reads some bytes."""
+
+    def ask(argv, lines):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+        capsys.readouterr()
+        predict.main(["tagging", *argv, "--saved-models", str(version.parent.parent)])
+        return capsys.readouterr().out
+
+    return ask
 
 
-def test_predict_answers_text_tokens_and_conllu(version, treebank):
-    said = asked([], b"The man's boats.\n\nboats\n", version).splitlines()
+def test_predict_answers_text_tokens_and_conllu(asked, treebank):
+    said = asked([], b"The man's boats.\n\nboats\n").splitlines()
     assert [[pair.rsplit("/", 1)[0] for pair in line.split()] for line in said] == [
         ["The", "man", "'s", "boats", "."],
         [],
         ["boats"],
     ]
-    said = asked(["--input", "tokens"], b"man's boats.\n", version)
+    said = asked(["--input", "tokens"], b"man's boats.\n")
     assert [pair.rsplit("/", 1)[0] for pair in said.split()] == ["man's", "boats."]
     source = b"# a comment\n1-2\tdu\t_\t_\t_\t_\t_\t_\t_\t_\n" + (
         treebank / "test.conllu"
     ).read_bytes().replace(b"NOUN", b"X")
-    said = asked(["--input", "conllu", "--format", "conllu"], source, version)
+    said = asked(["--input", "conllu", "--format", "conllu"], source)
     assert len(said.splitlines()) == len(source.splitlines())
     for line, before in zip(said.splitlines(), source.decode().splitlines(), strict=True):
         one, other = line.split("\t"), before.split("\t")
@@ -290,7 +295,7 @@ def test_predict_answers_text_tokens_and_conllu(version, treebank):
             assert one[3] in ("NOUN", "ADJ")
             one[3] = other[3]
         assert one == other
-    rows = asked(["--json"], b"boats sank\n", version)
+    rows = asked(["--json"], b"boats sank\n")
     assert json.loads(rows)["tokens"] == ["boats", "sank"]
 
 
