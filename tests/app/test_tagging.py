@@ -19,6 +19,7 @@ from tests.conftest import where
 
 SMALL = ["--units", "12", "--embedding", "12", "--characters", "8", "--character-embedding", "8"]
 WORDS = ["The", "old", "man", "the", "boats", ",", "and", "the", "boats", "sank"]
+PLAIN = ["--characters", "0", "--layers", "1"]  # makes a model sooner
 PARTS = ("train", "valid", "test")
 SENTENCES = [
     WORDS,
@@ -325,7 +326,7 @@ def test_a_script_without_blanks_is_learnt_from_gold_tokens(tmp_path):
 
 
 def test_words_alone_will_do(treebank, tmp_path):
-    version = trained(treebank, tmp_path, "--characters", "0", "--epochs", "1")
+    version = trained(treebank, tmp_path, *PLAIN, "--epochs", "1")
     assert set(models.load(version).input) == {"ids"}
     [answer] = Served(version).ask_rows(rows_of([WORDS]), "tokens")
     assert len(answer["tags"]) == len(WORDS)
@@ -341,7 +342,7 @@ def test_one_tag_is_nothing_to_learn(tmp_path, capsys):
 def test_the_mean_of_weights_is_judged_and_kept_through_an_interruption(
     treebank, tmp_path, monkeypatch
 ):
-    more = ["--averaging", "0.9", "--patience", "9", "--epochs", "4"]
+    more = ["--averaging", "0.9", "--patience", "9", "--epochs", "4", *PLAIN]
     straight = trained(treebank, tmp_path / "straight", *more)
     trained(treebank, tmp_path / "more", *more, "--epochs", "2")
     resumed = trained(treebank, tmp_path / "more", *more)
@@ -353,7 +354,7 @@ def test_the_mean_of_weights_is_judged_and_kept_through_an_interruption(
 
 
 def test_the_epoch_with_the_best_accuracy_is_kept(treebank, tmp_path):
-    version = trained(treebank, tmp_path, "--patience", "9", "--rate", "0.002")
+    version = trained(treebank, tmp_path, "--patience", "9", "--rate", "0.002", *PLAIN)
     lines = (version / "assets.extra/history.csv").read_text().splitlines()
     column = lines[0].split(",").index("val_accuracy")
     accuracies = [float(line.split(",")[column]) for line in lines[1:]]
