@@ -80,12 +80,14 @@ def plain_signature(task, model):
         shape = tf.shape(tokens)
         spelled = tf.reshape(spelled, [shape[0], shape[1], tf.shape(spelled)[1]])
         sizes = tf.strings.length(tokens, unit="UTF8_CHAR")
-        affixes = [
-            tf.strings.join([side, tf.strings.substr(tokens, at, length, unit="UTF8_CHAR")])
-            for length in range(1, c.affixes + 1)
-            for side, at in (("<", tf.zeros_like(sizes)), (">", tf.maximum(sizes - length, 0)))
-            for length in [tf.fill(tf.shape(sizes), length)]
-        ]
+
+        def affix(side, length):
+            at = tf.zeros_like(sizes) if side == "<" else tf.maximum(sizes - length, 0)
+            taken = tf.strings.substr(tokens, at, tf.fill(shape, length), unit="UTF8_CHAR")
+            return tf.strings.join([side, taken])
+
+        lengths = range(1, c.affixes + 1)
+        affixes = [affix(side, length) for side in "<>" for length in lengths]
         inputs = {
             "ids": words(tf.strings.lower(tokens, encoding="utf-8")),
             "characters": spelled,
@@ -95,7 +97,8 @@ def plain_signature(task, model):
         return {"tags": tf.where(there, found, "")}
 
     module = tf.Module()
-    module.kept = [model, words, letters, hashing]
+    module.kept = [weight.value for weight in model.weights]
+    module.tables = [words.lookup_table, letters.lookup_table]
     return module, tokens
 
 
