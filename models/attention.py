@@ -37,6 +37,10 @@ class Attention(keras.layers.Layer):
         if kind not in ATTENTIONS:
             raise ValueError(f"kind must be one of {list(ATTENTIONS)}, got {kind!r}.")
         self.kind, self.units = kind, units
+        self.supports_masking = True  # that of the memory, which ends here
+
+    def compute_mask(self, query, memory, *others):
+        return [None, None]
 
     def build(self, query_shape, memory_shape, *others):
         units = self.units or query_shape[-1]

@@ -93,8 +93,13 @@ class Decoder(keras.layers.Layer):
         }
         policy = self.dtype_policy
         self.input_feeding, self.tied = input_feeding, tied
+        # Tied weights are an output's too: of Keras's small ones nothing would come.
         self.embedding = keras.layers.Embedding(
-            vocabulary, embedding, dtype=policy, name="embedding"
+            vocabulary,
+            embedding,
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=embedding**-0.5),
+            dtype=policy,
+            name="embedding",
         )
         self.layers = [
             GatedRNN(
@@ -118,6 +123,10 @@ class Decoder(keras.layers.Layer):
             for at, width in enumerate(widths)
         ]
         self.dropout = keras.layers.Dropout(dropout, dtype=policy)
+        self.supports_masking = True  # that of the memory, which ends here
+
+    def compute_mask(self, tokens, memory, mask=None):
+        return [None, None]
 
     def build(self, tokens_shape, memory_shape, *others):
         size, hidden = self._told["embedding"], self.layers[0].output_size

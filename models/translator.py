@@ -46,7 +46,13 @@ def translator(
     source = keras.Input((None,), dtype="int32", name="source")
     before = keras.Input((None,), dtype="int32", name="before")
     mask = ops.not_equal(source, PADDING)
-    x = keras.layers.Embedding(source_vocabulary, embedding, dtype=dtype, name="embedding")(source)
+    x = keras.layers.Embedding(
+        source_vocabulary,
+        embedding,
+        embeddings_initializer=keras.initializers.RandomNormal(stddev=embedding**-0.5),
+        dtype=dtype,
+        name="embedding",
+    )(source)
     for at in range(layers):
         read = keras.layers.Dropout(dropout, dtype=dtype, name=f"dropout_{at}")(x) if dropout else x
         read = GatedRNN(

@@ -3,7 +3,10 @@
 import collections
 import io
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from app.served import Served
 from models.specs import CELLS
 from tests.conftest import where
 
+ROOT = Path(__file__).parents[2]
 SMALL = ["--units", "12", "--embedding", "12", "--characters", "8", "--character-embedding", "8"]
 WORDS = ["The", "old", "man", "the", "boats", ",", "and", "the", "boats", "sank"]
 PLAIN = ["--characters", "0", "--layers", "1"]  # makes a model sooner
@@ -372,3 +376,18 @@ def test_the_epoch_with_the_best_accuracy_is_kept(treebank, tmp_path):
         ]
     )
     assert scores["accuracy"] == pytest.approx(max(accuracies), abs=1e-5)
+
+
+@pytest.mark.gpu
+def test_what_a_gpu_trains_a_cpu_serves(treebank, tmp_path):
+    version = trained(treebank, tmp_path, "--crf")
+    assert json.loads((version / "assets.extra/run.json").read_text())["device"] == "gpu"
+    asked = [sys.executable, "-m", "app.predict", "tagging", "kader lotish", "--json"]
+    answer = subprocess.run(
+        asked + where(tmp_path)[:2],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+    )
+    assert json.loads(answer.stdout)["tags"] == ["NOUN", "ADJ"], answer.stderr
