@@ -26,10 +26,16 @@ class Stream:
 
     Args:
         read: Starts reading from the beginning.
+        notes: Tells what a person should know of them; it may read them all.
     """
 
-    def __init__(self, read: Callable[[], Iterable[Example]]):
+    def __init__(
+        self,
+        read: Callable[[], Iterable[Example]],
+        notes: Callable[[], Iterable[str]] = tuple,
+    ):
         self._read = read
+        self.notes = notes
 
     def __iter__(self) -> Iterator[Example]:
         return iter(self._read())
@@ -91,11 +97,28 @@ class Corpus(abc.ABC):
         Raises:
             UserError: There is no such corpus, or it is not one this task reads.
         """
-        own = {part: getattr(self, part) for part in PARTS if getattr(self, part)}
+        parts, notes = self._found()
+        for stream in parts.values():
+            notes.extend(stream.notes())
+        return self._completed(parts, notes)
+
+    def part(self, name: str) -> tuple[Stream, tuple[str, ...]]:
+        """One part of `PARTS`, which may be all there is, and notes on how it was made."""
+        if getattr(self, name):
+            stream = self._named(name)
+            return stream, tuple(stream.notes())
+        parts, notes = self._found()
+        notes.extend(parts.get(name, parts["train"]).notes())
+        splits = self._completed(parts, notes)
+        return getattr(splits, name), splits.notes
+
+    def _found(self) -> tuple[dict[str, Stream], list[str]]:
+        """The parts that there are before any is carved from train, and notes on them."""
+        own = self.named()
         if "train" in own and self.data != "sample":
             raise UserError("--train and --data both say where the train part is; give one.")
         if self.data == "sample" and own and "train" not in own:
-            raise UserError(f"--{next(iter(own))} needs --train or --data beside it.")
+            raise UserError(f"--{own[0]} needs --train or --data beside it.")
         if "train" in own:
             parts, notes = {}, []
         elif self.data == "sample":
@@ -103,17 +126,23 @@ class Corpus(abc.ABC):
         elif self.data.startswith("tfds:"):
             parts, notes = self.dataset(self.data.removeprefix("tfds:"))
         else:
-            parts, notes = self.files(_existing(self.data, "--data"))
-        for part, path in own.items():
-            parts[part] = self.one_file(_existing(path, f"--{part}"))
-        return self._completed(parts, notes)
+            parts, notes = self.files(self.located(self.data, "--data"))
+        return parts | {part: self._named(part) for part in own}, notes
 
-    def part(self, name: str) -> tuple[Stream, tuple[str, ...]]:
-        """One part of `PARTS`, which may be all there is, and notes on how it was made."""
-        if path := getattr(self, name):
-            return self.one_file(_existing(path, f"--{name}")), ()
-        splits = self.open()
-        return getattr(splits, name), splits.notes
+    def named(self) -> list[str]:
+        """The parts that are named by flags of their own."""
+        return [part for part in PARTS if getattr(self, part)]
+
+    def _named(self, part: str) -> Stream:
+        """The part that its flag names."""
+        return self.one_file(self.located(getattr(self, part), f"--{part}"))
+
+    def located(self, path: str, flag: str) -> Path:
+        """The file or folder that a flag names, which must be there."""
+        found = Path(path).expanduser()
+        if not found.exists():
+            raise UserError(f"{flag}: there is no file or folder {path!r}.")
+        return found
 
     def _completed(self, parts: dict[str, Stream], notes: list[str]) -> Splits:
         """Carves what is missing from train, by the hash of the text."""
@@ -160,10 +189,3 @@ def position(text: str) -> float:
     """Where a text falls in [0, 1): its SHA-256, so the same on every machine and day."""
     digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def _existing(path: str, flag: str) -> Path:
-    found = Path(path).expanduser()
-    if not found.exists():
-        raise UserError(f"{flag}: there is no file or folder {path!r}.")
-    return found

@@ -1,9 +1,13 @@
 """Folders, zips and the lines of files, as every corpus that is read from disk needs them."""
 
+import contextlib
+import gzip
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from tasks import UserError
 from tasks.corpora import Example, Stream
@@ -13,6 +17,8 @@ PART_NAMES = {
     "valid": ("valid", "validation", "dev", "val"),
     "test": ("test",),
 }
+
+_GZIP = ".gz"
 
 Found = list[tuple[str, Stream]]  # what could be meant, by the names to show
 
@@ -27,6 +33,8 @@ def check_encoding(encoding: str) -> None:
 
 def is_one_file(path: Path) -> bool:
     """Whether it is a file to be read as it is: neither a folder nor a zip."""
+    if isinstance(path, zipfile.Path):  # what is in a zip is no other
+        return path.is_file()
     return path.is_file() and path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path)
 
 
@@ -59,26 +67,32 @@ def entries(folder) -> list:
 
 
 def stem_and_suffix(path) -> tuple[str, str]:
-    """The name of a file without its suffix, and the suffix in lower case."""
-    name, dot, suffix = path.name.rpartition(".")
+    """The name of a file without its suffix, and the suffix in lower case.
+
+    That a file is compressed, .gz, is no part of either.
+    """
+    name, dot, suffix = path.name.removesuffix(_GZIP).rpartition(".")
     return (name, "." + suffix.lower()) if dot else (path.name, "")
 
 
-def parts(path, folder, find: Callable[[tuple[str, ...]], Found]) -> dict[str, Stream]:
+def parts(
+    path, folder, find: Callable[[tuple[str, ...]], Found], named: Sequence[str] = ()
+) -> dict[str, Stream]:
     """The parts of a corpus that are below `folder`; none at all if it knows no parts.
 
     Args:
         path: What the person named, for messages.
         folder: Its `root`.
         find: Finds all that goes by one of the names of a part.
+        named: Parts that are not looked for, since a flag names them.
     """
     streams = {}
     for part, names in PART_NAMES.items():
-        found = find(names)
+        found = find(names) if part not in named else []
         if len(found) > 1:
             raise UserError(
                 f"{folder}: {' and '.join(name for name, _ in found)} all claim to be the "
-                f"{part} part; leave one."
+                f"{part} part; leave one, or name one with --{part}."
             )
         if found:
             streams[part] = found[0][1]
@@ -108,12 +122,18 @@ def the_only(path, folder, found: Found, rule: str) -> Stream:
     raise UserError(f"{path}: found no corpus among {some}. Expected {rule}.")
 
 
-def open_bytes(path):
-    """Opens a file on disk or in a zip."""
+@contextlib.contextmanager
+def open_bytes(path) -> Iterator[BinaryIO]:
+    """Opens a file on disk or in a zip; one that ends in .gz is unpacked as it is read."""
     try:
-        return path.open("rb")
+        file = path.open("rb")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
+    with file:
+        try:
+            yield gzip.GzipFile(fileobj=file) if path.name.endswith(_GZIP) else file
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            raise UserError(f"{path}: cannot be read: {error}.") from error
 
 
 def lines(path, encoding: str) -> Iterator[tuple[str, str]]:
@@ -139,12 +159,17 @@ def objects(path, encoding: str, flags: Mapping[str, str]) -> Iterator[tuple[str
             raise UserError(f"{origin}: not valid JSON: {error}.") from error
         if not isinstance(row, dict):
             raise UserError(f"{origin}: expected an object, got {shown(line)}.")
-        for key, flag in flags.items():
-            if key not in row:
-                raise UserError(
-                    f"{origin}: has no key {key!r}, only {sorted(row)}; name it with {flag}."
-                )
+        check_keys(row, flags, origin)
         yield origin, row
+
+
+def check_keys(row: Mapping, flags: Mapping[str, str], origin: str) -> None:
+    """Raises a `UserError` if an object lacks one of the keys, which flags can name."""
+    for key, flag in flags.items():
+        if key not in row:
+            raise UserError(
+                f"{origin}: has no key {key!r}, only {sorted(row)}; name it with {flag}."
+            )
 
 
 def decode(raw: bytes, encoding: str, origin) -> str:

@@ -52,7 +52,7 @@ class LabelledTexts(Corpus):
         if disk.is_one_file(path):
             return {"train": self._table(path)}, []
         root = disk.root(path)
-        parts = disk.parts(path, root, lambda names: self._part(root, names))
+        parts = disk.parts(path, root, lambda names: self._part(root, names), self.named())
         notes = []
         if "train" in parts and (root / "train" / _UNLABELLED).is_dir():
             notes.append(f"train/{_UNLABELLED} holds texts without a label: left out")

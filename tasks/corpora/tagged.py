@@ -74,7 +74,7 @@ class TaggedSentences(Corpus):
         if disk.is_one_file(path):
             return {"train": self._file(path)}, []
         root = disk.root(path)
-        parts = disk.parts(path, root, lambda names: self._part(root, names))
+        parts = disk.parts(path, root, lambda names: self._part(root, names), self.named())
         return parts or {"train": self._whole(path, root)}, []
 
     def one_file(self, path):

@@ -1,5 +1,6 @@
 """Labelled texts in every layout that people have them in, and what is told of broken ones."""
 
+import gzip
 import json
 import shutil
 import zipfile
@@ -77,6 +78,18 @@ def test_every_layout_with_parts_is_read(tmp_path, layout, zipped):
         assert read(getattr(splits, part)) == sorted(ROWS)  # again, from the beginning
 
 
+@pytest.mark.parametrize("layout", ["tsv", "dev", "val", "jsonl", "class files"])
+def test_files_may_be_compressed(tmp_path, layout):
+    write(tmp_path, LAYOUTS[layout])
+    for path in list(tmp_path.iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    splits = LabelledTexts(data=str(tmp_path)).open()
+    assert not splits.notes
+    for part in PARTS:
+        assert read(getattr(splits, part)) == sorted(ROWS)
+
+
 WHOLES = {
     "reviews.tsv": {"reviews.tsv": tsv()},
     "reviews.txt": {"reviews.txt": tsv()},
@@ -134,8 +147,10 @@ def test_parts_can_be_named_one_by_one(tmp_path):
     splits = LabelledTexts(train=a, valid=b, test=c).open()
     assert read(splits.train) == read(splits.valid) == sorted(ROWS)
     assert read(splits.test) == [("x", "good"), ("y", "bad")]
-    beside = LabelledTexts(data=b, test=c).open()
-    assert read(beside.test) == [("x", "good"), ("y", "bad")]
+    write(tmp_path, {"all/train.tsv": tsv(), "all/test.tsv": tsv(), "all/test.csv": csv()})
+    for data in (b, str(tmp_path / "all")):  # where two claim to be test, the flag decides
+        beside = LabelledTexts(data=data, test=c).open()
+        assert read(beside.test) == [("x", "good"), ("y", "bad")]
 
 
 def test_other_keys_and_encodings_are_read(tmp_path):

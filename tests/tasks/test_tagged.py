@@ -1,6 +1,7 @@
 """Tagged sentences in every layout that people have them in, and what is told of broken ones."""
 
 import collections
+import gzip
 import hashlib
 import itertools
 import json
@@ -112,6 +113,13 @@ def test_every_way_of_writing_gives_the_same_examples(tmp_path, written, ends):
     splits = tagged(tmp_path / f"all{suffix}")
     assert read_all(splits) == sorted(SENTENCES)
     assert read_all(splits) == sorted(SENTENCES)  # again, from the beginning
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_files_may_be_compressed(tmp_path, written):
+    text, suffix = WRITTEN[written]
+    write(tmp_path, {f"a{suffix}.gz": gzip.compress(text.encode("utf-8"))})
+    assert read_all(tagged(tmp_path)) == sorted(SENTENCES)
 
 
 PART_NAMES = {
