@@ -34,6 +34,7 @@ LABELLED_TEXTS = {
     "sentiment140": Known(label="polarity"),
 }
 TAGGED_SENTENCES = ("universal_dependencies/en_ewt", "conll2003", "xtreme_pos/xtreme_pos_en")
+TRANSLATIONS = ("ted_hrlr_translate/pt_to_en", "wmt14_translate/de-en", "para_crawl/ende")
 # What universal_dependencies has as head where a row of CoNLL-U is no word: of ranges
 # and empty nodes, which it keeps.
 _NO_HEAD = b"None"
@@ -130,6 +131,67 @@ def tagged_sentences(
         return Stream(read)
 
     return _parts(name, builder, stream, valid=("validation", "dev")), []
+
+
+def translations(
+    name: str, data_dir: str, source: str, target: str
+) -> tuple[dict[str, Stream], list[str]]:
+    """Returns the parts of a data set of sentences and their translations, and notes on them.
+
+    A pair of which one side is empty is left out, as most of these data sets do themselves.
+
+    Args:
+        name: As TensorFlow Datasets has it, such as those of `TRANSLATIONS`. Its
+            texts are features by language, or are in one feature that has them so.
+        data_dir: The folder of prepared data sets; "" for its default.
+        source, target: The languages; "" for those that the data set has as its
+            input and its target.
+
+    Raises:
+        UserError: There is no such data set or language, or it is not on this
+            machine and cannot be downloaded.
+    """
+    builder = _prepared(name, data_dir, TRANSLATIONS)
+    place, languages = _languages(builder.info.features)
+    notes = []
+    if not source:
+        pair = builder.info.supervised_keys or ()
+        if len(pair) != 2 or not set(pair) <= set(languages):
+            raise UserError(
+                f"tfds:{name}: which of {languages} is to be translated into which? Name them "
+                "with --source and --target."
+            )
+        source, target = pair
+        notes = [f"tfds:{name}: translated from {source} into {target}"]
+    for language, flag in ((source, "--source"), (target, "--target")):
+        if language not in languages:
+            raise UserError(
+                f"tfds:{name} has no texts in {language!r}, only in {languages}; "
+                f"name one with {flag}."
+            )
+
+    def stream(split: str) -> Stream:
+        def read() -> Iterator[Example]:
+            for origin, row in _rows(name, builder, split):
+                row = row[place] if place else row
+                sides = (row[language].decode("utf-8", "replace") for language in (source, target))
+                text, translation = (side.strip() for side in sides)
+                if text and translation:
+                    yield Example({"text": text, "translation": translation}, origin)
+
+        return Stream(read)
+
+    return _parts(name, builder, stream, valid=("validation", "dev")), notes
+
+
+def _languages(features) -> tuple[str, list[str]]:
+    """The feature that has the texts by language, "" if they are features, and the languages."""
+    from tensorflow_datasets.core.features import Text, Translation
+
+    nested = (key for key, feature in features.items() if isinstance(feature, Translation))
+    place = next(nested, "")
+    texts = features[place] if place else features
+    return place, sorted(key for key, feature in texts.items() if isinstance(feature, Text))
 
 
 def _rows(name, builder, split) -> Iterator[tuple[str, dict]]:
