@@ -9,6 +9,7 @@ from app import train
 from tasks import UserError
 from tasks.corpora import PARTS
 from tasks.corpora.labelled import LabelledTexts
+from tasks.corpora.parallel import ParallelSentences
 from tasks.corpora.tagged import TaggedSentences
 from tests.conftest import SMALL, where
 
@@ -250,3 +251,116 @@ def test_other_tags_of_a_data_set_can_be_named(tagged, name, flags, tags):
 def test_a_wrong_name_of_tagged_sentences_is_told(tagged, flags, message):
     with pytest.raises(UserError, match=message):
         TaggedSentences(**{"data": "tfds:conll2003", **flags}, tfds_dir=str(tagged)).open()
+
+
+# Sentences and translations, with the features that their builders declare.
+def languages(*names):
+    return tfds.features.Translation(languages=names)
+
+
+TRANSLATED = {  # version, config, features, parts, the input and the target it declares
+    "ted_hrlr_translate/pt_to_en": (
+        "1.0.0",
+        "pt_to_en",
+        languages("pt", "en"),
+        ["train", "validation", "test"],
+        ("pt", "en"),
+    ),
+    "wmt14_translate/de-en": (
+        "1.0.0",
+        "de-en",
+        languages("de", "en"),
+        ["train", "validation", "test"],
+        ("de", "en"),
+    ),
+    "opus/medical": ("0.1.0", "medical", languages("de", "en"), ["train"], ("de", "en")),
+    "my_subtitles": (
+        "1.0.0",
+        None,
+        tfds.features.FeaturesDict(
+            {"n": np.int32, "translation": languages("cs", "de", "en"), "by": tfds.features.Text()}
+        ),
+        ["train", "dev"],
+        None,
+    ),
+    "my_columns": (
+        "1.0.0",
+        None,
+        tfds.features.FeaturesDict(
+            {"cs": tfds.features.Text(), "n": np.int32, "en": tfds.features.Text()}
+        ),
+        ["train", "validation", "test"],
+        None,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def translated(tmp_path_factory):
+    """A folder of small data sets of translations, of which the first pair has an empty side."""
+    folder = tmp_path_factory.mktemp("tfds")
+
+    def row(features, part, n):
+        told = {language: f" {language} {part} {n}\u00a0" for language in ("cs", "de", "en", "pt")}
+        told |= {"n": n, "by": "me"} | ({} if n else {"en": " "})
+        return {
+            key: row(features[key], part, n) if key == "translation" else told[key]
+            for key in features
+        }
+
+    for name, (version, config, features, parts, _) in TRANSLATED.items():
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name=name.split("/")[0],
+            config=config,
+            version=version,
+            features=features,
+            split_datasets={
+                part: [(n, row(features, part, n)) for n in range(count)]
+                for count, part in enumerate(parts, start=3)
+            },
+            data_dir=str(folder),
+        )
+    return folder
+
+
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_translations_are_read_by_name(translated, name):
+    *_, parts, pair = TRANSLATED[name]
+    directions = [("en", "cs"), ("cs", "en")] if pair is None else [(), pair, pair[::-1]]
+    for direction in directions:
+        flags = dict(zip(("source", "target"), direction, strict=False))
+        corpus = ParallelSentences(data=f"tfds:{name}", tfds_dir=str(translated), **flags)
+        splits, (source, target) = corpus.open(), direction or pair
+        told = f"tfds:{name}: translated from {source} into {target}"
+        assert (told in splits.notes) == (not direction)
+        assert any("no test part" in note for note in splits.notes) == ("test" not in parts)
+        for at, part in list(enumerate(PARTS))[1 : len(parts)]:
+            examples = [*getattr(splits, part)]
+            assert sorted((e.values["text"], e.values["translation"]) for e in examples) == [
+                (f"{source} {parts[at]} {n}", f"{target} {parts[at]} {n}") for n in range(1, at + 3)
+            ]
+            assert all(e.origin.startswith(f"tfds:{name}:{parts[at]}:") for e in examples)
+        read = [example for part in PARTS for example in getattr(splits, part)]
+        assert len(read) == sum(n + 2 for n in range(len(parts)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"data": "tfds:no_such_set"}, r"no data set 'no_such_set'.*ted_hrlr_translate/pt_to_en"),
+        (
+            {"source": "pt", "target": "fr"},
+            r"no texts in 'fr', only in \['en', 'pt'\]; name one with --target",
+        ),
+        ({"source": "fr", "target": "en"}, r"no texts in 'fr', .*; name one with --source"),
+        (
+            {"data": "tfds:my_subtitles"},
+            r"which of \['cs', 'de', 'en'\] is to be translated into which\? .*--source and",
+        ),
+        ({"data": "tfds:my_columns", "source": "n", "target": "en"}, r"only in \['cs', 'en'\]"),
+    ],
+)
+def test_a_wrong_name_of_translations_is_told(translated, flags, message):
+    flags = {"data": "tfds:ted_hrlr_translate/pt_to_en", **flags}
+    with pytest.raises(UserError, match=message):
+        ParallelSentences(**flags, tfds_dir=str(translated)).open()
