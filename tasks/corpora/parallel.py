@@ -14,7 +14,8 @@ or one such pair of files.
 
 What `--source` and `--target` name depends on how a corpus is written:
 
-    parallel files   the languages, which are the ends of the names: NAME.de and NAME.en
+    parallel files   the languages, which are the ends of the names: NAME.de and NAME.en;
+                     else NAME.source and NAME.target
     tables           columns, by number, or by name if the first line has names; else the
                      first and the second. Other columns are passed over, but each line has
                      to have as many as the first. Not only .tsv: any other file too
@@ -156,8 +157,8 @@ class ParallelSentences(Corpus):
         return self._sides(families.get(place.name, {}))
 
     def _languages(self) -> tuple[str, str]:
-        """The two languages, for messages if they are not known."""
-        return self.source or "SOURCE", self.target or "TARGET"
+        """The two languages, as the names of parallel files end."""
+        return self.source or "source", self.target or "target"
 
     def _sides(self, family: dict[str, list[Path]]) -> list[Path]:
         """The source and the target file of a family; none if one lacks."""
@@ -187,7 +188,7 @@ class ParallelSentences(Corpus):
 
     def _table(self, path) -> Stream:
         stem, suffix = disk.stem_and_suffix(path)
-        if self.source and suffix in {f".{language.lower()}" for language in self._languages()}:
+        if suffix in {f".{language.lower()}" for language in self._languages()}:
             raise UserError(
                 f"{path}: is one side of a pair of files; name both as {str(path.parent / stem)!r}."
             )

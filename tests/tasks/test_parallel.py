@@ -25,8 +25,8 @@ def lines(pairs, side):
     return "".join(pair[side] + "\n" for pair in pairs)
 
 
-def parallel(name, pairs=PAIRS):
-    return {f"{name}.de": lines(pairs, 0), f"{name}.en": lines(pairs, 1)}
+def parallel(name, pairs=PAIRS, ends=("de", "en")):
+    return {f"{name}.{end}": lines(pairs, side) for side, end in enumerate(ends)}
 
 
 def tsv(pairs=PAIRS, header=""):
@@ -74,6 +74,7 @@ def pairs_in(path, **flags):
 WRITTEN = {
     "parallel": (parallel, LANGUAGES),
     "parallel, other case": (parallel, {"source": "DE", "target": "EN"}),
+    "parallel, no languages": (lambda name: parallel(name, ends=("source", "target")), {}),
     "tsv": (lambda name: {f"{name}.tsv": tsv()}, {}),
     "txt": (lambda name: {f"{name}.txt": tsv()}, {}),
     "columns": (lambda name: {f"{name}.tsv": four_columns()}, {"source": "4", "target": "2"}),
@@ -387,7 +388,7 @@ BROKEN = {
         {"a.tsv": "a\tb\n"},
         "a.tsv",
         {"source": "1", "target": "3"},
-        r"a.tsv:1: --target must be the number of a column, 1 to 2, .* got '3' and .* 'a\\tb'",
+        r"a.tsv:1: --target must be the number of a column, 1 to 2, .* got '3' and 'a\\tb'",
     ),
     "no column 0": (
         {"a.tsv": "a\tb\n"},
@@ -399,7 +400,7 @@ BROKEN = {
         {"a.tsv": "de\tfr\n"},
         "a.tsv",
         LANGUAGES,
-        r"a.tsv:1: --target must be .* its name in the first line, got 'en' and .* 'de\\tfr'",
+        r"a.tsv:1: --target must be .* its name in the first line, got 'en' and 'de\\tfr'",
     ),
     "not utf-8": (
         {"a.de": "x\nx\n", "a.en": b"ok\n\xe9t\xe9\n"},
@@ -475,7 +476,7 @@ def test_sides_that_differ_in_length_are_told_before_any_pair_is_used(tmp_path):
         ({"train": "x", "data": "y"}, "--train and --data both say"),
         ({"test": "x"}, "--test needs --train or --data beside it"),
         ({"train": "x", **LANGUAGES}, r"--train: there is no .* 'x', nor are there x.de and x.en"),
-        ({"train": "x"}, r"--train: there is no .* 'x', nor are there x.SOURCE and x.TARGET"),
+        ({"train": "x"}, r"--train: there is no .* 'x', nor are there x.source and x.target"),
     ],
 )
 def test_a_wrong_flag_is_told_at_once(flags, message):
