@@ -115,12 +115,13 @@ NUMBERS = """
     three drei
     seven sieben
 """
+# Where something is; in German all of these go with the dative.
 NEAR = """
     near bei
     behind hinter
     in_front_of vor
     beside neben
-"""  # all with the dative
+"""
 BECAUSE = """
     because weil
     although obwohl
@@ -336,14 +337,13 @@ class Speaker:
 
     def _said_of(self, subject, verb, tense, what="", was="", negated=False) -> Clause:
         """A clause: a verb in its form, and what follows it, in English and in German."""
-        many = subject.form == "p"
-        at = {"past": 0, "present": 2, "future": 4}[tense] + many
-        nicht = "nicht" if negated else ""
+        many, nicht = subject.form == "p", "nicht" if negated else ""
         if tense == "future":
             will = "will not" if negated else "will"
             wird = "werden" if many else "wird"
             said = f"{will} {verb.english[-1]} {what}"
             return Clause(subject, said, wird, f"{nicht} {was} {verb.german[-1]}")
+        at = (0 if tense == "past" else 2) + many
         said = verb.english[at]
         if negated:
             said = f"{said} not" if verb is BE else f"{DO[at]} not {verb.english[-1]}"

@@ -78,19 +78,30 @@ def test_the_sample_has_its_sizes_and_no_sentence_twice(sample):
         assert {word for sides in split(sample, part) for side in sides for word in side} <= words
 
 
-def test_a_sentence_has_one_translation(monkeypatch):
-    # Of few words, so that sentences come again by other ways.
+@pytest.fixture
+def few_words(monkeypatch):
+    """A language so small that sentences come again, by other ways too."""
     few = {"PERSONS": 2, "THINGS": 1, "SEE": 1, "BUY": 1, "GIVE": 1, "SLEEP": 1, "SAY": 1}
     few |= {"ADJECTIVES": 1, "OF_PERSONS": 0, "OF_THINGS": 0, "NEAR": 1, "BECAUSE": 1, "NUMBERS": 1}
     for name, count in few.items():
         rows = getattr(bilingual, name).strip().split("\n")
         monkeypatch.setattr(bilingual, name, "".join(f"{row}\n" for row in rows[::-1][:count]))
+
+
+def test_a_sentence_has_one_translation(few_words):
     speaker, known, again = bilingual.Speaker(random.Random(1)), {}, 0
     for _ in range(10_000):
         text, translation = speaker.sentence()
         again += text in known
         assert known.setdefault(text, translation) == translation
     assert again > 300
+
+
+def test_no_sentence_can_be_in_two_parts(few_words):
+    texts = {part: {e.values["text"] for e in stream} for part, stream in bilingual.parts().items()}
+    assert not texts["train"] & texts["valid"]
+    assert not texts["train"] & texts["test"]
+    assert not texts["valid"] & texts["test"]
 
 
 @pytest.mark.parametrize(

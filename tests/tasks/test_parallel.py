@@ -154,6 +154,8 @@ def test_translations_of_one_text_stay_in_one_part(tmp_path):
         (("train", "val", "test_2016_flickr"), ("train", "val", "test_2016_flickr")),
         (("train.tok", "dev2010", "test-a"), ("train.tok", "dev2010", "test-a")),
         (("train.de-en", "val.de-en", "test.en-de"), ("train.de-en", "val.de-en", "test.en-de")),
+        (("train.de-en", "train.tags.de-en", "val", "value", "test_a", "testing"),
+         ("train.de-en", "val", "test_a")),
         (("train", "train.bpe", "dev", "dev2010", "test", "test_2", "testing"),
          ("train", "dev", "test")),
     ],
