@@ -10,7 +10,15 @@ import tasks
 ROOT = Path(__file__).parent.parent
 MAY_KNOW = {"models": {"models"}, "tasks": {"models", "tasks"}, "app": {"models", "tasks", "app"}}
 # Where Keras has no word for it, beside the implementations.
-TENSORFLOW = {"text.py", "tokenization.py", "windows.py", "recurrent.py", "search.py", "tagger.py"}
+TENSORFLOW = {
+    "text.py",
+    "tokenization.py",
+    "windows.py",
+    "recurrent.py",
+    "search.py",
+    "subwords.py",
+    "tagger.py",
+}
 
 
 def imported(path):
