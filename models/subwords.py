@@ -249,7 +249,7 @@ def _learn(counts: dict[str, int], alphabet: list[str], size: int) -> list[str]:
         input_format="tsv",  # words and how often they come
         model_writer=model,
         model_type="bpe",
-        vocab_size=size + 1,
+        vocab_size=size + 1,  # one is what is unknown to it
         hard_vocab_limit=False,
         # Words are taken as they are: nothing else normalises or cuts them.
         normalization_rule_name="identity",
