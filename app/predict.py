@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from app import flags
 
@@ -34,6 +35,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(json.dumps(row | answer))
             else:
                 print(exchange.show(asked, answer))
+            if drawing := exchange.drawing(answer):
+                from app.report import pictures
+
+                path, alignment = drawing
+                pictures.save(pictures.alignment(alignment), Path(path))
         sys.stdout.flush()
 
 

@@ -154,15 +154,24 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
         part: Encoded.write(task, getattr(splits, part), run.folder / "encoded" / part)
         for part in PARTS[:2]
     }
+    for part, some in encoded.items():
+        unfit = data["examples"][part] - len(some)
+        if unfit > 0:
+            _say(f"{part}: {unfit} of {data['examples'][part]} examples unfit: {task.unfit()}")
+            data["left_out"][part] = data["left_out"].get(part, 0) + unfit
+        if not len(some):
+            raise UserError(f"the {part} part holds no examples that could be used.")
     seconds["encode"] = time.monotonic() - began
-    model, progress = training.fit(task, **encoded, run=run)
+    model, progress = training.fit(task, **encoded, run=run, examples=splits.valid)
     seconds["fit"] = progress.seconds
 
     began = time.monotonic()
     folder = args.saved_models / args.task
     folder.mkdir(parents=True, exist_ok=True)
     draft = export.draft(task, model, folder / f"draft-{run.folder.name}")
-    judgement = task.judge(Served(draft).answers(task, splits.test))
+    served = Served(draft)
+    judgement = task.judge(served.answers(task, splits.test))
+    alignments = task.illustrate(served.ask_rows, splits.test)
     seconds["export_and_judge"] = time.monotonic() - began
 
     extra = draft / "assets.extra"
@@ -185,7 +194,8 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
     (extra / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     shutil.copy(run.folder / "history.csv", extra)
     (extra / "report.html").write_text(
-        report.page(record, progress.history, judgement, task.limits()), encoding="utf-8"
+        report.page(record, progress.history, judgement, task.limits(), alignments),
+        encoding="utf-8",
     )
     version = export.publish(draft)
     run.mark_published(int(version.name))

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -12,10 +13,13 @@ import tensorflow as tf
 from app.batching import Batches, Encoded
 from app.runs import Progress, Run
 from tasks import UserError
-from tasks.shapes.task import Config, Task
+from tasks.corpora import Stream
+from tasks.shapes.task import Config, Task, Watched
 
 
-def fit(task: Task, train: Encoded, valid: Encoded, run: Run) -> tuple[keras.Model, Progress]:
+def fit(
+    task: Task, train: Encoded, valid: Encoded, run: Run, examples: Stream
+) -> tuple[keras.Model, Progress]:
     """Trains the task's model as far as its config says, from where `run` stands.
 
     Args:
@@ -23,6 +27,7 @@ def fit(task: Task, train: Encoded, valid: Encoded, run: Run) -> tuple[keras.Mod
         train: The examples to learn from.
         valid: The examples that say which epoch is the best.
         run: Where the state is kept after each epoch.
+        examples: The examples of `valid` as they are written.
 
     Returns:
         The model with the weights of the best epoch, and how it came to them.
@@ -47,7 +52,8 @@ def fit(task: Task, train: Encoded, valid: Encoded, run: Run) -> tuple[keras.Mod
     if kept:
         _assign(average.values, kept.get("average", []))
     best = kept.get("best", _values(model.trainable_variables))
-    keeper = _Keeper(run, progress, config, task.chosen_by, average, best)
+    watch = task.watcher(model, examples)
+    keeper = _Keeper(run, progress, config, task.chosen_by, average, watch, best)
     if not progress.ended(config):
         batches = Batches(train, config.tokens, config.seed)
         steps = config.steps_per_epoch or batches.steps
@@ -139,11 +145,12 @@ class _Keeper(keras.callbacks.Callback):
         config: Config,
         chosen_by: str,
         average: _Average,
+        watch: Callable[[], Watched] | None,
         best: list[np.ndarray],
     ):
         super().__init__()
         self._run, self._progress, self._config = run, progress, config
-        self._chosen_by, self._average = chosen_by, average
+        self._chosen_by, self._average, self._watch = chosen_by, average, watch
         self._sign = 1 if chosen_by.endswith("loss") else -1
         self.best = best
 
@@ -162,8 +169,11 @@ class _Keeper(keras.callbacks.Callback):
         # What is judged here may be the average of the weights, which stands in for them
         # only while validation runs.
         self._judged = _values(self.model.trainable_variables)
+        self._watched = self._watch() if self._watch else Watched({}, ())
 
     def on_epoch_end(self, epoch, logs=None):
+        logs.update(self._watched.figures)
+        print(*self._watched.lines, sep="\n", end="\n" if self._watched.lines else "", flush=True)
         progress, seconds = self._progress, time.monotonic() - self._started
         progress.epoch = epoch + 1
         progress.seconds += seconds

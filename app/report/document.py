@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from app.report import pictures
-from tasks.shapes.judgement import Judgement, Table
+from tasks.shapes.judgement import Alignment, Judgement, Table
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 60rem;
@@ -25,6 +25,7 @@ def page(
     history: Sequence[Mapping[str, float]],
     judgement: Judgement,
     limits: Sequence[str] = (),
+    alignments: Sequence[Alignment] = (),
 ) -> str:
     """Returns the page of a run as HTML.
 
@@ -33,6 +34,7 @@ def page(
         history: The figures of each epoch.
         judgement: What the judge found in the test part.
         limits: What `Task.limits` tells.
+        alignments: What `Task.illustrate` shows.
     """
     judged = record["judged"]
     scores = "".join(f"{escape(k)} <b>{v:.4f}</b>" for k, v in judgement.scores.items())
@@ -47,6 +49,9 @@ def page(
     parts += [_table(table) for table in judgement.tables]
     for confusion in judgement.confusions:
         parts += [f"<h2>{escape(confusion.title)}</h2>", pictures.confusion(confusion)]
+    if alignments:
+        drawn = [pictures.svg(pictures.alignment(each)) for each in alignments]
+        parts += ["<h2>What each subword looked at</h2>", *drawn]
     if judgement.mistakes:
         none = "" if judgement.mistakes.rows else "<p>None.</p>"
         parts += [_table(judgement.mistakes) + none]

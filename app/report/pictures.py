@@ -2,11 +2,12 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from tasks.shapes.judgement import Confusion
+from tasks.shapes.judgement import Alignment, Confusion
 
 _TRAIN, _VALID = "#0072b2", "#d55e00"  # told apart by colour-blind readers too (Okabe & Ito)
 _MOST_NUMBERS = 20  # classes up to which each cell of a matrix shows its count
@@ -28,7 +29,7 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> str:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def confusion(matrix: Confusion) -> str:
@@ -49,10 +50,35 @@ def confusion(matrix: Confusion) -> str:
             colour = "white" if share > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
     figure.colorbar(image, label="share of the wanted class", shrink=0.8)
-    return _svg(figure)
+    return svg(figure)
 
 
-def _svg(figure: Figure) -> str:
+def alignment(shown: Alignment) -> Figure:
+    """What each token of an output, down, looked at in its source, across."""
+    rows, columns = max(1, len(shown.target)), max(1, len(shown.source))
+    figure = Figure(figsize=(1.5 + 0.32 * columns, 1.2 + 0.28 * rows), layout="constrained")
+    axes = figure.subplots()
+    weights = np.array(shown.weights, float).reshape(len(shown.target), len(shown.source))
+    if weights.size:
+        axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(shown.source)), map(_visible, shown.source), rotation=90)
+    axes.set_yticks(range(len(shown.target)), map(_visible, shown.target))
+    axes.xaxis.tick_top()
+    return figure
+
+
+def _visible(token):
+    """A token with nothing in it that matplotlib would read."""
+    return token.replace("$", r"\$")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a picture into a file that is not there yet."""
+    with path.open("xb") as file:
+        figure.savefig(file, format="png", dpi=150)
+
+
+def svg(figure: Figure) -> str:
     """The figure as an <svg> element, without the lines that only a file needs."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})

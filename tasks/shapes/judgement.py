@@ -23,6 +23,15 @@ class Confusion:
 
 
 @dataclasses.dataclass(frozen=True)
+class Alignment:
+    """What each token of an output (T) looked at in its source (S): weights (T, S) of 0 to 1."""
+
+    source: Sequence[str]
+    target: Sequence[str]
+    weights: Sequence[Sequence[float]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Judgement:
     """The judgement of one part of a corpus.
 

@@ -5,7 +5,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ import tensorflow as tf
 from models import specs
 from tasks import UserError
 from tasks.corpora import Corpus, Example, Stream
-from tasks.shapes.judgement import Judgement
+from tasks.shapes.judgement import Alignment, Judgement
 from tasks.shapes.settings import check, setting
 
 Purpose = Literal["training", "reuse", "serving"]
@@ -62,6 +62,13 @@ class Config:
             object.__setattr__(self, "cell", json.dumps(spec.to_json()))
 
 
+class Watched(NamedTuple):
+    """What a look at a model in training gave: figures of valid by name, and lines to be shown."""
+
+    figures: dict[str, float]
+    lines: Sequence[str]
+
+
 @dataclasses.dataclass(frozen=True)
 class Exchange(abc.ABC):
     """How `app.predict` reads requests and shows answers; its fields are flags."""
@@ -93,6 +100,10 @@ class Exchange(abc.ABC):
             asked: What `requests` gave with it.
             answer: A row of each output, by name; strings are `str`.
         """
+
+    def drawing(self, answer: dict) -> tuple[str, Alignment] | None:
+        """The file that a picture of the answer is to go to, and what it shows; mostly none."""
+        return None
 
 
 class Task(tf.Module, abc.ABC):
@@ -165,13 +176,17 @@ class Task(tf.Module, abc.ABC):
         """Encodes a batch of examples with the ops that the served graph has.
 
         Gives tensors with B rows, ragged in time; with more than B where examples
-        are read in pieces. The one named `length` says how many steps each row
-        takes, (B,) int32.
+        are read in pieces, and fewer where some are unfit to be learnt from. The one
+        named `length` says how many steps each row takes, (B,) int32.
 
         Args:
             values: Those of the examples by key: strings (B,), or (B, T) ragged
                 where the values are tuples.
         """
+
+    def unfit(self) -> str:
+        """Which examples `encode` gives no row of, in words; most tasks give one of each."""
+        return "none"
 
     @abc.abstractmethod
     def tensors(self, encoded: dict[str, tf.Tensor], *, learning: bool) -> tuple:
@@ -215,6 +230,24 @@ class Task(tf.Module, abc.ABC):
     @abc.abstractmethod
     def judge(self, answered: Iterable[tuple[Example, dict]]) -> Judgement:
         """Judges what the signature `judged` answered to each example."""
+
+    def watcher(self, model: keras.Model, valid: Stream) -> Callable[[], Watched] | None:
+        """What is to be asked of a model after each epoch, beside its loss; mostly nothing.
+
+        Args:
+            model: The network for training.
+            valid: The examples of the valid part.
+        """
+        return None
+
+    def illustrate(self, ask: Callable[..., list[dict]], examples: Stream) -> Sequence[Alignment]:
+        """What the report shows of single answers; mostly nothing.
+
+        Args:
+            ask: `app.served.Served.ask_rows`.
+            examples: The examples of the test part.
+        """
+        return ()
 
     @abc.abstractmethod
     def limits(self) -> Sequence[str]:

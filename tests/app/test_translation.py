@@ -1,0 +1,273 @@
+"""Translation from a corpus to what is served: signatures, search, judging, asking."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import sacrebleu
+import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+import models
+import tasks
+from app import evaluate, flags, predict, train
+from app.served import Served
+from models.search import IMPOSSIBLE
+from models.specs import CELLS
+from tests.conftest import where
+
+SMALL = ["--units", "16", "--embedding", "16", "--vocabulary", "320", "--averaging", "0"]
+WORDS = {"ka": "one", "bo": "two", "mi": "three", "te": "four", "su": "five"}
+TEXTS = [
+    "ka bo mi",
+    "",
+    " ",
+    "te",
+    b"\xff su",
+    "你好 世界",
+    " ".join(["ka te"] * 100),
+    "\U0001f642",
+]
+
+
+def translated(words):
+    """The other language says the same the other way round."""
+    return " ".join(WORDS[word] for word in reversed(words))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder, random = tmp_path_factory.mktemp("corpus"), np.random.default_rng(0)
+    for part, count in (("train", 300), ("valid", 30), ("test", 30)):
+        rows = [list(random.choice(list(WORDS), random.integers(1, 5))) for _ in range(count)]
+        for language, lines in (
+            ("xx", [" ".join(row) for row in rows]),
+            ("yy", [translated(row) for row in rows]),
+        ):
+            text = "".join(f"{line}\n" for line in lines)
+            (folder / f"{part}.{language}").write_text(text, encoding="utf-8")
+    return folder
+
+
+def trained(corpus, folder, *more):
+    argv = ["translation", "--data", str(corpus), "--source", "xx", "--target", "yy", *SMALL]
+    return train.main([*argv, "--epochs", "1", *where(folder), *more])
+
+
+@pytest.fixture(scope="module")
+def version(corpus, tmp_path_factory):
+    more = ["--epochs", "30", "--patience", "30", "--rate", "0.01", "--tokens", "512"]
+    more += ["--dropout", "0.1", "--longest", "60", "--n-best", "3", "--layers", "2"]
+    return trained(corpus, tmp_path_factory.mktemp("translation"), *more)
+
+
+@pytest.fixture(scope="module")
+def served(version):
+    return Served(version)
+
+
+def test_the_signatures_are_what_clients_were_promised(version):
+    saved = SavedModel.FromString((version / "saved_model.pb").read_bytes())
+    signatures = saved.meta_graphs[0].signature_def
+
+    def told(tensors):
+        return {
+            name: (tf.as_dtype(t.dtype).name, [d.size for d in t.tensor_shape.dim])
+            for name, t in tensors.items()
+        }
+
+    asked = {name: told(s.inputs) for name, s in signatures.items() if name[0] != "_"}
+    assert set(asked) == {"serving_default", "n_best", "align"}
+    assert all(inputs == {"text": ("string", [-1])} for inputs in asked.values())
+    assert told(signatures["serving_default"].outputs) == {
+        "translation": ("string", [-1]),
+        "log_probability": ("float32", [-1]),
+    }
+    assert told(signatures["n_best"].outputs) == {
+        "translations": ("string", [-1, 3]),
+        "log_probabilities": ("float32", [-1, 3]),
+    }
+    assert told(signatures["align"].outputs) == {
+        "translation": ("string", [-1]),
+        "source_tokens": ("string", [-1, -1]),
+        "target_tokens": ("string", [-1, -1]),
+        "attention": ("float32", [-1, -1, -1]),
+        "source_lengths": ("int32", [-1]),
+        "target_lengths": ("int32", [-1]),
+    }
+
+
+def test_it_learns_to_say_it_the_other_way_round(served, version):
+    scores = json.loads((version / "assets.extra/run.json").read_text())["scores"]
+    assert list(scores) == ["bleu", "chrf"] and scores["chrf"] > 60
+    assert served.ask({"text": ["te"]})["translation"].tolist() == [b"four"]
+
+
+def test_any_text_has_an_answer_that_does_not_depend_on_its_neighbours(served):
+    together = served.ask({"text": TEXTS})
+    for row, text in enumerate(TEXTS):
+        alone = served.ask({"text": [text]})
+        assert alone["translation"][0] == together["translation"][row]
+        np.testing.assert_allclose(
+            alone["log_probability"][0], together["log_probability"][row], atol=1e-4
+        )
+        together["translation"][row].decode("utf-8")
+    assert together["translation"][1] == b""
+    assert (together["log_probability"] > -100).all()
+
+
+def test_the_best_of_n_is_the_default_and_no_two_are_alike(served):
+    texts = [text for text in TEXTS if text != b"\xff su"]
+    best, many = served.ask({"text": texts}), served.ask({"text": texts}, "n_best")
+    np.testing.assert_array_equal(many["translations"][:, 0], best["translation"])
+    logs = many["log_probabilities"]
+    assert (np.diff(logs, axis=1) <= 1e-6).all()
+    np.testing.assert_allclose(logs[:, 0], best["log_probability"], atol=1e-5)
+    assert (logs[1, 1:] == np.float32(IMPOSSIBLE)).all()  # nothing is all that nothing becomes
+    assert set(many["translations"][1]) == {b""}
+    assert len(set(many["translations"][0])) == 3
+
+
+def test_an_alignment_says_what_each_subword_looked_at(served):
+    answer = served.ask({"text": TEXTS}, "align")
+    best = served.ask({"text": TEXTS})
+    assert answer["translation"].tolist() == best["translation"].tolist()
+    for row in range(len(TEXTS)):
+        source, target = answer["source_lengths"][row], answer["target_lengths"][row]
+        weights = answer["attention"][row]
+        if source:
+            np.testing.assert_allclose(weights[:target].sum(axis=1), 1, atol=1e-4)
+        assert (weights[target:] == 0).all() and (weights[:, source:] == 0).all()
+        assert (answer["source_tokens"][row, source:] == b"").all()
+        assert (answer["target_tokens"][row, target:] == b"").all()
+        assert (answer["target_tokens"][row, :target] != b"").all()
+    assert answer["source_lengths"][1] == answer["target_lengths"][1] == 0
+
+
+def test_an_empty_batch_has_an_empty_answer(served):
+    for signature in served.signatures:
+        for name, value in served.ask({"text": []}, signature).items():
+            assert value.shape[0] == 0, name
+
+
+def test_what_is_beyond_the_longest_text_is_cut(served, version):
+    longest = json.loads((version / "assets/config.json").read_text())["longest"]
+    text = "ka bo " * longest
+    given = served.ask({"text": [text, text + "su " * 50]})["translation"]
+    assert given[0] == given[1]
+
+
+def test_it_answers_in_another_place_in_a_process_that_has_only_tensorflow(version, tmp_path):
+    moved = shutil.copytree(version, tmp_path / "elsewhere" / "1")
+    script = (
+        "import sys, tensorflow as tf\n"
+        "served = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
+        "print(served(text=tf.constant(['te', '']))['translation'].numpy().tolist())\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script, str(moved)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "[b'four', b'']" in answer.stdout, answer.stderr
+
+
+def test_the_scores_are_those_of_sacrebleu_on_what_is_served(served, version, corpus, capsys):
+    sources = (corpus / "test.xx").read_text().splitlines()
+    wanted = (corpus / "test.yy").read_text().splitlines()
+    given = [text.decode() for text in served.ask({"text": sources})["translation"]]
+    argv = ["translation", "--data", str(corpus), "--source", "xx", "--target", "yy"]
+    scores = evaluate.main([*argv, "--saved-models", str(version.parent.parent)])
+    assert scores["bleu"] == pytest.approx(sacrebleu.corpus_bleu(given, [wanted]).score)
+    assert scores["chrf"] == pytest.approx(sacrebleu.corpus_chrf(given, [wanted]).score)
+    assert "nrefs:1|case:mixed|eff:no|tok:13a" in capsys.readouterr().out
+
+
+def test_the_report_shows_alignments_and_bad_translations(version):
+    page = (version / "assets.extra/report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 1 + 3
+    assert "farthest from what was wanted" in page and "What each subword looked at" in page
+
+
+def test_the_keras_model_is_to_be_had(version):
+    model = models.load(version)
+    logits = model({"source": tf.constant([[5, 6]]), "before": tf.constant([[1, 5, 6]])})
+    assert logits.shape[:2] == (1, 3)
+
+
+def test_predict_translates_lines_and_draws_one(version, tmp_path, monkeypatch, capsys):
+    saved_models = ["--saved-models", str(version.parent.parent)]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"te\n\nsu\n")))
+    predict.main(["translation", *saved_models])
+    assert capsys.readouterr().out.splitlines() == ["four", "", "five"]
+    drawn = tmp_path / "drawn.png"
+    predict.main(["translation", "te $ su", "--align", str(drawn), *saved_models])
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit):
+        flags.run(lambda: predict.main(["translation", "te", "--align", str(drawn), *saved_models]))
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_each_epoch_shows_translations_and_bleu_may_choose(corpus, tmp_path, capsys):
+    version = trained(corpus, tmp_path, "--choose-by", "bleu", "--epochs", "2")
+    said = capsys.readouterr().out
+    first = (corpus / "valid.xx").read_text().splitlines()[0]
+    assert said.count(f"  {first} -> ") == 2
+    lines = (version / "assets.extra/history.csv").read_text().splitlines()
+    assert "val_bleu" in lines[0].split(",")
+
+
+def test_pairs_that_are_too_unequal_are_counted_and_left_out_of_train_alone(
+    corpus, tmp_path, capsys
+):
+    for part in ("train", "valid", "test"):
+        for language in ("xx", "yy"):
+            name = f"{part}.{language}"
+            text = (corpus / name).read_text().splitlines()
+            if part != "valid":
+                text += ["ka " * 90, "te"] if language == "xx" else ["one", "four"]
+            (tmp_path / name).write_text("".join(f"{line}\n" for line in text))
+    version = trained(tmp_path, tmp_path / "out")
+    assert "train: 1 of 302 examples unfit: pairs of which a side is empty" in (
+        capsys.readouterr().out
+    )
+    record = json.loads((version / "assets.extra/run.json").read_text())
+    assert record["data"]["left_out"] == {"train": 1, "valid": 0, "test": 0}
+    assert record["judged"]["examples"] == 32
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--attention", "additive", "--layers", "2"],
+        ["--attention", "none"],
+        ["--input-feeding"],
+        ["--coverage", "0.2", "--no-repeat", "2", "--beams", "2", "--n-best", "1"],
+    ],
+)
+def test_every_choice_trains_and_is_served(corpus, tmp_path, more):
+    version = trained(corpus, tmp_path, *more)
+    answer = Served(version).ask({"text": TEXTS})
+    assert len(answer["translation"]) == len(TEXTS)
+
+
+def test_more_n_best_than_beams_is_told(corpus, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        flags.run(lambda: trained(corpus, tmp_path, "--beams", "2", "--n-best", "3"))
+    assert "--n-best must be at most --beams (2), got 3." in capsys.readouterr().err
+
+
+def test_a_cell_of_each_equation_passes_the_gate_untrained(corpus, tmp_path):
+    from app import export
+
+    cls = tasks.find("translation")
+    pairs = cls.Corpus(data=str(corpus), source="xx", target="yy").open().train
+    for cell in {CELLS[name].equation: name for name in CELLS}.values():
+        folder = tmp_path / cell
+        folder.mkdir()
+        config = cls.Config(cell=cell, units=4, embedding=4, vocabulary=300, beams=2, n_best=1)
+        task = cls.learn(config, pairs, folder)
+        draft = export.draft(task, task.build("reuse"), folder / "draft")
+        assert len(Served(draft).ask({"text": TEXTS})["translation"]) == len(TEXTS)
