@@ -26,7 +26,6 @@ RUNS = {
     "ewt-xpos": ("en_ewt", ["--tags", "xpos"], (0,)),
     "ewt-crf": ("en_ewt", ["--crf"], (0,)),
     "ewt-words": ("en_ewt", ["--characters", "0"], (0,)),
-    "ewt-no-affixes": ("en_ewt", ["--affixes", "0"], (0,)),
     "ewt-peephole": ("en_ewt", ["--cell", "lstm_peephole"], (0,)),
     "ewt-gru": ("en_ewt", ["--cell", "gru"], (0,)),
     "ewt-coupled": ("en_ewt", ["--cell", "lstm_coupled"], (0,)),

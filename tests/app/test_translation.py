@@ -13,11 +13,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import models
-import tasks
 from app import evaluate, flags, predict, train
 from app.served import Served
 from models.search import IMPOSSIBLE
-from models.specs import CELLS
 from tests.conftest import where
 
 SMALL = ["--units", "16", "--embedding", "16", "--vocabulary", "320", "--averaging", "0"]
@@ -257,17 +255,3 @@ def test_more_n_best_than_beams_is_told(corpus, tmp_path, capsys):
     with pytest.raises(SystemExit):
         flags.run(lambda: trained(corpus, tmp_path, "--beams", "2", "--n-best", "3"))
     assert "--n-best must be at most --beams (2), got 3." in capsys.readouterr().err
-
-
-def test_a_cell_of_each_equation_passes_the_gate_untrained(corpus, tmp_path):
-    from app import export
-
-    cls = tasks.find("translation")
-    pairs = cls.Corpus(data=str(corpus), source="xx", target="yy").open().train
-    for cell in {CELLS[name].equation: name for name in CELLS}.values():
-        folder = tmp_path / cell
-        folder.mkdir()
-        config = cls.Config(cell=cell, units=4, embedding=4, vocabulary=300, beams=2, n_best=1)
-        task = cls.learn(config, pairs, folder)
-        draft = export.draft(task, task.build("reuse"), folder / "draft")
-        assert len(Served(draft).ask({"text": TEXTS})["translation"]) == len(TEXTS)
