@@ -13,7 +13,7 @@ demo: $(READY)
 	.venv/bin/python -m app.predict sentiment "the plot , which the critics called dull , is far from dull"
 
 test: $(READY)
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto --dist loadfile
 
 lint: $(READY)
 	.venv/bin/ruff check .
