@@ -23,6 +23,7 @@ def load(path: str | Path):
 
     # Each registers its layers, and those of its layers.
     import models.classifier
+    import models.decoder
     import models.tagger  # noqa: F401
 
     path = Path(path)

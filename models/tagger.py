@@ -279,17 +279,3 @@ class RareWordDropout(keras.layers.Layer):
     def get_config(self):
         sizes = {"vocabulary": self.vocabulary, "strength": self.strength}
         return {**super().get_config(), **sizes}
-
-
-@keras.saving.register_keras_serializable(package="gated")
-class StepAccuracy(keras.metrics.Mean):
-    """The share of steps whose largest logit is that of the right class.
-
-    Keras's own accuracy takes the mean of each sequence first, over all its steps, so
-    that of batches padded to different lengths the shorter count for more.
-    """
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        right = ops.equal(ops.argmax(y_pred, axis=-1), ops.cast(y_true, "int32"))
-        weights = None if sample_weight is None else ops.reshape(sample_weight, (-1,))
-        super().update_state(ops.reshape(right, (-1,)), weights)

@@ -80,32 +80,3 @@ def translator(
         name="decoder",
     )(before, memory, mask=mask)
     return keras.Model({"source": source, "before": before}, logits, name="translator")
-
-
-@keras.saving.register_keras_serializable(package="gated")
-class SmoothedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of ids (B, T) under logits (B, T, V), in part against the uniform distribution.
-
-    Args:
-        smoothing: That part (Szegedy et al. 2016, sec. 7); 0 is plain cross-entropy.
-    """
-
-    def __init__(
-        self, smoothing: float = 0.0, reduction="mean_with_sample_weight", name="cross_entropy",
-        dtype=None,
-    ):  # fmt: skip
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-        if not 0.0 <= smoothing < 1.0:
-            raise ValueError(f"smoothing must be at least 0 and below 1, got {smoothing!r}.")
-        self.smoothing = smoothing
-
-    def call(self, y_true, y_pred):
-        logs = ops.log_softmax(y_pred)
-        ids = ops.cast(y_true, "int32")[..., None]
-        right = ops.take_along_axis(logs, ids, axis=-1)[..., 0]
-        if not self.smoothing:
-            return -right
-        return -(1.0 - self.smoothing) * right - self.smoothing * ops.mean(logs, axis=-1)
-
-    def get_config(self):
-        return {**super().get_config(), "smoothing": self.smoothing}

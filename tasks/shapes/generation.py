@@ -23,12 +23,12 @@ import tensorflow as tf
 from sacrebleu.metrics import BLEU, CHRF
 
 from models.decoder import KINDS, Memory
+from models.losses import SmoothedCrossEntropy, StepAccuracy
 from models.recurrent import PORTABLE
 from models.search import Found, Search, search
 from models.subwords import END, START, Subwords
-from models.tagger import StepAccuracy
 from models.text import PADDING
-from models.translator import SmoothedCrossEntropy, translator
+from models.translator import translator
 from tasks import UserError
 from tasks.corpora import Example
 from tasks.shapes import task

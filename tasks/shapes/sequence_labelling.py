@@ -22,8 +22,9 @@ import tensorflow as tf
 
 from models import metrics
 from models.crf import CRFAccuracy, CRFLoss
+from models.losses import StepAccuracy
 from models.recurrent import PORTABLE
-from models.tagger import StepAccuracy, tagger
+from models.tagger import tagger
 from models.text import PADDING, Vocabulary, spell
 from models.tokenization import tokenize
 from models.windows import windows

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,12 @@ import sacrebleu
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-import models
 from app import evaluate, flags, predict, train
 from app.served import Served
 from models.search import IMPOSSIBLE
 from tests.conftest import where
 
+ROOT = Path(__file__).parents[2]
 SMALL = ["--units", "16", "--embedding", "16", "--vocabulary", "320", "--averaging", "0"]
 WORDS = {"ka": "one", "bo": "two", "mi": "three", "te": "four", "su": "five"}
 TEXTS = [
@@ -189,10 +190,16 @@ def test_the_report_shows_alignments_and_bad_translations(version):
     assert "farthest from what was wanted" in page and "What each subword looked at" in page
 
 
-def test_the_keras_model_is_to_be_had(version):
-    model = models.load(version)
-    logits = model({"source": tf.constant([[5, 6]]), "before": tf.constant([[1, 5, 6]])})
-    assert logits.shape[:2] == (1, 3)
+def test_the_keras_model_is_to_be_had_in_a_process_that_has_the_package(version):
+    script = (
+        "import sys, models, tensorflow as tf\n"
+        "model = models.load(sys.argv[1])\n"
+        "x = {'source': tf.constant([[5, 6]]), 'before': tf.constant([[1, 5, 6]])}\n"
+        "print(model(x).shape[:2])\n"
+    )
+    argv = [sys.executable, "-c", script, str(version)]
+    answer = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert answer.stdout.strip() == "(1, 3)", answer.stderr
 
 
 def test_predict_translates_lines_and_draws_one(version, tmp_path, monkeypatch, capsys):
