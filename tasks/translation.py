@@ -15,7 +15,8 @@ class Config(generation.Config):
     units: int = setting(256, "units of each direction of each layer", at_least=1)
     embedding: int = setting(256, "features of an embedded subword", at_least=1)
     dropout: float = setting(0.3, "share of features dropped in training", at_least=0, below=1)
-    tokens: int = setting(2048, "token budget of a batch, padding included", at_least=1)
+    tokens: int = setting(1024, "token budget of a batch, padding included", at_least=1)
+    epochs: int = setting(30, "most epochs", at_least=1)
     averaging: float = setting(
         0.998,
         "momentum of the moving average of the weights that is judged and kept; 0: none",

@@ -248,7 +248,9 @@ class Generation(task.Task):
                 wanted += [example.values["translation"] for example in batch]
                 for example, text in zip(batch, given, strict=False) if not shown else ():
                     shown.append(f"  {example.values['text']} -> {text}")
-            figures = {"val_bleu": BLEU().corpus_score(given, [wanted]).score} if every else {}
+            figures = (
+                {"val_bleu": BLEU(force=True).corpus_score(given, [wanted]).score} if every else {}
+            )
             return task.Watched(figures, shown[:_SHOWN])
 
         return watch
@@ -279,8 +281,8 @@ class Generation(task.Task):
             (heapq.heappush if len(worst) < _WORST else heapq.heappushpop)(worst, mistake)
         rows, scores = [], {}
         for name, metric in (
-            ("bleu", BLEU()),
-            ("bleu, lower case", BLEU(lowercase=True)),
+            ("bleu", BLEU(force=True)),  # without a warning where text is tokenised already
+            ("bleu, lower case", BLEU(force=True, lowercase=True)),
             ("chrf", CHRF()),
         ):
             figure = metric.corpus_score(given, [wanted]).score if given else 0.0
