@@ -19,14 +19,16 @@ from pathlib import Path
 import numpy as np
 
 from tasks import UserError
+from tasks.shapes.settings import of_serving
 
-_FORMAT = 1  # of the folder; a new one starts every run anew
+_FORMAT = 2  # of the folder; a new one starts every run anew
 _FREE = ("epochs", "patience")  # how long a run goes on is no part of what it is
 
 
 def identity(task: str, config, checksum: str) -> str:
-    """The hash that names a run: of its task, config and data."""
-    told = {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
+    """The hash that names a run: of its task, config and data, but not of how it will serve."""
+    free = {*_FREE, *of_serving(config)}
+    told = {k: v for k, v in dataclasses.asdict(config).items() if k not in free}
     text = json.dumps([_FORMAT, task, told, checksum], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -42,7 +44,7 @@ class Progress:
         wait: Epochs since then.
         history: The figures of each epoch.
         seconds: Spent in training.
-        published: The version that came of it, once there is one.
+        published: The versions that came of it, each with its settings of serving.
     """
 
     epoch: int = 0
@@ -51,11 +53,17 @@ class Progress:
     wait: int = 0
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
-    published: int | None = None
+    published: list[dict] = dataclasses.field(default_factory=list)
 
     def ended(self, config) -> bool:
         """Whether there is nothing left to train."""
         return self.epoch >= config.epochs or self.wait >= config.patience
+
+    def version_of(self, config) -> int | None:
+        """The last version that serves as `config` says, if there is one."""
+        serving = of_serving(config)
+        found = [each["version"] for each in self.published if each["serving"] == serving]
+        return found[-1] if found else None
 
 
 class Run:
@@ -121,9 +129,11 @@ class Run:
         draft.replace(self.folder / "state.npz")
         self._write_history(progress)
 
-    def mark_published(self, version: int) -> None:
-        """Notes which version the run came to."""
-        self.save(dataclasses.replace(self.progress(), published=version), self.arrays())
+    def mark_published(self, version: int, config) -> None:
+        """Notes which version the run came to, and how it serves."""
+        progress = self.progress()
+        progress.published.append({"version": version, "serving": of_serving(config)})
+        self.save(progress, self.arrays())
 
     def forget(self) -> None:
         """Starts anew: a finished run is done again."""

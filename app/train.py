@@ -125,9 +125,12 @@ def _open_run(folder: Path, task: str, config, checksum: str, learnt: str):
 
     run = runs.Run(folder / runs.identity(task, config, checksum))
     progress = run.progress()
-    if progress.published is not None and progress.ended(config):
-        _say(f"this run ended and is version {progress.published}: training anew")
+    version = progress.version_of(config)
+    if progress.ended(config) and version is not None:
+        _say(f"this run ended and is version {version}: training anew")
         run.forget()
+    elif progress.ended(config) and progress.published:
+        _say("what this run came to will serve with other settings; nothing is trained")
     elif progress.ended(config):
         _say(f"resuming {run.folder}: trained for {progress.epoch} epochs, to be published")
     elif progress.epoch:
@@ -198,7 +201,7 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
         encoding="utf-8",
     )
     version = export.publish(draft)
-    run.mark_published(int(version.name))
+    run.mark_published(int(version.name), task.config)
     shutil.rmtree(run.folder / "encoded")
     _say(
         f"best epoch {progress.best_epoch} of {progress.epoch}; the served model on test: "

@@ -191,7 +191,7 @@ class _Keeper(keras.callbacks.Callback):
             self.best = self._judged
         else:
             progress.wait += 1
-        progress.published = None
+        progress.published = []
         self._run.save(
             progress,
             {

@@ -60,13 +60,25 @@ class Config(task.Config):
         4.0, "train leaves out pairs of which one side has more than this times the other's "
         "subwords, and 5 more", at_least=1,
     )  # fmt: skip
-    beams: int = setting(4, "unfinished translations that the served graph keeps", at_least=1)
-    n_best: int = setting(4, "translations that the signature n_best gives", at_least=1)
-    normalization: float = setting(1.0, "weight of length, as Wu et al. (2016)", at_least=0)
-    coverage: float = setting(0.0, "weight of coverage, likewise", at_least=0)
-    no_repeat: int = setting(0, "no run of so many subwords comes twice; 0: any may", at_least=0)
+    # How the served graph searches, which training knows nothing of.
+    beams: int = setting(
+        4, "unfinished translations that the served graph keeps", at_least=1, serving=True
+    )
+    n_best: int = setting(
+        4, "translations that the signature n_best gives", at_least=1, serving=True
+    )
+    normalization: float = setting(
+        1.0, "weight of length, as Wu et al. (2016)", at_least=0, serving=True
+    )
+    coverage: float = setting(0.0, "weight of coverage, likewise", at_least=0, serving=True)
+    no_repeat: int = setting(
+        0, "no run of so many subwords comes twice; 0: any may", at_least=0, serving=True
+    )
     longest_output: float = setting(
-        2.0, "subwords of the longest translation, by those of its source, and 10 more", above=0
+        2.0,
+        "subwords of the longest translation, by those of its source, and 10 more",
+        above=0,
+        serving=True,
     )
 
     def __post_init__(self):

@@ -21,15 +21,26 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     choices: Sequence[str] | None = None,
+    serving: bool = False,
 ):
-    """A dataclass field that becomes a flag, with the rule its value must keep."""
+    """A dataclass field that becomes a flag, with the rule its value must keep.
+
+    With `serving` it shapes the served graph alone: training is the same whatever it is.
+    """
     rule = {"at_least": at_least, "above": above, "below": below, "choices": choices}
+    rule["serving"] = serving
     return dataclasses.field(default=default, metadata={"help": help, **rule})
 
 
 def flag(name: str) -> str:
     """The flag of a field: `clip_norm` is `--clip-norm`."""
     return "--" + name.replace("_", "-")
+
+
+def of_serving(settings) -> dict:
+    """The values of a dataclass of settings that shape the served graph alone, by name."""
+    fields = dataclasses.fields(settings)
+    return {f.name: getattr(settings, f.name) for f in fields if f.metadata["serving"]}
 
 
 def check(settings) -> None:

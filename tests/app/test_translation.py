@@ -13,6 +13,7 @@ import sacrebleu
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+import models
 from app import evaluate, flags, predict, train
 from app.served import Served
 from models.search import IMPOSSIBLE
@@ -256,6 +257,24 @@ def test_every_choice_trains_and_is_served(corpus, tmp_path, more):
     version = trained(corpus, tmp_path, *more)
     answer = Served(version).ask({"text": TEXTS})
     assert len(answer["translation"]) == len(TEXTS)
+
+
+def test_how_it_searches_can_be_changed_without_training_anew(corpus, tmp_path, capsys):
+    first = trained(corpus, tmp_path)
+    capsys.readouterr()
+    greedy = trained(corpus, tmp_path, "--beams", "1", "--n-best", "1")
+    said = capsys.readouterr().out
+    assert "will serve with other settings" in said and "val_loss" not in said
+    assert greedy.name == "2"
+    assert json.loads((greedy / "assets/config.json").read_text())["beams"] == 1
+    many = [Served(each).ask({"text": ["ka bo"]}, "n_best") for each in (first, greedy)]
+    assert [each["translations"].shape for each in many] == [(1, 4), (1, 1)]
+    networks = [models.load(each).get_weights() for each in (first, greedy)]
+    for one, other in zip(*networks, strict=True):
+        np.testing.assert_array_equal(one, other)
+    trained(corpus, tmp_path, "--beams", "1", "--n-best", "1")
+    said = capsys.readouterr().out
+    assert "this run ended and is version 2: training anew" in said and "val_loss" in said
 
 
 def test_more_n_best_than_beams_is_told(corpus, tmp_path, capsys):
