@@ -3,8 +3,6 @@
 import collections
 import io
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -376,18 +374,3 @@ def test_the_epoch_with_the_best_accuracy_is_kept(treebank, tmp_path):
         ]
     )
     assert scores["accuracy"] == pytest.approx(max(accuracies), abs=1e-5)
-
-
-@pytest.mark.gpu
-def test_what_a_gpu_trains_a_cpu_serves(treebank, tmp_path):
-    version = trained(treebank, tmp_path, "--crf")
-    assert json.loads((version / "assets.extra/run.json").read_text())["device"] == "gpu"
-    asked = [sys.executable, "-m", "app.predict", "tagging", "kader lotish", "--json"]
-    answer = subprocess.run(
-        asked + where(tmp_path)[:2],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
-    )
-    assert json.loads(answer.stdout)["tags"] == ["NOUN", "ADJ"], answer.stderr

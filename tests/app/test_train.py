@@ -336,19 +336,3 @@ def test_a_process_killed_at_any_moment_resumes_and_equals_one_that_was_not(corp
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming" in resumed.stdout
     assert_same(*(tmp_path / name / "saved_models/sentiment/1" for name in ("killed", "straight")))
-
-
-@pytest.mark.gpu
-def test_what_a_gpu_trains_a_cpu_serves(corpus, tmp_path):
-    version = trained(corpus, tmp_path)
-    record = json.loads((version / "assets.extra/run.json").read_text())
-    assert record["device"] == "gpu"
-    asked = [sys.executable, "-m", "app.predict", "sentiment", "a warm film", "--json"]
-    answer = subprocess.run(
-        asked + where(tmp_path)[:2],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
-    )
-    assert json.loads(answer.stdout)["label"] in ("good", "bad"), answer.stderr
