@@ -65,6 +65,8 @@ def translator(
             name=f"encoder_{at}",
         )(read, mask=mask)
         x = keras.layers.Add(dtype=dtype, name=f"residual_{at}")([x, read]) if at else read
+    if dropout:
+        x = keras.layers.Dropout(dropout, dtype=dtype, name="dropout_memory")(x)
     memory = keras.layers.Identity(dtype=dtype, name="memory")(x)
     logits, _ = Decoder(
         target_vocabulary,

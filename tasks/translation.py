@@ -3,12 +3,12 @@
 import dataclasses
 
 from tasks.corpora.parallel import ParallelSentences
-from tasks.shapes import generation
+from tasks.shapes import transduction
 from tasks.shapes.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(generation.Config):
+class Config(transduction.Config):
     """Settings that do well on tens of thousands of pairs of sentences."""
 
     cell: str = setting("gru", "a name in models.specs.CELLS, a spec as JSON, or a .json file")
@@ -16,7 +16,7 @@ class Config(generation.Config):
     embedding: int = setting(256, "features of an embedded subword", at_least=1)
     dropout: float = setting(0.3, "share of features dropped in training", at_least=0, below=1)
     tokens: int = setting(1024, "token budget of a batch, padding included", at_least=1)
-    epochs: int = setting(30, "most epochs", at_least=1)
+    epochs: int = setting(20, "most epochs", at_least=1)
     averaging: float = setting(
         0.998,
         "momentum of the moving average of the weights that is judged and kept; 0: none",
@@ -25,7 +25,7 @@ class Config(generation.Config):
     )
 
 
-class Task(generation.Generation):
+class Task(transduction.Transduction):
     """Sentences and their translations."""
 
     Config = Config

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 MAY_KNOW = {"models": {"models"}, "tasks": {"models", "tasks"}, "app": {"models", "tasks", "app"}}
 # Where Keras has no word for it, beside the implementations.
 TENSORFLOW = {
+    "images.py",
     "text.py",
     "tokenization.py",
     "windows.py",

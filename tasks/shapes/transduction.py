@@ -1,0 +1,209 @@
+"""N→M: a text in, another text out, written subword by subword by beam search in the graph.
+
+Signatures, B texts, N = the setting `n_best`:
+
+    serving_default(text: string[B]) -> translation: string[B], log_probability: float32[B]
+    n_best(text: string[B]) -> translations: string[B, N], log_probabilities: float32[B, N]
+    align(text: string[B]) -> translation: string[B], source_tokens: string[B, S],
+        target_tokens: string[B, T], attention: float32[B, T, S], source_lengths: int32[B],
+        target_lengths: int32[B]
+
+A log-probability is normalised by length, as `models.search` does it. Where a text has
+fewer than N translations the rest are "" with `models.search.IMPOSSIBLE`. The tokens of
+`align` are subwords, "" beyond their lengths, and its translation is the best one.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from models.decoder import KINDS
+from models.recurrent import PORTABLE
+from models.text import PADDING
+from models.translator import translator
+from tasks import UserError
+from tasks.shapes import generation, task
+from tasks.shapes.judgement import Alignment
+from tasks.shapes.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(generation.Config):
+    """Settings of N→M."""
+
+    longest: int = setting(256, "subwords read of a text; what is beyond is cut", at_least=1)
+    vocabulary: int = setting(4000, "subwords of both languages together", at_least=300)
+    attention: str = setting("multiplicative", "what the decoder looks with", choices=KINDS)
+    unequal: float = setting(
+        4.0, "train leaves out pairs of which one side has more than this times the other's "
+        "subwords, and 5 more", at_least=1,
+    )  # fmt: skip
+    longest_output: float = setting(
+        2.0,
+        "subwords of the longest translation, by those of its source, and 10 more",
+        above=0,
+        serving=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange(task.Exchange):
+    """A text a line, answered by a line: its translation."""
+
+    align: str = setting("", "file to be made: a PNG of what each subword looked at; of one text")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.align and Path(self.align).exists():
+            raise UserError(f"--align: {self.align} is there already.")
+
+    @property
+    def signature(self):
+        return "align" if self.align else "serving_default"
+
+    def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, None]]:
+        for line in lines:
+            yield {"text": line}, None
+
+    def show(self, asked, answer):
+        return answer["translation"].replace("\n", " ")
+
+    def drawing(self, answer):
+        if not self.align:
+            return None
+        if Path(self.align).exists():
+            raise UserError(f"--align draws one text: {self.align} has it, and the next has none.")
+        return self.align, _alignment(answer)
+
+
+class Transduction(generation.Generation):
+    """Texts to texts; a task of this shape says where its examples come from."""
+
+    Config = Config
+    Exchange = Exchange
+    request = {"text": tf.TensorSpec([None], tf.string, "text")}
+    answer = "translation"
+
+    @classmethod
+    def texts(cls, values):
+        return values.values()
+
+    def wanted(self, values):
+        return [values["translation"]]
+
+    def shown(self, example):
+        return example.values["text"]
+
+    def encode(self, values):
+        longest, unequal = self.config.longest, self.config.unequal
+        source, target = (self.subwords.encode(values[key]) for key in ("text", "translation"))
+        lengths = [tf.cast(each.row_lengths(), tf.int32) for each in (source, target)]
+        short, long = tf.minimum(*lengths), tf.maximum(*lengths)
+        fits = (short > 0) & (long <= longest)
+        fits &= tf.cast(long, tf.float32) <= unequal * tf.cast(short, tf.float32) + 5
+        return {
+            "source": tf.ragged.boolean_mask(source, fits),
+            "target": tf.ragged.boolean_mask(target, fits),
+            "length": tf.boolean_mask(long, fits) + 1,
+        }
+
+    def unfit(self):
+        c = self.config
+        return (
+            f"pairs of which a side is empty, has more than {c.longest} subwords, or more than "
+            f"{c.unequal:g} times those of the other side and 5"
+        )
+
+    def tensors(self, encoded, *, learning):
+        before, after, weights = generation.taught(encoded["target"])
+        return {"source": encoded["source"], "before": before}, after, weights
+
+    def build(self, purpose="training"):
+        c, trains = self.config, purpose != "serving"
+        return translator(
+            source_vocabulary=len(self.subwords),
+            target_vocabulary=len(self.subwords),
+            cell=c.cell,
+            units=c.units,
+            layers=c.layers,
+            embedding=c.embedding,
+            attention=c.attention,
+            input_feeding=c.input_feeding,
+            dropout=c.dropout if trains else 0.0,
+            implementation="auto" if trains else PORTABLE,
+            dtype=c.precision if purpose == "training" else "float32",
+        )
+
+    # --- Serving -------------------------------------------------------------
+
+    def signatures(self, model):
+        text, writer = self.request["text"], self.writer(model)
+
+        @tf.function(input_signature=[text])
+        def serving_default(text):
+            return self.best(writer.write(*self.read(model, text)))
+
+        @tf.function(input_signature=[text])
+        def n_best(text):
+            return self.n_best(writer.write(*self.read(model, text)))
+
+        @tf.function(input_signature=[text])
+        def align(text):
+            source, (memory, longest) = self.source(text), self.read(model, text)
+            found = writer.write(memory, longest)
+            lengths = found.lengths[:, 0]
+            tokens = found.tokens[:, 0, : tf.reduce_max(tf.concat([[0], lengths], 0))]
+            return {
+                "translation": self.subwords.decode(tokens),
+                "source_tokens": self.subwords.pieces(source),
+                "target_tokens": self.subwords.pieces(tokens),
+                "attention": writer.attention(memory, tokens),
+                "source_lengths": _lengths(source),
+                "target_lengths": lengths,
+            }
+
+        return {"serving_default": serving_default, "n_best": n_best, "align": align}
+
+    def read(self, model, asked):
+        source = self.source(asked)
+        encoder = keras.Model(model.input["source"], model.get_layer("memory").output)
+        values = encoder(source, training=False)
+        memory = model.get_layer("decoder").look_at(values, source != PADDING)
+        read = tf.cast(_lengths(source), tf.float32)
+        # Of nothing, nothing is all that is allowed.
+        longest = tf.where(read > 0, read * self.config.longest_output + 10, 0)
+        return memory, tf.cast(longest, tf.int32)
+
+    def source(self, text: tf.Tensor) -> tf.Tensor:
+        """The ids of texts (B,), (B, S) int32, 0 at padding, of one step or more."""
+        ids = self.subwords.encode(text)[:, : self.config.longest].to_tensor(PADDING)
+        return tf.pad(ids, [[0, 0], [0, tf.maximum(1 - tf.shape(ids)[1], 0)]])
+
+    def illustrate(self, ask, examples):
+        rows = [self.row(example.values) for example in self.first(examples)]
+        return [_alignment(answer) for answer in ask(rows, "align")]
+
+    def limits(self):
+        return (
+            f"Reads the first {self.config.longest} subwords of a text; what is beyond is cut.",
+            "Its probabilities are those of the network and have not been calibrated.",
+        )
+
+
+def _lengths(ids):
+    """How many of ids (B, S) are no padding, (B,) int32."""
+    return tf.reduce_sum(tf.cast(ids != PADDING, tf.int32), axis=1)
+
+
+def _alignment(answer) -> Alignment:
+    """What an answer of `align` shows."""
+    rows, columns = answer["target_lengths"], answer["source_lengths"]
+    source, target = (
+        [piece.decode("utf-8") if isinstance(piece, bytes) else piece for piece in some]
+        for some in (answer["source_tokens"][:columns], answer["target_tokens"][:rows])
+    )
+    weights = [list(map(float, row[:columns])) for row in answer["attention"][:rows]]
+    return Alignment(source, target, weights)
