@@ -16,7 +16,7 @@ class Config(transduction.Config):
     embedding: int = setting(256, "features of an embedded subword", at_least=1)
     dropout: float = setting(0.3, "share of features dropped in training", at_least=0, below=1)
     tokens: int = setting(1024, "token budget of a batch, padding included", at_least=1)
-    epochs: int = setting(20, "most epochs", at_least=1)
+    epochs: int = setting(15, "most epochs", at_least=1)
     averaging: float = setting(
         0.998,
         "momentum of the moving average of the weights that is judged and kept; 0: none",
