@@ -273,7 +273,7 @@ def test_things_are_large_enough_apart_and_within_the_picture(sample):
 # Two small red circles on the left and a large one top right, a small blue cross in the
 # middle and a large orange square bottom right.
 HAND = scene_of(
-    "small red circle 8 8",
+    "small red circle 8 10",
     "large red circle 50 12",
     "small blue cross 32 33",
     "small red circle 10 54",
