@@ -35,6 +35,7 @@ LABELLED_TEXTS = {
 }
 TAGGED_SENTENCES = ("universal_dependencies/en_ewt", "conll2003", "xtreme_pos/xtreme_pos_en")
 TRANSLATIONS = ("ted_hrlr_translate/pt_to_en", "wmt14_translate/de-en", "para_crawl/ende")
+CAPTIONED_IMAGES = ("coco_captions",)
 # What universal_dependencies has as head where a row of CoNLL-U is no word: of ranges
 # and empty nodes, which it keeps.
 _NO_HEAD = b"None"
@@ -184,6 +185,65 @@ def translations(
     return _parts(name, builder, stream, valid=("validation", "dev")), notes
 
 
+def captioned_images(name: str, data_dir: str) -> tuple[dict[str, Stream], list[str]]:
+    """Returns the parts of a data set of images and their captions, and notes on them.
+
+    Images are the files that they were made of, not decoded. Empty captions are left out,
+    and so are images that have no others.
+
+    Args:
+        name: As TensorFlow Datasets has it, such as those of `CAPTIONED_IMAGES`. Its
+            images are the feature `image`; the captions of each are in `captions` or
+            `caption`: a text, several, or several with other things under `text`.
+        data_dir: The folder of prepared data sets; "" for its default.
+
+    Raises:
+        UserError: There is no such data set, or it has no such features, or it is
+            not on this machine and cannot be downloaded.
+    """
+    builder = _prepared(name, data_dir, CAPTIONED_IMAGES)
+    from tensorflow_datasets import decode
+    from tensorflow_datasets.core.features import Image
+
+    features = dict(builder.info.features)
+    if not isinstance(features.get("image"), Image):
+        raise UserError(
+            f"tfds:{name} has no feature 'image' that is an image, only {sorted(features)}."
+        )
+    key = next((k for k in ("captions", "caption") if _is_texts(features.get(k))), "")
+    if not key:
+        raise UserError(
+            f"tfds:{name} has no feature 'captions' or 'caption' that is a text, texts or has "
+            f"them under 'text', only {sorted(features)}."
+        )
+
+    raw = {"image": decode.SkipDecoding()}
+    wanted = decode.PartialDecoding({"image": True, key: True}, decoders=raw)
+
+    def stream(split: str) -> Stream:
+        def read() -> Iterator[Example]:
+            for origin, row in _rows(name, builder, split, wanted):
+                told = row[key]["text"] if isinstance(row[key], dict) else row[key]
+                told = [told] if isinstance(told, bytes) else told
+                captions = (caption.decode("utf-8", "replace").strip() for caption in told)
+                if captions := tuple(filter(None, captions)):
+                    yield Example({"image_bytes": row["image"], "captions": captions}, origin)
+
+        return Stream(read)
+
+    return _parts(name, builder, stream, valid=("validation", "val", "dev")), []
+
+
+def _is_texts(feature) -> bool:
+    """Whether a feature is a text, a sequence of texts, or one of objects with a `text`."""
+    from tensorflow_datasets.core.features import FeaturesDict, Tensor
+
+    feature = getattr(feature, "feature", feature)  # what a sequence is of
+    if isinstance(feature, FeaturesDict):
+        feature = dict(feature).get("text")
+    return isinstance(feature, Tensor) and feature.shape == () and feature.tf_dtype == "string"
+
+
 def _languages(features) -> tuple[str, list[str]]:
     """The feature that has the texts by language, "" if they are features, and the languages."""
     from tensorflow_datasets.core.features import Text, Translation
@@ -194,11 +254,12 @@ def _languages(features) -> tuple[str, list[str]]:
     return place, sorted(key for key, feature in texts.items() if isinstance(feature, Text))
 
 
-def _rows(name, builder, split) -> Iterator[tuple[str, dict]]:
+def _rows(name, builder, split, decoders=None) -> Iterator[tuple[str, dict]]:
     """The rows of one part, each with where it came from."""
     import tensorflow_datasets as tfds
 
-    rows = tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
+    read = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
+    rows = tfds.as_numpy(read)
     for number, row in enumerate(rows):
         yield f"tfds:{name}:{split}:{number}", row
 
