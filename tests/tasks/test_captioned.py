@@ -1,0 +1,823 @@
+"""Images and captions in every layout that people have them in, and what is told of bad ones."""
+
+import collections
+import gzip
+import io
+import itertools
+import json
+import random
+import re
+import shutil
+import tracemalloc
+import zipfile
+
+import pytest
+from PIL import Image, ImageFile
+
+from tasks import UserError
+from tasks.corpora import PARTS, Stream, captioned
+from tasks.corpora.captioned import CaptionedImages, flaw
+
+
+def picture(seed, kind="PNG", size=(9, 7), **how):
+    """An image that no other seed has, as the bytes of a file."""
+    file = io.BytesIO()
+    pixels = random.Random(str(seed)).randbytes(3 * size[0] * size[1])
+    Image.frombytes("RGB", size, pixels).save(file, kind, **how)
+    return file.getvalue()
+
+
+def images(seed):
+    """Images by name, each with its captions."""
+    return {
+        f"{seed} 1.png": (picture((seed, 1)), ("a red square", "something red")),
+        f"{seed} 2.jpg": (picture((seed, 2), "JPEG"), ("Ça brûle !",)),
+        f"{seed}é3.JPEG": (picture((seed, 3), "JPEG"), ("a cat", "the cat", "a #1 cat, 1/2")),
+    }
+
+
+def rows(pictures):
+    """A row for each caption: the first of every image, then the others from the last."""
+    each = [(name, told) for name, (_, captions) in pictures.items() for told in captions]
+    first = {name: captions[0] for name, (_, captions) in pictures.items()}
+    later = [row for row in each if row[1] != first[row[0]]]
+    return [*first.items(), *sorted(later, key=lambda row: -list(pictures).index(row[0]))]
+
+
+def tsv(pictures, folder=""):
+    return "".join(f"{folder}{name}\t {told} \n" for name, told in rows(pictures))
+
+
+def tokens(pictures):
+    count = collections.Counter()
+    text = ""
+    for name, told in rows(pictures):
+        text += f"{name}#{count[name]}\t{told}\n"
+        count[name] += 1
+    return text
+
+
+def coco(pictures, **other):
+    ids = {name: 7 * n for n, name in enumerate(pictures)}
+    return json.dumps(
+        {
+            "info": {"year": 2017},
+            "images": [{"id": at, "file_name": name, "height": 7} for name, at in ids.items()],
+            "annotations": [
+                {"id": n, "image_id": ids[name], "caption": told + "\n"}
+                for n, (name, told) in enumerate(rows(pictures))
+            ],
+            **other,
+        }
+    )
+
+
+def listed(pictures):
+    return "".join(f"{name}\n" for name in pictures)
+
+
+def below(folder, pictures):
+    return {f"{folder}{name}": raw for name, (raw, _) in pictures.items()}
+
+
+def write(root, files):
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = content if isinstance(content, bytes) else content.encode("utf-8")
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    return root
+
+
+def read(*streams):
+    values = (example.values for stream in streams for example in stream)
+    return sorted((each["image_bytes"], each["captions"]) for each in values)
+
+
+def read_all(splits):
+    return read(*(getattr(splits, part) for part in PARTS))
+
+
+def captions_in(path, **flags):
+    return CaptionedImages(data=str(path), **flags).open()
+
+
+# How images and their captions can be written, by the name of the part that they are.
+
+
+def tables(parts, name="captions_{}.tsv"):
+    files = {}
+    for part, pictures in parts.items():
+        files |= {name.format(part): tsv(pictures, f"{part}/images/")}
+        files |= below(f"{part}/images/", pictures)
+    return files
+
+
+def of_coco(parts, table="captions_{}2017.json", folder="{}2017/"):
+    files = {}
+    for part, pictures in parts.items():
+        files |= {table.format(part): coco(pictures)}
+        # Beside its own folder, others may have images of these names.
+        files |= below("images/", dict.fromkeys(pictures, (picture("other"), ())))
+        files |= below(folder.format(part), pictures)
+    return files
+
+
+def flickr(parts, text="", folder="Flicker8k_Dataset/"):
+    everything = {name: told for pictures in parts.values() for name, told in pictures.items()}
+    lemmas = {name: (raw, ("cat",)) for name, (raw, _) in everything.items()}
+    files = {
+        f"{text}Flickr8k.token.txt": tokens(everything),
+        f"{text}Flickr8k.lemma.token.txt": tokens(lemmas),
+        f"{text}ExpertAnnotations.txt": "x\ty\n",
+        f"{text}latestImages.txt": listed(everything),  # no part, though its name ends like one
+    }
+    files |= {f"{text}Flickr_8k.{p}Images.txt": listed(pictures) for p, pictures in parts.items()}
+    return files | below(folder, everything)
+
+
+def flickr30k(parts):
+    text = flickr(parts, folder="flickr30k-images/")
+    return {name.replace("Flickr8k.token.txt", "results_2013.token"): c for name, c in text.items()}
+
+
+WRITTEN = {
+    "tsv": tables,
+    "tsv, just the parts": lambda parts: tables(parts, "{}.tsv"),
+    "tsv in a folder": lambda parts: (
+        {f"text/{n}" if n.endswith(".tsv") else n: told for n, told in tables(parts).items()}
+    ),
+    "tsv beside images in a folder": lambda parts: (
+        {f"all/{name}": told for name, told in tables(parts).items()} | {"more/a.txt": ""}
+    ),
+    "coco": of_coco,
+    "coco, annotations": lambda parts: of_coco(
+        parts, "annotations/captions_{}2014.json", "{}2014/"
+    ),
+    "coco, images/train2017": lambda parts: of_coco(parts, folder="images/{}2017/"),
+    "coco, images": lambda parts: of_coco(parts, "annotations/captions_{}.json", "images/"),
+    "flickr8k": flickr,
+    "flickr8k, beside": lambda parts: flickr(parts, folder=""),
+    "flickr8k, folders": lambda parts: flickr(parts, "Flickr8k_text/", "Flickr8k_Dataset/Flicker/"),
+    "flickr30k": flickr30k,
+}
+TABLES = (".tsv", ".json", ".txt", ".token")
+
+
+@pytest.mark.parametrize("packed", ["folder", "zip", "gz", "gz in zip"])
+@pytest.mark.parametrize("valid", ["valid", "dev", "val"])
+@pytest.mark.parametrize("written", WRITTEN)
+def test_every_layout_with_parts_is_read(tmp_path, written, valid, packed):
+    parts = {part: images(part) for part in ("train", valid, "test")}
+    files = WRITTEN[written](parts)
+    if "gz" in packed:
+        files = {f"{n}.gz" if n.endswith(TABLES) else n: told for n, told in files.items()}
+    path = write(tmp_path / "corpus", files | {"README.md": "", "LICENSE": "", "answers.txt": ""})
+    if "zip" in packed:
+        path = shutil.make_archive(str(tmp_path / "corpus"), "zip", tmp_path, "corpus")
+    splits = captions_in(path)
+    assert not splits.notes
+    for part, pictures in zip(PARTS, parts.values(), strict=True):
+        assert read(getattr(splits, part)) == sorted(pictures.values())
+        assert read(getattr(splits, part)) == sorted(pictures.values())  # again
+        stream, notes = CaptionedImages(data=str(path)).part(part)
+        assert read(stream) == sorted(pictures.values()) and not notes
+
+
+ALONE = {
+    "tsv": lambda pictures: {"captions.tsv": tsv(pictures)} | below("", pictures),
+    "another tsv": lambda pictures: {"x.tsv": tsv(pictures, "./a//")} | below("a/", pictures),
+    "tsv.gz": lambda pictures: {"captions.tsv.gz": tsv(pictures)} | below("", pictures),
+    "coco": lambda pictures: {"captions.json": coco(pictures)} | below("images/", pictures),
+    "tokens": lambda pictures: {"a.token.txt": tokens(pictures)} | below("Images/", pictures),
+}
+ENDS = {
+    "as it is": lambda text: text,
+    "windows": lambda text: "\ufeff" + text.replace("\n", "\r\n"),
+    "blank lines": lambda text: "\n" + text.replace("\n", "\n \n"),
+    "no last newline": lambda text: text.rstrip("\n"),
+}
+
+
+@pytest.mark.parametrize("ends", ENDS)
+@pytest.mark.parametrize("written", ALONE)
+def test_one_table_is_split_by_hash_or_is_one_part(tmp_path, written, ends):
+    files = ALONE[written](images("x"))
+    table = next(iter(files))
+    write(tmp_path, {**files, table: ENDS[ends](files[table]), "instances.json": "{}"})
+    for path in (tmp_path, tmp_path / table):
+        splits = captions_in(path)
+        assert splits.notes == (
+            "no valid and no test part: split by the hash of the text into "
+            "train 80 %, valid 10 %, test 10 %",
+        )
+        assert read_all(splits) == sorted(images("x").values())
+        part, notes = CaptionedImages(test=str(path)).part("test")
+        assert read(part) == sorted(images("x").values()) and not notes
+
+
+def test_tables_can_be_named_one_by_one(tmp_path):
+    parts = {part: images(part) for part in ("train", "val", "more")}
+    write(tmp_path, of_coco(parts, "annotations/captions_{}2017.json") | tables(parts))
+    named = {
+        "train": "annotations/captions_train2017.json",
+        "valid": "annotations/captions_val2017.json",
+        "test": "captions_more.tsv",
+    }
+    splits = CaptionedImages(**{part: str(tmp_path / name) for part, name in named.items()}).open()
+    assert not splits.notes
+    for part, pictures in zip(PARTS, parts.values(), strict=True):
+        assert read(getattr(splits, part)) == sorted(pictures.values())
+
+
+def test_a_flag_settles_which_table_is_a_part(tmp_path):
+    parts = {part: images(part) for part in ("train", "val", "test", "test2")}
+    write(tmp_path, tables(parts))
+    with pytest.raises(
+        UserError, match=r"captions_test\.tsv and captions_test2\.tsv all claim to be the test part"
+    ):
+        captions_in(tmp_path)
+    splits = captions_in(tmp_path, test=str(tmp_path / "captions_test2.tsv"))
+    assert read(splits.test) == sorted(images("test2").values())
+    assert read(splits.valid) == sorted(images("val").values())
+
+
+def test_an_image_has_all_its_captions_in_order(tmp_path):
+    lines = ["a.png\tone", "b.png\tthree", "./a.png\ttwo", "b.png\tthree", "a.png\tone"]
+    pictures = {"a.png": picture("a"), "b.png": picture("b")}
+    write(tmp_path, {"train.tsv": "\n".join(lines), **pictures})
+    train = CaptionedImages(train=str(tmp_path)).part("train")[0]
+    assert [(example.origin, example.values) for example in train] == [
+        (
+            str(tmp_path / "a.png"),
+            {"image_bytes": pictures["a.png"], "captions": ("one", "two", "one")},
+        ),
+        (
+            str(tmp_path / "b.png"),
+            {"image_bytes": pictures["b.png"], "captions": ("three", "three")},
+        ),
+    ]
+
+
+@pytest.mark.parametrize("written", ["tsv", "coco"])
+def test_equal_images_are_in_one_part_whatever_they_are_called(tmp_path, written):
+    pictures = {f"{n}.png": (picture(n % 300, size=(2, 2)), (f"{n}",)) for n in range(900)}
+    text = (
+        {"captions.tsv": tsv(pictures)} if written == "tsv" else {"captions.json": coco(pictures)}
+    )
+    write(tmp_path, text | below("", pictures))
+    splits = captions_in(tmp_path, split="60/20/20")
+    parts = [read(getattr(splits, part)) for part in PARTS]
+    for part, share in zip(parts, (0.6, 0.2, 0.2), strict=True):
+        assert abs(len(part) / 900 - share) < 0.07
+        assert len(part) == 3 * len({raw for raw, _ in part})
+    assert sorted(itertools.chain(*parts)) == sorted(pictures.values())
+
+
+def test_coco_has_no_test_part_so_one_is_carved_from_train(tmp_path):
+    parts = {"train": images(1) | images(2) | images(3), "val": images("val")}
+    write(tmp_path, of_coco(parts))
+    splits = captions_in(tmp_path, split="1/1/1")
+    assert splits.notes == (
+        "no test part: split by the hash of the text into train 50 %, test 50 %",
+    )
+    assert read(splits.valid) == sorted(images("val").values())
+    assert read(splits.train, splits.test) == sorted(parts["train"].values())
+
+
+def test_images_in_no_list_are_counted(tmp_path):
+    parts = {"train": images("train"), "dev": images("dev"), "test": images("test")}
+    files = flickr(parts)
+    files["Flickr8k.token.txt"] = "x.jpg.1#0\ta cat\nx.jpg.1#1\tcat\n" + files["Flickr8k.token.txt"]
+    write(tmp_path, files)
+    told = f"{tmp_path}/Flickr8k.token.txt: 1 of 10 images are in no list, and so in no part; "
+    test = str(write(tmp_path / "other", ALONE["tsv"](images("x"))))
+    for splits in (captions_in(tmp_path), captions_in(tmp_path, test=test)):
+        assert splits.notes == (told + "the first is x.jpg.1",)
+        assert read(splits.train) == sorted(images("train").values())
+
+
+def test_what_lies_beside_without_a_caption_is_no_example(tmp_path):
+    write(tmp_path, ALONE["tsv"](images("x")) | {"more.png": picture("more"), "broken.jpg": ""})
+    assert read_all(captions_in(tmp_path)) == sorted(images("x").values())
+    pictures = images("y")
+    bare = {"y 1.png": (pictures["y 1.png"][0], ()), **dict(list(pictures.items())[1:])}
+    write(tmp_path / "coco", {"captions.json": coco_of(bare)} | below("", bare))
+    assert read_all(captions_in(tmp_path / "coco")) == sorted(list(pictures.values())[1:])
+
+
+def coco_of(pictures):
+    """As COCO has it, with images that have no caption."""
+    whole = json.loads(coco({name: told for name, told in pictures.items() if told[1]}))
+    whole["images"] += [
+        {"id": 1000 + n, "file_name": name}
+        for n, (name, (_, captions)) in enumerate(pictures.items())
+        if not captions
+    ]
+    return json.dumps(whole)
+
+
+def test_other_encodings_are_read(tmp_path):
+    pictures = images("x")
+    write(tmp_path, below("", pictures) | {"captions.tsv": tsv(pictures).encode("latin-1")})
+    assert read_all(captions_in(tmp_path, encoding="latin-1")) == sorted(pictures.values())
+
+
+def test_half_a_surrogate_pair_is_no_error(tmp_path):
+    text = coco({"a?.png": (picture("a"), ("CAT",))}).replace("CAT", "cat \\ud83d")
+    write(tmp_path, {"captions.json": text.replace("a?", "a\\ud83d"), "a?.png": picture("a")})
+    assert read_all(captions_in(tmp_path)) == [(picture("a"), ("cat ?",))]
+
+
+# --- When images are read ---------------------------------------------------------
+
+
+def test_images_are_not_read_before_one_asks(tmp_path):
+    files = ALONE["tsv"](images("x"))
+    path = write(tmp_path, {**files, "xé3.JPEG": b"broken"}) / "captions.tsv"
+    stream = CaptionedImages().one_file(path)
+    assert len(list(itertools.islice(stream, 2))) == 2
+    with pytest.raises(UserError, match=r"é3\.JPEG is neither JPEG nor PNG"):
+        list(stream)
+    skipping = CaptionedImages(skip_bad=True).one_file(path)
+    assert len(list(skipping)) == len(list(skipping)) == 2  # though no notes were asked for
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_an_image_is_decoded_once_and_told_before_training(tmp_path, monkeypatch, skip_bad):
+    decoded = []
+    monkeypatch.setattr(captioned, "flaw", lambda raw: decoded.append(raw) or flaw(raw))
+    parts = {part: images(part) for part in ("train", "val", "test")}
+    write(tmp_path, tables(parts))
+    everything = sorted(raw for pictures in parts.values() for raw, _ in pictures.values())
+    splits = captions_in(tmp_path, skip_bad=skip_bad)
+    assert sorted(decoded) == everything
+    for _ in range(2):
+        read_all(splits)
+    assert len(decoded) == len(everything)
+    write(tmp_path, {"test/images/testé3.JPEG": b"broken"})
+    corpus = CaptionedImages(data=str(tmp_path), skip_bad=skip_bad)
+    if skip_bad:
+        assert len(read_all(corpus.open())) == len(everything) - 1
+    else:
+        with pytest.raises(UserError, match=r"captions_test.tsv:3: .*testé3.JPEG is neither"):
+            corpus.open()
+    assert len(corpus.part("valid")[1]) == 0
+
+
+@pytest.mark.parametrize("packed", ["folder", "zip"])
+def test_images_are_never_in_memory(tmp_path, packed):
+    pictures = {f"{n}.png": (picture(n, size=(200, 100)), (f"{n}",)) for n in range(50)}
+    path = write(tmp_path / "corpus", tables({"train": pictures}))
+    if packed == "zip":
+        path = shutil.make_archive(str(tmp_path / "corpus"), "zip", tmp_path, "corpus")
+    tracemalloc.start()
+    splits = captions_in(path, skip_bad=True)
+    assert sum(1 for part in PARTS for _ in getattr(splits, part)) == 50
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000  # of 3 MB
+    tracemalloc.stop()
+
+
+# --- What is told ------------------------------------------------------------------
+
+GOOD = {"a.png": picture("a"), "b.jpg": picture("b", "JPEG")}
+LINES = "a.png\tone\nb.jpg\ttwo\n"
+EXPECTED = (
+    "Expected captions_train.tsv, captions_train2017.json of COCO or Flickr_8k.trainImages.txt, "
+    "and so on; or captions.tsv, captions.json or Flickr8k.token.txt alone."
+)
+
+
+def as_coco(**other):
+    return coco({"a.png": (b"", ("one",))}, **other)
+
+
+# Files beside `GOOD`, what is read, and what is told; {} is the folder.
+BROKEN = {
+    "no such file": ({}, "nowhere", "--data: there is no file or folder '{}/nowhere'."),
+    "empty folder": ({"a/.hidden": ""}, "a", f"{{}}/a: found no corpus among []. {EXPECTED}"),
+    "other files": (
+        {"a/x.png": "", "a/captions.csv": "", "a/instances_train2017.json": "{}"},
+        "a",
+        "{}/a: found no corpus among ['captions.csv', 'instances_train2017.json', 'x.png']. "
+        + EXPECTED,
+    ),
+    "another file": (
+        {},
+        "a.png",
+        "{}/a.png: expected a table of captions, captions.tsv, captions.json of COCO or "
+        "NAME.token.txt of Flickr8k, got 'a.png'.",
+    ),
+    "only a list": (
+        {"x.trainImages.txt": "a.png\n"},
+        "x.trainImages.txt",
+        "{}/x.trainImages.txt: expected a table of captions, captions.tsv, captions.json of COCO "
+        "or NAME.token.txt of Flickr8k, got 'x.trainImages.txt'.",
+    ),
+    "two wholes": (
+        {"x.tsv": LINES, "y.tsv": LINES},
+        "",
+        "{}: which of ['x.tsv', 'y.tsv'] is meant? Give one; or " + EXPECTED[9:],
+    ),
+    "two trains": (
+        {"train.tsv": LINES, "captions_train2017.json": as_coco()},
+        "",
+        "{}: captions_train2017.json and train.tsv all claim to be the train part; leave one, "
+        "or name one with --train.",
+    ),
+    "no train": (
+        {"captions_test.tsv": LINES},
+        "",
+        "{}: there is a test part and no train part (named train or training).",
+    ),
+    "not a zip": ({"a.zip": "x"}, "a.zip", "{}/a.zip: cannot be read as a zip: File is not a zip "
+                  "file."),
+    "not a gz": (
+        {"x.tsv.gz": b""},
+        "x.tsv",
+        "--data: there is no file or folder '{}/x.tsv'.",
+    ),
+    "empty": ({"x.tsv": ""}, "x.tsv", "{}/x.tsv: the file holds no examples."),
+    "empty part": (
+        {"train.tsv": LINES, "test.tsv": "\n"},
+        "",
+        "{}/test.tsv: the file holds no examples.",
+    ),
+    "empty list": (
+        {"x.token.txt": "a.png#0\tone\n", "x.trainImages.txt": "a.png\n", "x.testImages.txt": ""},
+        "",
+        "{}/x.testImages.txt: the file holds no examples.",
+    ),
+    "no annotations": (
+        {"captions.json": as_coco(annotations=[])},
+        "",
+        "{}/captions.json: the file holds no examples.",
+    ),
+    "no tab": (
+        {"x.tsv": LINES + "a.png one\n"},
+        "",
+        "{}/x.tsv:3: expected the path of an image, a tab and a caption, got 1 column: "
+        "'a.png one'.",
+    ),
+    "two tabs": (
+        {"x.tsv": LINES + "a.png\tone\ten\n"},
+        "",
+        "{}/x.tsv:3: expected the path of an image, a tab and a caption, got 3 columns: "
+        "'a.png\\tone\\ten'.",
+    ),
+    "no tab in tokens": (
+        {"x.token.txt": "a.png#0\tone\na.png#1 two\n"},
+        "",
+        "{}/x.token.txt:2: expected NAME.jpg#0, a tab and a caption, got 'a.png#1 two'.",
+    ),
+    "no number in tokens": (
+        {"x.token.txt": "a.png\tone\n"},
+        "",
+        "{}/x.token.txt:1: expected NAME.jpg#0, a tab and a caption, got 'a.png\\tone'.",
+    ),
+    "not utf-8": (
+        {"x.tsv": b"a.png\tone\na.png\t\xe9t\xe9\n"},
+        "",
+        "{}/x.tsv:2: not utf-8: invalid continuation byte (byte 0xe9); name another with "
+        "--encoding.",
+    ),
+    "json not utf-8": (
+        {"captions.json": b'{"images": "\xe9"}'},
+        "",
+        "{}/captions.json: not utf-8: invalid continuation byte (byte 0xe9); name another with "
+        "--encoding.",
+    ),
+    "bad json": (
+        {"captions.json": '{"images": '},
+        "",
+        "{}/captions.json: not valid JSON: Expecting value: line 1 column 12 (char 11).",
+    ),
+    "no object": (
+        {"captions.json": "[1]"},
+        "",
+        "{}/captions.json: expected an object of COCO with the lists 'images' and 'annotations', "
+        "got '[1]'.",
+    ),
+    "no lists": (
+        {"captions.json": '{"images": [], "info": []}'},
+        "",
+        "{}/captions.json: expected an object of COCO with the lists 'images' and 'annotations', "
+        "got ['images', 'info'].",
+    ),
+    "no object in a list": (
+        {"captions.json": as_coco(images=["a.png"])},
+        "",
+        "{}/captions.json: images[0]: 'id' must be a whole number, got '\"a.png\"'.",
+    ),
+    "no file name": (
+        {"captions.json": as_coco(images=[{"id": 0, "file_name": "a.png"}, {"id": 1}])},
+        "",
+        "{}/captions.json: images[1]: 'file_name' must be a string, got 'null'.",
+    ),
+    "caption no string": (
+        {"captions.json": as_coco(annotations=[{"image_id": 0, "caption": ["one"]}])},
+        "",
+        "{}/captions.json: annotations[0]: 'caption' must be a string, got '[\"one\"]'.",
+    ),
+    "image of no list": (
+        {"captions.json": as_coco(annotations=[{"image_id": 8, "caption": "one"}])},
+        "",
+        "{}/captions.json: annotations[0]: 'image_id' must be the 'id' of one of its 1 images, "
+        "got 8.",
+    ),
+    "no tokens": (
+        {"x.trainImages.txt": "a.png\n"},
+        "",
+        "{}: lists of images need one table of captions, NAME.token.txt, beside them, got [].",
+    ),
+    "two tokens": (
+        {"x.trainImages.txt": "a.png\n", "x.token.txt": "", "y.token": ""},
+        "",
+        "{}: lists of images need one table of captions, NAME.token.txt, beside them, got "
+        "['x.token.txt', 'y.token'].",
+    ),
+}  # fmt: skip
+PATH = "the path of an image must be one below the folder, without .., got"
+for path in ("/etc/a.png", "../a.png", "x/../../a.png", "x/..", "", "."):
+    BROKEN[f"path {path!r}"] = (
+        {"x.tsv": f"{LINES}{path}\tone\n"},
+        "",
+        f"{{}}/x.tsv:3: {PATH} {path!r}.",
+    )
+BROKEN["path of coco"] = (
+    {"captions.json": coco({"../a.png": (b"", ("one",))})},
+    "",
+    f"{{}}/captions.json: annotations[0]: {PATH} '../a.png'.",
+)
+BROKEN["path in a list"] = (
+    {"x.token.txt": "a.png#0\tone\n", "x.trainImages.txt": "a.png\n../b.jpg\n"},
+    "",
+    f"{{}}/x.trainImages.txt:2: {PATH} '../b.jpg'.",
+)
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_corpus_is_told_with_file_and_line(tmp_path, name, skip_bad):
+    files, path, message = BROKEN[name]
+    write(tmp_path, (GOOD if path != "a" else {}) | files)
+    with pytest.raises(UserError) as told:
+        captions_in(tmp_path / path, skip_bad=skip_bad)
+    assert str(told.value) == message.replace("{}", str(tmp_path), 1)
+
+
+def test_a_compressed_table_that_is_broken_is_told(tmp_path):
+    whole = gzip.compress(LINES.encode() * 100)
+    for raw, why in ((b"a.png\tone", "Not a gzipped file"), (whole[:-20], "ended before the end")):
+        write(tmp_path, GOOD)
+        (tmp_path / "x.tsv.gz").write_bytes(raw)
+        with pytest.raises(UserError, match=rf"x\.tsv\.gz: cannot be read: .*{why}"):
+            captions_in(tmp_path)
+
+
+def test_a_wrong_encoding_is_told_at_once():
+    with pytest.raises(UserError, match="--encoding names no encoding: 'utf-9'"):
+        CaptionedImages(encoding="utf-9")
+
+
+PHOTO = picture("photo", "JPEG", size=(40, 30))
+DRAWN = picture("drawn", size=(40, 30))
+OTHER = "is neither JPEG nor PNG: it begins with "
+# A file, and how what is told of it begins.
+BAD_IMAGES = {
+    "empty": (b"", OTHER + "b''"),
+    "text": (b"<html>404</html>", OTHER + "b'<html>40'"),
+    "gif": (picture("x", "GIF"), OTHER + "b'GIF87a"),
+    "bmp": (picture("x", "BMP"), OTHER + "b'BM"),
+    "webp": (picture("x", "WEBP"), OTHER + "b'RIFF"),
+    "tiff": (picture("x", "TIFF"), OTHER + "b'II*"),
+    "only a header": (DRAWN[:30], "is broken: its header cannot be read"),
+    "only a mark": (PHOTO[:3], "is broken: "),
+    "half a jpeg": (PHOTO[: len(PHOTO) // 2], "is broken: image file is truncated ("),
+    "half a png": (DRAWN[: len(DRAWN) // 2], "is broken: image file is truncated"),
+    "a jpeg without its end": (PHOTO[:-2], "is broken: "),
+    "a png without its end": (DRAWN[:-12], "is broken: "),
+    "a png with a wrong sum": (DRAWN[:-16] + bytes(4) + DRAWN[-12:], "is broken: broken PNG file"),
+    "a png with a broken end": (DRAWN[:-1] + b"x", "is broken: its end is missing"),
+    "a png with other bytes": (
+        DRAWN[:900] + bytes([DRAWN[900] ^ 1]) + DRAWN[901:],
+        "is broken: broken data stream when reading image file",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_a_bad_image_is_told_with_file_and_line_or_passed_over(tmp_path, name):
+    raw, why = BAD_IMAGES[name]
+    write(tmp_path, {**GOOD, "c.png": raw, "x.tsv": f"a.png\tone\n\nc.png\tbad\n{LINES}"})
+    with pytest.raises(UserError) as told:
+        captions_in(tmp_path)
+    where = f"{tmp_path}/x.tsv:3: {tmp_path}/c.png "
+    assert str(told.value).startswith(where + why)
+    assert str(told.value).endswith("; --skip-bad passes over such.")
+    assert "object at 0x" not in str(told.value)
+    splits = captions_in(tmp_path, skip_bad=True)
+    assert splits.notes[0].startswith(
+        f"{tmp_path}/x.tsv: 1 bad images or captions passed over, 2 images kept: {where}{why}"
+    )
+    want = sorted([(GOOD["a.png"], ("one", "one")), (GOOD["b.jpg"], ("two",))])
+    assert read_all(splits) == read_all(splits) == want
+
+
+def test_what_is_whole_is_what_tensorflow_decodes():
+    """Cut or hit anywhere, an image that passes is one that training can read."""
+    import tensorflow as tf
+
+    draw = random.Random(3)
+    gray = io.BytesIO()
+    Image.frombytes("L", (40, 30), draw.randbytes(1200)).save(gray, "PNG")
+    progressive = picture("p", "JPEG", size=(40, 30), progressive=True)
+    met = collections.Counter()
+    for raw in (PHOTO, DRAWN, gray.getvalue(), progressive):
+        hit = [raw[:-n] for n in range(1, 30)] + [raw, raw + b"what some cameras add"]
+        for _ in range(60):
+            at = draw.randrange(len(raw))
+            hit += [raw[:at], raw[:at] + bytes([raw[at] ^ 1 << draw.randrange(8)]) + raw[at + 1 :]]
+            hit += [raw[:at] + bytes(8) + raw[at + 8 :]]
+        for each in hit:
+            whole = not flaw(each)
+            met[whole] += 1
+            if whole:
+                assert tf.io.decode_image(each, 3, expand_animations=False).shape[2] == 3
+    assert min(met.values()) > 100
+
+
+def test_images_as_cameras_and_painters_leave_them_are_whole():
+    pictures = {mode: Image.frombytes("RGB", (8, 8), bytes(range(192))).convert(mode)
+                for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")}  # fmt: skip
+    preview = b"Exif\0\0" + picture("preview", "JPEG")  # in the header, with an end of its own
+    for mode, image in pictures.items():
+        for kind in ("PNG", "JPEG"):
+            if mode in {"PNG": ("CMYK",), "JPEG": ("LA", "P", "RGBA")}[kind]:
+                continue
+            file = io.BytesIO()
+            image.save(file, kind)
+            assert flaw(file.getvalue()) == ""
+            assert flaw(file.getvalue() + b"more") == ""
+    for seed in range(4):  # of some of which Pillow misses no pixel
+        with_preview = picture(("x", seed), "JPEG", size=(160, 120), exif=preview)
+        assert preview in with_preview and flaw(with_preview) == ""
+        assert flaw(with_preview[:-2]) != ""
+    many = io.BytesIO()
+    pictures["RGB"].save(many, "MPO", save_all=True, append_images=[pictures["L"].convert("RGB")])
+    assert flaw(many.getvalue()) == ""
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_an_image_of_too_many_pixels_is_not_unpacked(monkeypatch, kind):
+    raw, unpacked = picture("x", kind, size=(9, 7)), []
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: unpacked.append(image))
+    for limit in (62, 31):  # Pillow warns above its limit, and refuses above twice of it
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        assert flaw(raw) == f"has more than {limit} pixels" and not unpacked
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 63)
+    assert flaw(raw) == "" and unpacked
+
+
+@pytest.mark.parametrize("packed", ["folder", "zip"])
+def test_a_missing_image_is_told_with_where_it_was_looked_for(tmp_path, packed):
+    long = "a" * 300
+    lines = f"b.jpg\ttwo\nno.png\tnone\nsub\tfolder\n{long}\tlong\na\0b.png\tnull\n"
+    path = write(tmp_path / "c", {**GOOD, "x.tsv": lines, "sub/a.png": GOOD["a.png"]})
+    shown = f"{path}/"
+    if packed == "zip":
+        path = shutil.make_archive(str(tmp_path / "c"), "zip", tmp_path, "c")
+        shown = f"{path}/c/"
+    folder = shown if packed == "zip" else shown[:-1]
+    with pytest.raises(UserError) as told:
+        captions_in(path)
+    assert str(told.value) == (
+        f"{shown}x.tsv:2: there is no image 'no.png' in {folder}; --skip-bad passes over such."
+    )
+    splits = captions_in(path, skip_bad=True)
+    assert splits.notes[0] == (
+        f"{shown}x.tsv: 4 bad images or captions passed over, 1 images kept: "
+        f"{shown}x.tsv:2: there is no image 'no.png' in {folder}; "
+        f"{shown}x.tsv:3: there is no image 'sub' in {folder}; "
+        f"{shown}x.tsv:4: there is no image '{long}' in {folder}; ..."
+    )
+    assert read_all(splits) == [(GOOD["b.jpg"], ("two",))]
+
+
+def test_a_missing_image_of_coco_is_looked_for_in_its_folders(tmp_path):
+    write(tmp_path, {"captions_train2017.json": as_coco(), "train2017/b.jpg": GOOD["b.jpg"]})
+    write(tmp_path, {"images/c.jpg": GOOD["b.jpg"]})
+    with pytest.raises(UserError) as told:
+        captions_in(tmp_path)
+    assert str(told.value) == (
+        f"{tmp_path}/captions_train2017.json: annotations[0]: there is no image 'a.png' in "
+        f"{tmp_path}/train2017 or {tmp_path}/images or {tmp_path}; --skip-bad passes over such."
+    )
+
+
+def test_a_listed_image_without_a_caption_is_told(tmp_path):
+    files = {"x.token.txt": "a.png#0\tone\n", "x.trainImages.txt": "a.png\nb.jpg\n"}
+    write(tmp_path, GOOD | files)
+    told = f"{tmp_path}/x.trainImages.txt:2: 'b.jpg' has no caption"
+    with pytest.raises(UserError, match=re.escape(f"{told}; --skip-bad passes over such.")):
+        captions_in(tmp_path)
+    splits = captions_in(tmp_path, skip_bad=True)
+    assert splits.notes[0] == (
+        f"{tmp_path}/x.trainImages.txt: 1 bad images or captions passed over, 1 images kept: {told}"
+    )
+    assert read_all(splits) == [(GOOD["a.png"], ("one",))]
+
+
+@pytest.mark.parametrize("written", ["tsv", "tokens", "coco"])
+def test_an_empty_caption_is_told(tmp_path, written):
+    pairs = [("a.png", "one"), ("a.png", " "), ("b.jpg", "")]
+    annotations = [
+        {"image_id": "ab".index(name[0]), "caption": told} for name, told in pairs
+    ]  # fmt: skip
+    names = [{"id": n, "file_name": name} for n, name in enumerate(GOOD)]
+    name, text = {
+        "tsv": ("x.tsv", "".join(f"{name}\t{told}\n" for name, told in pairs)),
+        "tokens": ("x.token.txt", "".join(f"{name}#0\t{told}\n" for name, told in pairs)),
+        "coco": ("captions.json", json.dumps({"images": names, "annotations": annotations})),
+    }[written]
+    write(tmp_path, {**GOOD, name: text})
+    lines = [": annotations[1]", ": annotations[2]"] if written == "coco" else [":2", ":3"]
+    told = [
+        f"{tmp_path}/{name}{line}: the caption of {image!r} is empty"
+        for line, image in zip(lines, GOOD, strict=True)
+    ]
+    with pytest.raises(UserError) as error:
+        captions_in(tmp_path)
+    assert str(error.value) == f"{told[0]}; --skip-bad passes over such."
+    splits = captions_in(tmp_path, skip_bad=True)
+    assert splits.notes[0] == (
+        f"{tmp_path}/{name}: 2 bad images or captions passed over, 1 images kept: "
+        + "; ".join(told)
+    )
+    assert read_all(splits) == [(GOOD["a.png"], ("one",))]
+
+
+def test_a_zip_whose_images_are_broken_is_told(tmp_path):
+    write(tmp_path / "c", {**GOOD, "x.tsv": LINES})
+    path = tmp_path / "c.zip"
+    with zipfile.ZipFile(path, "w") as packed:  # stored, so that bytes can be found again
+        for file in sorted((tmp_path / "c").iterdir()):
+            packed.write(file, file.name)
+    raw = path.read_bytes()
+    at = raw.index(GOOD["b.jpg"]) + 100
+    path.write_bytes(raw[:at] + bytes([raw[at] ^ 255]) + raw[at + 1 :])
+    told = f"{path}/x.tsv:2: {path}/b.jpg: cannot be read: Bad CRC-32 for file 'b.jpg'"
+    with pytest.raises(UserError, match=re.escape(f"{told}; --skip-bad passes over such.")):
+        captions_in(path)
+    splits = captions_in(path, skip_bad=True)
+    assert splits.notes[0].endswith(f"1 bad images or captions passed over, 1 images kept: {told}")
+    assert read_all(splits) == [(GOOD["a.png"], ("one",))]
+
+
+def test_a_part_of_which_nothing_is_left_is_told(tmp_path):
+    write(tmp_path, {"train.tsv": LINES, "test.tsv": "c.png\tone\nd.png\ttwo\n", **GOOD})
+    with pytest.raises(UserError) as told:
+        captions_in(tmp_path, skip_bad=True)
+    assert str(told.value) == (
+        f"{tmp_path}/test.tsv: no example is left: "
+        f"{tmp_path}/test.tsv:1: there is no image 'c.png' in {tmp_path}; "
+        f"{tmp_path}/test.tsv:2: there is no image 'd.png' in {tmp_path}."
+    )
+
+
+# --- The embedded sample, and real images -------------------------------------------
+
+
+def test_the_sample_is_that_of_scenes(monkeypatch):
+    parts = dict.fromkeys(PARTS, Stream(tuple))
+    monkeypatch.setattr(captioned.scenes, "parts", lambda: parts)
+    assert CaptionedImages().sample() is parts
+
+
+def test_shapes_of_easy_vqa_are_read_as_they_are(data_dir):
+    folder = data_dir / "captioning" / "easy_vqa"
+    splits = captions_in(folder)
+    assert splits.notes == (
+        "no valid part: split by the hash of the text into train 88.9 %, valid 11.1 %",
+    )
+    assert len(read(splits.train, splits.valid)) == 3578 and len(read(splits.test)) == 888
+    assert len({told for _, captions in read_all(splits) for told in captions}) == 24
+    for example in splits.test:
+        assert len(example.values["captions"]) == 1
+        with Image.open(io.BytesIO(example.values["image_bytes"])) as image:
+            assert image.size == (64, 64) and image.format == "PNG"
+    assert not {raw for raw, _ in read(splits.train)} & {raw for raw, _ in read(splits.valid)}
+
+
+def test_photographs_of_coco_are_read_as_they_are(data_dir):
+    folder = data_dir / "captioning" / "coco_mini"
+    splits = captions_in(folder)
+    assert splits.notes == (
+        "no test part: split by the hash of the text into train 88.9 %, test 11.1 %",
+    )
+    assert len(read(splits.train, splits.test)) == 26 and len(read(splits.valid)) == 25
+    files = {path.read_bytes() for path in (folder / "images").iterdir()}
+    assert {raw for raw, _ in read_all(splits)} == files and len(files) == 51
+    assert {len(captions) for _, captions in read_all(splits)} == {5}
+    one = captions_in(folder / "captions_val2017.json")
+    assert read_all(one) == read(splits.valid)
