@@ -1,13 +1,16 @@
 """TensorFlow Datasets by name, from data sets prepared on disk in their own format."""
 
 import importlib
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app import train
 from tasks import UserError
 from tasks.corpora import PARTS
+from tasks.corpora.captioned import CaptionedImages
 from tasks.corpora.labelled import LabelledTexts
 from tasks.corpora.parallel import ParallelSentences
 from tasks.corpora.tagged import TaggedSentences
@@ -364,3 +367,141 @@ def test_a_wrong_name_of_translations_is_told(translated, flags, message):
     flags = {"data": "tfds:ted_hrlr_translate/pt_to_en", **flags}
     with pytest.raises(UserError, match=message):
         ParallelSentences(**flags, tfds_dir=str(translated)).open()
+
+
+# Images and captions, with the features that their builders declare.
+PICTURES = {"image": tfds.features.Image(), "image/filename": tfds.features.Text()}
+CAPTIONED = {  # version, config, features beside those of images, parts
+    "coco_captions/2014": (
+        "1.1.0",
+        "2014",
+        {
+            "captions": tfds.features.Sequence({"text": np.str_, "id": np.int64}),
+            "objects": tfds.features.Sequence({"bbox": tfds.features.BBoxFeature()}),
+        },
+        ["train", "val", "test", "restval"],
+    ),
+    "my_photos": ("1.0.0", None, {"captions": TEXTS}, ["train", "validation"]),
+    "my_drawings": ("1.0.0", None, {"caption": tfds.features.Text()}, ["train"]),
+    "my_scans": ("1.0.0", None, {"caption": {"text": np.str_, "by": np.str_}}, ["train", "dev"]),
+    "bad_photos": ("1.0.0", None, {"caption": tfds.features.Text()}, ["train", "test"]),
+}
+NOT_CAPTIONED = {  # what features there are beside `n`
+    "no_image": {"image": tfds.features.Text(), "caption": tfds.features.Text()},
+    "no_caption": {"image": tfds.features.Image(), "label": tfds.features.Text()},
+    "numbers": {"image": tfds.features.Image(), "captions": tfds.features.Sequence(np.int64)},
+}
+
+
+def photo(part, n):
+    """A file that decoding and encoding again would change."""
+    file = io.BytesIO()
+    image = Image.new("RGB", (8, 8), (n, 9 * len(part), 90))
+    image.save(file, "JPEG" if n % 2 else "PNG", comment="as it was")
+    return file.getvalue()
+
+
+def captions_of(name, part, n):
+    """What is stored as captions of an image: the first image has none, others empty ones."""
+    texts = [f" {part} {n} é\u00a0", "", f"{part} again"] if n else [" ", ""]
+    return {
+        "coco_captions/2014": [{"text": text, "id": at} for at, text in enumerate(texts)],
+        "my_photos": texts,
+        "my_scans": {"text": texts[0], "by": "me"},
+    }.get(name, texts[0])
+
+
+@pytest.fixture(scope="module")
+def with_captions(tmp_path_factory):
+    """A folder of small data sets of captioned images."""
+    folder = tmp_path_factory.mktemp("tfds")
+
+    def store(name, version, config, features, parts):
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name=name.split("/")[0],
+            config=config,
+            version=version,
+            features=tfds.features.FeaturesDict(features),
+            split_datasets={part: list(enumerate(rows)) for part, rows in parts.items()},
+            data_dir=str(folder),
+        )
+
+    for name, (version, config, features, parts) in CAPTIONED.items():
+        key = "captions" if "captions" in features else "caption"
+        rows = {
+            part: [
+                {"image": photo(part, n), "image/filename": f"{n}", "objects": []}
+                | {key: captions_of(name, part, n)}
+                for n in range(count)
+            ]
+            for count, part in enumerate(parts, start=4)
+        }
+        if name == "bad_photos":
+            rows["test"][2]["image"] = photo("test", 2)[:-20]
+        wanted = PICTURES | features
+        rows = {p: [{k: row[k] for k in wanted} for row in each] for p, each in rows.items()}
+        store(name, version, config, wanted, rows)
+    for name, features in NOT_CAPTIONED.items():
+        row = {"image": photo("", 1) if name != "no_image" else "", "n": 1}
+        row |= {"caption": "", "label": "", "captions": [1]}
+        features = features | {"n": np.int64}
+        store(name, "1.0.0", None, features, {"train": [{key: row[key] for key in features}]})
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for name in CAPTIONED if name != "bad_photos"])
+def test_captioned_images_are_read_by_name(with_captions, name):
+    *_, parts = CAPTIONED[name]
+    one = not isinstance(captions_of(name, "", 1), list)
+    splits = CaptionedImages(data=f"tfds:{name}", tfds_dir=str(with_captions)).open()
+    assert any("no valid part" in note or "no test" in note for note in splits.notes) == (
+        len(parts) < 3
+    )
+    assert len(splits.notes) == (len(parts) < 3)
+    for at, part in list(enumerate(PARTS))[1 : len(parts)]:
+        read = {example.origin: example.values for example in getattr(splits, part)}
+        assert len(read) == at + 3
+        for n in range(1, at + 4):
+            told = (f"{parts[at]} {n} é",) if one else (f"{parts[at]} {n} é", f"{parts[at]} again")
+            values = {"image_bytes": photo(parts[at], n), "captions": told}
+            assert values in read.values()
+        assert all(origin.startswith(f"tfds:{name}:{parts[at]}:") for origin in read)
+    whole = [example.values["image_bytes"] for part in PARTS for example in getattr(splits, part)]
+    assert sorted(whole) == sorted(
+        photo(part, n) for count, part in enumerate(parts[:3], start=4) for n in range(1, count)
+    )
+
+
+def test_a_bad_image_of_a_data_set_is_told_or_passed_over(with_captions):
+    flags = {"data": "tfds:bad_photos", "tfds_dir": str(with_captions)}
+    with pytest.raises(
+        UserError, match=r"^tfds:bad_photos:test:\d is broken: .*; --skip-bad passes"
+    ):
+        CaptionedImages(**flags).open()
+    splits = CaptionedImages(**flags, skip_bad=True).open()
+    told = "tfds:bad_photos: 1 bad images or captions passed over, 3 images kept: tfds:bad_photos:t"
+    assert splits.notes[0].startswith(told)
+    read = sorted(example.values["image_bytes"] for example in splits.test)
+    assert read == sorted(photo("test", n) for n in (1, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_set", r"there is no data set 'no_such_set'.*known ones are \['coco_captions'\]"),
+        (
+            "no_image",
+            r"^tfds:no_image has no feature 'image' that is an image, only "
+            r"\['caption', 'image', 'n'\].$",
+        ),
+        (
+            "no_caption",
+            r"^tfds:no_caption has no feature 'captions' or 'caption' that is a text, texts or has "
+            r"them under 'text', only \['image', 'label', 'n'\].$",
+        ),
+        ("numbers", r"^tfds:numbers has no feature 'captions' or 'caption' that is a text, "),
+    ],
+)
+def test_a_wrong_name_of_captioned_images_is_told(with_captions, name, message):
+    with pytest.raises(UserError, match=message):
+        CaptionedImages(data=f"tfds:{name}", tfds_dir=str(with_captions)).open()
