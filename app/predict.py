@@ -31,15 +31,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         for (row, asked), answer in zip(batch, answers, strict=True):
             answer = {name: _plain(value) for name, value in answer.items()}
             if args.json:
-                row = {name: _plain(value) for name, value in row.items()}
-                print(json.dumps(row | answer))
+                row = exchange.echo(row, asked)
+                print(json.dumps({name: _plain(value) for name, value in row.items()} | answer))
             else:
                 print(exchange.show(asked, answer))
-            if drawing := exchange.drawing(answer):
+            if drawing := exchange.drawing(asked, answer):
                 from app.report import pictures
 
-                path, alignment = drawing
-                pictures.save(pictures.alignment(alignment), Path(path))
+                path, shown = drawing
+                pictures.save(pictures.attention(shown), Path(path))
         sys.stdout.flush()
 
 

@@ -21,15 +21,24 @@ import numpy as np
 from tasks import UserError
 from tasks.shapes.settings import of_serving
 
-_FORMAT = 2  # of the folder; a new one starts every run anew
+_FORMAT = 3  # of the folder; a new one starts every run anew
 _FREE = ("epochs", "patience")  # how long a run goes on is no part of what it is
 
 
-def identity(task: str, config, checksum: str) -> str:
-    """The hash that names a run: of its task, config and data, but not of how it will serve."""
+def identity(task: str, config, checksum: str, learnt: Path) -> str:
+    """The hash that names a run: of its task, config and data, but not of how it will serve.
+
+    Args:
+        task: Its name.
+        config: Its settings.
+        checksum: That of the data.
+        learnt: The folder of what the task learnt of the data, and was given in files.
+    """
     free = {*_FREE, *of_serving(config)}
     told = {k: v for k, v in dataclasses.asdict(config).items() if k not in free}
-    text = json.dumps([_FORMAT, task, told, checksum], sort_keys=True)
+    files = [path for path in sorted(learnt.iterdir()) if path.name != "config.json"]
+    assets = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    text = json.dumps([_FORMAT, task, told, checksum, assets], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

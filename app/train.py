@@ -123,7 +123,7 @@ def _open_run(folder: Path, task: str, config, checksum: str, learnt: str):
     """The run of this task, config and data: what there is of it, or a new one."""
     from app import runs
 
-    run = runs.Run(folder / runs.identity(task, config, checksum))
+    run = runs.Run(folder / runs.identity(task, config, checksum, Path(learnt)))
     progress = run.progress()
     version = progress.version_of(config)
     if progress.ended(config) and version is not None:
@@ -174,7 +174,7 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
     draft = export.draft(task, model, folder / f"draft-{run.folder.name}")
     served = Served(draft)
     judgement = task.judge(served.answers(task, splits.test))
-    alignments = task.illustrate(served.ask_rows, splits.test)
+    looks = task.illustrate(served.ask_rows, splits.test)
     seconds["export_and_judge"] = time.monotonic() - began
 
     extra = draft / "assets.extra"
@@ -197,7 +197,7 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
     (extra / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     shutil.copy(run.folder / "history.csv", extra)
     (extra / "report.html").write_text(
-        report.page(record, progress.history, judgement, task.limits(), alignments),
+        report.page(record, progress.history, judgement, task.limits(), looks),
         encoding="utf-8",
     )
     version = export.publish(draft)

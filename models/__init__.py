@@ -22,6 +22,7 @@ def load(path: str | Path):
     import keras
 
     # Each registers its layers, and those of its layers.
+    import models.captioner
     import models.classifier
     import models.decoder
     import models.tagger  # noqa: F401

@@ -52,7 +52,8 @@ class Decoder(keras.layers.Layer):
         implementation: That of `GatedRNN`.
 
     Call arguments:
-        tokens: (B, T) int32, each the token before the one to predict.
+        tokens: (B, T) int32, each the token before the one to predict; or (B, C, T), C
+            sequences of one memory, which then have logits and weights each.
         memory: (B, S, M).
         mask: (B, S) bool, true where the memory holds something.
         training: Whether dropout drops.
@@ -155,6 +156,17 @@ class Decoder(keras.layers.Layer):
 
     def call(self, tokens, memory, mask=None, training=False):
         memory = self.look_at(memory, mask)
+        shape = ops.shape(tokens)
+        if len(shape) == 3:
+            memory = Memory(*(_repeated(each, shape[1]) for each in memory))
+            logits, weights = self._taught(ops.reshape(tokens, (-1, shape[2])), memory, training)
+            return tuple(
+                ops.reshape(each, (*shape, ops.shape(each)[-1])) for each in (logits, weights)
+            )
+        return self._taught(tokens, memory, training)
+
+    def _taught(self, tokens, memory, training):
+        """The logits and weights of tokens (B, T) that are all known."""
         states = self.begin(memory)
         x = self.dropout(self.embedding(tokens), training=training)
         if self.input_feeding:
@@ -263,6 +275,13 @@ class Decoder(keras.layers.Layer):
     def get_config(self):
         cell = self.layers[0].get_config()["cell"]
         return {**super().get_config(), **self._told, "cell": cell}
+
+
+def _repeated(x, times):
+    """Each row some times, one after another."""
+    shape = ops.shape(x)
+    x = ops.broadcast_to(x[:, None], (shape[0], times, *shape[1:]))
+    return ops.reshape(x, (-1, *shape[1:]))
 
 
 def _split(packed, widths):

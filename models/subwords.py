@@ -40,8 +40,8 @@ _LETTER = r"\p{L}\p{M}\x{200C}\x{200D}"
 _WORD = rf"(?s)\p{{Zs}}?(?:[{_LETTER}]+['’]?|\p{{N}}+|[^{_LETTER}\p{{N}}\p{{Z}}\p{{Cc}}]+)|."
 _CUT = b"\xff"  # no byte of UTF-8
 
-_BLANK = "▁"  # how the library that learns writes a blank, and how one is shown
-_RESERVED = (_BLANK, "▅")  # characters that the library keeps for itself
+BLANK = "▁"  # how the library that learns writes a blank, and how one is shown
+_RESERVED = (BLANK, "▅")  # characters that the library keeps for itself
 _AT_ONCE = 1024  # texts that are counted together
 
 
@@ -141,7 +141,7 @@ class Subwords(tf.Module):
         if isinstance(ids, tf.RaggedTensor):
             return ids.with_flat_values(self.pieces(ids.flat_values))
         named = self._named(ids, ["", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))])
-        return tf.strings.regex_replace(named, " ", _BLANK)
+        return tf.strings.regex_replace(named, " ", BLANK)
 
     def _named(self, ids, others):
         """The pieces of ids of any shape, and of those that are no piece's the others'."""
@@ -238,7 +238,7 @@ def _learn(counts: dict[str, int], alphabet: list[str], size: int) -> list[str]:
 
     between = re.compile(f"[^{re.escape(''.join(alphabet))}]+")
     lines = (
-        f"{part.replace(' ', _BLANK)}\t{times}"
+        f"{part.replace(' ', BLANK)}\t{times}"
         for word, times in counts.items()
         for part in between.split(word)  # nothing merges across a character that is no piece
         if part
@@ -265,5 +265,5 @@ def _learn(counts: dict[str, int], alphabet: list[str], size: int) -> list[str]:
         minloglevel=2,
     )
     learnt = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    pieces = [learnt.id_to_piece(n).replace(_BLANK, " ") for n in range(1, len(learnt))]
+    pieces = [learnt.id_to_piece(n).replace(BLANK, " ") for n in range(1, len(learnt))]
     return sorted(pieces, key=lambda piece: len(piece) > 1)

@@ -1,10 +1,11 @@
 """The page itself: what a model is, how it came to be, how well it does, and where it fails."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from app.report import pictures
-from tasks.shapes.judgement import Alignment, Judgement, Table
+from tasks.shapes.judgement import Alignment, Gaze, Judgement, Table
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 60rem;
@@ -16,6 +17,7 @@ th { border-bottom: 1px solid #999; } td { border-bottom: 1px solid #eee; }
 td.number { font-variant-numeric: tabular-nums; }
 td { overflow-wrap: anywhere; }
 svg { max-width: 100%; height: auto; }
+img { max-width: 16rem; max-height: 8rem; }
 .scores { font-size: 1.25rem; } .scores b { margin-right: 2rem; }
 """
 
@@ -25,7 +27,7 @@ def page(
     history: Sequence[Mapping[str, float]],
     judgement: Judgement,
     limits: Sequence[str] = (),
-    alignments: Sequence[Alignment] = (),
+    looks: Sequence[Alignment | Gaze] = (),
 ) -> str:
     """Returns the page of a run as HTML.
 
@@ -34,7 +36,7 @@ def page(
         history: The figures of each epoch.
         judgement: What the judge found in the test part.
         limits: What `Task.limits` tells.
-        alignments: What `Task.illustrate` shows.
+        looks: What `Task.illustrate` shows.
     """
     judged = record["judged"]
     scores = "".join(f"{escape(k)} <b>{v:.4f}</b>" for k, v in judgement.scores.items())
@@ -49,9 +51,9 @@ def page(
     parts += [_table(table) for table in judgement.tables]
     for confusion in judgement.confusions:
         parts += [f"<h2>{escape(confusion.title)}</h2>", pictures.confusion(confusion)]
-    if alignments:
-        drawn = [pictures.svg(pictures.alignment(each)) for each in alignments]
-        parts += ["<h2>What each subword looked at</h2>", *drawn]
+    if looks:
+        drawn = [pictures.svg(pictures.attention(each)) for each in looks]
+        parts += ["<h2>What each word looked at</h2>", *drawn]
     if judgement.mistakes:
         none = "" if judgement.mistakes.rows else "<p>None.</p>"
         parts += [_table(judgement.mistakes) + none]
@@ -100,4 +102,8 @@ def _table(table: Table) -> str:
 def _cell(value) -> str:
     if isinstance(value, float):
         return f"<td class=number>{value:.3f}</td>"
+    if isinstance(value, bytes):
+        kind = "png" if value.startswith(b"\x89PNG") else "jpeg"
+        data = base64.b64encode(value).decode()
+        return f'<td><img src="data:image/{kind};base64,{data}"></td>'
     return f"<td>{escape(str(value))}</td>"

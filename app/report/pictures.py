@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
-from tasks.shapes.judgement import Alignment, Confusion
+from tasks.shapes.judgement import Alignment, Confusion, Gaze
 
 _TRAIN, _VALID = "#0072b2", "#d55e00"  # told apart by colour-blind readers too (Okabe & Ito)
 _MOST_NUMBERS = 20  # classes up to which each cell of a matrix shows its count
@@ -53,8 +54,13 @@ def confusion(matrix: Confusion) -> str:
     return svg(figure)
 
 
-def alignment(shown: Alignment) -> Figure:
-    """What each token of an output, down, looked at in its source, across."""
+def attention(shown: Alignment | Gaze) -> Figure:
+    """What each token or word of an output looked at."""
+    return _gaze(shown) if isinstance(shown, Gaze) else _alignment(shown)
+
+
+def _alignment(shown):
+    """Tokens of the output down, those of the source across."""
     rows, columns = max(1, len(shown.target)), max(1, len(shown.source))
     figure = Figure(figsize=(1.5 + 0.32 * columns, 1.2 + 0.28 * rows), layout="constrained")
     axes = figure.subplots()
@@ -64,6 +70,29 @@ def alignment(shown: Alignment) -> Figure:
     axes.set_xticks(range(len(shown.source)), map(_visible, shown.source), rotation=90)
     axes.set_yticks(range(len(shown.target)), map(_visible, shown.target))
     axes.xaxis.tick_top()
+    return figure
+
+
+def _gaze(shown):
+    """The image, and again under each word, bright where the word looked."""
+    image = np.array(Image.open(io.BytesIO(shown.image_bytes)).convert("RGB")) / 255.0
+    height, width, _ = image.shape
+    count = len(shown.words) + 1
+    columns = min(count, 6)
+    rows = -(-count // columns)
+    side = 1.6 * max(0.5, min(2.0, width / height))
+    size = (side * columns, (1.6 * side * height / width * 0.8 + 0.3) * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    panels[0].imshow(image)
+    for axes, word, weights in zip(panels[1:], shown.words, shown.maps, strict=False):
+        weights = np.array(weights, float)
+        light = Image.fromarray((weights / max(weights.max(), 1e-9)).astype("f"))
+        light = np.clip(light.resize((width, height), Image.Resampling.BICUBIC), 0, 1)
+        axes.imshow(image * (0.25 + 0.75 * light[..., None]))
+        axes.set_title(_visible(word), fontsize=9)
     return figure
 
 

@@ -101,6 +101,10 @@ class Generation(task.Task):
     def shown(self, example: Example) -> str:
         """What was asked by an example, for a person."""
 
+    def pictured(self, example: Example) -> str | bytes:
+        """The same where there may be pictures: the bytes of an image, if it is one."""
+        return self.shown(example)
+
     @abc.abstractmethod
     def read(self, model: keras.Model, asked: tf.Tensor) -> tuple[Memory, tf.Tensor]:
         """What the layer "decoder" of a model looks at.
@@ -214,7 +218,7 @@ class Generation(task.Task):
                 [
                     [
                         -minus,
-                        self.shown(example),
+                        self.pictured(example),
                         text,
                         " / ".join(self.wanted(example.values)),
                         example.origin,

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows for people; a float is shown with three digits."""
+    """Rows for people; a float is shown with three digits, bytes are an image."""
 
     title: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[str | int | float]]
+    rows: Sequence[Sequence[str | int | float | bytes]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,15 @@ class Alignment:
     source: Sequence[str]
     target: Sequence[str]
     weights: Sequence[Sequence[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaze:
+    """Where in an image each word (T) looked: maps (T, H, W) of 0 to 1 over its whole area."""
+
+    image_bytes: bytes
+    words: Sequence[str]
+    maps: Sequence[Sequence[Sequence[float]]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from models import specs
 from tasks import UserError
 from tasks.corpora import Corpus, Example, Stream
-from tasks.shapes.judgement import Alignment, Judgement
+from tasks.shapes.judgement import Alignment, Gaze, Judgement
 from tasks.shapes.settings import check, setting
 
 Purpose = Literal["training", "reuse", "serving"]
@@ -101,7 +101,11 @@ class Exchange(abc.ABC):
             answer: A row of each output, by name; strings are `str`.
         """
 
-    def drawing(self, answer: dict) -> tuple[str, Alignment] | None:
+    def echo(self, row: dict, asked: object) -> dict:
+        """What is printed of a request beside its answer, for machines: mostly the row itself."""
+        return row
+
+    def drawing(self, asked: object, answer: dict) -> tuple[str, Alignment | Gaze] | None:
         """The file that a picture of the answer is to go to, and what it shows; mostly none."""
         return None
 
@@ -240,7 +244,9 @@ class Task(tf.Module, abc.ABC):
         """
         return None
 
-    def illustrate(self, ask: Callable[..., list[dict]], examples: Stream) -> Sequence[Alignment]:
+    def illustrate(
+        self, ask: Callable[..., list[dict]], examples: Stream
+    ) -> Sequence[Alignment | Gaze]:
         """What the report shows of single answers; mostly nothing.
 
         Args:

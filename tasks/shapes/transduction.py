@@ -71,7 +71,7 @@ class Exchange(task.Exchange):
     def show(self, asked, answer):
         return answer["translation"].replace("\n", " ")
 
-    def drawing(self, answer):
+    def drawing(self, asked, answer):
         if not self.align:
             return None
         if Path(self.align).exists():

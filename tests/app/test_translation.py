@@ -188,7 +188,7 @@ def test_the_scores_are_those_of_sacrebleu_on_what_is_served(served, version, co
 def test_the_report_shows_alignments_and_bad_translations(version):
     page = (version / "assets.extra/report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 1 + 3
-    assert "farthest from what was wanted" in page and "What each subword looked at" in page
+    assert "farthest from what was wanted" in page and "What each word looked at" in page
 
 
 def test_the_keras_model_is_to_be_had_in_a_process_that_has_the_package(version):

@@ -79,6 +79,17 @@ def test_what_a_mask_leaves_out_changes_nothing(attention, input_feeding):
 
 
 @pytest.mark.parametrize("input_feeding", [False, True])
+def test_several_sequences_of_a_memory_are_as_if_each_had_it_alone(input_feeding):
+    layer, (tokens, memory, mask) = decoder(input_feeding=input_feeding), inputs()
+    some = tf.stack([tokens, V - tokens], axis=1)
+    for at, found in enumerate(zip(*layer(some, memory, mask), strict=True)):
+        for sequence in range(2):
+            row = [each[at : at + 1] for each in (some[:, sequence], memory, mask)]
+            for one, other in zip(found, layer(*row), strict=True):
+                np.testing.assert_allclose(one[sequence], other[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("input_feeding", [False, True])
 def test_a_token_is_predicted_from_those_before_it_alone(input_feeding):
     layer = decoder(input_feeding=input_feeding)
     tokens, memory, mask = inputs()

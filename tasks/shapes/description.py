@@ -1,0 +1,279 @@
+"""1→N: an image in, a sentence out, written subword by subword by beam search in the graph.
+
+Signatures, B images, N = the setting `n_best`, H and W the height and width of the grid:
+
+    serving_default(image_bytes: string[B]) -> caption: string[B], log_probability: float32[B],
+        valid: bool[B]
+    n_best(image_bytes: string[B]) -> captions: string[B, N], log_probabilities: float32[B, N],
+        valid: bool[B]
+    attend(image_bytes: string[B]) -> caption: string[B], tokens: string[B, T],
+        attention: float32[B, T, H, W], lengths: int32[B], valid: bool[B]
+
+An image is the bytes of a JPEG or PNG. What is none, is truncated or has more than
+`models.images.LARGEST` pixels has an empty caption and is not `valid`. A log-probability is
+normalised by length, as `models.search` does it. The tokens of `attend` are subwords,
+"" beyond their lengths.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models import encoders, images
+from models.captioner import ATTENTIONS, captioner
+from models.recurrent import PORTABLE
+from models.subwords import BLANK, END, START
+from models.text import PADDING
+from tasks import UserError
+from tasks.shapes import generation, task
+from tasks.shapes.judgement import Gaze
+from tasks.shapes.settings import setting
+
+_ENCODER = "encoder.weights.h5"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(generation.Config):
+    """Settings of 1→N."""
+
+    longest: int = setting(60, "subwords of the longest caption, learnt or written", at_least=1)
+    vocabulary: int = setting(2000, "subwords of the captions", at_least=300)
+    attention: str = setting("grid", "what the decoder looks at", choices=ATTENTIONS)
+    height: int = setting(64, "pixels that every image is scaled to", at_least=8)
+    width: int = setting(64, "pixels, likewise", at_least=8)
+    filters: int = setting(32, "of the first of four convolutions", at_least=1)
+    encoder: str = setting(
+        "",
+        "a network of keras.applications that reads the images in their place, and is not trained",
+    )
+    encoder_weights: str = setting("", "its weights without its top: a file of .weights.h5")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if bool(self.encoder) != bool(self.encoder_weights):
+            raise UserError("--encoder and --encoder-weights go together; give both or neither.")
+        if self.encoder and self.encoder not in encoders.names():
+            raise UserError(f"--encoder must be one of {encoders.names()}, got {self.encoder!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange(task.Exchange):
+    """The path of an image a line, answered by a line: its caption."""
+
+    attend: str = setting("", "file to be made: a PNG of what each word looked at; of one image")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.attend and Path(self.attend).exists():
+            raise UserError(f"--attend: {self.attend} is there already.")
+
+    @property
+    def signature(self):
+        return "attend" if self.attend else "serving_default"
+
+    def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, Path]]:
+        for line in lines:
+            path = Path(line.decode("utf-8", "surrogateescape"))
+            try:
+                yield {"image_bytes": path.read_bytes()}, path
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
+
+    def show(self, asked, answer):
+        if not answer["valid"]:
+            return f"{asked}: no image: neither JPEG nor PNG, broken or too large"
+        return answer["caption"].replace("\n", " ")
+
+    def echo(self, row, asked):
+        return {"image": str(asked)}
+
+    def drawing(self, asked, answer):
+        if not self.attend:
+            return None
+        if Path(self.attend).exists():
+            raise UserError(
+                f"--attend draws one image: {self.attend} has it, and the next has none."
+            )
+        return self.attend, _gaze(asked.read_bytes(), answer)
+
+
+class Description(generation.Generation):
+    """Images to sentences; a task of this shape says where its examples come from."""
+
+    Config = Config
+    Exchange = Exchange
+    request = {"image_bytes": tf.TensorSpec([None], tf.string, "image_bytes")}
+    answer = "caption"
+    reported = ("bleu",)
+
+    def __init__(self, config, folder):
+        super().__init__(config, folder)
+        self._grid = None
+        if config.encoder:
+            file = folder / _ENCODER
+            self._encoder_file = tf.saved_model.Asset(str(file))
+            try:
+                grid, network = encoders.frozen(config.encoder, file, config.height, config.width)
+            except ValueError as error:
+                raise UserError(f"--encoder-weights {config.encoder_weights}: {error}") from error
+            self._encoder_weights = [weight.value for weight in network.weights]
+            self._grid, self._grid_shape = grid, network.output.shape[1:]
+
+    @classmethod
+    def _learn_assets(cls, config, train, folder):
+        if config.encoder:
+            try:
+                shutil.copyfile(Path(config.encoder_weights).expanduser(), folder / _ENCODER)
+            except OSError as error:
+                raise UserError(
+                    f"--encoder-weights: {config.encoder_weights!r} cannot be read: "
+                    f"{error.strerror}."
+                ) from error
+        super()._learn_assets(config, train, folder)
+
+    @classmethod
+    def texts(cls, values):
+        return values["captions"]
+
+    def wanted(self, values):
+        return values["captions"]
+
+    def shown(self, example):
+        return example.origin
+
+    def pictured(self, example):
+        return example.values["image_bytes"]
+
+    def right(self, example, text):
+        return {"exact": text in example.values["captions"]}
+
+    def encode(self, values):
+        pixels, valid = self._pixels(values["image_bytes"])
+        pixels = tf.boolean_mask(pixels, valid)
+        if self._grid:  # one by one, for many grids at once could fill the memory
+            kind = tf.TensorSpec(self._grid_shape, tf.float32)
+            pixels = tf.map_fn(lambda each: self._grid(each[None])[0], pixels, kind)
+        captions = values["captions"]
+        ids = self.subwords.encode(captions.flat_values)[:, : self.config.longest]
+        end = tf.fill([ids.nrows(), 1], END)
+        ids = captions.with_flat_values(tf.concat([ids, end], axis=1)).merge_dims(1, 2)
+        return {
+            "image": pixels,
+            "captions": tf.ragged.boolean_mask(ids, valid),
+            "length": tf.boolean_mask(tf.cast(ids.row_lengths(), tf.int32), valid),
+        }
+
+    def _pixels(self, image_bytes):
+        return images.pixels(image_bytes, self.config.height, self.config.width)
+
+    def unfit(self):
+        return "images that cannot be read"
+
+    def tensors(self, encoded, *, learning):
+        ids = encoded["captions"]  # of each image all its captions, each with its end
+        flat, ends = tf.boolean_mask(ids, ids != PADDING), ids == END
+        limits = tf.where(flat == END)[:, 0] + 1
+        captions = tf.RaggedTensor.from_row_limits(flat, limits)
+        count = tf.reduce_sum(tf.cast(ends, tf.int64), axis=1)
+        after = tf.RaggedTensor.from_row_lengths(captions, count).to_tensor(PADDING)
+        before = tf.pad(after[..., :-1], [[0, 0], [0, 0], [1, 0]], constant_values=START)
+        there = after != PADDING
+        before = tf.where(there, before, PADDING)
+        return {"image": encoded["image"], "before": before}, after, tf.cast(there, tf.float32)
+
+    def build(self, purpose="training"):
+        c, trains = self.config, purpose != "serving"
+        return captioner(
+            image=tuple(self._grid_shape) if self._grid else (c.height, c.width, 3),
+            vocabulary=len(self.subwords),
+            cell=c.cell,
+            units=c.units,
+            layers=c.layers,
+            embedding=c.embedding,
+            filters=0 if self._grid else c.filters,
+            attention=c.attention,
+            input_feeding=c.input_feeding,
+            dropout=c.dropout if trains else 0.0,
+            implementation="auto" if trains else PORTABLE,
+            dtype=c.precision if purpose == "training" else "float32",
+        )
+
+    # --- Serving -------------------------------------------------------------
+
+    def signatures(self, model):
+        image_bytes, writer = self.request["image_bytes"], self.writer(model)
+
+        @tf.function(input_signature=[image_bytes])
+        def serving_default(image_bytes):
+            memory, longest = self.read(model, image_bytes)
+            return self.best(writer.write(memory, longest)) | {"valid": longest > 0}
+
+        @tf.function(input_signature=[image_bytes])
+        def n_best(image_bytes):
+            memory, longest = self.read(model, image_bytes)
+            return self.n_best(writer.write(memory, longest)) | {"valid": longest > 0}
+
+        @tf.function(input_signature=[image_bytes])
+        def attend(image_bytes):
+            memory, longest = self.read(model, image_bytes)
+            found = writer.write(memory, longest)
+            lengths = found.lengths[:, 0]
+            tokens = found.tokens[:, 0, : tf.reduce_max(tf.concat([[0], lengths], 0))]
+            weights = writer.attention(memory, tokens)
+            grid = model.get_layer("grid").output.shape[1:3]
+            grid = grid if self.config.attention == "grid" else (1, 1)
+            return {
+                "caption": self.subwords.decode(tokens),
+                "tokens": self.subwords.pieces(tokens),
+                "attention": tf.reshape(weights, tf.concat([tf.shape(tokens), grid], 0)),
+                "lengths": lengths,
+                "valid": longest > 0,
+            }
+
+        return {"serving_default": serving_default, "n_best": n_best, "attend": attend}
+
+    def read(self, model, asked):
+        pixels, valid = self._pixels(asked)
+        # A convolution of oneDNN's gives no images another shape than it should.
+        pixels = tf.pad(pixels, [[0, tf.maximum(1 - tf.shape(asked)[0], 0)], *[[0, 0]] * 3])
+        encoder = keras.Model(model.input["image"], model.get_layer("memory").output)
+        values = encoder(self._grid(pixels) if self._grid else pixels, training=False)
+        memory = model.get_layer("decoder").look_at(values[: tf.shape(asked)[0]])
+        return memory, tf.where(valid, self.config.longest, 0)
+
+    def illustrate(self, ask, examples):
+        shown = self.first(examples)
+        answers = ask([self.row(example.values) for example in shown], "attend")
+        return [
+            _gaze(example.values["image_bytes"], answer)
+            for example, answer in zip(shown, answers, strict=True)
+        ]
+
+    def limits(self):
+        c = self.config
+        return (
+            f"Sees every image at {c.width} x {c.height} pixels, whatever its proportions, and "
+            f"none of more than {images.LARGEST:,} pixels.",
+            f"Writes no caption of more than {c.longest} subwords.",
+            "Its probabilities are those of the network and have not been calibrated.",
+        )
+
+
+def _gaze(image_bytes, answer) -> Gaze:
+    """What an answer of `attend` shows: subwords joined to words, each with their mean map."""
+    words, maps = [], []
+    length = answer["lengths"]
+    for piece, weights in zip(answer["tokens"][:length], answer["attention"][:length], strict=True):
+        piece = piece.decode("utf-8") if isinstance(piece, bytes) else piece
+        if words and not piece.startswith(BLANK):
+            words[-1] += piece
+            maps[-1].append(weights)
+        else:
+            words.append(piece.removeprefix(BLANK))
+            maps.append([weights])
+    return Gaze(image_bytes, words, [np.mean(some, axis=0) for some in maps])

@@ -1,0 +1,95 @@
+"""The network of 1→N, and where its places are."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import models
+from models.captioner import ATTENTIONS, captioner
+from models.specs import CELLS
+
+V, B, C, T, SIDE = 11, 2, 3, 4, 16
+
+
+def network(**changes):
+    keras.utils.set_random_seed(0)
+    told = {
+        "image": (SIDE, SIDE, 3),
+        "vocabulary": V,
+        "cell": "gru",
+        "units": 6,
+        "layers": 1,
+        "embedding": 5,
+        "filters": 2,
+    }
+    return captioner(**told | changes)
+
+
+def inputs(image=(SIDE, SIDE, 3)):
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (B, *image)).astype("uint8")
+    before = random.integers(1, V, (B, C, T)).astype("int32")
+    return {"image": pixels, "before": before}
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_each_caption_of_an_image_is_as_if_it_were_the_only_one(attention):
+    model, given = network(attention=attention), inputs()
+    logits = model(given)
+    assert logits.shape == (B, C, T, V) and logits.dtype == tf.float32
+    for row in range(B):
+        for caption in range(C):
+            alone = {
+                "image": given["image"][row : row + 1],
+                "before": given["before"][row : row + 1, caption : caption + 1],
+            }
+            np.testing.assert_allclose(model(alone)[0, 0], logits[row, caption], atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("input_feeding", [False, True])
+def test_a_gradient_reaches_every_weight(attention, input_feeding):
+    model, given = network(attention=attention, input_feeding=input_feeding, layers=2), inputs()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.sin(model(given, training=True)))
+    for variable, gradient in zip(
+        model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True
+    ):
+        assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, variable.path
+
+
+def test_the_same_thing_elsewhere_is_something_else():
+    model = network(image=(64, 64, 3))
+    memory = keras.Model(model.input["image"], model.get_layer("memory").output)
+    places = memory(np.full((1, 64, 64, 3), 9, "uint8"))[0].numpy().reshape(8, 8, -1)
+    inner = places[3:5, 3:5].reshape(4, -1)  # no edge of the image is near
+    for one, other in itertools.combinations(inner, 2):
+        assert np.abs(one - other).max() > 1e-3
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_writes_captions(cell):
+    logits = network(cell=cell)(inputs(), training=True)
+    assert np.isfinite(logits).all()
+
+
+def test_features_of_another_network_are_read_as_they_are():
+    model = network(image=(2, 3, 7), filters=0)
+    given = {"image": np.ones((B, 2, 3, 7), "f"), "before": inputs()["before"]}
+    assert model(given).shape == (B, C, T, V)
+    assert model.get_layer("memory").output.shape == (None, 6, 6)
+
+
+def test_it_is_saved_and_read_again(tmp_path):
+    model, given = network(dropout=0.5), inputs()
+    model.save(tmp_path / "model.keras")
+    again = models.load(tmp_path / "model.keras")
+    np.testing.assert_allclose(model(given), again(given), atol=1e-6)
+
+
+def test_an_attention_that_there_is_not_is_told():
+    with pytest.raises(ValueError, match="attention must be one of"):
+        network(attention="additive")
