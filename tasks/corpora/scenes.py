@@ -253,7 +253,7 @@ def _draw(part: str) -> Iterator[Example]:
 
 
 def _things(first, seen, source) -> list[Thing]:
-    """One to four things apart from each other: one first, others of its colour and shape, others."""
+    """One to four things apart from each other: the first, more of its colour and shape, others."""
     (count,) = source.choices((1, 2, 3, 4), (1, 2, 2, 1))
     alike = source.randint(1, count)
     like = [first, *(kind for kind in seen if kind[1:] == first[1:])]
