@@ -70,6 +70,7 @@ def captioner(
         layers=layers,
         attention="multiplicative" if attention == "grid" else "none",
         input_feeding=input_feeding,
+        counting=True,
         dropout=dropout,
         implementation=implementation,
         dtype=dtype,

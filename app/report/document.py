@@ -46,11 +46,12 @@ def page(
         f"on {judged['examples']} examples of the {escape(judged['part'])} part.</p>",
         f"<p class=scores>{scores}</p>",
         "<h2>Learning curves</h2>",
-        pictures.curves(history, record["best_epoch"]),
+        pictures.svg(pictures.curves(history, record["best_epoch"])),
     ]
     parts += [_table(table) for table in judgement.tables]
     for confusion in judgement.confusions:
-        parts += [f"<h2>{escape(confusion.title)}</h2>", pictures.confusion(confusion)]
+        drawn = pictures.svg(pictures.confusion(confusion))
+        parts += [f"<h2>{escape(confusion.title)}</h2>", drawn]
     if looks:
         drawn = [pictures.svg(pictures.attention(each)) for each in looks]
         parts += ["<h2>What each word looked at</h2>", *drawn]

@@ -1,4 +1,4 @@
-"""Pictures of a run as SVG text, to be put into a page."""
+"""Pictures of a run, and what puts them into a page or a file."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ _TRAIN, _VALID = "#0072b2", "#d55e00"  # told apart by colour-blind readers too 
 _MOST_NUMBERS = 20  # classes up to which each cell of a matrix shows its count
 
 
-def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> str:
+def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> Figure:
     """Each figure of training and of validation over the epochs; a line marks the best one."""
     epochs = [row["epoch"] for row in history]
     names = [name for name in history[0] if f"val_{name}" in history[0]]
@@ -30,10 +30,10 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> str:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
-    return svg(figure)
+    return figure
 
 
-def confusion(matrix: Confusion) -> str:
+def confusion(matrix: Confusion) -> Figure:
     """A confusion matrix: the wanted class down, the given class across, shares of a row."""
     counts = np.array(matrix.counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -51,7 +51,7 @@ def confusion(matrix: Confusion) -> str:
             colour = "white" if share > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
     figure.colorbar(image, label="share of the wanted class", shrink=0.8)
-    return svg(figure)
+    return figure
 
 
 def attention(shown: Alignment | Gaze) -> Figure:
