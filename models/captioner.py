@@ -70,7 +70,6 @@ def captioner(
         layers=layers,
         attention="multiplicative" if attention == "grid" else "none",
         input_feeding=input_feeding,
-        counting=True,
         dropout=dropout,
         implementation=implementation,
         dtype=dtype,

@@ -48,9 +48,6 @@ class Decoder(keras.layers.Layer):
         attention: One of `KINDS`; with "none" the memory is in the first states alone.
         input_feeding: Whether a step reads the mix of the one before.
         tied: Whether the output's weights are the embedding's.
-        counting: Whether the mean that the first states are made of is told the number of
-            places, as the sum over its root: a mean of many places is near nothing, and
-            says of a few things in them not how many there are.
         dropout: Share of features dropped while training.
         implementation: That of `GatedRNN`.
 
@@ -77,7 +74,6 @@ class Decoder(keras.layers.Layer):
         attention: str = "multiplicative",
         input_feeding: bool = False,
         tied: bool = True,
-        counting: bool = False,
         dropout: float = 0.0,
         implementation: str = "auto",
         **kwargs,
@@ -93,12 +89,11 @@ class Decoder(keras.layers.Layer):
             "attention": attention,
             "input_feeding": input_feeding,
             "tied": tied,
-            "counting": counting,
             "dropout": dropout,
             "implementation": implementation,
         }
         policy = self.dtype_policy
-        self.input_feeding, self.tied, self.counting = input_feeding, tied, counting
+        self.input_feeding, self.tied = input_feeding, tied
         # Tied weights are an output's too: of Keras's small ones nothing would come.
         self.embedding = keras.layers.Embedding(
             vocabulary,
@@ -196,8 +191,7 @@ class Decoder(keras.layers.Layer):
         """
         count = ops.sum(ops.cast(memory.mask, "float32"), axis=1, keepdims=True)
         total = ops.sum(ops.cast(memory.values, "float32"), axis=1)
-        count = ops.maximum(count, 1.0)
-        mean = ops.cast(total / (count**0.5 if self.counting else count), self.compute_dtype)
+        mean = ops.cast(total / ops.maximum(count, 1.0), self.compute_dtype)
         kind = self.layers[0].cells[0].state_dtype
         states = [ops.cast(dense(mean), kind) for dense in self.first]
         if self.input_feeding:
