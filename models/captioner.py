@@ -109,7 +109,9 @@ class Places(keras.layers.Layer):
 
     def build(self, shape):
         self.where = self.add_weight(
-            name="where", shape=(shape[1] * shape[2], shape[3]), initializer="random_normal"
+            name="where",
+            shape=(shape[1] * shape[2], shape[3]),
+            initializer=keras.initializers.RandomNormal(stddev=0.2),  # to be seen from the start
         )
 
     def call(self, grid):

@@ -17,6 +17,22 @@ def where(folder: Path) -> list[str]:
     return ["--saved-models", str(folder / "saved_models"), "--runs", str(folder / "runs")]
 
 
+def signatures(version: Path) -> dict[str, tuple[dict, dict]]:
+    """What the signatures of a SavedModel take and give: by name the type and shape of each."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    def told(tensors):
+        return {
+            name: (tf.as_dtype(t.dtype).name, [d.size for d in t.tensor_shape.dim])
+            for name, t in tensors.items()
+        }
+
+    saved = SavedModel.FromString((version / "saved_model.pb").read_bytes())
+    found = saved.meta_graphs[0].signature_def.items()
+    return {name: (told(s.inputs), told(s.outputs)) for name, s in found if name[0] != "_"}
+
+
 def pytest_runtest_setup(item):
     """Skips what needs a GPU where there is none."""
     if item.get_closest_marker("gpu"):

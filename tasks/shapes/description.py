@@ -30,7 +30,7 @@ from models.recurrent import PORTABLE
 from models.subwords import BLANK, END, START
 from models.text import PADDING
 from tasks import UserError
-from tasks.shapes import generation, task
+from tasks.shapes import generation
 from tasks.shapes.judgement import Gaze
 from tasks.shapes.settings import setting
 
@@ -62,19 +62,11 @@ class Config(generation.Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Exchange(task.Exchange):
+class Exchange(generation.Exchange):
     """The path of an image a line, answered by a line: its caption."""
 
+    picture = "attend"
     attend: str = setting("", "file to be made: a PNG of what each word looked at; of one image")
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.attend and Path(self.attend).exists():
-            raise UserError(f"--attend: {self.attend} is there already.")
-
-    @property
-    def signature(self):
-        return "attend" if self.attend else "serving_default"
 
     def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, Path]]:
         for line in lines:
@@ -92,14 +84,8 @@ class Exchange(task.Exchange):
     def echo(self, row, asked):
         return {"image": str(asked)}
 
-    def drawing(self, asked, answer):
-        if not self.attend:
-            return None
-        if Path(self.attend).exists():
-            raise UserError(
-                f"--attend draws one image: {self.attend} has it, and the next has none."
-            )
-        return self.attend, _gaze(asked.read_bytes(), answer)
+    def pictured(self, asked, answer):
+        return _gaze(asked.read_bytes(), answer)
 
 
 class Description(generation.Generation):

@@ -8,6 +8,7 @@ import abc
 import dataclasses
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import keras
@@ -22,7 +23,7 @@ from models.text import PADDING
 from tasks import UserError
 from tasks.corpora import Example
 from tasks.shapes import task
-from tasks.shapes.judgement import Judgement, Table
+from tasks.shapes.judgement import Alignment, Gaze, Judgement, Table
 from tasks.shapes.settings import setting
 
 _SUBWORDS = "subwords.txt"
@@ -61,6 +62,42 @@ class Config(task.Config):
         super().__post_init__()
         if self.n_best > self.beams:
             raise UserError(f"--n-best must be at most --beams ({self.beams}), got {self.n_best}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange(task.Exchange):
+    """How sentences are asked for, and what they looked at is drawn.
+
+    Class attributes:
+        picture: The field that names the file of the picture, and the signature that is
+            asked for it.
+    """
+
+    picture: ClassVar[str]
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_is_new("is there already")
+
+    def _check_is_new(self, trouble: str) -> None:
+        file = getattr(self, self.picture)
+        if file and Path(file).exists():
+            raise UserError(f"--{self.picture}: {file} {trouble}.")
+
+    @property
+    def signature(self):
+        return self.picture if getattr(self, self.picture) else "serving_default"
+
+    def drawing(self, asked, answer):
+        file = getattr(self, self.picture)
+        if not file:
+            return None
+        self._check_is_new("has the picture of one, and the next has none")
+        return file, self.pictured(asked, answer)
+
+    @abc.abstractmethod
+    def pictured(self, asked: object, answer: dict) -> Alignment | Gaze:
+        """What is to be drawn of an answer."""
 
 
 class Generation(task.Task):

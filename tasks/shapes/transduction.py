@@ -15,7 +15,6 @@ fewer than N translations the rest are "" with `models.search.IMPOSSIBLE`. The t
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -24,8 +23,7 @@ from models.decoder import KINDS
 from models.recurrent import PORTABLE
 from models.text import PADDING
 from models.translator import translator
-from tasks import UserError
-from tasks.shapes import generation, task
+from tasks.shapes import generation
 from tasks.shapes.judgement import Alignment
 from tasks.shapes.settings import setting
 
@@ -50,19 +48,11 @@ class Config(generation.Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Exchange(task.Exchange):
+class Exchange(generation.Exchange):
     """A text a line, answered by a line: its translation."""
 
+    picture = "align"
     align: str = setting("", "file to be made: a PNG of what each subword looked at; of one text")
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.align and Path(self.align).exists():
-            raise UserError(f"--align: {self.align} is there already.")
-
-    @property
-    def signature(self):
-        return "align" if self.align else "serving_default"
 
     def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, None]]:
         for line in lines:
@@ -71,12 +61,8 @@ class Exchange(task.Exchange):
     def show(self, asked, answer):
         return answer["translation"].replace("\n", " ")
 
-    def drawing(self, asked, answer):
-        if not self.align:
-            return None
-        if Path(self.align).exists():
-            raise UserError(f"--align draws one text: {self.align} has it, and the next has none.")
-        return self.align, _alignment(answer)
+    def pictured(self, asked, answer):
+        return _alignment(answer)
 
 
 class Transduction(generation.Generation):
