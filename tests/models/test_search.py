@@ -61,6 +61,25 @@ class Toy:
             tokens.append(max(logs, key=logs.get))
         return tokens
 
+    def search(self, row, longest, settings):
+        """Beam search in plain Python: scores and tokens of what it finds, the best first."""
+        width, alive, done = settings.beams, [(0.0, ())], []
+        for written in range(longest + 1):
+            reached = []
+            for before, tokens in alive:
+                logs = {token: self._next(row, tokens, token) for token in (*TOKENS, END)}
+                total = math.log(sum(math.exp(3.0 * log) for log in logs.values()))
+                allowed = logs if written < longest else [END]
+                reached += [(before + 3.0 * logs[at] - total, tokens, at) for at in allowed]
+            reached = sorted(reached, reverse=True)[: 2 * width]
+            for _, tokens, _ in (each for each in reached[:width] if each[2] == END):
+                done.append((self.judged(row, tokens, settings)[0], tokens))
+            if len(done) >= width:
+                break
+            going = [each for each in reached if each[2] != END][:width]
+            alive = [(log, (*tokens, token)) for log, tokens, token in going]
+        return sorted(done, reverse=True)[:width]
+
     def _next(self, row, tokens, token):
         code = 0.0
         for last in [START, *tokens]:
@@ -133,6 +152,23 @@ def test_one_beam_is_greedy(seed):
     result = found(toy, longest, Search(1, 0.7))
     for row, most in enumerate(longest):
         assert sequences(result, row) == [tuple(toy.greedy(row, most))]
+
+
+@pytest.mark.parametrize("coverage", [0.0, 0.4])
+@pytest.mark.parametrize("normalization", [0.0, 2.0])
+@pytest.mark.parametrize("beams", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_narrow_search_goes_as_it_does_in_plain_python(seed, beams, normalization, coverage):
+    toy, longest = Toy(seed), [8, 1, 5]
+    settings = Search(beams, normalization, coverage)
+    result = found(toy, longest, settings)
+    for row, most in enumerate(longest):
+        wanted = toy.search(row, most, settings)
+        assert sequences(result, row)[: len(wanted)] == [tokens for _, tokens in wanted]
+        np.testing.assert_allclose(
+            result.scores[row, : len(wanted)], [score for score, _ in wanted], atol=1e-3
+        )
+        assert (result.scores[row, len(wanted) :].numpy() == np.float32(IMPOSSIBLE)).all()
 
 
 @pytest.mark.parametrize("beams", [1, 2, 4])
