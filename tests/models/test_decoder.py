@@ -163,3 +163,14 @@ def test_what_is_no_choice_is_refused():
         decoder(attention="cosine")
     with pytest.raises(ValueError, match=r"kind must be one of .* got 'none'"):
         Attention("none")
+
+
+def test_places_that_fit_badly_are_weighed_all_the_same_where_others_are_left_out():
+    layer = Attention()
+    query, memory = tf.fill([1, 1, 2], 30.0), tf.constant([[[-9.0, -9.0], [-9.1, -9.1], [0, 0]]])
+    layer.build(query.shape, memory.shape)
+    layer.set_weights([np.eye(2)])
+    _, weights = layer(query, memory, tf.constant([[True, True, False]]))
+    apart = 0.1 * 60 / 2**0.5
+    wanted = 1 / (1 + np.exp(-apart))
+    np.testing.assert_allclose(weights[0, 0], [wanted, 1 - wanted, 0], atol=1e-4)
