@@ -34,6 +34,20 @@ BEAMS = (1, 4)
 STEPS = 20  # of training in a turn
 
 
+class Tied(layers.Layer):
+    """Logits by the weights of an embedding."""
+
+    def __init__(self, embedding: layers.Embedding, **kwargs):
+        super().__init__(**kwargs)
+        self.embedding = embedding
+
+    def build(self, shape):
+        self.bias = self.add_weight(shape=(self.embedding.input_dim,), initializer="zeros")
+
+    def call(self, mixed):
+        return ops.matmul(mixed, ops.transpose(self.embedding.embeddings)) + self.bias
+
+
 class Plain:
     """The default network of the task in plain Keras, with the weights of a trained one."""
 
@@ -50,7 +64,7 @@ class Plain:
         written = layers.Embedding(vocabulary, c.embedding, name="written")
         decoder = layers.GRU(2 * c.units, return_sequences=True, return_state=True, name="decoder")
         mix = layers.Dense(c.embedding, activation="tanh", name="mix")
-        bias = layers.Dense(1, use_bias=False, name="bias")  # holds the bias of the logits
+        tied = Tied(written, name="tied")
         drop = layers.Dropout(c.dropout)
         there = ops.cast(mask, "float32")[..., None]
         memory = drop(encoder(drop(read(source)), mask=mask)) * there
@@ -64,8 +78,7 @@ class Plain:
             weights = ops.softmax(scores + (there[:, None, :, 0] - 1.0) * 1e9)
             context = ops.matmul(weights, memory)
             mixed = drop(mix(ops.concatenate([hidden, context], -1)))
-            logits = ops.matmul(mixed, ops.transpose(written.embeddings))
-            return logits + bias(ops.eye(vocabulary))[:, 0], state
+            return tied(mixed), state
 
         given = [
             keras.Input((None,), dtype="int32"),
@@ -100,7 +113,7 @@ class Plain:
         theirs("written").set_weights(decoder.embedding.get_weights())
         theirs("decoder").set_weights(convert.to_keras(decoder.layers[0]).weights)
         theirs("mix").set_weights(decoder.mix.get_weights())
-        theirs("bias").set_weights([np.asarray(decoder.bias)[:, None]])
+        theirs("tied").bias.assign(decoder.bias)
 
     def translate(self, texts: list[str], beams: int) -> list[str]:
         """The translations of texts, by greedy or beam search in a Python loop."""
