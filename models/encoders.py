@@ -20,7 +20,8 @@ def frozen(name: str, weights: Path | str, height: int, width: int) -> tuple[Cal
 
     Args:
         name: One of `names`.
-        weights: As `save_weights` of the network without its last layers writes them, .h5.
+        weights: Of the network without its last layers: as `save_weights` writes them, in a
+            .weights.h5, or as Keras has them for download, in an .h5.
         height, width: Of the images.
 
     Returns:

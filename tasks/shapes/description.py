@@ -34,8 +34,6 @@ from tasks.shapes import generation
 from tasks.shapes.judgement import Gaze
 from tasks.shapes.settings import setting
 
-_ENCODER = "encoder.weights.h5"
-
 
 @dataclasses.dataclass(frozen=True)
 class Config(generation.Config):
@@ -51,7 +49,9 @@ class Config(generation.Config):
         "",
         "a network of keras.applications that reads the images in their place, and is not trained",
     )
-    encoder_weights: str = setting("", "its weights without its top: a file of .weights.h5")
+    encoder_weights: str = setting(
+        "", "its weights without its top: a .weights.h5, or an .h5 as Keras has them for download"
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -101,7 +101,7 @@ class Description(generation.Generation):
         super().__init__(config, folder)
         self._grid = None
         if config.encoder:
-            file = folder / _ENCODER
+            file = folder / _encoder_file(config)
             self._encoder_file = tf.saved_model.Asset(str(file))
             try:
                 grid, network = encoders.frozen(config.encoder, file, config.height, config.width)
@@ -114,7 +114,9 @@ class Description(generation.Generation):
     def _learn_assets(cls, config, train, folder):
         if config.encoder:
             try:
-                shutil.copyfile(Path(config.encoder_weights).expanduser(), folder / _ENCODER)
+                shutil.copyfile(
+                    Path(config.encoder_weights).expanduser(), folder / _encoder_file(config)
+                )
             except OSError as error:
                 raise UserError(
                     f"--encoder-weights: {config.encoder_weights!r} cannot be read: "
@@ -248,6 +250,12 @@ class Description(generation.Generation):
             f"Writes no caption of more than {c.longest} subwords.",
             "Its probabilities are those of the network and have not been calibrated.",
         )
+
+
+def _encoder_file(config) -> str:
+    """What the weights of the encoder are called among the assets: Keras tells formats by it."""
+    now = config.encoder_weights.endswith(".weights.h5")
+    return "encoder.weights.h5" if now else "encoder.h5"  # as those to be downloaded are
 
 
 def _gaze(image_bytes, answer) -> Gaze:

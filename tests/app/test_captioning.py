@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
 import sacrebleu
 import tensorflow as tf
+from keras.src.legacy.saving import legacy_h5_format
 from PIL import Image
 
 import models
@@ -20,6 +22,7 @@ from app import evaluate, flags, predict, train
 from app.report import pictures
 from app.served import Served
 from models.search import IMPOSSIBLE
+from tasks.corpora import Example
 from tasks.shapes.judgement import Gaze
 from tests.conftest import signatures, where
 
@@ -305,6 +308,25 @@ def test_a_network_that_is_not_trained_reads_the_images(corpus, encoder_weights,
     pixels = tf.image.resize(np.array(picture("blue", "right")), [32, 64], antialias=True)
     wanted = network(tf.round(pixels)[None] / 127.5 - 1)
     np.testing.assert_allclose(encoded["image"], wanted, atol=1e-4)
+
+
+def test_weights_as_keras_has_them_for_download_are_read_too(encoder_weights, tmp_path):
+    network = keras.applications.MobileNetV2(
+        include_top=False, weights=str(encoder_weights), input_shape=(32, 32, 3)
+    )
+    with h5py.File(tmp_path / "mobile.h5", "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, network)
+    pixels = np.full((1, 32, 32, 3), 99, "uint8")
+    grids = []
+    for path in (encoder_weights, tmp_path / "mobile.h5"):
+        given = {"encoder": "MobileNetV2", "encoder_weights": str(path), "height": 32, "width": 32}
+        config = tasks.find("captioning").Config(**given)
+        folder = tmp_path / path.stem
+        folder.mkdir()
+        examples = [Example({"image_bytes": b"", "captions": ("red red",)}, "")]
+        learnt = tasks.find("captioning").learn(config, examples, folder)
+        grids.append(learnt._grid(pixels))
+    np.testing.assert_allclose(*grids, atol=1e-6)
 
 
 def test_an_encoder_that_cannot_be_is_told(corpus, encoder_weights, tmp_path, capsys):

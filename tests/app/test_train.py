@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import models
+import tasks
 from app import export, flags, runs, train
 from tests.conftest import SMALL, where
 
@@ -336,3 +337,12 @@ def test_a_process_killed_at_any_moment_resumes_and_equals_one_that_was_not(corp
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming" in resumed.stdout
     assert_same(*(tmp_path / name / "saved_models/sentiment/1" for name in ("killed", "straight")))
+
+
+def test_a_run_goes_by_what_it_was_given_in_files_too(tmp_path):
+    config, names = tasks.find("sentiment").Config(), []
+    for words, told in (("a", "one"), ("a", "two"), ("b", "two")):
+        (tmp_path / "words.txt").write_text(words)
+        (tmp_path / "config.json").write_text(told)  # what a run is has its settings anyway
+        names.append(runs.identity("sentiment", config, "data", tmp_path))
+    assert names[0] == names[1] != names[2]
