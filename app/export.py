@@ -3,18 +3,18 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import tensorflow as tf
-from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from app import gate, served, warmup
+from models import manifest
 from tasks import UserError
+from tasks.corpora import Stream
 from tasks.shapes.task import Purpose, Task
 
-# What a stock server on a CPU could not run, or what would make an answer depend on luck or state.
-_REFUSED = ("PyFunc", "EagerPyFunc", "Cudnn", "Random", "Assign", "ReadFile", "WriteFile", "Xla")
+_WARM_UP = 512  # examples that the warm-up requests are chosen from
 
 
 def draft(task: Task, model: keras.Model, folder: Path) -> Path:
@@ -38,7 +38,7 @@ def draft(task: Task, model: keras.Model, folder: Path) -> Path:
         signatures=task.signatures(network),
         options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
     )
-    gate(folder)
+    gate.check(folder)
     return folder
 
 
@@ -51,55 +51,22 @@ def rebuilt(task: Task, model: keras.Model, purpose: Purpose) -> keras.Model:
     return network
 
 
-def gate(folder: Path) -> None:
-    """Holds a SavedModel against what a stock TensorFlow Serving asks of it.
+def complete(task: Task, name: str, model: keras.Model, draft: Path, examples: Stream) -> None:
+    """Writes beside a draft what its users want with it, and last the manifest of it all.
 
-    Raises:
-        ValueError: It would not serve; the text names the signature and the op.
+    Args:
+        task: The task that the model was built by.
+        name: The name under which it is served: the task's.
+        model: The trained model, which is written as `model.keras` for reuse.
+        draft: The folder.
+        examples: What it may be asked: the first of them are the warm-up requests.
     """
-    saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    graph = saved.meta_graphs[0]
-    for name, signature in graph.signature_def.items():
-        if name.startswith("__"):  # TensorFlow's own, which initialises tables
-            continue
-        for key, tensor in (*signature.inputs.items(), *signature.outputs.items()):
-            dims = [dim.size for dim in tensor.tensor_shape.dim]
-            dtype = tf.as_dtype(tensor.dtype)
-            if not dims or dims[0] != -1:
-                raise ValueError(f"{name}: {key} must begin with a batch dimension, got {dims}.")
-            if dtype not in (tf.string, tf.float32, tf.int32, tf.int64, tf.bool):
-                raise ValueError(f"{name}: {key} is {dtype.name}, which clients cannot read.")
-        for node in _reachable(graph, signature):
-            if any(part in node.op for part in _REFUSED) or "GPU" in node.device:
-                raise ValueError(
-                    f"{name}: {node.name} is a {node.op} on {node.device or 'any device'}, "
-                    "which a stock server on a CPU does not run."
-                )
-    for function in graph.graph_def.library.function:
-        if function.attr["_XlaMustCompile"].b:
-            raise ValueError(f"{function.signature.name} must be compiled by XLA, which is off.")
-
-
-def _reachable(graph, signature) -> Iterator:
-    """The nodes that a signature runs, those of the functions it calls included."""
-    top = {node.name: node for node in graph.graph_def.node}
-    bodies = {f.signature.name: f.node_def for f in graph.graph_def.library.function}
-    names, met, nodes = [t.name.split(":")[0] for t in signature.outputs.values()], set(), []
-    while names:
-        name = names.pop()
-        if name not in met:
-            met.add(name)
-            nodes.append(top[name])
-            names += [i.lstrip("^").split(":")[0] for i in top[name].input]
-    called = set()
-    while nodes:
-        node = nodes.pop()
-        yield node
-        for value in node.attr.values():
-            for function in (value.func.name, *(f.name for f in value.list.func)):
-                if function in bodies and function not in called:
-                    called.add(function)
-                    nodes += bodies[function]
+    extra = draft / "assets.extra"
+    extra.mkdir(exist_ok=True)
+    rebuilt(task, model, "reuse").save(extra / "model.keras")
+    rows = [task.row(example.values) for example in next(examples.batches(_WARM_UP))]
+    warmup.write(draft, name, served.signatures(draft), rows)
+    manifest.write(draft)
 
 
 def versions(folder: Path) -> list[int]:
@@ -113,7 +80,7 @@ def find(saved_models: Path, task: str, version: int | None = None) -> Path:
     """Returns the folder of a published version, the newest if none is named.
 
     Raises:
-        UserError: There is none.
+        UserError: There is none, or its files are not those that were published.
     """
     folder = saved_models / task
     known = versions(folder)
@@ -121,7 +88,12 @@ def find(saved_models: Path, task: str, version: int | None = None) -> Path:
         raise UserError(f"{folder} holds no version; run: python -m app.train {task}")
     if version is not None and version not in known:
         raise UserError(f"--version must be one of {known} in {folder}, got {version}.")
-    return folder / str(known[-1] if version is None else version)
+    found = folder / str(known[-1] if version is None else version)
+    try:
+        manifest.verify(found)
+    except manifest.Damage as damage:
+        raise UserError(str(damage)) from damage
+    return found
 
 
 def publish(draft: Path) -> Path:

@@ -179,7 +179,6 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
 
     extra = draft / "assets.extra"
     extra.mkdir()
-    export.rebuilt(task, model, "reuse").save(extra / "model.keras")
     record = {
         "task": args.task,
         "scores": judgement.scores,
@@ -200,6 +199,7 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
         report.page(record, progress.history, judgement, task.limits(), looks),
         encoding="utf-8",
     )
+    export.complete(task, args.task, model, draft, splits.test)
     version = export.publish(draft)
     run.mark_published(int(version.name), task.config)
     shutil.rmtree(run.folder / "encoded")

@@ -17,7 +17,7 @@ def load(path: str | Path):
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no Keras model.
+        ValueError: It is no Keras model, or its version is not what was published.
     """
     import keras
 
@@ -26,6 +26,7 @@ def load(path: str | Path):
     import models.classifier
     import models.decoder
     import models.tagger  # noqa: F401
+    from models import manifest
 
     path = Path(path)
     file = path / "assets.extra" / "model.keras" if path.is_dir() else path
@@ -33,4 +34,7 @@ def load(path: str | Path):
         raise FileNotFoundError(f"{file} is not there; give a model.keras or a version's folder.")
     if file.suffix != ".keras":
         raise ValueError(f"{file} must be a .keras file, as assets.extra/model.keras is.")
+    version = file.absolute().parents[1]
+    if path.is_dir() or (version / manifest.PLACE).is_file():
+        manifest.verify(version)
     return keras.saving.load_model(file)

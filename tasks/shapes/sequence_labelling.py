@@ -156,7 +156,8 @@ class SequenceLabelling(task.Task):
         return ""  # a tag that train does not have is a mistake, in a sentence that has others
 
     def row(self, values):
-        return {"tokens": values["tokens"], "lengths": len(values["tokens"])}
+        tokens = values["tokens"]
+        return {"text": " ".join(tokens), "tokens": tokens, "lengths": len(tokens)}
 
     def encode(self, values):
         tokens = values["tokens"]

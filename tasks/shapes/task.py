@@ -172,7 +172,7 @@ class Task(tf.Module, abc.ABC):
 
     @classmethod
     def row(cls, values: Mapping) -> dict:
-        """The row of a request that asks for an example with these values."""
+        """What asks for an example with these values: of every signature each input, by name."""
         return {name: values[name] for name in cls.request}
 
     @abc.abstractmethod

@@ -127,38 +127,6 @@ def test_every_cell_passes_the_gate_untrained(cell, tmp_path, version):
     np.testing.assert_allclose(given, tf.nn.softmax(logits), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        (
-            lambda x: tf.ensure_shape(tf.py_function(lambda y: y, [x], tf.string), [None]),
-            r"is a EagerPyFunc on",
-        ),
-        (lambda x: tf.strings.as_string(tf.random.uniform(tf.shape(x))), r"is a RandomUniform"),
-        (lambda x: tf.map_fn(tf.io.read_file, x), r"is a ReadFile"),
-        (lambda x: tf.constant("one"), r"answer must begin with a batch dimension, got \[\]"),
-        (lambda x: tf.zeros(tf.shape(x), tf.float16), r"answer is float16, which clients"),
-    ],
-)
-def test_the_gate_refuses_what_a_stock_server_would_not_serve(tmp_path, broken, message):
-    signature = tf.function(
-        lambda text: {"answer": broken(text)}, input_signature=[tf.TensorSpec([None], tf.string)]
-    )
-    tf.saved_model.save(tf.Module(), str(tmp_path / "draft"), signatures={"broken": signature})
-    with pytest.raises(ValueError, match=message):
-        export.gate(tmp_path / "draft")
-
-
-def test_the_gate_refuses_what_xla_must_compile(tmp_path):
-    inner = tf.function(lambda x: x + 1.0, jit_compile=True)
-    signature = tf.function(
-        lambda x: {"y": inner(x)}, input_signature=[tf.TensorSpec([None], tf.float32)]
-    )
-    tf.saved_model.save(tf.Module(), str(tmp_path / "draft"), signatures={"broken": signature})
-    with pytest.raises(ValueError, match="must be compiled by XLA"):
-        export.gate(tmp_path / "draft")
-
-
 def test_publishing_takes_the_next_number_and_overwrites_nothing(tmp_path):
     for name in ("2", "10", "draft-x", "notes"):
         (tmp_path / name).mkdir()

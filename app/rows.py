@@ -1,0 +1,41 @@
+"""Requests of rows as the arrays that a signature takes, and arrays that it gives as rows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+
+
+def columns(signature: SignatureDef, rows: Sequence[Mapping]) -> dict[str, np.ndarray]:
+    """The rows of a request as an array of each input, by name.
+
+    Args:
+        signature: What is to be asked.
+        rows: Of each a value of each input, by name; those of an input of two dimensions
+            may differ in length: they are padded with 0 or nothing.
+    """
+    return {
+        name: array(told, [row[name] for row in rows]) for name, told in signature.inputs.items()
+    }
+
+
+def array(told, values: Sequence) -> np.ndarray:
+    """The values of one input, a `TensorInfo`, as an array of its type."""
+    dtype = tf.as_dtype(told.dtype)
+    if len(told.tensor_shape.dim) == 1:
+        return np.array(values, object if dtype == tf.string else dtype.as_numpy_dtype)
+    longest = max(map(len, values), default=0)
+    padding = "" if dtype == tf.string else 0
+    padded = [[*value, *[padding] * (longest - len(value))] for value in values]
+    return np.array(padded, object).reshape(len(values), longest)
+
+
+def by_row(answer: Mapping[str, Iterable]) -> list[dict]:
+    """Turns an answer of columns into one of rows, each cut by its `lengths` if it has them."""
+    rows = [dict(zip(answer, row, strict=True)) for row in zip(*answer.values(), strict=True)]
+    for row in rows:
+        if "lengths" in row:
+            cut = row["lengths"]
+            row.update({name: value[:cut] for name, value in row.items() if np.ndim(value)})
+    return rows

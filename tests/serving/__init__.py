@@ -1,0 +1,1 @@
+"""Held against what TensorFlow Serving asks, by what stands in for its parts."""

@@ -1,0 +1,45 @@
+"""Published versions that nothing was learnt in but what is counted, made in seconds."""
+
+import itertools
+from pathlib import Path
+
+import keras
+
+import tasks
+from app import export
+from tasks.corpora import Stream
+
+SMALL = {"units": 8, "embedding": 8}
+# What makes a version small, beside `SMALL`, by the settings that a task may have.
+SIZES = {"filters": 2, "height": 16, "width": 16, "longest_output": 1.0}
+EXAMPLES = 60
+
+
+def examples(task: str, count: int = EXAMPLES) -> Stream:
+    """The first of the train part of a task's sample."""
+    train = tasks.find(task).Corpus().open().train
+    return Stream(lambda: itertools.islice(iter(train), count))
+
+
+def version(task: str, folder: Path, cell: str = "lstm", **settings) -> Path:
+    """Publishes a version of a task below `folder` with the weights that a seed gives.
+
+    Args:
+        task: Its name.
+        folder: That of the saved models.
+        cell: A name in `models.specs.CELLS`.
+        **settings: Of the task's `Config`.
+    """
+    task_class = tasks.find(task)
+    own = {name: size for name, size in SIZES.items() if hasattr(task_class.Config, name)}
+    config = task_class.Config(cell=cell, **{**SMALL, **own, **settings})
+    known = examples(task)
+    (folder / task).mkdir(parents=True, exist_ok=True)
+    learnt = folder / f"learnt-{task}-{cell}"
+    learnt.mkdir()
+    keras.utils.set_random_seed(3)
+    made = task_class.learn(config, known, learnt)
+    model = made.build()
+    draft = export.draft(made, model, folder / task / f"draft-{cell}")
+    export.complete(made, task, model, draft, known)
+    return export.publish(draft)
