@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from app import rows
+from app.served import Served
 
 PLACE = Path("assets.extra", "tf_serving_warmup_requests")  # where the server looks
 BATCHES = (1, 8, 32)
@@ -49,6 +51,28 @@ def read(folder: Path) -> Iterator[predict_pb2.PredictRequest]:
     """The requests that a version has, in the server's order."""
     for record in tf.data.TFRecordDataset(str(folder / PLACE)):
         yield prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+
+
+def replay(folder: Path) -> int:
+    """Asks a version what its server will, and returns how many requests that were.
+
+    Raises:
+        ValueError: There are none, or one fails, and the server would not take the version.
+    """
+    place, asked = folder / PLACE, Served(folder)
+    try:
+        requests = list(read(folder))
+    except (tf.errors.OpError, DecodeError) as error:
+        raise ValueError(f"{place} cannot be read: {error}.") from error
+    if not requests:
+        raise ValueError(f"{place} holds no request.")
+    for number, request in enumerate(requests, start=1):
+        arrays = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        try:
+            asked.ask(arrays, request.model_spec.signature_name)
+        except (tf.errors.OpError, KeyError) as error:
+            raise ValueError(f"{place}: request {number} of {len(requests)}: {error}.") from error
+    return len(requests)
 
 
 def predict_request(
