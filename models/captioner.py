@@ -6,9 +6,12 @@ Shapes: B batch, C captions of an image, T steps, V ids, S places of the memory.
 import keras
 from keras import ops
 
+from models import specs
 from models.decoder import Decoder
+from models.recurrent import GatedRNN
 
 ATTENTIONS = ("grid", "none")
+AXES = ("rows", "columns")
 
 
 def captioner(
@@ -20,6 +23,7 @@ def captioner(
     layers: int,
     embedding: int,
     filters: int = 0,
+    sweeps: int = 0,
     attention: str = "grid",
     input_feeding: bool = False,
     dropout: float = 0.0,
@@ -42,6 +46,8 @@ def captioner(
         layers: Of the decoder.
         embedding: Features of an embedded token.
         filters: Of the first of the convolutions that read pixels; 0 for what has been read.
+        sweeps: How many times gated cells read the grid, along its rows and then its columns:
+            what a convolution sees is near, and to count is to look everywhere.
         attention: One of `ATTENTIONS`.
         input_feeding: As `Decoder` has it.
         dropout: Share of features dropped while training.
@@ -54,6 +60,14 @@ def captioner(
     before = keras.Input((None, None), dtype="int32", name="before")
     x = convolutions(pixels, filters, dtype) if filters else pixels
     grid = keras.layers.Conv2D(units, 1, dtype=dtype, name="grid")(x)
+    for at in range(sweeps):
+        for along in AXES:
+            if dropout:
+                grid = keras.layers.Dropout(dropout, dtype=dtype, name=f"dropout_{along}_{at}")(
+                    grid
+                )
+            told = {"implementation": implementation, "dtype": dtype, "name": f"{along}_{at}"}
+            grid = Sweep(cell, along, **told)(grid)
     places = Places(dtype=dtype, name="places")(grid)
     if attention == "none":
         flat = keras.layers.Flatten(dtype=dtype, name="flat")(places)
@@ -98,6 +112,63 @@ def convolutions(pixels, filters: int, dtype: str = "float32"):
             name=f"convolution_{at}",
         )(x)
     return x
+
+
+@keras.saving.register_keras_serializable(package="gated")
+class Sweep(keras.layers.Layer):
+    """Adds to each place of a grid, (B, H, W, F), what gated cells read on the way to it.
+
+    They read each row, or each column, in both directions, by one set of weights, with half
+    of F units each (ReNet, Visin et al. 2015; there without the sum). Of an F that is odd, or
+    a cell whose outputs are narrower than its units, a dense layer makes F features.
+
+    Args:
+        cell: What `models.specs.find` takes.
+        along: One of `AXES`.
+        implementation: That of `GatedRNN`.
+    """
+
+    def __init__(self, cell="gru", along: str = "rows", implementation: str = "auto", **kwargs):
+        super().__init__(**kwargs)
+        if along not in AXES:
+            raise ValueError(f"along must be one of {list(AXES)}, got {along!r}.")
+        self.spec, self.along, self.implementation = specs.find(cell), along, implementation
+
+    def build(self, shape):
+        features, policy = shape[-1], self.dtype_policy
+        self.rnn = GatedRNN(
+            (features + 1) // 2,
+            self.spec,
+            direction="both",
+            return_sequences=True,
+            implementation=self.implementation,
+            dtype=policy,
+            name="rnn",
+        )
+        self.rnn.build((None, None, features))
+        self.fit = None
+        if self.rnn.output_size != features:
+            self.fit = keras.layers.Dense(features, dtype=policy, name="fit")
+            self.fit.build((None, None, self.rnn.output_size))
+        self.built = True
+
+    def call(self, grid):
+        turned = self._turned(grid)
+        _, lines, places, features = turned.shape
+        read = self.rnn(ops.reshape(turned, (-1, places, features)))
+        read = self.fit(read) if self.fit else read
+        return grid + self._turned(ops.reshape(read, (-1, lines, places, features)))
+
+    def _turned(self, grid):
+        """The grid with what is to be read as its rows; and back."""
+        return ops.transpose(grid, (0, 2, 1, 3)) if self.along == "columns" else grid
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        told = {"along": self.along, "implementation": self.implementation}
+        return {**super().get_config(), "cell": self.spec.to_json(), **told}
 
 
 @keras.saving.register_keras_serializable(package="gated")

@@ -21,13 +21,16 @@ def examples(task: str, count: int = EXAMPLES) -> Stream:
     return Stream(lambda: itertools.islice(iter(train), count))
 
 
-def version(task: str, folder: Path, cell: str = "lstm", **settings) -> Path:
+def version(
+    task: str, folder: Path, cell: str = "lstm", learnt: Path | None = None, **settings
+) -> Path:
     """Publishes a version of a task below `folder` with the weights that a seed gives.
 
     Args:
         task: Its name.
         folder: That of the saved models.
         cell: A name in `models.specs.CELLS`.
+        learnt: A new folder for what is learnt; None makes one below `folder`.
         **settings: Of the task's `Config`.
     """
     task_class = tasks.find(task)
@@ -35,7 +38,7 @@ def version(task: str, folder: Path, cell: str = "lstm", **settings) -> Path:
     config = task_class.Config(cell=cell, **{**SMALL, **own, **settings})
     known = examples(task)
     (folder / task).mkdir(parents=True, exist_ok=True)
-    learnt = folder / f"learnt-{task}-{cell}"
+    learnt = learnt or folder / f"learnt-{task}-{cell}"
     learnt.mkdir()
     keras.utils.set_random_seed(3)
     made = task_class.learn(config, known, learnt)

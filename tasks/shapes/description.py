@@ -44,7 +44,10 @@ class Config(generation.Config):
     attention: str = setting("grid", "what the decoder looks at", choices=ATTENTIONS)
     height: int = setting(64, "pixels that every image is scaled to", at_least=8)
     width: int = setting(64, "pixels, likewise", at_least=8)
-    filters: int = setting(32, "of the first of four convolutions", at_least=1)
+    filters: int = setting(16, "of the first of four convolutions", at_least=1)
+    sweeps: int = setting(
+        2, "times that gated cells read what was seen, along rows and columns", at_least=0
+    )
     encoder: str = setting(
         "",
         "a network of keras.applications that reads the images in their place, and is not trained",
@@ -184,6 +187,7 @@ class Description(generation.Generation):
             layers=c.layers,
             embedding=c.embedding,
             filters=0 if self._grid else c.filters,
+            sweeps=c.sweeps,
             attention=c.attention,
             input_feeding=c.input_feeding,
             dropout=c.dropout if trains else 0.0,

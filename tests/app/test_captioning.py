@@ -270,7 +270,12 @@ def test_where_a_word_looked_is_bright():
 
 @pytest.mark.parametrize(
     "more",
-    [["--attention", "none"], ["--input-feeding", "--layers", "2"], ["--choose-by", "bleu"]],
+    [
+        ["--attention", "none", "--units", "23"],
+        ["--sweeps", "0"],
+        ["--input-feeding", "--layers", "2"],
+        ["--choose-by", "bleu"],
+    ],
 )
 def test_every_choice_trains_and_is_served(corpus, tmp_path, more):
     version = trained(corpus, tmp_path, *more)

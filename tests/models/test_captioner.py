@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 import models
-from models.captioner import ATTENTIONS, captioner
+from models.captioner import ATTENTIONS, Sweep, captioner
+from models.recurrent import GatedRNN
 from models.specs import CELLS
 
 V, B, C, T, SIDE = 11, 2, 3, 4, 16
@@ -24,6 +25,7 @@ def network(**changes):
         "layers": 1,
         "embedding": 5,
         "filters": 2,
+        "sweeps": 1,
     }
     return captioner(**told | changes)
 
@@ -61,8 +63,44 @@ def test_a_gradient_reaches_every_weight(attention, input_feeding):
         assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, variable.path
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm_peephole", {"equation": "lstm", "projection": 2}])
+@pytest.mark.parametrize("features", [5, 6])
+def test_a_sweep_reads_each_row_or_column_by_itself_and_both_ways(cell, features):
+    keras.utils.set_random_seed(0)
+    grid = np.random.default_rng(0).normal(size=(B, 3, 4, features)).astype("float32")
+    rows = Sweep(cell, "rows")
+    swept = rows(grid).numpy()
+    rnn = GatedRNN((features + 1) // 2, cell, direction="both", return_sequences=True)
+    rnn.build((None, None, features))
+    rnn.set_weights(rows.rnn.get_weights())
+    for row in range(3):
+        read = rnn(grid[:, row]).numpy()
+        read = read if rows.fit is None else rows.fit(read).numpy()
+        np.testing.assert_allclose(swept[:, row], grid[:, row] + read, atol=1e-6)
+    assert (rows.fit is None) == (rnn.output_size == features)
+    columns = Sweep(cell, "columns")
+    columns.build(grid.shape)
+    columns.set_weights(rows.get_weights())
+    turned = columns(grid.transpose(0, 2, 1, 3)).numpy().transpose(0, 2, 1, 3)
+    np.testing.assert_allclose(turned, swept, atol=1e-6)
+
+
+def test_what_is_anywhere_reaches_every_place():
+    model, given = network(image=(64, 64, 3)), inputs((64, 64, 3))
+    memory = keras.Model(model.input["image"], model.get_layer("memory").output)
+    other = given["image"].copy()
+    other[:, :4, :4] = 255 - other[:, :4, :4]
+    moved = np.abs(memory(other) - memory(given["image"])).max(axis=-1)
+    assert moved.shape == (B, 64) and (moved > 0).all()
+
+
+def test_an_axis_that_is_none_is_told():
+    with pytest.raises(ValueError, match=r"along must be one of .*got 'diagonal'"):
+        Sweep("gru", "diagonal")
+
+
 def test_the_same_thing_elsewhere_is_something_else():
-    model = network(image=(64, 64, 3))
+    model = network(image=(64, 64, 3), sweeps=0)
     memory = keras.Model(model.input["image"], model.get_layer("memory").output)
     places = memory(np.full((1, 64, 64, 3), 9, "uint8"))[0].numpy().reshape(8, 8, -1)
     inner = places[3:5, 3:5].reshape(4, -1)  # no edge of the image is near
