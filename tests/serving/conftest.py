@@ -1,0 +1,32 @@
+"""What tests of serving share: versions nothing was learnt in, and the program that loads them."""
+
+import functools
+
+import pytest
+
+import tasks
+from tests import untrained
+from tests.serving import probe
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    """The compiled probe; without a C compiler the test is skipped."""
+    if probe.compiler() is None:
+        pytest.skip("no C compiler is here, so TensorFlow's C++ runtime cannot be asked")
+    return probe.build(tmp_path_factory.mktemp("probe") / "probe")
+
+
+@pytest.fixture(scope="session")
+def version_of(tmp_path_factory):
+    """Gives the version of a task, published when it is first wanted."""
+    folder = tmp_path_factory.mktemp("versions")
+    return functools.cache(lambda task: untrained.version(task, folder))
+
+
+@pytest.fixture(scope="module", params=tasks.names())
+def probed(request, program, version_of):
+    """A version of each task, loaded by a probe, which closes after the tests of a module."""
+    version = version_of(request.param)
+    with probe.Probe(program, version) as loaded:
+        yield version, loaded

@@ -1,0 +1,163 @@
+"""Published versions in TensorFlow's C++ runtime alone answer as Keras does."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import models
+import tasks
+from app import rows, warmup
+from models.specs import CELLS
+from tests import untrained
+from tests.serving.answers import distances
+from tests.serving.probe import Died, Probe
+
+# Every cell where it is cheap, and of the others an op, a loop and an equation of its own.
+CASES = [("sentiment", cell) for cell in CELLS] + [
+    (task, cell)
+    for task in tasks.names()
+    if task != "sentiment"
+    for cell in ("lstm", "gru", "mut1")
+]
+BATCHES = (0, 1, 3, 8)
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def case(request, program, tmp_path_factory):
+    """A version of a task with a cell, loaded, with the Keras model that lies beside it."""
+    name, cell = request.param
+    folder = tmp_path_factory.mktemp("version")
+    version = untrained.version(name, folder, cell)
+    task = tasks.find(name).restore(version / "assets")
+    asked = [task.row(example.values) for example in untrained.examples(name, sum(BATCHES))]
+    with Probe(program, version) as probe:
+        yield SimpleNamespace(
+            version=version, task=task, model=models.load(version), probe=probe, asked=asked
+        )
+    shutil.rmtree(folder)
+
+
+def requests(case, signature):
+    """Of each size of batch a request, each of rows of its own."""
+    for number, size in enumerate(BATCHES):
+        first = sum(BATCHES[:number])
+        yield rows.columns(signature, case.asked[first : first + size])
+
+
+def test_it_answers_as_keras_does_and_takes_its_warm_up_requests(case):
+    by_keras = case.task.signatures(case.model)
+    assert set(by_keras) == set(case.probe.signatures)
+    for name, signature in case.probe.signatures.items():
+        for request in requests(case, signature):
+            answer = case.probe.ask(name, request)
+            assert (answer.code, answer.message) == (0, "")
+            tensors = {key: _tensor(signature.inputs[key], each) for key, each in request.items()}
+            wanted = {key: each.numpy() for key, each in by_keras[name](**tensors).items()}
+            for key, array in wanted.items():
+                assert answer.outputs[key].shape == array.shape, (name, key)
+            apart = distances(answer.outputs, wanted)
+            assert max(apart.values()) <= 1e-5, (name, apart)
+    warm_up = list(warmup.read(case.version))
+    assert {request.model_spec.signature_name for request in warm_up} == set(by_keras)
+    for request in warm_up:
+        arrays = {key: tf.make_ndarray(each) for key, each in request.inputs.items()}
+        answer = case.probe.ask(request.model_spec.signature_name, arrays)
+        assert (answer.code, answer.message) == (0, "")
+    if case.version.parent.name == "sentiment":
+        _check_classes(case)
+
+
+def _check_classes(case):
+    """Holds the classes of texts against the plain model, of whose logits they are made."""
+    texts = [row["text"] for row in case.asked]
+    logits = case.model(case.task.ids(tf.constant(texts)).to_tensor())
+    given = case.probe.ask("serving_default", {"text": np.array(texts, object)}).outputs
+    np.testing.assert_allclose(given["probabilities"], tf.nn.softmax(logits), atol=1e-5)
+    classes = (case.version / "assets/labels.txt").read_text(encoding="utf-8").splitlines()
+    best = [classes[at].encode() for at in np.argmax(logits, axis=-1)]
+    assert given["label"].tolist() == best
+
+
+def _tensor(told, array):
+    return tf.constant(array, tf.as_dtype(told.dtype), shape=array.shape)
+
+
+def test_it_needs_nothing_of_this_project_nor_of_the_place_where_it_was_made(program, tmp_path):
+    made = untrained.version("tagging", tmp_path / "made")
+    moved = shutil.move(made, tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "made")
+    texts = {"text": np.array(["we moved", ""], object)}
+    with Probe(program, moved) as probe:
+        answer = probe.ask("serving_default", texts)
+        process = Path("/proc") / str(probe.pid)
+        if not process.is_dir():
+            pytest.skip("this system does not tell what a process holds")
+        assert (process / "environ").read_bytes() == b""
+        assert (process / "cwd").readlink() == Path("/")
+        held = (process / "maps").read_text(encoding="utf-8").splitlines()
+        files = {Path(line.split(maxsplit=5)[5]) for line in held if "/" in line}
+    assert answer.code == 0
+    assert answer.outputs["lengths"].tolist() == [2, 0]
+    assert not {file.name for file in files if "python" in file.name}
+    own = Path(__file__).parents[2]
+    runtime = Path(tf.sysconfig.get_lib()).resolve()
+    inside = {file for file in files if file.is_relative_to(own)}
+    assert all(file.is_relative_to(runtime) for file in inside), inside
+
+
+def test_xla_is_off_as_it_is_in_the_server(program, tmp_path):
+    module = tf.Module()
+    compiled = tf.function(lambda x: {"answer": x + 1.0}, jit_compile=True)
+    signature = tf.function(compiled, input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": signature})
+    with Probe(program, tmp_path) as probe:
+        answer = probe.ask("serving_default", {"x": np.ones(2, np.float32)})
+    assert answer.code == tf.errors.INTERNAL
+    assert "XLA compilation disabled" in answer.message
+
+
+def test_every_type_comes_back_as_it_went(program, tmp_path):
+    """The probe itself: without this, what it loses on its way would be nobody's fault."""
+    values = {
+        "a_string": np.array([[b"", b"\0\xff", "é \n".encode() * 99]], object),
+        "a_float": np.array([0.1, -np.inf, np.nan, 1e-45], np.float32),
+        "an_int": np.array([-(2**31), 2**31 - 1], np.int32),
+        "a_long": np.array([-(2**63), 2**63 - 1]),
+        "a_bool": np.array([True, False]),
+        "nothing": np.zeros([0, 3], np.float32),
+    }
+    specs = [
+        tf.TensorSpec([None] * array.ndim, tf.string if array.dtype == object else array.dtype, key)
+        for key, array in values.items()
+    ]
+    module = tf.Module()
+    module.back = tf.function(lambda **given: given, input_signature=None)
+    back = tf.function(
+        lambda *given: dict(zip(values, map(tf.identity, given), strict=True)),
+        input_signature=specs,
+    )
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": back})
+    with Probe(program, tmp_path) as probe:
+        answer = probe.ask("serving_default", values)
+    assert (answer.code, answer.message) == (0, "")
+    for key, array in values.items():
+        assert answer.outputs[key].dtype == array.dtype
+        np.testing.assert_array_equal(answer.outputs[key], array)
+
+
+def test_a_death_is_told(program, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Probe(program, tmp_path)
+    signature = tf.function(tf.identity, input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    tf.saved_model.save(tf.Module(), str(tmp_path), signatures={"serving_default": signature})
+    with Probe(program, tmp_path) as probe:
+        probe.signatures["serving_default"].inputs["x"].name = "nowhere:0"
+        with pytest.raises(Died, match="probe: no such operation: nowhere"):
+            probe.ask("serving_default", {"x": np.zeros(1, np.float32)})
+    (tmp_path / "variables/variables.index").unlink()
+    with pytest.raises(Died, match="cannot be loaded, code"):
+        Probe(program, tmp_path)
