@@ -233,6 +233,10 @@ class SequenceLabelling(task.Task):
 
         @tf.function(input_signature=list(self.request.values()))
         def of_tokens(tokens, lengths):
+            # A single length would else be taken for that of every row.
+            tf.debugging.assert_equal(
+                tf.shape(tokens)[0], tf.shape(lengths)[0], "tokens and lengths must have equal rows"
+            )
             lengths = tf.clip_by_value(lengths, 0, tf.shape(tokens)[1])
             tokens = tf.strings.unicode_transcode(tokens, "UTF-8", "UTF-8", errors="replace")
             return self._answer(model, tf.RaggedTensor.from_tensor(tokens, lengths=lengths))
