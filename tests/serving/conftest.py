@@ -19,14 +19,14 @@ def program(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def version_of(tmp_path_factory):
-    """Gives the version of a task, published when it is first wanted."""
+    """Gives the version of a task with a cell, published when it is first wanted."""
     folder = tmp_path_factory.mktemp("versions")
-    return functools.cache(lambda task: untrained.version(task, folder))
+    return functools.cache(lambda task, cell: untrained.version(task, folder, cell))
 
 
 @pytest.fixture(scope="module", params=tasks.names())
 def probed(request, program, version_of):
     """A version of each task, loaded by a probe, which closes after the tests of a module."""
-    version = version_of(request.param)
+    version = version_of(request.param, "lstm")
     with probe.Probe(program, version) as loaded:
         yield version, loaded
