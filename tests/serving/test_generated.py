@@ -1,0 +1,44 @@
+"""No request that is drawn kills the process, gets a code of its own, or harms a neighbour.
+
+`python -m benchmarks.fuzz` sends many more.
+"""
+
+import hypothesis
+import tensorflow as tf
+
+from app import rows
+from tests.serving.answers import distances, row
+from tests.serving.asked import good_rows
+from tests.serving.drawn import requests
+
+NUMBERS = 1e-5  # by how much those of an answer may depend on who shares its batch
+SETTINGS = hypothesis.settings(
+    max_examples=40,  # to each signature
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+
+
+def test_whatever_is_asked_is_answered_and_harms_no_neighbour(probed):
+    version, probe = probed
+    known, *others = good_rows(version, 4)
+    for name, signature in probe.signatures.items():
+        SETTINGS(hypothesis.given(requests(signature, known, others))(_check(probe, name, known)))()
+
+
+def _check(probe, name, known):
+    """What holds a drawn request to a signature against the rules."""
+    alone = probe.ask(name, rows.columns(probe.signatures[name], [known])).outputs
+
+    def check(drawn):
+        answer = probe.ask(name, drawn.arrays)
+        if drawn.neighbour is None:
+            assert answer.code == tf.errors.INVALID_ARGUMENT
+        else:
+            assert (answer.code, answer.message) == (0, "")
+            apart = distances(alone, row(answer.outputs, drawn.neighbour))
+            assert max(apart.values()) <= NUMBERS, apart
+
+    return check
