@@ -7,9 +7,9 @@ Signatures, B sentences of up to T tokens:
 
 with tokens and tags: string[B, T], probability: float32[B, T], lengths: int32[B]. The
 first cuts text into tokens (`models.tokenization`); the second takes them as they are,
-and reads nothing of what stands beyond `lengths`. Either answer is to be cut by the
-lengths that it gives, beyond which are "" and 0. The probability is that of the tag:
-of the softmax, or the marginal under a CRF.
+and reads nothing of what stands beyond `lengths`, of which there must be one for each
+sentence. Either answer is to be cut by the lengths that it gives, beyond which are "" and
+0. The probability is that of the tag: of the softmax, or the marginal under a CRF.
 """
 
 import collections

@@ -3,13 +3,20 @@
 `python -m benchmarks.fuzz` sends many more.
 """
 
+import itertools
+import os
+import signal
+
 import hypothesis
+import pytest
 import tensorflow as tf
 
 from app import rows
+from benchmarks import fuzz
 from tests.serving.answers import distances, row
 from tests.serving.asked import good_rows
 from tests.serving.drawn import requests
+from tests.serving.probe import Probe
 
 NUMBERS = 1e-5  # by how much those of an answer may depend on who shares its batch
 SETTINGS = hypothesis.settings(
@@ -42,3 +49,36 @@ def _check(probe, name, known):
             assert max(apart.values()) <= NUMBERS, apart
 
     return check
+
+
+def _killed(process, answer):
+    os.kill(process.pid, signal.SIGKILL)
+    return answer
+
+
+def _another(process, answer):
+    return answer._replace(
+        outputs=answer.outputs | {"probability": answer.outputs["probability"] + 1}
+    )
+
+
+@pytest.mark.parametrize(
+    ("breaks", "deaths", "changed"),
+    [(lambda _, answer: answer, 0, 0), (_killed, 1, 0), (_another, 0, 1)],
+    ids=["nothing", "a death", "another answer"],
+)
+def test_the_benchmark_counts_what_breaks(
+    program, version_of, monkeypatch, breaks, deaths, changed
+):
+    ask, number = Probe.ask, itertools.count()
+
+    def breaking(process, name, arrays):
+        answer = ask(process, name, arrays)
+        return breaks(process, answer) if next(number) == 3 else answer
+
+    monkeypatch.setattr(Probe, "ask", breaking)
+    version = version_of("sentiment", "lstm")
+    line, fine = fuzz.fuzz(program, version, "serving_default", 12, 0)
+    assert line[:3] == ["sentiment", "serving_default", 12]
+    assert line[4:] == [deaths, changed]
+    assert fine == (not deaths and not changed)

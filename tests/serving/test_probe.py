@@ -91,7 +91,7 @@ def test_every_type_comes_back_as_it_went(program, tmp_path):
     """The probe itself: without this, what it loses on its way would be nobody's fault."""
     values = {
         "a_string": np.array([[b"", b"\0\xff", "é \n".encode() * 99]], object),
-        "a_float": np.array([0.1, -np.inf, np.nan, 1e-45], np.float32),
+        "a_float": np.array([1 / 3, -np.inf, np.nan, 1e-45], np.float32),
         "an_int": np.array([-(2**31), 2**31 - 1], np.int32),
         "a_long": np.array([-(2**63), 2**63 - 1]),
         "a_bool": np.array([True, False]),
