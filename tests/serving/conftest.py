@@ -1,5 +1,6 @@
 """What tests of serving share: versions nothing was learnt in, and the program that loads them."""
 
+import contextlib
 import functools
 
 import pytest
@@ -24,9 +25,16 @@ def version_of(tmp_path_factory):
     return functools.cache(lambda task, cell: untrained.version(task, folder, cell))
 
 
-@pytest.fixture(scope="module", params=tasks.names())
-def probed(request, program, version_of):
-    """A version of each task, loaded by a probe, which closes after the tests of a module."""
-    version = version_of(request.param, "lstm")
-    with probe.Probe(program, version) as loaded:
-        yield version, loaded
+@pytest.fixture(scope="session")
+def probe_of(program, version_of):
+    """Gives a probe of a task's version, which tests share: its first answers are slow."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(
+            lambda task: stack.enter_context(probe.Probe(program, version_of(task, "lstm")))
+        )
+
+
+@pytest.fixture(params=tasks.names())
+def probed(request, version_of, probe_of):
+    """A version of each task, and a probe that has loaded it."""
+    return version_of(request.param, "lstm"), probe_of(request.param)

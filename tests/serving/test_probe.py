@@ -14,7 +14,8 @@ from tests import untrained
 from tests.serving.answers import distances
 from tests.serving.probe import Died, Probe
 
-# A fused op, a loop, and an equation that only the loop runs.
+# A fused op, a loop, and an equation that only the loop runs. The signatures of a task share
+# its network, so that Keras is asked for all of them with the first cell only.
 CELLS = ("lstm", "gru", "mut1")
 BATCHES = (0, 1, 3, 8)
 
@@ -28,7 +29,8 @@ def test_it_answers_as_keras_does_and_takes_its_warm_up_requests(name, cell, pro
     asked = [task.row(example.values) for example in untrained.examples(name, sum(BATCHES))]
     with Probe(program, version) as probe:
         assert set(by_keras) == set(probe.signatures)
-        for key, signature in probe.signatures.items():
+        for key in by_keras if cell == CELLS[0] else [task.judged]:
+            signature = probe.signatures[key]
             for some in np.split(np.array(asked), np.cumsum(BATCHES)[:-1]):
                 request = rows.columns(signature, some)
                 answer = probe.ask(key, request)
