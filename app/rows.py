@@ -23,12 +23,13 @@ def columns(signature: SignatureDef, rows: Sequence[Mapping]) -> dict[str, np.nd
 def array(told, values: Sequence) -> np.ndarray:
     """The values of one input, a `TensorInfo`, as an array of its type."""
     dtype = tf.as_dtype(told.dtype)
+    kind = object if dtype == tf.string else dtype.as_numpy_dtype
     if len(told.tensor_shape.dim) == 1:
-        return np.array(values, object if dtype == tf.string else dtype.as_numpy_dtype)
+        return np.array(values, kind)
     longest = max(map(len, values), default=0)
     padding = "" if dtype == tf.string else 0
     padded = [[*value, *[padding] * (longest - len(value))] for value in values]
-    return np.array(padded, object).reshape(len(values), longest)
+    return np.array(padded, kind).reshape(len(values), longest)
 
 
 def by_row(answer: Mapping[str, Iterable]) -> list[dict]:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
 from app import rows
 from tasks.corpora import Example, Stream
@@ -27,7 +28,7 @@ class Served:
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         with self._session.graph.as_default():
             self._loaded = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
-        self.signatures = _own(self._loaded)
+        self.signatures = own(self._loaded)
 
     def ask(self, request: dict[str, Sequence], signature: str = "serving_default") -> dict:
         """Answers a request of B rows: arrays with B rows each, by name.
@@ -64,13 +65,13 @@ class Served:
 
 def signatures(folder: Path) -> dict[str, SignatureDef]:
     """The signatures of a SavedModel, by name, without loading it."""
-    return _own(SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0])
+    return own(SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0])
 
 
-def _own(graph: MetaGraphDef) -> dict[str, SignatureDef]:
+def own(told: MetaGraphDef | SignatureDefMap) -> dict[str, SignatureDef]:
     """Those that are asked; TensorFlow's own, which initialises tables, is not."""
     return {
         name: signature
-        for name, signature in graph.signature_def.items()
+        for name, signature in told.signature_def.items()
         if not name.startswith("__")
     }
