@@ -75,3 +75,15 @@ def published(tmp_path_factory):
     with contextlib.redirect_stdout(io.StringIO()):
         train.main(["sentiment", *SMALL, *where(folder)])
     return folder / "saved_models"
+
+
+@pytest.fixture(scope="session")
+def untrained_versions(tmp_path_factory):
+    """The folder of saved models with an untrained version of every task; not to be changed."""
+    import tasks
+    from tests import untrained
+
+    folder = tmp_path_factory.mktemp("untrained")
+    for task in tasks.names():
+        untrained.version(task, folder)
+    return folder
