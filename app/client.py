@@ -252,7 +252,6 @@ class Grpc(Client):
             "grpc.enable_retries": 0,  # `tries` counts them
             "grpc.enable_http_proxy": 0,
             "grpc.initial_reconnect_backoff_ms": 100,  # shorter than what `_patiently` waits
-            "grpc.min_reconnect_backoff_ms": 100,
         }
         self._error = grpc.RpcError
         self._channel = grpc.insecure_channel(urlsplit(url).netloc, list(options.items()))

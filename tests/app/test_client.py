@@ -233,10 +233,18 @@ def test_a_deadline_that_passes_is_told(protocol, double, capsys):
     double.delay = 20
     begun = time.monotonic()
     url = getattr(double, protocol)
-    said = failed(capsys, ["sentiment", "dull", "--server", url, "--timeout", "0.4"])
-    assert url in said and "--timeout is 0.4 seconds" in said
+    said = failed(capsys, ["sentiment", "dull", "--server", url, "--timeout", "1.5"])
+    assert url in said and "--timeout is 1.5 seconds" in said
     assert time.monotonic() - begun < 10
     assert double.predictions == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_server_that_says_nothing_is_told(scheme, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        said = failed(capsys, ["sentiment", "dull", "--server", url, "--timeout", "0.5"])
+    assert url in said and "--timeout is 0.5 seconds" in said
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
