@@ -20,7 +20,6 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from app import rows, served, warmup
 from tasks import UserError
 
-AT_ONCE = 32  # rows of a request: no more than the server's batching may be set to take
 _FIRST_WAIT = 0.25  # seconds before the second try; each further one waits twice as long
 _PASSES = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")  # what another try may find otherwise
 _CODES = {  # of HTTP, as the server makes them of its own

@@ -15,6 +15,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf.message import Message
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from app import rows
+
 MODELS, BATCHING, MONITORING, COMPOSE = (
     "models.config",
     "batching.config",
@@ -25,7 +27,6 @@ IMAGE = "tensorflow/serving:2.20.0"
 BASE = PurePosixPath("/models")  # where the container has the saved models
 LABELS = ("stable", "canary")
 _WRITTEN = "# Written by app.deploy, SHA-256 of what follows: "
-_BATCH = 32
 _GRPC, _REST = 8500, 8501
 _DEPLOY = "/deploy"  # where the container has these files
 _TYPES = descriptor_pb2.FieldDescriptorProto
@@ -117,7 +118,7 @@ def batching() -> Message:
     """
     return text_format.Parse(
         f"""
-        max_batch_size {{ value: {_BATCH} }}
+        max_batch_size {{ value: {rows.AT_ONCE} }}
         batch_timeout_micros {{ value: 1000 }}
         max_enqueued_batches {{ value: 256 }}
         num_batch_threads {{ value: {os.cpu_count() or 1} }}

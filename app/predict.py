@@ -81,10 +81,10 @@ def _model(args: argparse.Namespace) -> Iterator[tuple[Callable[..., list[dict]]
     """The `ask_rows` of the model that the flags name, and how many rows to ask at once."""
     if args.server:
         with flags.quiet():
-            from app import client
+            from app import client, rows
         found = client.connect(args.server, args.task, args.version, args.timeout, args.tries)
         with contextlib.closing(found):
-            yield found.ask_rows, client.AT_ONCE
+            yield found.ask_rows, rows.AT_ONCE
         return
     with flags.quiet():
         from app import export

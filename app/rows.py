@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
+AT_ONCE = 32  # rows of a request to a server: what its batching is set to take
+
 
 def columns(signature: SignatureDef, rows: Sequence[Mapping]) -> dict[str, np.ndarray]:
     """The rows of a request as an array of each input, by name.

@@ -53,13 +53,17 @@ def read(folder: Path) -> Iterator[predict_pb2.PredictRequest]:
         yield prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
 
 
-def replay(folder: Path) -> int:
+def replay(folder: Path, served: Served | None = None) -> int:
     """Asks a version what its server will, and returns how many requests that were.
+
+    Args:
+        folder: That of the version.
+        served: The version, if it has been loaded.
 
     Raises:
         ValueError: There are none, or one fails, and the server would not take the version.
     """
-    place, asked = folder / PLACE, Served(folder)
+    place, served = folder / PLACE, served or Served(folder)
     try:
         requests = list(read(folder))
     except (tf.errors.OpError, DecodeError) as error:
@@ -69,7 +73,7 @@ def replay(folder: Path) -> int:
     for number, request in enumerate(requests, start=1):
         arrays = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
         try:
-            asked.ask(arrays, request.model_spec.signature_name)
+            served.ask(arrays, request.model_spec.signature_name)
         except (tf.errors.OpError, KeyError) as error:
             raise ValueError(f"{place}: request {number} of {len(requests)}: {error}.") from error
     return len(requests)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import tasks
-from app import evaluate, flags, predict, train
+from app import deploy, evaluate, flags, predict, train
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -30,7 +30,11 @@ def test_every_flag_it_names_exists(capsys):
             with pytest.raises(SystemExit):
                 flags.run(lambda v=verb, t=task: v.main([t, "--help"]))
             known |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    others = {"--no-naive", "--no-index", "--find-links", "--demo"}
+    with pytest.raises(SystemExit):
+        deploy.main(["--help"])
+    known |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    others = {"--no-naive", "--no-index", "--find-links", "--demo", "--requests", "--wheel"}
+    others |= {"--no-deps"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | others
 
 

@@ -17,13 +17,10 @@ MEGABYTE = 2**20
 
 
 class Odd(NamedTuple):
-    """A row that is odd, and whether it holds nothing, so that there is nothing to be said.
-
-    Of blanks alone each task has its own idea, told by None.
-    """
+    """A row that is odd, and whether it holds nothing, so that there is nothing to be said."""
 
     row: Mapping
-    nothing: bool | None
+    nothing: bool
 
 
 def good_rows(version: Path, count: int) -> list[dict]:
@@ -65,13 +62,9 @@ def malformed(signature, good: list[dict]) -> Iterator[tuple[str, dict[str, np.n
 def _texts() -> dict[str, Odd]:
     blanks = {"blanks of Unicode": " \u00a0\u3000\u2028".encode()}
     return {
-        kind: Odd({"text": text}, None if _is_blank(text) else not text)
+        kind: Odd({"text": text}, not text or text.decode("utf-8", "replace").isspace())
         for kind, text in (_STRINGS | blanks).items()
     }
-
-
-def _is_blank(text: bytes) -> bool:
-    return text.decode("utf-8", "replace").isspace()
 
 
 def _tokens() -> dict[str, Odd]:

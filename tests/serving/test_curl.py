@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tasks
-from app import served
+from app import deploy, deployment, served
 from tests import untrained
 from tests.serving.double import Double
 
@@ -29,8 +29,13 @@ LINES = curl_lines(README)
 
 
 @pytest.fixture(scope="module")
-def double(untrained_versions):
-    with Double(untrained_versions, TASKS) as double:
+def double(untrained_versions, tmp_path_factory):
+    """What is served as `app.deploy` has it served."""
+    folder = tmp_path_factory.mktemp("deploy")
+    deploy.main(["--saved-models", str(untrained_versions), "--to", str(folder)])
+    written = (folder / deployment.MODELS).read_text(encoding="utf-8")
+    labels = deployment.labels(deployment.parse(deployment.MODELS, written))
+    with Double(untrained_versions, TASKS, labels=labels) as double:
         yield double
 
 
@@ -52,7 +57,7 @@ def asked(line, port, folder):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_a_line_that_asks_its_default_signature(task):
-    path = re.compile(rf"http://localhost:8501/v1/models/{task}(/versions/\d+)?:predict\b")
+    path = re.compile(rf"http://localhost:8501/v1/models/{task}(/labels/stable)?:predict\b")
     lines = [line for line in LINES if path.search(line) and "signature_name" not in line]
     assert lines, f'README.md: no "    curl ..." of the section "## Deploy" asks {task}'
 
