@@ -1,19 +1,19 @@
-"""The pictures of the README: each task trained on its embedded sample, and looked at.
+"""The pictures of the README: the newest version of each task, looked at.
 
+    for task in sentiment tagging captioning translation; do python -m app.train $task; done
     python -m benchmarks.pictures
 
-Trains the four tasks with their defaults, and writes docs/<task>.png anew: how sentiment
-learnt, what tagging confused, what a caption looked at, and what a translation did.
+Writes docs/<task>.png anew, of what the versions in saved_models/ learnt from the embedded
+samples: how sentiment learnt, what tagging confused, what a caption looked at, and what a
+translation did.
 """
 
 import argparse
 import csv
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import tasks
+from app import export, flags
 from app.report import pictures
 from app.served import Served
 from tasks.shapes.judgement import Gaze
@@ -48,18 +48,16 @@ DRAWN = {"sentiment": learnt, "tagging": confused, "captioning": looked, "transl
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
+    args = parser.parse_args()
     DOCS.mkdir(exist_ok=True)
     for name in tasks.names():
-        with tempfile.TemporaryDirectory() as work:
-            argv = [sys.executable, "-m", "app.train", name]
-            argv += ["--saved-models", work, "--runs", f"{work}/runs"]
-            subprocess.run(argv, check=True)
-            version = Path(work) / name / "1"
-            task = tasks.find(name).restore(version / "assets")
-            figure = DRAWN[name](version, task, Served(version))
-            figure.savefig(DOCS / f"{name}.png", dpi=100)
+        version = export.find(args.saved_models, name)
+        task = tasks.find(name).restore(version / "assets")
+        figure = DRAWN[name](version, task, Served(version))
+        figure.savefig(DOCS / f"{name}.png", dpi=100)
 
 
 if __name__ == "__main__":
-    main()
+    flags.run(main)

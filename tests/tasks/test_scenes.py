@@ -36,7 +36,7 @@ PLURALS = {
     "cross": "crosses",
     "star": "stars",
 }
-NUMBERS = {"a": 1, "an": 1, "two": 2, "three": 3, "four": 4}
+NUMBERS = {"a": 1, "an": 1, "two": 2, "three": 3}
 PLACES = {
     "on the left": lambda x, y: 3 * x < 64,
     "on the right": lambda x, y: 3 * x > 128,
@@ -107,7 +107,7 @@ def scene_of(*things):
     keys = ("size", "colour", "shape", "x", "y")
     rows = [dict(zip(keys, thing.split(), strict=True)) for thing in things]
     for row in rows:
-        across = 9 if row["size"] == "small" else 19
+        across = 13 if row["size"] == "small" else 25
         row.update(x=int(row["x"]), y=int(row["y"]), across=across)
     return json.dumps(rows)
 
@@ -162,15 +162,17 @@ def test_the_sample_is_the_same_in_every_process_and_on_every_machine(sample):
     # Bytes of a PNG are another version's business; what it shows and says is not.
     said = [[*captions(sample, part)] for part in PARTS]
     digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()
-    assert digest[:16] == "cb2c6d4bb2e2f8c2"
+    assert digest[:16] == "9c4a791ec516337d"
 
 
 def test_the_sample_has_its_sizes_and_no_scene_twice(sample):
     assert list(sample) == [*PARTS]
     assert {part: len(examples) for part, examples in sample.items()} == scenes.SIZES
     everything = [example for part in PARTS for example in sample[part]]
-    for key in ("scene", "image_bytes"):
-        assert len({example.values[key] for example in everything}) == len(everything)
+    assert len({example.values["image_bytes"] for example in everything}) == len(everything)
+    known = [{example.values["scene"] for example in sample[part]} for part in PARTS]
+    assert not known[0] & (known[1] | known[2]) and not known[1] & known[2]
+    assert len(known[0]) > 0.99 * len(sample["train"])  # one thing alone may stand where one did
     for part in PARTS:
         origins = [f"sample:{part}:{number + 1}" for number in range(scenes.SIZES[part])]
         assert [example.origin for example in sample[part]] == origins
@@ -196,9 +198,9 @@ def test_captions_are_one_to_three_different_ones_in_few_words(sample):
     assert words["valid"].keys() | words["test"].keys() <= words["train"].keys()
     assert min(words["train"].values()) > 100
     for part in PARTS:
-        for kind in ("and", *RELATIONS, *PLACES, "two", "three", "four"):
+        for kind in ("and", *RELATIONS, *PLACES, "two", "three"):
             count = sum(kind in caption for caption, _ in captions(sample, part))
-            assert count > scenes.SIZES[part] / 60, kind
+            assert count > scenes.SIZES[part] / 70, kind
 
 
 # --- Pictures --------------------------------------------------------------------
@@ -257,7 +259,7 @@ def test_things_are_large_enough_apart_and_within_the_picture(sample):
         for example in sample[part]:
             boxes = []
             for thing in things(example):
-                low, high = {"small": (9, 11), "large": (18, 21)}[thing["size"]]
+                low, high = {"small": (13, 15), "large": (25, 27)}[thing["size"]]
                 assert low <= thing["across"] <= high
                 half = thing["across"] / 2
                 box = [(thing[axis] - half, thing[axis] + half) for axis in "xy"]
@@ -266,6 +268,16 @@ def test_things_are_large_enough_apart_and_within_the_picture(sample):
             for one, other in itertools.combinations(boxes, 2):
                 gaps = [max(a - d, c - b) for (a, b), (c, d) in zip(one, other, strict=True)]
                 assert max(gaps) >= 3
+
+
+def test_what_is_unlike_the_first_thing_has_another_colour(sample):
+    for part in PARTS:
+        for example in sample[part]:
+            first, *others = things(example)
+            for other in others:
+                assert (other["colour"] == first["colour"]) == (
+                    (other["colour"], other["shape"]) == (first["colour"], first["shape"])
+                )
 
 
 # --- What is true ----------------------------------------------------------------
@@ -452,7 +464,7 @@ def classes():
         [*PLURALS],
         [*PLURALS.values()],
         ["small", "large"],
-        ["two", "three", "four"],
+        ["two", "three"],
         ["above", "below"],
         ["left", "right"],
         ["top", "bottom"],
@@ -557,7 +569,7 @@ def test_test_is_of_what_train_never_has_together(sample):
     held_out = {part: set(some) for part, some in scenes.HELD_OUT.items()}
     assert not held_out["valid"] & held_out["test"]
     every = {" ".join(kind) for kind in itertools.product(("small", "large"), COLOURS, PLURALS)}
-    assert len(held_out["test"]) == len(every) / 6
+    assert len(held_out["test"]) == len(every) / 12
     shown = {part: {kind for e in sample[part] for kind in kinds(e)} for part in PARTS}
     assert shown["train"] == every - held_out["valid"] - held_out["test"]
     assert not shown["valid"] & held_out["test"]
@@ -589,10 +601,10 @@ def test_no_caption_is_true_of_many_scenes(sample):
     known = [json.loads(example.values["scene"]) for example in sample["test"]]
     shares = {}
     for size, colour, shape in itertools.product(("", "small ", "large "), COLOURS, PLURALS):
-        for number, many in (("a", 0), ("an", 0), ("two", 1), ("three", 1), ("four", 1)):
+        for number, many in (("a", 0), ("an", 0), ("two", 1), ("three", 1)):
             phrase = f"{number} {size}{colour} {PLURALS[shape] if many else shape}"
             shares[phrase] = sum(bool(meant(phrase, each)) for each in known) / len(known)
-    assert max(shares.values()) < 0.1
+    assert max(shares.values()) < 0.12
     assert sum(share > 0 for share in shares.values()) > 100
 
 
