@@ -165,7 +165,7 @@ class Transduction(generation.Generation):
 
     def source(self, text: tf.Tensor) -> tf.Tensor:
         """The ids of texts (B,), (B, S) int32, 0 at padding, of one step or more."""
-        text = tf.strings.regex_replace(text, r"^[\s\pZ]+$", "")  # blanks alone say nothing
+        text = tf.strings.regex_replace(text, r"^[\s\x0b\x1c-\x1f\x85\pZ]+$", "")  # blanks alone say nothing
         ids = self.subwords.encode(text)[:, : self.config.longest].to_tensor(PADDING)
         return tf.pad(ids, [[0, 0], [0, tf.maximum(1 - tf.shape(ids)[1], 0)]])
 
