@@ -16,7 +16,7 @@ class Config(description.Config):
     units: int = setting(128, "units of each layer, and features of a place", at_least=1)
     tokens: int = setting(512, "token budget of a batch, padding included", at_least=1)
     rate: float = setting(2e-3, "learning rate of Adam", above=0)
-    epochs: int = setting(30, "most epochs", at_least=1)
+    epochs: int = setting(15, "most epochs", at_least=1)
     dropout: float = setting(0.1, "share of features dropped in training", at_least=0, below=1)
     averaging: float = setting(
         0.998,
