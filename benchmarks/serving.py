@@ -39,27 +39,52 @@ STARTS = 3  # processes that load a version; the median counts
 COLD = 50  # words
 
 
-def plain(units, cell, *, layers, direction, dropout, return_sequences, implementation, **kwargs):
-    """What a Keras user would write where the network has a `GatedRNN`."""
-    del dropout, implementation, return_sequences  # nothing is dropped in serving
-    equation = specs.find(cell).equation
-    kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[equation.split("_")[0]]
+class Plain(keras.layers.Layer):
+    """What a Keras user would write where the network has a `GatedRNN`, with its arguments."""
 
-    def read(x, mask=None):
-        for _ in range(layers):
-            layer = kind(units, return_sequences=True)
+    def __init__(
+        self,
+        units,
+        cell,
+        *,
+        layers=1,
+        direction="forward",
+        dropout=0.0,
+        return_sequences=False,
+        implementation="auto",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        del dropout, implementation  # nothing is dropped in serving, and Keras has one way
+        equation = specs.find(cell).equation
+        kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[equation.split("_")[0]]
+        self.output_size = units * (2 if direction == "both" else 1)
+        self.layers = []
+        for at in range(layers):
+            layer = kind(
+                units, return_sequences=return_sequences or at < layers - 1, name=f"layer_{at}"
+            )
             if direction == "both":
-                layer = keras.layers.Bidirectional(layer)
+                layer = keras.layers.Bidirectional(layer, name=f"both_{at}")
+            self.layers.append(layer)
+
+    def build(self, shape):
+        features = shape[-1]
+        for layer in self.layers:
+            layer.build((None, None, features))
+            features = self.output_size
+        self.built = True
+
+    def call(self, x, mask=None):
+        for layer in self.layers:
             x = layer(x, mask=mask)
         return x
-
-    return read
 
 
 def peer(name: str, version: Path, folder: Path) -> Path:
     """A draft of a version's task with layers of Keras, its weights as they are drawn."""
     task = tasks.find(name).restore(version / "assets")
-    with mock.patch(f"{PEERS[name]}.GatedRNN", plain):
+    with mock.patch(f"{PEERS[name]}.GatedRNN", Plain):
         return export.draft(task, task.build("serving"), folder / f"draft-{name}")
 
 
