@@ -27,6 +27,8 @@ from tasks.shapes import generation
 from tasks.shapes.judgement import Alignment
 from tasks.shapes.settings import setting
 
+_BLANKS = r"^[\s\x0b\x1c-\x1f\x85\pZ]+$"
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(generation.Config):
@@ -165,7 +167,7 @@ class Transduction(generation.Generation):
 
     def source(self, text: tf.Tensor) -> tf.Tensor:
         """The ids of texts (B,), (B, S) int32, 0 at padding, of one step or more."""
-        text = tf.strings.regex_replace(text, r"^[\s\x0b\x1c-\x1f\x85\pZ]+$", "")  # blanks alone say nothing
+        text = tf.strings.regex_replace(text, _BLANKS, "")  # alone they say nothing
         ids = self.subwords.encode(text)[:, : self.config.longest].to_tensor(PADDING)
         return tf.pad(ids, [[0, 0], [0, tf.maximum(1 - tf.shape(ids)[1], 0)]])
 
