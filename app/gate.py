@@ -25,9 +25,9 @@ _FLOW = """
     TensorListGetItem TensorListReserve TensorListSetItem TensorListStack VarHandleOp While
 """
 _NUMBERS = """
-    Add AddV2 All Any ArgMax BatchMatMulV2 BiasAdd BlockLSTMV2 BroadcastTo Cast ConcatV2
+    Add AddV2 All Any ArgMax BatchMatMulV2 BiasAdd Bitcast BitwiseAnd BroadcastTo Cast ConcatV2
     Cumsum DenseBincount EnsureShape Equal Exp ExpandDims Fill FloorDiv FloorMod GatherNd GatherV2
-    Greater GreaterEqual Less LessEqual Log LogSoftmax LogicalAnd LogicalNot LogicalOr
+    Greater GreaterEqual IsFinite Less LessEqual Log LogSoftmax LogicalAnd LogicalNot LogicalOr
     MatMul Max Maximum Mean Min Minimum Mul Neg NotEqual OneHot OnesLike Pack Pad PadV2 Pow
     Prod Range RealDiv Relu Reshape ReverseV2 Rsqrt ScatterNd SegmentMin SelectV2 Shape
     Sigmoid Size Slice Softmax Split Sqrt Square Squeeze StopGradient StridedSlice Sub Sum

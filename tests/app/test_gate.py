@@ -95,6 +95,23 @@ def test_what_is_published_passes_and_is_what_clients_were_promised(version):
     assert signatures(version) == PROMISED[version.parent.name]
 
 
+@pytest.mark.parametrize(
+    ("task", "choices"),
+    [
+        ("sentiment", {"evidence": 0, "layers": 2}),
+        ("tagging", {"crf": True}),
+        ("tagging", {"affixes": 0, "fold_case": True}),
+        ("tagging", {"characters": 0}),
+        ("captioning", {"attention": "none", "sweeps": 0}),
+        ("captioning", {"input_feeding": True, "layers": 2}),
+        ("translation", {"attention": "none", "beams": 1, "n_best": 1}),
+        ("translation", {"attention": "additive", "no_repeat": 2, "coverage": 0.1}),
+    ],
+)
+def test_every_choice_passes(task, choices, tmp_path):
+    gate.check(untrained.version(task, tmp_path, **choices))
+
+
 def broken(folder, answer, *, name="serving_default", key="answer", module=None, spec=TEXT):
     """Saves a SavedModel whose one signature answers by a function."""
     signature = tf.function(lambda text: {key: answer(text)}, input_signature=[spec])

@@ -309,7 +309,7 @@ def test_learns_what_no_softmax_per_step_can_and_survives_saving(tmp_path):
 def test_decodes_in_a_saved_model_of_stock_ops(tmp_path):
     import tensorflow as tf
 
-    from app.export import gate
+    from app import gate
 
     model, crf = tagger()
     crf.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in crf.get_weights()])
@@ -323,8 +323,7 @@ def test_decodes_in_a_saved_model_of_stock_ops(tmp_path):
         return {"tags": tags, "score": score, "marginals": crf.marginals(logits)}
 
     tf.saved_model.save(model, tmp_path / "saved", {"serving_default": everything})
-    for folder in ("exported", "saved"):
-        gate(tmp_path / folder)
+    gate.check(tmp_path / "saved")
     exported, saved = (tf.saved_model.load(tmp_path / name) for name in ("exported", "saved"))
     for ids in (alternating()[0][:5], np.ones((1, 1)), np.ones((2, 11))):
         ids = tf.constant(ids, tf.int32)
