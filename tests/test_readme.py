@@ -33,7 +33,15 @@ def test_every_flag_it_names_exists(capsys):
     with pytest.raises(SystemExit):
         deploy.main(["--help"])
     known |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    others = {"--no-naive", "--no-index", "--find-links", "--demo", "--requests", "--wheel"}
+    others = {
+        "--no-naive",
+        "--no-index",
+        "--find-links",
+        "--demo",
+        "--requests",
+        "--wheel",
+        "--only",
+    }
     others |= {"--no-deps"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | others
 
