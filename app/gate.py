@@ -73,11 +73,20 @@ def check(folder: Path) -> None:
     if "serving_default" not in graph.signature_def:
         raise Refused(f"serving_default must be a signature, got {sorted(graph.signature_def)}.")
     for name, signature in graph.signature_def.items():
-        allowed = OPS
-        if name.startswith("__"):  # TensorFlow's own, which initialises tables
-            allowed = OPS | BEGINNING
-        else:
+        if not _is_own(name):
             _check_signature(name, signature)
+    check_graph(graph)
+    _check_assets(folder, graph)
+
+
+def check_graph(graph: MetaGraphDef) -> None:
+    """Holds what a graph runs against what a server can run, whatever its signatures are called.
+
+    Raises:
+        Refused: A part of it does not run there.
+    """
+    for name, signature in graph.signature_def.items():
+        allowed = OPS | BEGINNING if _is_own(name) else OPS
         for node in _reachable(graph, signature):
             if node.op not in allowed:
                 raise Refused(
@@ -91,7 +100,11 @@ def check(folder: Path) -> None:
             raise Refused(f"{where} must be compiled by XLA, which servers have switched off.")
         _check_constants(where, function.node_def)
     _check_constants("the graph", graph.graph_def.node)
-    _check_assets(folder, graph)
+
+
+def _is_own(name: str) -> bool:
+    """Whether a signature is TensorFlow's own, which initialises tables."""
+    return name.startswith("__")
 
 
 def _check_signature(name: str, signature: SignatureDef) -> None:
