@@ -48,7 +48,7 @@ def page(
         "<h2>Learning curves</h2>",
         pictures.svg(pictures.curves(history, record["best_epoch"])),
     ]
-    parts += [_table(table) for table in judgement.tables]
+    parts += [table(table) for table in judgement.tables]
     for confusion in judgement.confusions:
         drawn = pictures.svg(pictures.confusion(confusion))
         parts += [f"<h2>{escape(confusion.title)}</h2>", drawn]
@@ -57,11 +57,15 @@ def page(
         parts += ["<h2>What each word looked at</h2>", *drawn]
     if judgement.mistakes:
         none = "" if judgement.mistakes.rows else "<p>None.</p>"
-        parts += [_table(judgement.mistakes) + none]
+        parts += [table(judgement.mistakes) + none]
     parts += ["<h2>Model card</h2>", *_card(record, limits)]
-    title = escape(f"{record['task']}: {record['data']['told']}")
+    return html(f"{record['task']}: {record['data']['told']}", parts)
+
+
+def html(title: str, parts: Sequence[str]) -> str:
+    """A page that opens without a network, of parts that are HTML."""
     return (
-        f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{title}</title>"
+        f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
         f"<style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
     )
 
@@ -89,12 +93,13 @@ def _card(record, limits) -> list[str]:
     }
     return [
         listed,
-        _table(Table("Origin", ["what", "is"], list(facts.items()))),
-        _table(Table("Config", ["setting", "value"], [[k, str(v)] for k, v in config.items()])),
+        table(Table("Origin", ["what", "is"], list(facts.items()))),
+        table(Table("Config", ["setting", "value"], [[k, str(v)] for k, v in config.items()])),
     ]
 
 
-def _table(table: Table) -> str:
+def table(table: Table) -> str:
+    """A table under its title."""
     head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
     rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in table.rows)
     return f"<h2>{escape(table.title)}</h2><table><tr>{head}</tr>{rows}</table>"

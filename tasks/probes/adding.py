@@ -1,0 +1,42 @@
+"""Adding: the sum of two marked numbers among many (Hochreiter & Schmidhuber 1997).
+
+As Bai et al. (2018) have it: numbers of U(0, 1), any two of them marked.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from tasks import probes
+from tasks.shapes.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe(probes.Probe):
+    """The sum of two marked numbers; the score is the mean squared error."""
+
+    kind, greater = "number", False
+    steps, batch, rate = 3000, 32, 4e-3
+    features, outputs = 2, 1
+
+    length: int = setting(200, "numbers in a sequence", at_least=2)
+
+    def draw(self, rng, count):
+        numbers, marks = rng.random((count, self.length)), np.zeros((count, self.length))
+        marked = rng.random((count, self.length)).argsort(axis=1)[:, :2]
+        np.put_along_axis(marks, marked, 1.0, axis=1)
+        sums = (numbers * marks).sum(axis=1, keepdims=True)
+        inputs = np.stack([numbers, marks], axis=-1)
+        return probes.Batch(
+            inputs.astype("float32"), sums.astype("float32"), np.ones(count, "float32")
+        )
+
+    def test(self):
+        return self.draw(np.random.default_rng(probes.SEED), 1000)
+
+    def score(self, batch, outputs):
+        return {"squared_error": float(np.square(outputs - batch.answers).mean())}
+
+    def chance(self):
+        """The variance of a sum, which is what always answering 1 comes to."""
+        return {"squared_error": 1 / 6}
