@@ -13,9 +13,11 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
+from app import flags
 from models import specs
 
 _FORMAT = 1  # of a record; a new one has every point measured anew
@@ -41,8 +43,9 @@ class Point:
 
     @property
     def told(self) -> str:
-        """The subject with its settings, in words."""
-        return " ".join([self.subject, *(f"{name}={value}" for name, value in self.settings)])
+        """The subject with its settings, in words, but for where its data is."""
+        shown = [f"{name}={value}" for name, value in self.settings if name != "data"]
+        return " ".join([self.subject, *shown])
 
     @property
     def identity(self) -> str:
@@ -52,20 +55,64 @@ class Point:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class Records:
-    """The records of points, each in a file of its own."""
+class Bench:
+    """Where points are measured, some at once, and their records kept.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    Used as a context: at its end the processes end.
+
+    Args:
+        folder: Of the records.
+        jobs: How many points at once, each in a process with its share of the cores.
+        say: Is given a line after each.
+    """
+
+    def __init__(self, folder: Path, jobs: int, say: Callable[[str], None]):
+        self.folder, self.jobs, self._say = folder, jobs, say
+        self._pool = None
         folder.mkdir(parents=True, exist_ok=True)
 
-    def find(self, point: Point) -> dict | None:
-        """What was measured of a point: None if nothing was yet."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self._pool:
+            self._pool.shutdown(wait=error[0] is None, cancel_futures=True)
+
+    def measured(self, points: Sequence[Point]) -> dict[Point, dict]:
+        """The record of each point; what is recorded already is not measured again."""
+        known = {point: self._find(point) for point in points}
+        left = [point for point, record in known.items() if not record]
+        if left:
+            self._say(f"{len(left)} of {len(known)} points are to be measured")
+        began = time.monotonic()
+        asked = {self._measuring().submit(_measure, point, self.folder): point for point in left}
+        for count, done in enumerate(concurrent.futures.as_completed(asked), 1):
+            point = asked[done]
+            known[point] = self._keep(point, done.result())
+            minutes = (time.monotonic() - began) / count * (len(left) - count) / 60
+            self._say(
+                f"[{count}/{len(left)}] {point.told}, {point.label}, seed {point.seed}: "
+                f"{_main_score(known[point])}; about {minutes:.0f} min left"
+            )
+        return known
+
+    def _measuring(self):
+        """The processes that measure; TensorFlow in them rules out forking."""
+        if not self._pool:
+            self._pool = concurrent.futures.ProcessPoolExecutor(
+                self.jobs,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_begin,
+                initargs=(max(1, (os.cpu_count() or 1) // self.jobs),),
+            )
+        return self._pool
+
+    def _find(self, point: Point) -> dict | None:
         path = self.folder / f"{point.identity}.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
-    def keep(self, point: Point, result: dict) -> dict:
-        """Writes what was measured of a point, whole or not at all."""
+    def _keep(self, point: Point, result: dict) -> dict:
+        """Writes what was measured, whole or not at all."""
         record = {"point": dataclasses.asdict(point), **result}
         path = self.folder / f"{point.identity}.json"
         draft = path.with_suffix(f".draft-{os.getpid()}")
@@ -73,50 +120,14 @@ class Records:
         draft.replace(path)
         return record
 
-    def measured(
-        self, points: Sequence[Point], jobs: int, say: Callable[[str], None]
-    ) -> Iterator[tuple[Point, dict]]:
-        """Measures points, some at once, and gives each with its record as it is there.
 
-        Args:
-            points: What to measure; what is recorded already is not measured again.
-            jobs: How many at once, each in a process of its own with its share of the cores.
-            say: Is given a line after each.
-        """
-        known = {point: self.find(point) for point in points}
-        yield from ((point, record) for point, record in known.items() if record)
-        left = [point for point in known if not known[point]]
-        if not left:
-            return
-        say(f"{len(points) - len(left)} of {len(points)} points are known; {len(left)} to measure")
-        cores = max(1, (os.cpu_count() or 1) // jobs)
-        began = time.monotonic()
-        # A process that TensorFlow runs in cannot be forked.
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(
-            jobs, mp_context=context, initializer=_begin, initargs=(cores,)
-        ) as pool:
-            asked = {pool.submit(_measure, point, self.folder): point for point in left}
-            try:
-                for count, done in enumerate(concurrent.futures.as_completed(asked), 1):
-                    point, record = asked[done], self.keep(asked[done], done.result())
-                    minutes = (time.monotonic() - began) / count * (len(left) - count) / 60
-                    name, score = next(iter(record["scores"].items()))
-                    say(
-                        f"[{count}/{len(left)}] {point.told}, {point.label}, seed {point.seed}: "
-                        f"{name} {score:.4g} in {record['seconds']:.0f} s; "
-                        f"about {minutes:.0f} min left"
-                    )
-                    yield point, record
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+def _main_score(record: Mapping) -> str:
+    name, score = next(iter(record["scores"].items()))
+    return f"{name} {score:.4g} in {record['seconds']:.0f} s"
 
 
 def _begin(cores: int) -> None:
     """Gives a process its share of the cores, before TensorFlow takes all."""
-    from app import flags
-
     with flags.quiet():
         import tensorflow as tf
     tf.config.threading.set_intra_op_parallelism_threads(cores)
@@ -163,8 +174,9 @@ def check(points: Sequence[Point]) -> None:
         UserError: A setting does not keep a rule, or data is not there.
     """
     import tasks
-    from app import probing
 
+    with flags.quiet():
+        from app import probing
     for point in points:
         settings = {**dict(point.settings), "cell": point.cell, "seed": point.seed}
         if point.subject not in tasks.names():
@@ -180,8 +192,9 @@ def check(points: Sequence[Point]) -> None:
 def chance(subject: str, settings: tuple) -> dict[str, float]:
     """What is reached without memory, of a probe."""
     import tasks
-    from app import probing
 
+    with flags.quiet():
+        from app import probing
     if subject in tasks.names():
         return {}
     own, _ = probing.of_settings(subject, dict(settings))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import tasks
 from app import flags, points
-from app.points import Point, Records
+from app.points import Bench, Point
 from app.presets import PRESETS, Preset
 from models import specs
 from tasks import UserError, probes
@@ -46,12 +46,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
     else:
         study = Preset(f"Cells on {args.study}", {}, [], [])
         asked = _grid(args)
-    with flags.quiet():
-        points.check(asked)
+    points.check(asked)
     if not asked:
         raise UserError("there is nothing to measure.")
-    records = Records(args.runs / "studies")
-    known = dict(records.measured(asked, args.jobs, lambda line: print(line, flush=True)))
+    with Bench(args.runs / "studies", args.jobs, lambda line: print(line, flush=True)) as bench:
+        known = bench.measured(asked)
 
     from app.report import studies
 

@@ -71,7 +71,9 @@ def captioner(
     places = Places(dtype=dtype, name="places")(grid)
     if attention == "none":
         flat = keras.layers.Flatten(dtype=dtype, name="flat")(places)
-        one = keras.layers.Dense(units, activation="relu", dtype=dtype, name="vector")(flat)
+        one = keras.layers.Dense(units, dtype=dtype, name="vector")(flat)
+        # All places together would soon saturate the first states, which nothing comes back from.
+        one = keras.layers.LayerNormalization(dtype=dtype, name="normed_vector")(one)
         places = keras.layers.Reshape((1, units), dtype=dtype, name="one_place")(one)
     if dropout:
         places = keras.layers.Dropout(dropout, dtype=dtype, name="dropout_memory")(places)

@@ -190,10 +190,9 @@ def _row(group: Group) -> list:
 
 
 def _told(where) -> str:
-    """A subject and its settings, without the paths of files."""
+    """A subject and its settings, in words."""
     subject, settings = where
-    shown = [f"{name}={value}" for name, value in settings if name != "data"]
-    return " ".join([subject, *shown])
+    return Point(subject, "", "", 0, settings).told
 
 
 def _file(where) -> str:

@@ -26,11 +26,12 @@ class Probe(probes.Probe):
         if not self.data:
             raise UserError("jsb needs --data, the file JSB_Chorales.mat.")
         from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
 
         try:
             told = loadmat(self.data)
             songs = {part: list(told[f"{part}data"][0]) for part in ("train", "test")}
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        except (MatReadError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise UserError(f"{self.data}: is no .mat of chorales: {error}.") from error
         for part, some in songs.items():
             for at, song in enumerate(some):
