@@ -1,5 +1,6 @@
 """Studies: every point is measured once, whatever happens, and told as it was."""
 
+import contextlib
 import csv
 import json
 import os
@@ -44,10 +45,8 @@ def studied(tmp_path_factory):
                 break
             time.sleep(0.1)
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
     kept = {path.name: path.read_bytes() for path in records.glob("*.json")}
     assert kept
