@@ -201,6 +201,14 @@ def chance(subject: str, settings: tuple) -> dict[str, float]:
     return own.chance()
 
 
+def curves(subject: str) -> dict[str, tuple[str, ...]]:
+    """The scores that are one figure at several difficulties, of a probe."""
+    import tasks
+    from tasks import probes
+
+    return {} if subject in tasks.names() else probes.find(subject).curves
+
+
 def greater(subject: str) -> bool:
     """Whether the greater score is the better one."""
     import tasks

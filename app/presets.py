@@ -165,7 +165,12 @@ PRESETS = {
     "greff": Preset(
         "Which parts of an LSTM matter? The baseline of Greff et al. and its eight variants",
         _named(*(name for name in CELLS if name.startswith("greff_"))),
-        [Grid("jsb"), Grid("temporal_order"), Grid("next_letter"), Grid("agreement")],
+        [
+            Grid("jsb"),
+            Grid("temporal_order", {"length": 50}),
+            Grid("next_letter"),
+            Grid("agreement"),
+        ],
         [
             Finding("without the forget gate it does worse", GREFF, "greff_vanilla", "greff_nfg"),
             Finding(

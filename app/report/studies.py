@@ -18,6 +18,8 @@ from tasks.shapes.judgement import Table
 # Student's t for intervals of 95 %, by degrees of freedom.
 _STUDENT = (math.nan, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 _BETTER, _WORSE, _ALIKE, _LOST = "seen", "the contrary", "no difference", "neither learns it"
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_MARKS = "osD^v*X"
 _MARGIN = 2.0  # standard errors by which a difference must exceed none
 _COLUMNS = ("subject", "cell", "score", "value", "spread", "runs", "parameters", "seconds")
 
@@ -77,9 +79,11 @@ def write(folder: Path, study: Preset, command: str, known: Mapping[Point, Mappi
             writer.writerow([*row, " ".join(f"{value:.6g}" for value in group.values)])
     figures = {}
     for where, each in some.items():
-        figures[where] = compared(each, chances[where], points.greater(where[0]))
-        path = folder / f"{_file(where)}.png"
-        figures[where].savefig(path, dpi=120)
+        figures[where] = {"": compared(each, chances[where], points.greater(where[0]))}
+        for title, names in points.curves(where[0]).items():
+            figures[where][f" by {title.split(',')[0]}"] = curve(each, title, names, chances[where])
+        for by, figure in figures[where].items():
+            figure.savefig(folder / f"{_file(where, by)}.png", dpi=120)
     (folder / "index.html").write_text(
         _page(study, command, some, chances, figures), encoding="utf-8"
     )
@@ -176,6 +180,29 @@ def compared(some: Sequence[Group], chance: Mapping[str, float], greater: bool) 
     return figure
 
 
+def curve(
+    some: Sequence[Group], title: str, names: Sequence[str], chance: Mapping[str, float]
+) -> Figure:
+    """A figure at several difficulties: the mean of each cell, and the range of its runs."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(names))
+    for at, group in enumerate(some):
+        values = np.array([[r["scores"][name] for name in names] for r in group.records], float)
+        colour, mark = _COLOURS[at % len(_COLOURS)], _MARKS[at % len(_MARKS)]
+        axes.fill_between(places, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+        axes.plot(places, values.mean(0), f"{mark}-", color=colour, label=group.label)
+    for kind in sorted({told.removeprefix(names[0]) for told in chance if names[0] in told}):
+        values = [chance[f"{name}{kind}"] for name in names]
+        axes.plot(places, values, "--", color="#666666", label=kind.removeprefix(" of ").strip())
+    axes.set_xticks(places, [name.split()[0] for name in names])
+    axes.set_xlabel(title)
+    axes.set_ylabel(some[0].name.replace("_", " "))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def _row(group: Group) -> list:
     return [
         _told((group.subject, group.settings)),
@@ -195,8 +222,8 @@ def _told(where) -> str:
     return Point(subject, "", "", 0, settings).told
 
 
-def _file(where) -> str:
-    return "".join(c if c.isalnum() else "-" for c in _told(where))
+def _file(where, by) -> str:
+    return "".join(c if c.isalnum() else "-" for c in _told(where) + by)
 
 
 def _page(study, command, some, chances, figures) -> str:
@@ -216,7 +243,7 @@ def _page(study, command, some, chances, figures) -> str:
         columns = ["cell", f"mean {each[0].name}", "spread", "parameters", "seconds"]
         parts += [
             document.table(Table(_told(where), columns, rows)),
-            pictures.svg(figures[where]),
+            *map(pictures.svg, figures[where].values()),
             _detailed(each, chances[where]),
         ]
     return document.html(study.title, parts)

@@ -46,6 +46,8 @@ class Probe(abc.ABC):
         kind: What an answer is: a number, one of some classes, or several bits.
         each: Whether an answer is asked after each step, or after the last.
         greater: Whether the greater score is the better.
+        curves: Scores that are one figure at several difficulties, in their order, by what
+            makes them difficult.
         steps, batch, rate: Batches that it takes a gated cell to learn it, the examples of
             each, and a learning rate of Adam that does.
     """
@@ -53,6 +55,7 @@ class Probe(abc.ABC):
     kind: ClassVar[Kind]
     each: ClassVar[bool] = False
     greater: ClassVar[bool] = True
+    curves: ClassVar[dict[str, tuple[str, ...]]] = {}
     steps: ClassVar[int] = 1000
     batch: ClassVar[int] = 64
     rate: ClassVar[float] = 2e-3

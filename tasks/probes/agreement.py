@@ -53,6 +53,10 @@ _AUXILIARIES = ("can", "might", "will", "should", "did")
 _PLURAL = {"are", "were", "have", "do", "aren't", "weren't", "haven't", "don't"}
 _SINGULAR = {"is", "was", "has", "does", "isn't", "wasn't", "hasn't", "doesn't"}
 
+_DISTANCES = {"0": (0, 0), "1-4": (1, 4), "5-8": (5, 8), "9-12": (9, 12), "13-": (13, 99)}
+_BY_ATTRACTORS = tuple(f"{count} attractors" for count in range(MOST_ATTRACTORS + 1))
+_BY_DISTANCE = tuple(f"{told} words between" for told in _DISTANCES)
+
 BLIMP = (
     "distractor_agreement_relational_noun",
     "distractor_agreement_relative_clause",
@@ -86,6 +90,10 @@ class Probe(probes.Probe):
 
     kind, steps = "class", 600
     outputs, symbols = 2, True
+    curves = {
+        "attractors, nouns of the other number between subject and verb": _BY_ATTRACTORS,
+        "words between subject and verb": _BY_DISTANCE,
+    }
 
     blimp: str = setting("", "folder of BLiMP's sets as .jsonl, to be tested on too")
     spelled: float = setting(
@@ -130,7 +138,7 @@ class Probe(probes.Probe):
         right = _bag_of_words(self, test) == test.answers
         found["accuracy of a bag of words"] = float(right.mean())
         for name, of in _groups(_tested()).items():
-            found[f"{name}, of a bag of words"] = float(right[of].mean())
+            found[f"{name} of a bag of words"] = float(right[of].mean())
         return found
 
     def outside(self):
@@ -236,10 +244,9 @@ def _groups(sentences):
     """The rows of sentences by attractors, and by words between subject and verb."""
     attractors = np.array([s.attractors for s in sentences])
     distance = np.array([s.distance for s in sentences])
-    found = {f"{n} attractors": attractors == n for n in range(MOST_ATTRACTORS + 1)}
-    for low, high in ((0, 0), (1, 4), (5, 8), (9, 12), (13, 99)):
-        told = f"{low}" if low == high else f"{low}-{high}" if high < 99 else f"{low} or more"
-        found[f"{told} words between"] = (distance >= low) & (distance <= high)
+    found = {name: attractors == count for count, name in enumerate(_BY_ATTRACTORS)}
+    for name, (low, high) in zip(_BY_DISTANCE, _DISTANCES.values(), strict=True):
+        found[name] = (distance >= low) & (distance <= high)
     return found
 
 
