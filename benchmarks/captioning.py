@@ -29,8 +29,8 @@ PHOTOGRAPH = ["--height", "128", "--width", "128"]
 # A name: what prepares its flags, and the flags beside the defaults.
 RUNS = {
     "sample": ("", []),
-    "sample-vector": ("", ["--attention", "none"]),
     "easy-vqa": ("easy_vqa", []),
+    "easy-vqa, one vector": ("easy_vqa", ["--attention", "none"]),
     "nlvr": ("nlvr", WIDE),
     "nlvr-blind": ("nlvr-blind", WIDE),
     "coco-mini": ("coco_mini", [*PHOTOGRAPH, "--epochs", "100", "--patience", "100"]),
