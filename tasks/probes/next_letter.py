@@ -39,8 +39,7 @@ class Probe(probes.Probe):
             if len(lines) < _LEAST:
                 raise UserError(f"--data {self.data} must have {_LEAST} lines, got {len(lines)}.")
         else:
-            parts = grammar.parts().values()
-            lines = [" ".join(example.values["tokens"]) for part in parts for example in part]
+            lines = _sample()
         test, train = lines[::10], [line for at, line in enumerate(lines) if at % 10]
         letters, counts = np.unique(list("".join(train)), return_counts=True)
         common = letters[np.argsort(-counts, kind="stable")][:_KNOWN]
@@ -89,3 +88,10 @@ class Probe(probes.Probe):
         test = self.test()
         logits = np.broadcast_to(np.log(shares), (*test.answers.shape, self.outputs))
         return self.score(test, logits)
+
+
+@functools.cache
+def _sample() -> list[str]:
+    """The sentences of tagging's embedded sample."""
+    parts = grammar.parts().values()
+    return [" ".join(example.values["tokens"]) for part in parts for example in part]
