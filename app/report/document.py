@@ -48,7 +48,7 @@ def page(
         "<h2>Learning curves</h2>",
         pictures.svg(pictures.curves(history, record["best_epoch"])),
     ]
-    parts += [table(table) for table in judgement.tables]
+    parts += [table(each) for each in judgement.tables]
     for confusion in judgement.confusions:
         drawn = pictures.svg(pictures.confusion(confusion))
         parts += [f"<h2>{escape(confusion.title)}</h2>", drawn]
@@ -98,11 +98,11 @@ def _card(record, limits) -> list[str]:
     ]
 
 
-def table(table: Table) -> str:
+def table(told: Table) -> str:
     """A table under its title."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
-    rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in table.rows)
-    return f"<h2>{escape(table.title)}</h2><table><tr>{head}</tr>{rows}</table>"
+    head = "".join(f"<th>{escape(column)}</th>" for column in told.columns)
+    rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in told.rows)
+    return f"<h2>{escape(told.title)}</h2><table><tr>{head}</tr>{rows}</table>"
 
 
 def _cell(value) -> str:
