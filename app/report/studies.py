@@ -61,7 +61,7 @@ def groups(known: Mapping[Point, Mapping]) -> dict[tuple[str, tuple], list[Group
 
 
 def write(folder: Path, study: Preset, command: str, known: Mapping[Point, Mapping]) -> str:
-    """Writes results.csv, a picture for each subject and index.html; returns the table as text.
+    """Writes results.csv, pictures and index.html; returns the table as text.
 
     They are made anew of what was measured each time that a study is run.
     """
@@ -79,11 +79,13 @@ def write(folder: Path, study: Preset, command: str, known: Mapping[Point, Mappi
             writer.writerow([*row, " ".join(f"{value:.6g}" for value in group.values)])
     figures = {}
     for where, each in some.items():
-        figures[where] = {"": compared(each, chances[where], points.greater(where[0]))}
+        figures[where] = {"": compared([(each, chances[where])])}
         for title, names in points.curves(where[0]).items():
             figures[where][f" by {title.split(',')[0]}"] = curve(each, title, names, chances[where])
         for by, figure in figures[where].items():
             figure.savefig(folder / f"{_file(where, by)}.png", dpi=120)
+    overview = compared([(each, chances[where]) for where, each in some.items()])
+    overview.savefig(folder / "overview.png", dpi=100)
     (folder / "index.html").write_text(
         _page(study, command, some, chances, figures), encoding="utf-8"
     )
@@ -138,46 +140,60 @@ def _found(claim, first, second, chance) -> list[str]:
     return [*told, _BETTER if difference > 0 else _WORSE]
 
 
-def compared(some: Sequence[Group], chance: Mapping[str, float], greater: bool) -> Figure:
-    """Each run as a dot, the mean with its interval, and a line where there is no memory."""
-    figure = Figure(figsize=(8, 1.3 + 0.32 * len(some)), layout="constrained")
-    axes = figure.subplots()
-    places = np.arange(len(some))
-    for at, group in enumerate(some):
+def compared(panels: Sequence[tuple[Sequence[Group], Mapping[str, float]]]) -> Figure:
+    """Of each subject the runs of each cell as dots, their means with intervals, and chance.
+
+    Args:
+        panels: Of each subject its groups, and what is reached without memory.
+    """
+    labels = list(dict.fromkeys(group.label for some, _ in panels for group in some))
+    width = max(8.0, 1.5 + 2.9 * len(panels))
+    figure = Figure(figsize=(width, 1.5 + 0.3 * len(labels)), layout="constrained")
+    every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (some, chance) in zip(every, panels, strict=True):
+        _panel(axes, {group.label: group for group in some}, labels, chance)
+    every[0].set_yticks(range(len(labels)), labels)
+    every[0].set_ylim(len(labels) - 0.5, -0.5)
+    handles, names = every[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, names, frameon=False, loc="outside lower right", fontsize=9)
+    return figure
+
+
+def _panel(axes, by_label, labels, chance):
+    some = list(by_label.values())
+    for at, label in enumerate(labels):
+        if label not in by_label:
+            continue
+        group = by_label[label]
         axes.plot(group.values, [at] * len(group.values), "o", ms=5, alpha=0.55, color="#0072b2")
         axes.errorbar(
             group.mean,
             at,
             xerr=None if math.isnan(group.interval) else group.interval,
             fmt="|",
-            ms=14,
+            ms=12,
             mew=2,
             color="black",
             elinewidth=1,
             capsize=3,
         )
-    name, least = some[0].name, min(np.nanmin(group.values) for group in some)
+    name, greater = some[0].name, points.greater(some[0].subject)
     known = chance.get(name)
     if known is not None:
         axes.axvline(known, color="#d55e00", ls="--", lw=1.2, label="without memory")
-        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
     values = np.concatenate([group.values for group in some])
-    if not greater and least > 0 and np.nanmax(values) / least > 30:
+    low, high = np.nanmin([*values, known or np.nan]), np.nanmax([*values, known or np.nan])
+    if not greater and low > 0 and high / low > 30:
         axes.set_xscale("log")
+        axes.set_xlim(low / 1.5, high * 1.5)
     else:
-        low, high = (
-            np.nanmin([*values, *([known] if known else [])]),
-            np.nanmax([*values, *([known] if known else [])]),
-        )
         room = 0.05 * (high - low) or 0.05
         axes.set_xlim(low - room, high + room)  # an interval of few runs may reach far beyond
-    axes.set_yticks(places, [group.label for group in some])
-    axes.set_ylim(len(some) - 0.5, -0.5)
     axes.set_xlabel(f"{name.replace('_', ' ')} ({'more' if greater else 'less'} is better)")
-    axes.set_title(_told((some[0].subject, some[0].settings)), fontsize=11, loc="right")
+    axes.set_title(_told((some[0].subject, some[0].settings)), fontsize=10)
     axes.grid(axis="y", color="#dddddd", lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure
 
 
 def curve(
