@@ -276,7 +276,7 @@ PRESETS = {
     "peepholes": Preset(
         "What do peepholes see? None, all, and each alone",
         _PEEPHOLES,
-        [Grid("timing", {"wait": 60}), Grid("temporal_order"), Grid("next_letter")],
+        [Grid("timing", {"wait": 35}), Grid("temporal_order"), Grid("next_letter")],
         [
             Finding("peepholes count time", GERS, "lstm, peepholes", "lstm", subjects=("timing",)),
             Finding(
@@ -315,7 +315,7 @@ PRESETS = {
         [
             Grid("adding", {"length": 200}),
             Grid("temporal_order"),
-            Grid("timing", {"wait": 60}),
+            Grid("timing", {"wait": 35}),
             Grid("agreement"),
             Grid("jsb"),
             Grid("mnist", {"shrink": 4, "steps": 1500}),
