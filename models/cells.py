@@ -7,7 +7,7 @@ P the width of h, which is H but for a projection.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import keras
@@ -481,12 +481,15 @@ class GatedCell(keras.layers.Layer):
         after = self.step(inputs, states, noise)
         return after[0], after
 
-    def step(self, inputs, states: Sequence, noise: Noise) -> list:
-        """The states after one step: inputs (B, D), the states before it, `Noise.at` it."""
+    def step(self, inputs, states: Sequence, noise: Noise, see: Callable[..., See] = See) -> list:
+        """The states after one step: inputs (B, D), the states before it, `Noise.at` it.
+
+        `see` makes the `See` of the step; `models.watching` has one that keeps what it computes.
+        """
         matrices, vectors = self.matrices(noise), self.vectors()
         functions = TensorFunctions(self, matrices)
         states = [ops.cast(state, self.state_dtype) for state in states]
-        see = See(
+        seen = see(
             self.spec,
             by_map(self.projected_maps, self.project(inputs, self.input_weights())),
             functions.recurrent(states[0], vectors, noise.always),
@@ -496,7 +499,7 @@ class GatedCell(keras.layers.Layer):
         )
         return [
             ops.full_like(old, new) if isinstance(new, float) else new  # a pinned gate as a state
-            for new, old in zip(see.advance(states), states, strict=True)
+            for new, old in zip(seen.advance(states), states, strict=True)
         ]
 
     def get_initial_state(self, batch_size=None):

@@ -63,6 +63,8 @@ class GatedRNN(keras.layers.Layer):
         the type that the layer computes in; states of that of the weights.
     """
 
+    _watch = None  # what `models.watching` has run in place of an implementation
+
     def __init__(
         self,
         units: int,
@@ -176,7 +178,7 @@ class GatedRNN(keras.layers.Layer):
             inputs = ops.where(mask[..., None], inputs, ops.zeros_like(inputs))
         inputs = ops.cast(inputs, self.compute_dtype)
         states = self._states(inputs, initial_state)
-        implementation = _implementation(self.implementation_for())
+        implementation = self._watch or _implementation(self.implementation_for())
         per_layer, finals = len(self._backward), []
         for layer in range(self.layers):
             if layer and self._dropouts:

@@ -1,0 +1,152 @@
+"""What goes on inside gated layers: each gate and state of each step, by name.
+
+    with watched(model) as seen:
+        model(inputs)
+
+Shapes: B batch, T time, H units, P the width of h, which is H but for a projection.
+"""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import keras
+from keras import ops
+
+from models.cells import See
+from models.equations import CANDIDATE
+from models.recurrent import GatedRNN
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What a cell computed as it read a batch of sequences, in the order of the layer's input.
+
+    Attributes:
+        place: The names that lead to the `GatedRNN` from the model: "decoder/layer_0".
+        layer: Which of its layers, from 0.
+        backward: Whether the cell read from the last step to the first.
+        gates: By name (B, T, H), less those that are pinned. One that the equation asks for
+            with two biases, as JANET does, is there twice: "forget" and "forget_2".
+        candidate: (B, T, H).
+        states: By name, after each step: "h" (B, T, P), "c" (B, T, H) and what else there is.
+        first: By name, before the first step that the cell read: (B, P) or (B, H).
+
+    A masked step keeps the states; its gates and candidate were computed and not used.
+    """
+
+    place: str
+    layer: int
+    backward: bool
+    gates: dict
+    candidate: object
+    states: dict
+    first: dict
+
+    def row(self, at: int) -> "Seen":
+        """What it computed of one sequence: NumPy arrays without B."""
+
+        def cut(values):
+            return ops.convert_to_numpy(values)[at]
+
+        each = {
+            name: {key: cut(value) for key, value in getattr(self, name).items()}
+            for name in ("gates", "states", "first")
+        }
+        return dataclasses.replace(self, candidate=cut(self.candidate), **each)
+
+
+@contextlib.contextmanager
+def watched(model: keras.Layer) -> Iterator[list[Seen]]:
+    """Has every `GatedRNN` of a model keep what its cells compute, until the block ends.
+
+    They run the definition meanwhile, step by step and eagerly, so their sequences must
+    have a step or more; they give what they give unwatched. Cells that are called one by
+    one and not through their layer, as a `Decoder` with input feeding does, are not seen.
+
+    Args:
+        model: Or any layer.
+
+    Returns:
+        A list that grows with each call of a layer: the cells of its first layer, forward
+        first, then those of the next.
+    """
+    seen, before = [], []
+    try:
+        for layer, place in _within(model, ()):
+            before.append((layer, layer._watch))
+            layer._watch = _Watch(layer, place, seen)
+        yield seen
+    finally:
+        for layer, watch in reversed(before):  # a layer may be in a model twice
+            layer._watch = watch
+
+
+def _within(layer, path):
+    """Each `GatedRNN` in a layer, itself if it is one, and the names that lead there."""
+    if isinstance(layer, GatedRNN):
+        yield layer, "/".join(path) or layer.name
+        return
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        yield from _within(inner, (*path, inner.name))
+
+
+class _Watch:
+    """The definition over time, keeping what it computes; in place of an implementation."""
+
+    def __init__(self, layer: GatedRNN, place: str, seen: list[Seen]):
+        self._layer, self._place, self._seen = layer, place, seen
+
+    def run(self, cell, inputs, mask, states, noise, training, beside=1):
+        """Runs `cell` over inputs (B, T, D); see the implementations for the contract."""
+        names, first = cell.spec.definition.states, list(states)
+        steps, noted = [], []
+        for t in range(inputs.shape[1]):
+            notes = {}
+            after = cell.step(inputs[:, t], states, noise.at(t), functools.partial(_Noting, notes))
+            if mask is not None:
+                now = mask[:, t, None]
+                after = [ops.where(now, new, old) for new, old in zip(after, states, strict=True)]
+            states = after
+            steps.append(dict(zip(names, states, strict=True)))
+            noted.append(notes)
+        number, backward = self._which(cell)
+        gates = self._over_time(noted, backward)
+        candidate = gates.pop(CANDIDATE)
+        told = (gates, candidate, self._over_time(steps, backward))
+        first = dict(zip(names, first, strict=True))
+        self._seen.append(Seen(self._place, number, backward, *told, first))
+        return ops.stack([step[names[0]] for step in steps], axis=1), list(states)
+
+    def _which(self, cell):
+        """The layer of a cell, and whether it reads backward; its place says both."""
+        layer = self._layer
+        place = next(at for at, each in enumerate(layer.cells) if each is cell)
+        number, direction = divmod(place, len(layer.cells) // layer.layers)
+        return number, layer.direction == "backward" or direction == 1
+
+    def _over_time(self, steps, backward):
+        """Values (B, ...) of each step, by name, as (B, T, ...) in the order of the input."""
+        turned = backward != self._layer.go_backwards
+        steps = steps[::-1] if turned else steps
+        return {name: ops.stack([step[name] for step in steps], axis=1) for name in steps[0]}
+
+
+class _Noting(See):
+    """Keeps each gate and the candidate under its name."""
+
+    def __init__(self, notes: dict, *told):
+        super().__init__(*told)
+        self._notes = notes
+
+    def gate(self, name, cell_state=None, also=0.0, shift=0.0):
+        return self._noted(name, super().gate(name, cell_state, also, shift))
+
+    def activate(self, z):
+        return self._noted(CANDIDATE, super().activate(z))
+
+    def _noted(self, name, value):
+        if not isinstance(value, float):  # pinned
+            self._notes[f"{name}_2" if name in self._notes else name] = value
+        return value
