@@ -31,6 +31,7 @@ import tensorflow as tf
 from models.text import PADDING, Vocabulary
 
 START, END = 1, 2  # of a sentence: beside PADDING the ids that no text is encoded to
+MARKS = ("", "<s>", "</s>")  # how those three are shown
 _BYTES = 3  # the id of byte 0
 FIRST = _BYTES + 256  # the id of the first piece
 
@@ -140,7 +141,7 @@ class Subwords(tf.Module):
         """
         if isinstance(ids, tf.RaggedTensor):
             return ids.with_flat_values(self.pieces(ids.flat_values))
-        named = self._named(ids, ["", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))])
+        named = self._named(ids, [*MARKS, *(f"<0x{byte:02X}>" for byte in range(256))])
         return tf.strings.regex_replace(named, " ", BLANK)
 
     def _named(self, ids, others):

@@ -1,5 +1,6 @@
-"""The page that a run leaves behind: one file, which opens without a network."""
+"""The pages that a run and a look leave behind: files that open without a network."""
 
 from app.report.document import page
+from app.report.looks import look
 
-__all__ = ["page"]
+__all__ = ["look", "page"]

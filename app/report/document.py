@@ -59,11 +59,11 @@ def page(
         none = "" if judgement.mistakes.rows else "<p>None.</p>"
         parts += [table(judgement.mistakes) + none]
     parts += ["<h2>Model card</h2>", *_card(record, limits)]
-    return html(f"{record['task']}: {record['data']['told']}", parts)
+    return whole(f"{record['task']}: {record['data']['told']}", parts)
 
 
-def html(title: str, parts: Sequence[str]) -> str:
-    """A page that opens without a network, of parts that are HTML."""
+def whole(title: str, parts: Sequence[str]) -> str:
+    """A page of parts that are HTML: one file that needs no other and no network."""
     return (
         f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
         f"<style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
@@ -99,10 +99,15 @@ def _card(record, limits) -> list[str]:
 
 
 def table(told: Table) -> str:
-    """A table under its title."""
+    """A table as HTML, under its title."""
+    return f"<h2>{escape(told.title)}</h2>{rows(told)}"
+
+
+def rows(told: Table) -> str:
+    """A table as HTML, without its title."""
     head = "".join(f"<th>{escape(column)}</th>" for column in told.columns)
-    rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in told.rows)
-    return f"<h2>{escape(told.title)}</h2><table><tr>{head}</tr>{rows}</table>"
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in told.rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def _cell(value) -> str:

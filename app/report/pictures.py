@@ -59,6 +59,21 @@ def attention(shown: Alignment | Gaze) -> Figure:
     return _gaze(shown) if isinstance(shown, Gaze) else _alignment(shown)
 
 
+def saliency(shown: Alignment | Gaze) -> Figure:
+    """How much each token or pixel says for each answer; of a single answer as bars."""
+    if isinstance(shown, Gaze) or len(shown.target) != 1:
+        return attention(shown)
+    places = range(len(shown.source))
+    figure = Figure(figsize=(1.5 + 0.32 * len(places), 2.2), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(places, shown.weights[0], color=_TRAIN, width=0.7)
+    axes.set_xticks(places, map(visible, shown.source), rotation=90)
+    axes.set_xlim(-0.6, len(places) - 0.4)
+    axes.set_ylabel(f"saliency for\n{visible(shown.target[0])}")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def _alignment(shown):
     """Tokens of the output down, those of the source across."""
     rows, columns = max(1, len(shown.target)), max(1, len(shown.source))
@@ -67,8 +82,8 @@ def _alignment(shown):
     weights = np.array(shown.weights, float).reshape(len(shown.target), len(shown.source))
     if weights.size:
         axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(shown.source)), map(_visible, shown.source), rotation=90)
-    axes.set_yticks(range(len(shown.target)), map(_visible, shown.target))
+    axes.set_xticks(range(len(shown.source)), map(visible, shown.source), rotation=90)
+    axes.set_yticks(range(len(shown.target)), map(visible, shown.target))
     axes.xaxis.tick_top()
     return figure
 
@@ -92,11 +107,11 @@ def _gaze(shown):
         light = Image.fromarray((weights / max(weights.max(), 1e-9)).astype("f"))
         light = np.clip(light.resize((width, height), Image.Resampling.BICUBIC), 0, 1)
         axes.imshow(image * (0.25 + 0.75 * light[..., None]))
-        axes.set_title(_visible(word), fontsize=9)
+        axes.set_title(visible(word), fontsize=9)
     return figure
 
 
-def _visible(token):
+def visible(token: str) -> str:
     """A token with nothing in it that matplotlib would read."""
     return token.replace("$", r"\$")
 
@@ -105,6 +120,13 @@ def save(figure: Figure, path: Path) -> None:
     """Writes a picture into a file that is not there yet."""
     with path.open("xb") as file:
         figure.savefig(file, format="png", dpi=150)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
 
 
 def svg(figure: Figure) -> str:

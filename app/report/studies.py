@@ -262,7 +262,7 @@ def _page(study, command, some, chances, figures) -> str:
             *map(pictures.svg, figures[where].values()),
             _detailed(each, chances[where]),
         ]
-    return document.html(study.title, parts)
+    return document.whole(study.title, parts)
 
 
 def _detailed(each: Sequence[Group], chance: Mapping[str, float]) -> str:

@@ -18,10 +18,12 @@ from models import metrics
 from models.classifier import classifier
 from models.recurrent import PORTABLE
 from models.text import PADDING, Vocabulary, split
+from models.watching import watched
 from tasks import UserError
 from tasks.corpora import Example
-from tasks.shapes import task
-from tasks.shapes.judgement import Confusion, Judgement, Table
+from tasks.shapes import inside, task
+from tasks.shapes.inside import Inside
+from tasks.shapes.judgement import Alignment, Confusion, Judgement, Table
 from tasks.shapes.settings import setting
 
 _WORDS, _LABELS = "words.txt", "labels.txt"
@@ -149,6 +151,33 @@ class Classification(task.Task):
             }
 
         return {"serving_default": classify}
+
+    def inside(self, model, ask, row, at=""):
+        (answer,), text = ask([row]), tf.constant([row["text"]])
+        words = [word.decode("utf-8") for word in split(text)[0].numpy()]
+        if not words:
+            raise UserError("there is nothing to look at: the text holds no words.")
+        label = answer["label"].decode("utf-8")
+        number, ids = self.labels.words.index(label), self.ids(text).to_tensor(PADDING)
+        read = words[: ids.shape[1]]
+        saliency = inside.salience(
+            model,
+            model.get_layer("reader").input[0],
+            {"ids": ids},
+            lambda logits, _: tf.nn.log_softmax(logits)[:, number],
+            answers=1,
+        )
+        at = inside.chosen(at, inside.numbered(read), saliency)
+        with watched(model) as seen:
+            model(ids, training=False)
+        cut = f"Of {len(words)} words the first {len(read)} are read."
+        return Inside(
+            answer=f"{label} ({answer['probability']:.3f})",
+            at=at,
+            readings=[inside.reading(each, "reader", read) for each in seen],
+            saliency=Alignment(read, [label], saliency),
+            notes=[cut] if len(read) < len(words) else [],
+        )
 
     def judge(self, answered: Iterable[tuple[Example, dict]]) -> Judgement:
         classes = self.labels.words

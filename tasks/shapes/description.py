@@ -25,14 +25,18 @@ import numpy as np
 import tensorflow as tf
 
 from models import encoders, images
-from models.captioner import ATTENTIONS, captioner
+from models.captioner import ATTENTIONS, AXES, captioner
 from models.recurrent import PORTABLE
-from models.subwords import BLANK, END, START
+from models.subwords import BLANK, END, MARKS, START
 from models.text import PADDING
+from models.watching import watched
 from tasks import UserError
-from tasks.shapes import generation
+from tasks.shapes import generation, inside
+from tasks.shapes.inside import Inside, Reading
 from tasks.shapes.judgement import Gaze
 from tasks.shapes.settings import setting
+
+_LINES = "Of what reads the grid, the line through its middle is shown."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,6 +250,46 @@ class Description(generation.Generation):
             for example, answer in zip(shown, answers, strict=True)
         ]
 
+    def inside(self, model, ask, row, at=""):
+        (answer,) = ask([row], "attend")
+        if not answer["valid"]:
+            raise UserError("there is nothing to look at: no JPEG or PNG, broken or too large.")
+        pieces = [piece.decode("utf-8") for piece in answer["tokens"][: answer["lengths"]]]
+        before, after, _ = generation.taught(self.ids_of(pieces))
+        pixels, _ = self._pixels(tf.constant([row["image_bytes"]]))
+        strength = self._strength(model, pixels, before, after[0])
+        tokens = inside.numbered(pieces) or [MARKS[START]]
+        at = inside.chosen(at, tokens, strength.sum(axis=(1, 2))[None, : len(tokens)])
+        with watched(model) as seen:
+            grid = self._grid(pixels) if self._grid else pixels
+            model({"image": grid, "before": before[:, None]}, training=False)
+        looked = {"tokens": answer["tokens"], "lengths": answer["lengths"]}
+        maps = inside.relative(strength[: len(pieces)])
+        attends = self.config.attention == "grid"
+        return Inside(
+            answer=answer["caption"].decode("utf-8"),
+            at=at,
+            readings=[*_swept(seen, model), *self.decoded(seen, pieces)],
+            saliency=_gaze(row["image_bytes"], {**looked, "attention": maps}),
+            attention=_gaze(row["image_bytes"], answer) if attends else None,
+            notes=[*self.notes_inside(), *([_LINES] if self.config.sweeps else [])],
+        )
+
+    def _strength(self, model, pixels, before, after):
+        """The norm of the gradient of each subword at each pixel: (T, H, W)."""
+        if self._grid:
+            x, onward = tf.cast(pixels[0], tf.float32), lambda rows, b: model([b, self._grid(rows)])
+        else:
+            first, told = model.get_layer("rescaled"), model.input["before"]
+            x, onward = first(pixels)[0], keras.Model([first.output, told], model.output)
+
+        def of(rows, which):
+            several = tf.repeat(before[:, None], len(rows), axis=0)
+            logits = onward(rows, several) if self._grid else onward([rows, several])
+            return inside.picked(logits[:, 0], which, after)
+
+        return np.linalg.norm(inside.gradients(of, x, len(after)), axis=-1)
+
     def limits(self):
         c = self.config
         return (
@@ -260,6 +304,22 @@ def _encoder_file(config) -> str:
     """What the weights of the encoder are called among the assets: Keras tells formats by it."""
     now = config.encoder_weights.endswith(".weights.h5")
     return "encoder.weights.h5" if now else "encoder.h5"  # as those to be downloaded are
+
+
+def _swept(seen, model) -> list[Reading]:
+    """What the cells did that read the grid, of the line through its middle."""
+    readings = []
+    for each in seen:
+        if each.place.startswith(AXES):
+            name, at = each.place.split("/")[0].split("_")
+            lines, steps = model.get_layer("grid").output.shape[1:3][
+                :: 1 if name == AXES[0] else -1
+            ]
+            told = [str(step + 1) for step in range(steps)]
+            which = lines // 2
+            what = f"sweep along {name}, {name[:-1]} {which + 1} of {lines}"
+            readings.append(inside.reading(each, what, told, row=which, layer=int(at)))
+    return readings
 
 
 def _gaze(image_bytes, answer) -> Gaze:

@@ -18,11 +18,13 @@ from sacrebleu.metrics import BLEU, CHRF
 from models.decoder import Decoder, Memory
 from models.losses import SmoothedCrossEntropy, StepAccuracy
 from models.search import Found, Search, search
-from models.subwords import END, START, Subwords
+from models.subwords import END, MARKS, START, Subwords
 from models.text import PADDING
+from models.watching import Seen
 from tasks import UserError
 from tasks.corpora import Example
-from tasks.shapes import task
+from tasks.shapes import inside, task
+from tasks.shapes.inside import Reading
 from tasks.shapes.judgement import Alignment, Gaze, Judgement, Table
 from tasks.shapes.settings import setting
 
@@ -220,6 +222,28 @@ class Generation(task.Task):
     def first(self, examples) -> list[Example]:
         """The few examples that are shown."""
         return next(examples.batches(_SHOWN))
+
+    # --- Looking inside ------------------------------------------------------
+
+    def ids_of(self, pieces: Sequence[str]) -> tf.Tensor:
+        """The ids (1, T) of subwords as an answer shows them."""
+        shown = self.subwords.pieces(tf.range(len(self.subwords))).numpy()
+        known = {piece.decode("utf-8"): number for number, piece in enumerate(shown)}
+        return tf.constant([known[piece] for piece in pieces], tf.int32)[None]
+
+    def decoded(self, seen: Iterable[Seen], pieces: Sequence[str]) -> list[Reading]:
+        """What the cells of the decoder did as they wrote subwords, each reading the one before."""
+        of_decoder = [each for each in seen if each.place.startswith("decoder/")]
+        return [
+            inside.reading(each, "decoder", [MARKS[START], *pieces], layer=at)
+            for at, each in enumerate(of_decoder)
+        ]
+
+    def notes_inside(self) -> list[str]:
+        """What a person should know of what was seen of the decoder."""
+        if self.config.input_feeding:
+            return ["The decoder feeds what it looked at into its next step; it is not shown."]
+        return ["The decoder reads at each step the subword that it wrote before."]
 
     # --- Judging -------------------------------------------------------------
 

@@ -27,11 +27,13 @@ from models.recurrent import PORTABLE
 from models.tagger import tagger
 from models.text import PADDING, Vocabulary, spell
 from models.tokenization import tokenize
+from models.watching import watched
 from models.windows import windows
 from tasks import UserError
 from tasks.corpora import Example, conllu
-from tasks.shapes import task
-from tasks.shapes.judgement import Confusion, Judgement, Table
+from tasks.shapes import inside, task
+from tasks.shapes.inside import Inside, Reading
+from tasks.shapes.judgement import Alignment, Confusion, Judgement, Table
 from tasks.shapes.settings import setting
 
 _WORDS, _CHARACTERS, _TAGS = "words.txt", "characters.txt", "tags.txt"
@@ -270,6 +272,57 @@ class SequenceLabelling(task.Task):
             tags = tf.argmax(logits, axis=-1, output_type=tf.int32)
             probabilities = tf.nn.softmax(logits)
         return tags, tf.gather(probabilities, tags, batch_dims=2)
+
+    def inside(self, model, ask, row, at=""):
+        (answer,) = ask([row])
+        words, tags = ([each.decode("utf-8") for each in answer[n]] for n in ("tokens", "tags"))
+        if not words:
+            raise UserError("there is nothing to look at: the sentence holds no words.")
+        read = words[: self.config.longest]
+        inputs = {name: each[None] for name, each in self._inputs(tf.constant(read)).items()}
+        saliency = inside.salience(
+            model,
+            model.get_layer("encoder").input[0],
+            inputs,
+            self._log_probability(model, self.tags.encode(tf.constant(tags[: len(read)]))),
+            answers=len(read),
+        )
+        at = inside.chosen(at, inside.numbered(read), saliency)
+        with watched(model) as seen:
+            model(inputs, training=False)
+        readings = [inside.reading(e, "encoder", read) for e in seen if e.place == "encoder"]
+        tagged = [f"{word}/{tag}" for word, tag in zip(words, tags, strict=True)]
+        cut = f"Of {len(words)} words the first {len(read)} are shown: more are read in windows."
+        return Inside(
+            answer=" ".join(tagged),
+            at=at,
+            readings=[*self._spelt(model, inputs, read, at), *readings],
+            saliency=Alignment(read, tagged[: len(read)], saliency),
+            notes=[cut] if len(read) < len(words) else [],
+        )
+
+    def _log_probability(self, model, tags):
+        """How probable the tags (T,) are, by what the model gives of each and its number."""
+
+        def of(logits, which):
+            if self.config.crf:
+                shares = model.get_layer("crf").marginals(logits)
+                logits = tf.math.log(tf.maximum(shares, 1e-30))
+            return inside.picked(logits, which, tags)
+
+        return of
+
+    def _spelt(self, model, inputs, words, at) -> list[Reading]:
+        """What was read in the characters of one of the words, if any are."""
+        if not self.config.characters:
+            return []
+        place, reader = inside.numbered(words).index(at), model.get_layer("character_reader")
+        with watched(reader) as seen:
+            reader(inputs["characters"][:, place : place + 1])
+        word = words[place]
+        characters = spell(tf.constant([word]), self.config.longest_word)[0].numpy()
+        steps = [each.decode("utf-8") for each in characters]
+        return [inside.reading(each, f"characters of {word}", steps) for each in seen]
 
     def limits(self):
         c = self.config

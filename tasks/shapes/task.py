@@ -14,6 +14,7 @@ import tensorflow as tf
 from models import specs
 from tasks import UserError
 from tasks.corpora import Corpus, Example, Stream
+from tasks.shapes.inside import Inside
 from tasks.shapes.judgement import Alignment, Gaze, Judgement
 from tasks.shapes.settings import check, setting
 
@@ -254,6 +255,22 @@ class Task(tf.Module, abc.ABC):
             examples: The examples of the test part.
         """
         return ()
+
+    @abc.abstractmethod
+    def inside(
+        self, model: keras.Model, ask: Callable[..., list[dict]], row: dict, at: str = ""
+    ) -> Inside:
+        """What goes on in the network as it answers one request.
+
+        Args:
+            model: The network for reuse, as `models.load` gives it.
+            ask: `app.served.Served.ask_rows`, which has the answer.
+            row: What `Exchange.requests` read.
+            at: The token to be looked at closely; "" takes the most salient.
+
+        Raises:
+            UserError: There is nothing to be read, or `at` is none of the tokens.
+        """
 
     @abc.abstractmethod
     def limits(self) -> Sequence[str]:

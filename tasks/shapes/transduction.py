@@ -21,9 +21,13 @@ import tensorflow as tf
 
 from models.decoder import KINDS
 from models.recurrent import PORTABLE
+from models.subwords import END, MARKS
 from models.text import PADDING
 from models.translator import translator
-from tasks.shapes import generation
+from models.watching import watched
+from tasks import UserError
+from tasks.shapes import generation, inside
+from tasks.shapes.inside import Inside
 from tasks.shapes.judgement import Alignment
 from tasks.shapes.settings import setting
 
@@ -174,6 +178,38 @@ class Transduction(generation.Generation):
     def illustrate(self, ask, examples):
         rows = [self.row(example.values) for example in self.first(examples)]
         return [_alignment(answer) for answer in ask(rows, "align")]
+
+    def inside(self, model, ask, row, at=""):
+        (answer,) = ask([row], "align")
+        looked = _alignment(answer)
+        if not looked.source:
+            raise UserError("there is nothing to look at: the text is empty.")
+        before, after, _ = generation.taught(self.ids_of(looked.target))
+        inputs = {"source": self.source(tf.constant([row["text"]])), "before": before}
+        saliency = inside.salience(
+            model,
+            model.get_layer("embedding").output,
+            inputs,
+            lambda logits, which: inside.picked(logits, which, after[0]),
+            answers=after.shape[1],
+        )
+        tokens = [*inside.numbered(looked.source), *inside.numbered(looked.target)]
+        at = inside.chosen(at, tokens, saliency)
+        with watched(model) as seen:
+            model(inputs, training=False)
+        readings = [
+            inside.reading(each, "encoder", looked.source, layer=int(each.place.split("_")[1]))
+            for each in seen
+            if each.place.startswith("encoder_")
+        ]
+        return Inside(
+            answer=answer["translation"].decode("utf-8"),
+            at=at,
+            readings=[*readings, *self.decoded(seen, looked.target)],
+            saliency=Alignment(looked.source, [*looked.target, MARKS[END]], saliency),
+            attention=None if self.config.attention == "none" else looked,
+            notes=self.notes_inside(),
+        )
 
     def limits(self):
         return (

@@ -1,0 +1,89 @@
+"""Looks inside a published version: `python -m app.look sentiment "a dull film"`.
+
+It draws what each gate and state of each cell did as the text (for captioning, the image of
+that path) was read, how much each token says for the answer, and attention where there is
+any: a page that opens without a network, and its pictures beside it. With the word
+`gradients` in the place of a task it looks at how far gradients reach.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from app import flags
+from tasks import UserError
+
+LOOKS = Path("looks")
+
+
+def main(argv: Sequence[str] | None = None) -> Path | None:
+    """Writes the page and its pictures, and returns their folder."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ["gradients"]:
+        from app import gradients
+
+        return gradients.main(argv[1:])
+    args, task_class = flags.parse("look", __doc__, argv, _add)
+    if args.out and args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise UserError(f"--out must be a new or an empty folder, got {args.out}.")
+    ((row, _),) = task_class.Exchange().requests([os.fsencode(args.text)])
+    with flags.quiet():
+        import models
+        from app import export, report
+        from app.served import Served
+        from models import specs
+        from models.spelling import equations
+    version = export.find(args.saved_models, args.task, args.version)
+    task = task_class.restore(version / "assets")
+    inside = task.inside(models.load(version), Served(version).ask_rows, row, args.at)
+    files = report.look(
+        inside,
+        f"{args.task}, version {version.name}",
+        args.text,
+        equations(specs.find(task.config.cell)),
+    )
+    folder = args.out or _next(LOOKS / args.task)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    print(inside.answer, f"{folder / 'index.html'} and {len(files) - 1} pictures", sep="\n")
+    return folder
+
+
+def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
+    flags.add_saved_models(parser)
+    parser.add_argument("text", help="what to ask; for captioning the path of an image")
+    parser.add_argument(
+        "--version", type=int, help="the version to look into; the newest if not given"
+    )
+    parser.add_argument(
+        "--at",
+        default="",
+        metavar="WORD",
+        help="the token whose changes are shown; dull:2 is the second dull (default: the one "
+        "that says most for the answer)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="a folder, new or empty (default: the next number in looks/TASK)",
+    )
+
+
+def _next(folder: Path) -> Path:
+    """The next numbered folder that is not there yet, made."""
+    while True:
+        numbers = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+        new = folder / str(max(numbers, default=0) + 1)
+        try:
+            new.mkdir(parents=True)
+        except FileExistsError:
+            continue  # another look took that number
+        return new
+
+
+if __name__ == "__main__":
+    flags.run(main)

@@ -1,0 +1,97 @@
+"""The page of a look inside: what went on as a version answered one request."""
+
+import base64
+import re
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from app.report import document, pictures, strips
+from tasks.shapes.inside import Inside, Reading, numbered
+from tasks.shapes.judgement import Alignment, Gaze, Table
+
+
+def look(inside: Inside, title: str, asked: str, equations: Sequence[str]) -> dict[str, bytes]:
+    """The page and its pictures by the names of their files; the page has the pictures in it.
+
+    Args:
+        inside: What went on.
+        title: What was looked into.
+        asked: What it was asked.
+        equations: Those of its cells, in lines.
+    """
+    drawn = {}
+
+    def picture(name: str, figure, told: str) -> str:
+        name = f"{len(drawn) + 1:02}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}.png"
+        drawn[name] = pictures.png(figure)
+        return _image(drawn[name], told)
+
+    shown = _shown(inside.saliency, inside.at)
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>Asked: {escape(asked)}<br>Answered: <b>{escape(inside.answer)}</b></p>",
+        *(f"<p>{escape(note)}</p>" for note in inside.notes),
+        "<h2>What counts for the answer</h2>",
+        f"<p>{_SALIENCY[type(inside.saliency)]} Of each answer the most is 1.</p>",
+        picture("saliency", pictures.saliency(shown), "saliency"),
+    ]
+    if inside.attention:
+        looked = _shown(inside.attention, inside.at)
+        parts += [
+            "<h2>What it looked at</h2>",
+            picture("attention", pictures.attention(looked), "attention"),
+        ]
+    parts += ["<h2>What each cell computes</h2>", f"<pre>{escape(chr(10).join(equations))}</pre>"]
+    for reading in inside.readings:
+        parts += _of(reading, inside.at, picture)
+    page = document.whole(f"{title}: {asked}", parts)
+    return {**drawn, "index.html": page.encode("utf-8")}
+
+
+_SALIENCY = {
+    Alignment: "How much each token says for the answer: the norm of the gradient of its "
+    "log-probability times the features of the token.",
+    Gaze: "How much each pixel says for each word of the answer: the norm of the gradient of its "
+    "log-probability.",
+}
+
+
+def _of(reading: Reading, at: str, picture) -> list[str]:
+    """What one cell did."""
+    step, count = strips.place(reading, at), len(reading.steps)
+    shown = strips.window(count, step)
+    told = f"{reading.name}: every gate and state of each unit, by token"
+    parts = [f"<h2>{escape(reading.name)}</h2>"]
+    if shown.stop - shown.start < count:
+        parts.append(f"<p>Steps {shown.start + 1} to {shown.stop} of {count} are shown.</p>")
+    parts.append(picture(reading.name, strips.strips(reading, step), told))
+    if rows := strips.shares(reading):
+        columns = ["gate", "mean", "share below 0.1", "share above 0.9"]
+        parts.append(document.rows(Table("", columns, rows)))
+    token = reading.steps[step]
+    parts += [
+        f"<h3>The units that change most at {escape(token)}, step {step + 1}</h3>",
+        picture(f"{reading.name} changes", strips.changes(reading, step), f"changes at {token}"),
+    ]
+    return parts
+
+
+def _shown(looked: Alignment | Gaze, at: str) -> Alignment | Gaze:
+    """As much of an alignment as a picture shows: what is around a token."""
+    if isinstance(looked, Gaze):
+        return looked
+    cuts = []
+    for tokens in (looked.source, looked.target):
+        labels = numbered(tokens)
+        cuts.append(strips.window(len(labels), labels.index(at) if at in labels else 0))
+    columns, rows = cuts
+    weights = np.asarray(looked.weights, float)[rows, columns]
+    return Alignment(looked.source[columns], looked.target[rows], weights)
+
+
+def _image(png: bytes, told: str) -> str:
+    data = base64.b64encode(png).decode()
+    style = "max-width: 100%; max-height: none"
+    return f'<img style="{style}" alt="{escape(told)}" src="data:image/png;base64,{data}">'
