@@ -31,12 +31,13 @@ def place(reading: Reading, at: str) -> int:
 def order(values: np.ndarray) -> np.ndarray:
     """The units of values (T, H), those that go alike beside one another.
 
-    By their angle on the first two principal components of the units' courses.
+    By their angle on the first two principal axes of the units' courses, which are not
+    centred: a unit's level is what is seen first.
     """
-    away = (values - values.mean(axis=0)).T
-    if min(away.shape) < 2 or not away.any():
+    if min(values.shape) < 2 or not values.any():
         return np.argsort(-values.mean(axis=0), kind="stable")
-    (first, second), _, _ = (part.T[:2] for part in np.linalg.svd(away, full_matrices=False))
+    first, second = np.linalg.svd(values, full_matrices=False)[2][:2]
+    second = second * np.std(first) / max(np.std(second), 1e-12)
     return np.argsort(np.arctan2(second, first), kind="stable")
 
 
@@ -71,11 +72,14 @@ def strips(reading: Reading, at: int) -> Figure:
     states = reading.seen.states
     # All maps of as many units have one order; a projected h has its own.
     units = {states[name].shape[1]: order(states[name]) for name in ("h", _state(reading))}
-    size = (2.6 + max(4.0, 0.3 * len(labels)), 1.2 + 1.5 * len(drawn))
+    tall = float(np.clip(0.012 * reading.seen.candidate.shape[1], 1.0, 2.4))
+    size = (2.6 + max(4.0, 0.3 * len(labels)), 1.2 + (0.6 + tall) * len(drawn))
     figure = Figure(figsize=size, layout="constrained")
     figure.get_layout_engine().set(h_pad=0.025, hspace=0)
     figure.suptitle(visible(reading.name), fontsize=11)
-    panels = figure.subplots(len(drawn) * 2, 1, sharex=True, height_ratios=[1, 3] * len(drawn))
+    panels = figure.subplots(
+        len(drawn) * 2, 1, sharex=True, height_ratios=[0.35, tall] * len(drawn)
+    )
     for (title, values), pair in zip(drawn.items(), panels.reshape(-1, 2), strict=True):
         is_gate = title.removesuffix(" gate") in reading.seen.gates
         _strip(figure, pair, values[shown][:, units[values.shape[1]]], title, is_gate)
@@ -132,6 +136,7 @@ def changes(reading: Reading, at: int) -> Figure:
     panels = figure.subplots(1, len(widths), width_ratios=widths, sharey=True, squeeze=False)[0]
     _arrows(panels[0], after - change[units], after)
     panels[0].set_xlabel(_TITLES[state])
+    panels[0].locator_params(axis="x", nbins=6)
     panels[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     panels[0].set_yticks(range(len(units)), [f"unit {unit}" for unit in units])
     for axes, (columns, are_gates) in zip(panels[1:], beside, strict=True):
