@@ -278,15 +278,21 @@ class Description(generation.Generation):
     def _strength(self, model, pixels, before, after):
         """The norm of the gradient of each subword at each pixel: (T, H, W)."""
         if self._grid:
-            x, onward = tf.cast(pixels[0], tf.float32), lambda rows, b: model([b, self._grid(rows)])
+            x = tf.cast(pixels[0], tf.float32)
+
+            def logits_of(rows, several):
+                return model({"image": self._grid(rows), "before": several}, training=False)
         else:
-            first, told = model.get_layer("rescaled"), model.input["before"]
-            x, onward = first(pixels)[0], keras.Model([first.output, told], model.output)
+            first = model.get_layer("rescaled")
+            onward = keras.Model([first.output, model.input["before"]], model.output)
+            x = first(pixels)[0]
+
+            def logits_of(rows, several):
+                return onward([rows, several], training=False)
 
         def of(rows, which):
             several = tf.repeat(before[:, None], len(rows), axis=0)
-            logits = onward(rows, several) if self._grid else onward([rows, several])
-            return inside.picked(logits[:, 0], which, after)
+            return inside.picked(logits_of(rows, several)[:, 0], which, after)
 
         return np.linalg.norm(inside.gradients(of, x, len(after)), axis=-1)
 

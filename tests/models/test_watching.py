@@ -106,7 +106,7 @@ def test_the_names_are_those_of_the_printed_equations(name):
     assert set(seen[0].gates) == want
     assert seen[0].candidate.shape == (B, T, H)
     assert all(values.shape == (B, T, H) for values in seen[0].gates.values())
-    assert all(0 < np.min(values) and np.max(values) < 1 for values in seen[0].gates.values())
+    assert all(np.min(values) > 0 and np.max(values) < 1 for values in seen[0].gates.values())
 
 
 @every_cell
