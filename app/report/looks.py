@@ -11,6 +11,8 @@ from app.report import document, pictures, strips
 from tasks.shapes.inside import Inside, Reading, numbered
 from tasks.shapes.judgement import Alignment, Gaze, Table
 
+_PANELS = 23  # words under which an image is drawn again
+
 
 def look(inside: Inside, title: str, asked: str, equations: Sequence[str]) -> dict[str, bytes]:
     """The page and its pictures by the names of their files; the page has the pictures in it.
@@ -28,19 +30,21 @@ def look(inside: Inside, title: str, asked: str, equations: Sequence[str]) -> di
         drawn[name] = pictures.png(figure)
         return _image(drawn[name], told)
 
-    shown = _shown(inside.saliency, inside.at)
+    shown, cut = _shown(inside.saliency, inside.at)
     parts = [
         f"<h1>{escape(title)}</h1>",
         f"<p>Asked: {escape(asked)}<br>Answered: <b>{escape(inside.answer)}</b></p>",
         *(f"<p>{escape(note)}</p>" for note in inside.notes),
         "<h2>What counts for the answer</h2>",
         f"<p>{_SALIENCY[type(inside.saliency)]} Of each answer the most is 1.</p>",
+        cut,
         picture("saliency", pictures.saliency(shown), "saliency"),
     ]
     if inside.attention:
-        looked = _shown(inside.attention, inside.at)
+        looked, cut = _shown(inside.attention, inside.at)
         parts += [
             "<h2>What it looked at</h2>",
+            cut,
             picture("attention", pictures.attention(looked), "attention"),
         ]
     parts += ["<h2>What each cell computes</h2>", f"<pre>{escape(chr(10).join(equations))}</pre>"]
@@ -78,17 +82,23 @@ def _of(reading: Reading, at: str, picture) -> list[str]:
     return parts
 
 
-def _shown(looked: Alignment | Gaze, at: str) -> Alignment | Gaze:
-    """As much of an alignment as a picture shows: what is around a token."""
+def _shown(looked: Alignment | Gaze, at: str) -> tuple[Alignment | Gaze, str]:
+    """As much as a picture shows, what is around a token, and a line that says so if it is cut."""
     if isinstance(looked, Gaze):
-        return looked
+        words, maps = looked.words[:_PANELS], looked.maps[:_PANELS]
+        cut = len(words) < len(looked.words)
+        told = f"<p>The first {_PANELS} of {len(looked.words)} words are shown.</p>" if cut else ""
+        return Gaze(looked.image_bytes, words, maps), told
     cuts = []
-    for tokens in (looked.source, looked.target):
+    for tokens in (looked.target, looked.source):
         labels = numbered(tokens)
         cuts.append(strips.window(len(labels), labels.index(at) if at in labels else 0))
-    columns, rows = cuts
+    rows, columns = cuts
+    target, source = looked.target[rows], looked.source[columns]
+    cut = len(target) < len(looked.target) or len(source) < len(looked.source)
+    told = f"<p>At most {strips.STEPS} tokens are shown, those around {escape(at)}.</p>"
     weights = np.asarray(looked.weights, float)[rows, columns]
-    return Alignment(looked.source[columns], looked.target[rows], weights)
+    return Alignment(source, target, weights), told if cut else ""
 
 
 def _image(png: bytes, told: str) -> str:
