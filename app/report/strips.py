@@ -77,13 +77,12 @@ def strips(reading: Reading, at: int) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     figure.get_layout_engine().set(h_pad=0.025, hspace=0)
     figure.suptitle(visible(reading.name), fontsize=11)
-    panels = figure.subplots(
-        len(drawn) * 2, 1, sharex=True, height_ratios=[0.35, tall] * len(drawn)
-    )
+    panels = figure.subplots(len(drawn) * 2, 1, height_ratios=[0.35, tall] * len(drawn))
     for (title, values), pair in zip(drawn.items(), panels.reshape(-1, 2), strict=True):
         is_gate = title.removesuffix(" gate") in reading.seen.gates
         _strip(figure, pair, values[shown][:, units[values.shape[1]]], title, is_gate)
         for axes in pair:
+            axes.set(xticks=[], xlim=(-0.5, len(labels) - 0.5))
             axes.axvline(marked - 0.5, color=_MARK, lw=1)
             axes.axvline(marked + 0.5, color=_MARK, lw=1)
     panels[-1].set_xticks(range(len(labels)), map(_short, labels), rotation=90)
@@ -104,7 +103,6 @@ def _strip(figure, pair, values, title, is_gate):
     line.set_title(title, loc="left", fontsize=10, fontweight="bold")
     line.set_ylabel("mean", fontsize=8)
     line.tick_params(axis="y", labelsize=7)
-    line.tick_params(axis="x", bottom=False)
     line.locator_params(axis="y", nbins=3)
     line.spines[["top", "right", "bottom"]].set_visible(False)
     if is_gate:
@@ -114,8 +112,6 @@ def _strip(figure, pair, values, title, is_gate):
     image = heat.imshow(values.T, aspect="auto", interpolation="nearest", **scale)
     heat.set_ylabel(f"{units} units", fontsize=8)
     heat.set_yticks([])
-    heat.set_xlim(-0.5, steps - 0.5)
-    heat.tick_params(axis="x", length=2)
     bar = figure.colorbar(image, ax=heat, pad=0.01, aspect=8)
     bar.ax.tick_params(labelsize=7)
     bar.set_label("value", fontsize=8)
