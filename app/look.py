@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     args, task_class = flags.parse("look", __doc__, argv, _add)
     if args.out and args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise UserError(f"--out must be a new or an empty folder, got {args.out}.")
-    ((row, _),) = task_class.Exchange().requests([os.fsencode(args.text)])
+    asked = os.fsencode(args.text)
+    ((row, _),) = task_class.Exchange().requests([asked])
     with flags.quiet():
         import models
         from app import export, report
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     files = report.look(
         inside,
         f"{args.task}, version {version.name}",
-        args.text,
+        asked.decode("utf-8", "replace"),
         equations(specs.find(task.config.cell)),
     )
     folder = args.out or _next(LOOKS / args.task)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import tasks
-from app import deploy, evaluate, flags, predict, train
+from app import deploy, evaluate, flags, look, predict, train
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -25,7 +25,7 @@ def test_the_snippets_for_reuse_run_one_after_another(published, monkeypatch, ca
 
 def test_every_flag_it_names_exists(capsys):
     known = set()
-    for verb in (train, predict, evaluate):
+    for verb in (train, predict, evaluate, look):
         for task in tasks.names():
             with pytest.raises(SystemExit):
                 flags.run(lambda v=verb, t=task: v.main([t, "--help"]))

@@ -304,9 +304,6 @@ def test_a_network_that_is_not_trained_reads_the_images(corpus, encoder_weights,
     assert kept == encoder_weights.read_bytes()
     image = written(picture("blue", "right"))
     task = tasks.find("captioning").restore(version / "assets")
-    seen = task.inside(models.load(version), Served(version).ask_rows, {"image_bytes": image})
-    assert {np.shape(each) for each in seen.saliency.maps} == {(32, 64)}
-    assert max(np.max(each) for each in seen.saliency.maps) > 0.1
     encoded = task.encode(
         {"image_bytes": tf.constant([image]), "captions": tf.ragged.constant([["a"]])}
     )

@@ -89,11 +89,13 @@ def test_every_task_is_looked_into(task, untrained_versions, asked, tmp_path, ca
 def test_a_token_is_chosen_and_others_are_told(untrained_versions, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "looks/sentiment/4").mkdir(parents=True)
-    argv = ["sentiment", "not dull , dull", "--saved-models", str(untrained_versions)]
+    odd = "not dull , dull <b> $x$ \udcff"  # what the shell gives of bytes that are no UTF-8
+    argv = ["sentiment", odd, "--saved-models", str(untrained_versions)]
     folder = look.main([*argv, "--at", "dull:2"])
     assert str(folder) == "looks/sentiment/5"  # the next number
     text = (folder / "index.html").read_text(encoding="utf-8")
     assert text.count("The units that change most at dull, step 4") == 2
+    assert "not dull , dull &lt;b&gt; $x$ \ufffd" in text
     with pytest.raises(
         flags.UserError, match=r"--at must be one of \['not', 'dull', ',', 'dull:2'"
     ):

@@ -99,6 +99,22 @@ def test_the_outputs_that_are_shown_are_what_the_network_goes_on_with(tmp_path):
     np.testing.assert_allclose(shown, outputs, atol=1e-5)
 
 
+def test_saliency_reaches_pixels_through_a_network_that_is_not_trained(tmp_path):
+    size = {"height": 32, "width": 64}
+    network = keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=(32, 64, 3)
+    )
+    weights = tmp_path / "mobile.weights.h5"
+    network.save_weights(weights)
+    encoder = {"encoder": "MobileNetV2", "encoder_weights": str(weights)}
+    (tmp_path / "learnt").mkdir()
+    folder = tmp_path / "learnt"
+    task, model, ask, row = made("captioning", folder, **size, **encoder, longest=4)
+    seen = task.inside(model, ask, row)
+    assert {np.shape(each) for each in seen.saliency.maps} == {(32, 64)}
+    assert all(np.std(each) > 0 for each in seen.saliency.maps)
+
+
 def slopes(weight, at, value, step=1e-2):
     """How a number changes with each entry of a row of a weight."""
     before, found = weight.numpy(), []
