@@ -1,6 +1,6 @@
 """Requests of rows as the arrays that a signature takes, and arrays that it gives as rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -42,3 +42,29 @@ def by_row(answer: Mapping[str, Iterable]) -> list[dict]:
             cut = row["lengths"]
             row.update({name: value[:cut] for name, value in row.items() if np.ndim(value)})
     return rows
+
+
+def size(row: Mapping) -> int:
+    """The length of all that is to be read of a row: of a text, an image, the tokens of a list."""
+    texts = sum(len(value) for value in row.values() if isinstance(value, str | bytes))
+    lists = (value for value in row.values() if isinstance(value, list | tuple))
+    return texts + sum(len(token) for tokens in lists for token in tokens)
+
+
+def answered(
+    ask_rows: Callable[..., list[dict]], rows: Sequence[Mapping], signature: str, at_once: int
+) -> list[dict]:
+    """The answers to many rows, in their order; rows of like size share a batch.
+
+    Args:
+        ask_rows: `app.served.Served.ask_rows` or that of a client.
+        rows: The rows.
+        signature: The signature to ask.
+        at_once: Rows of a batch.
+    """
+    order, answers = np.argsort([size(row) for row in rows], kind="stable"), [{}] * len(rows)
+    for batch in np.split(order, range(at_once, len(order), at_once)):
+        asked = [rows[at] for at in batch]
+        for at, answer in zip(batch, ask_rows(asked, signature), strict=True):
+            answers[at] = answer
+    return answers

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -13,8 +12,8 @@ from app import rows
 from tasks.corpora import Example, Stream
 from tasks.shapes.task import Task
 
+BATCH = 64  # rows asked at once, where many are to be
 _AT_ONCE = 2048  # examples sorted by size, so that those of like size share a batch
-_BATCH = 64
 
 
 class Served:
@@ -54,12 +53,8 @@ class Served:
     def answers(self, task: Task, examples: Stream) -> Iterator[tuple[Example, dict]]:
         """The answer of the signature that judges to each example, in their order."""
         for some in examples.batches(_AT_ONCE):
-            sizes = [sum(map(len, example.values.values())) for example in some]
-            order, answers = np.argsort(sizes, kind="stable"), [{}] * len(some)
-            for batch in np.split(order, range(_BATCH, len(order), _BATCH)):
-                asked = [task.row(some[at].values) for at in batch]
-                for at, answer in zip(batch, self.ask_rows(asked, task.judged), strict=True):
-                    answers[at] = answer
+            asked = [task.row(example.values) for example in some]
+            answers = rows.answered(self.ask_rows, asked, task.judged, BATCH)
             yield from zip(some, answers, strict=True)
 
 

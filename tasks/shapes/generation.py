@@ -88,7 +88,11 @@ class Exchange(task.Exchange):
 
     @property
     def signature(self):
-        return self.picture if getattr(self, self.picture) else "serving_default"
+        return self.picture if self.draws else "serving_default"
+
+    @property
+    def draws(self):
+        return bool(getattr(self, self.picture))
 
     def drawing(self, asked, answer):
         file = getattr(self, self.picture)

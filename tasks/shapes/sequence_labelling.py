@@ -89,6 +89,10 @@ class Exchange(task.Exchange):
     def signature(self):
         return "serving_default" if self.input == "text" else "tokens"
 
+    @property
+    def by_line(self):
+        return self.input != "conllu"
+
     def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, conllu.Sentence | None]]:
         if self.input == "conllu":
             for sentence in conllu.sentences(lines):

@@ -82,12 +82,23 @@ class Exchange(abc.ABC):
         """The signature to ask."""
         return "serving_default"
 
+    @property
+    def draws(self) -> bool:
+        """Whether a picture of an answer is wanted; then there can be one request."""
+        return False
+
+    @property
+    def by_line(self) -> bool:
+        """Whether each line is a request."""
+        return True
+
     @abc.abstractmethod
     def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, object]]:
         """Reads requests from lines without their ends.
 
         Returns:
-            Of each request its row of each input, by name, and what `show` wants to know.
+            Of each request its row of each input, by name, and what `show` wants to know. No
+            line is read that is not of the request or before it.
 
         Raises:
             UserError: A line is none of a request's.
