@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 import tasks
-from app import deploy, evaluate, flags, look, predict, train
+from app import beam, deploy, evaluate, flags, look, predict, study, train
+from app.presets import PRESETS
+from tasks import probes
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -25,14 +27,16 @@ def test_the_snippets_for_reuse_run_one_after_another(published, monkeypatch, ca
 
 def test_every_flag_it_names_exists(capsys):
     known = set()
-    for verb in (train, predict, evaluate, look):
+    for verb in (train, predict, evaluate, look, beam):
         for task in tasks.names():
             with pytest.raises(SystemExit):
                 flags.run(lambda v=verb, t=task: v.main([t, "--help"]))
             known |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    with pytest.raises(SystemExit):
-        deploy.main(["--help"])
-    known |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    subjects = [[name] for name in (*PRESETS, *probes.names(), *tasks.names(), "evolve")]
+    for verb, words in ((deploy, []), *((study, words) for words in subjects)):
+        with pytest.raises(SystemExit):
+            verb.main([*words, "--help"])
+        known |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     others = {
         "--no-naive",
         "--no-index",
@@ -43,6 +47,7 @@ def test_every_flag_it_names_exists(capsys):
         "--only",
     }
     others |= {"--no-deps"}
+    others |= {"--lines", "--runner", "--direct"}  # of benchmarks.bulk and of Apache Beam
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | others
 
 

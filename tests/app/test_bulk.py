@@ -244,6 +244,14 @@ def test_what_a_process_leaves_that_dies_as_it_publishes_is_in_nobodys_way(tmp_p
     assert bulk.Part(tmp_path / "out.txt", {"--json": True}).done == bulk.Done()
 
 
+def test_what_was_killed_in_its_first_block_begins_anew(tmp_path):
+    begun = bulk.Part(tmp_path / "out.txt", {})
+    begun._file.write(b"half a blo")
+    begun._file.close()
+    assert bulk.Part(tmp_path / "out.txt", {}).done == bulk.Done()
+    assert (tmp_path / "out.txt.part").read_bytes() == b""
+
+
 def test_a_part_that_lost_something_is_told(tmp_path):
     part_of(tmp_path, {})
     (tmp_path / "out.txt.part").write_text("an", encoding="utf-8")
