@@ -314,8 +314,8 @@ def test_a_script_without_blanks_is_learnt_from_gold_tokens(tmp_path):
     assert [tag.decode() for tag in answer["tags"]] == ["PRON", "VERB", "NOUN", "PUNCT"]
 
 
-def test_words_alone_will_do(treebank, tmp_path):
-    version = trained(treebank, tmp_path, *PLAIN, "--epochs", "1")
+def test_words_alone_as_they_are_written_will_do(treebank, tmp_path):
+    version = trained(treebank, tmp_path, *PLAIN, "--no-fold-case", "--epochs", "1")
     assert set(models.load(version).input) == {"ids"}
     [answer] = Served(version).ask_rows(rows_of([WORDS]), "tokens")
     assert len(answer["tags"]) == len(WORDS)
