@@ -220,7 +220,6 @@ PRESETS = {
         _gates(),
         [
             Grid("temporal_order"),
-            Grid("adding", {"length": 100, "steps": 1000}),
             Grid("next_letter"),
         ],
         [
@@ -359,9 +358,7 @@ PRESETS = {
         "How long is a memory? Copying and adding over 200 and 500 steps",
         {
             **_named("rnn", "lstm", "gru"),
-            "lstm, forget bias 5": "lstm_bias_5",
             "lstm, chrono": chrono("lstm", 500),
-            "gru, chrono": chrono("gru", 500),
         },
         [
             Grid(subject, {"length": length})

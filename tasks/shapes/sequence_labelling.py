@@ -152,7 +152,9 @@ class SequenceLabelling(task.Task):
         again = sorted(c for c, n in met.items() if n > 1) or sorted(met)
         Vocabulary.write(folder / _CHARACTERS, again)
         known = collections.Counter()
-        for word, form in zip(words, _folded(tf.constant(list(words)), config).numpy(), strict=True):
+        for word, form in zip(
+            words, _folded(tf.constant(list(words)), config).numpy(), strict=True
+        ):
             known[form.decode("utf-8")] += words[word]
         # The commonest first; the order of equals is the alphabet's, not the files'.
         common = sorted(known.items(), key=lambda item: (-item[1], item[0]))
