@@ -20,6 +20,7 @@ _STUDENT = (math.nan, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 _BETTER, _WORSE, _ALIKE, _LOST = "seen", "the contrary", "no difference", "neither learns it"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MARKS = "osD^v*X"
+_ABREAST = 4  # panels side by side
 _MARGIN = 2.0  # standard errors by which a difference must exceed none
 _COLUMNS = ("subject", "cell", "score", "value", "spread", "runs", "parameters", "seconds")
 
@@ -147,11 +148,15 @@ def compared(panels: Sequence[tuple[Sequence[Group], Mapping[str, float]]]) -> F
         panels: Of each subject its groups, and what is reached without memory.
     """
     labels = list(dict.fromkeys(group.label for some, _ in panels for group in some))
-    width = max(8.0, 1.5 + 2.9 * len(panels))
-    figure = Figure(figsize=(width, 1.5 + 0.3 * len(labels)), layout="constrained")
-    every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (some, chance) in zip(every, panels, strict=True):
+    columns = min(len(panels), _ABREAST)
+    rows = -(-len(panels) // columns)
+    size = (max(8.0, 1.5 + 2.9 * columns), (1.2 + 0.3 * len(labels)) * rows + 0.3)
+    figure = Figure(figsize=size, layout="constrained")
+    every = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes, (some, chance) in zip(every, panels, strict=False):
         _panel(axes, {group.label: group for group in some}, labels, chance)
+    for axes in every[len(panels) :]:
+        axes.set_axis_off()
     every[0].set_yticks(range(len(labels)), labels)
     every[0].set_ylim(len(labels) - 0.5, -0.5)
     handles, names = every[0].get_legend_handles_labels()
