@@ -12,6 +12,7 @@ MAY_KNOW = {"models": {"models"}, "tasks": {"models", "tasks"}, "app": {"models"
 # Where Keras has no word for it, beside the implementations.
 TENSORFLOW = {
     "images.py",
+    "jacobians.py",
     "text.py",
     "tokenization.py",
     "windows.py",
