@@ -1,0 +1,154 @@
+"""Looks at how far gradients reach back: `python -m app.look gradients`.
+
+    python -m app.look gradients --cells rnn lstm gru --length 50
+    python -m app.look gradients --probe adding --cells '{"equation": "rnn"}' rnn_identity
+
+It trains cells on a probe and draws, before and after, the norm of the gradient of the last
+state by each earlier one; the eigenvalues and singular values of their recurrent matrices;
+what clipping by norm and by value does to descent; and powers of one matrix beside a real
+unit that has it. A page that opens without a network, with its pictures beside it.
+"""
+
+import argparse
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from app import flags
+from models import specs
+from tasks import UserError
+from tasks.shapes.settings import check, setting
+
+PROBES = ("adding", "copy", "temporal_order")  # those of numbers, of any one length
+MOST_CELLS = 7  # colours that all readers tell apart
+LOOKS = Path("looks") / "gradients"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is measured."""
+
+    probe: str = setting("temporal_order", f"one of {', '.join(PROBES)}", choices=PROBES)
+    length: int = setting(100, "the probe's length", at_least=2)
+    units: int = setting(32, "units of each cell", at_least=1)
+    steps: int = setting(800, "batches to learn from", at_least=1)
+    rate: float = setting(0.0, "learning rate of Adam; 0: as the probe has it", at_least=0)
+    sequences: int = setting(8, "sequences of the test part to differentiate", at_least=1)
+    clip_norm: float = setting(1.0, "norm to clip to, where clipping is shown", above=0)
+    clip_value: float = setting(0.1, "value to clip to, likewise", above=0)
+    seed: int = setting(0, "of weights and examples", at_least=0)
+
+    def __post_init__(self):
+        check(self)
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Measures, draws, writes the page, and returns its folder."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    args = _parser().parse_args(argv)
+    settings = flags.settings(Settings, args)
+    cells = _cells(args.cells)
+    if args.out and args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise UserError(f"--out must be a new or an empty folder, got {args.out}.")
+    with flags.quiet():
+        from app import probing, reach
+        from app.report import gradients
+    names = ("length", "units", "steps", "rate", "seed")
+    shared = {name: getattr(settings, name) for name in names}
+    runs = {
+        label: probing.of_settings(settings.probe, {**shared, "cell": cell})
+        for label, cell in cells.items()
+    }
+    folder = _made(args.out)
+    trained = []
+    for label, (probe, config) in runs.items():
+        _say(f"{label} learns {settings.probe}, {config.steps} batches")
+        trained.append(reach.train(label, probe, config, settings.sequences))
+    _say("powers of a matrix")
+    inputs = probe.test().inputs[: settings.sequences]
+    powers = reach.powers(inputs, settings.units, settings.seed)
+    _say("descent, clipped and not")
+    start = {"units": settings.units, "seed": settings.seed}
+    descents = {
+        "not clipped": reach.descend(**start),
+        f"by norm, {settings.clip_norm:g}": reach.descend(norm=settings.clip_norm, **start),
+        f"by value, {settings.clip_value:g}": reach.descend(value=settings.clip_value, **start),
+    }
+    command = shlex.join(["python", "-m", "app.look", "gradients", *argv])
+    told = dataclasses.asdict(dataclasses.replace(settings, rate=config.rate))
+    look = gradients.Look(command, told, probe, trained, powers, descents)
+    for name, content in gradients.files(look).items():
+        (folder / name).write_bytes(content)
+    print(flags.columns(gradients.rows(look)))
+    print(f"written to {folder / 'index.html'}")
+    return folder
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = flags.Parser(
+        "python -m app.look gradients",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--cells",
+        nargs="+",
+        default=["rnn", "lstm", "gru", "lstm_chrono"],
+        metavar="CELL",
+        help="names in models.specs.CELLS, specs as JSON, or .json files (default: %(default)s)",
+    )
+    flags.add_settings(parser, Settings)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"a folder, new or empty (default: the next number in {LOOKS})",
+    )
+    return parser
+
+
+def _cells(told: Sequence[str]) -> dict[str, str]:
+    """The cells by what to call them."""
+    cells = {}
+    for cell in told:
+        try:
+            specs.find(cell)
+        except ValueError as error:
+            raise UserError(f"--cells: {error}") from error
+        cells[Path(cell).stem if cell.endswith(".json") else cell] = cell
+    if len(cells) < len(told) or len(cells) > MOST_CELLS:
+        raise UserError(f"--cells must be 1 to {MOST_CELLS} that differ, got {list(told)}.")
+    return cells
+
+
+def _made(out: Path | None) -> Path:
+    """The folder to write to, made before anything is measured."""
+    try:
+        if out is None:
+            return _next(LOOKS)
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out must be a folder that can be made: {error}.") from error
+    return out
+
+
+def _next(folder: Path) -> Path:
+    """The next numbered folder that is not there yet, made."""
+    while True:
+        numbers = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+        new = folder / str(max(numbers, default=0) + 1)
+        try:
+            new.mkdir(parents=True)
+        except FileExistsError:
+            continue  # another look took that number
+        return new
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    flags.run(main)

@@ -1,0 +1,125 @@
+"""`app.look gradients`: its page from a small run, what it measures, and what it refuses."""
+
+import csv
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from app import flags, gradients, probing, reach
+from models import jacobians
+from tasks import UserError
+
+SMALL = ["--units", "4", "--length", "20", "--steps", "2", "--sequences", "2"]
+PICTURES = {"reach.png", "spectra.png", "clipping.png", "powers.png"}
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch):
+    monkeypatch.setattr(reach, "CLIPPED", {**reach.CLIPPED, "steps": 3, "length": 20})
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_page_with_its_pictures_and_numbers(here, capsys):
+    (here / "looks" / "gradients" / "4").mkdir(parents=True)
+    cells = ["lstm_projected", '{"equation": "full"}']
+    folder = gradients.main([*SMALL, "--cells", *cells])
+    assert folder.resolve() == here / "looks" / "gradients" / "5"
+    assert {path.name for path in folder.iterdir()} == PICTURES | {"norms.csv", "index.html"}
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == len(PICTURES)
+    assert not re.search(r"(src|href)=\"(?!#|data:)", page), "it needs nothing from elsewhere"
+    rows = list(csv.DictReader((folder / "norms.csv").open(encoding="utf-8")))
+    assert [row["cell"] for row in rows if row["lag"] == "0"] == [c for c in cells for _ in "ab"]
+    assert all(float(row["least"]) <= float(row["most"]) for row in rows)
+    said = capsys.readouterr().out
+    assert "without memory" in said and "index.html" in said
+    with pytest.raises(UserError, match="--out must be a new or an empty folder"):
+        gradients.main([*SMALL, "--out", str(folder)])
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--cells", "lstmm"], "--cells: cell must be one of"),
+        (["--cells", "rnn", "rnn"], "--cells must be 1 to 7 that differ"),
+        (["--probe", "jsb"], "--probe must be one of"),
+        (["--length", "5"], "--length must be at least 20, got 5"),
+        (["--clip-norm", "0"], "--clip-norm must be above 0"),
+        (["--step", "3"], "did you mean --steps?"),
+        (["--out", "/dev/null/here"], "--out must be a folder that can be made"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_measured(
+    argv, message, here, capsys, monkeypatch
+):
+    monkeypatch.setattr(reach, "train", None)
+    with pytest.raises(SystemExit) as ended:
+        flags.run(lambda: gradients.main(argv))
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(here.rglob("*.html"))
+
+
+@pytest.mark.parametrize("probe", gradients.PROBES)
+def test_before_is_the_start_and_after_is_another(probe):
+    settings = {"cell": "rnn", "length": 20, "units": 4, "steps": 2, "rate": 0.05}
+    probe, config = probing.of_settings(probe, settings)
+    trained = reach.train("rnn", probe, config, 2)
+    keras.utils.set_random_seed(config.seed)
+    cell = probing.network(probe, config).get_layer("reader").cells[0]
+    inputs = probe.test().inputs[:2]
+    start = jacobians.log_norms(jacobians.of_steps(cell, inputs))
+    np.testing.assert_array_equal(trained.before.log_norms, start)
+    assert start.shape == trained.after.log_norms.shape == (2, inputs.shape[1] + 1)
+    assert np.abs(trained.after.log_norms - start).max() > 1e-3
+    assert (trained.before.matrices["candidate"] != trained.after.matrices["candidate"]).any()
+    assert trained.before.score != trained.after.score
+
+
+def test_the_lag_over_which_a_norm_has_fallen():
+    halves = reach.Moment(np.log([[1, 0.5, 0.25, 0.125]] * 2), {}, 0.0)
+    assert [halves.fallen(to) for to in (1.0, 0.3, 0.13, 0.1)] == [0, 2, 3, None]
+
+
+def test_clipping_by_norm_keeps_the_direction_and_by_value_cuts_each_number():
+    gradients_ = [tf.constant([3.0, -0.01]), tf.constant([[4.0]])]
+    by_norm = np.concatenate([np.ravel(each) for each in reach.clip(gradients_, 1.0, 0.0)])
+    np.testing.assert_allclose(by_norm, np.array([3.0, -0.01, 4.0]) / 5.00001, rtol=1e-5)
+    by_value = np.concatenate([np.ravel(each) for each in reach.clip(gradients_, 0.0, 0.5)])
+    np.testing.assert_allclose(by_value, [0.5, -0.01, 0.5])
+    untouched = reach.clip(gradients_, 0.0, 0.0)
+    assert all(
+        (one == other).numpy().all() for one, other in zip(untouched, gradients_, strict=True)
+    )
+
+
+def test_descents_begin_alike_and_turn_only_by_value():
+    free, by_norm, by_value = (
+        reach.descend(units=4, **told) for told in ({}, {"norm": 0.01}, {"value": 0.001})
+    )
+    np.testing.assert_allclose(
+        [free.losses[0], free.norms[0]], [by_norm.losses[0], by_norm.norms[0]]
+    )
+    np.testing.assert_allclose(free.losses[0], by_value.losses[0])
+    assert free.losses[1] != by_norm.losses[1] != by_value.losses[1]
+    assert max(free.angles.max(), by_norm.angles.max()) < 0.1
+    assert by_value.angles.min() > 1.0
+
+
+def test_powers_of_an_orthogonal_matrix_have_the_closed_form_and_bound_the_unit():
+    inputs = np.random.default_rng(0).normal(size=(2, 12, 3)).astype("float32")
+    for each in reach.powers(inputs, 5, seed=1):
+        closed = np.arange(13) * np.log(each.radius)
+        if each.kind == "orthogonal":
+            np.testing.assert_allclose(each.linear, closed, atol=1e-9)
+            assert (each.real <= closed + 1e-5).all()
+        else:  # the norm is never less than the largest absolute eigenvalue
+            assert (each.linear >= closed - 1e-9).all()
