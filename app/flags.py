@@ -110,6 +110,46 @@ def add_saved_models(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_out(parser: argparse.ArgumentParser, under: str) -> None:
+    """Adds the flag of verbs that write a page with pictures."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"a folder, new or empty (default: the next number in {under})",
+    )
+
+
+def check_out(out: Path | None) -> None:
+    """Holds `--out` against its rule, before there is anything to write.
+
+    Raises:
+        UserError: There is something in the way.
+    """
+    if out and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out must be a new or an empty folder, got {out}.")
+
+
+def new_folder(out: Path | None, under: Path) -> Path:
+    """Makes the folder that `--out` names, or else the next number under another.
+
+    Raises:
+        UserError: It cannot be made.
+    """
+    try:
+        if out:
+            out.mkdir(parents=True, exist_ok=True)
+            return out
+        while True:
+            numbers = [int(path.name) for path in under.glob("*") if path.name.isdigit()]
+            new = under / str(max(numbers, default=0) + 1)
+            with contextlib.suppress(FileExistsError):  # another process took that number
+                new.mkdir(parents=True)
+                return new
+    except OSError as error:
+        raise UserError(f"--out must be a folder that can be made: {error}.") from error
+
+
 def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
     """Runs a verb, and ends the process as a command should.
 

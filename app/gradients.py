@@ -50,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     args = _parser().parse_args(argv)
     settings = flags.settings(Settings, args)
     cells = _cells(args.cells)
-    if args.out and args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        raise UserError(f"--out must be a new or an empty folder, got {args.out}.")
+    flags.check_out(args.out)
     with flags.quiet():
         from app import probing, reach
         from app.report import gradients
@@ -61,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         label: probing.of_settings(settings.probe, {**shared, "cell": cell})
         for label, cell in cells.items()
     }
-    folder = _made(args.out)
+    folder = flags.new_folder(args.out, LOOKS)
     trained = []
     for label, (probe, config) in runs.items():
         _say(f"{label} learns {settings.probe}, {config.steps} batches")
@@ -100,12 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         help="names in models.specs.CELLS, specs as JSON, or .json files (default: %(default)s)",
     )
     flags.add_settings(parser, Settings)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help=f"a folder, new or empty (default: the next number in {LOOKS})",
-    )
+    flags.add_out(parser, str(LOOKS))
     return parser
 
 
@@ -121,29 +115,6 @@ def _cells(told: Sequence[str]) -> dict[str, str]:
     if len(cells) < len(told) or len(cells) > MOST_CELLS:
         raise UserError(f"--cells must be 1 to {MOST_CELLS} that differ, got {list(told)}.")
     return cells
-
-
-def _made(out: Path | None) -> Path:
-    """The folder to write to, made before anything is measured."""
-    try:
-        if out is None:
-            return _next(LOOKS)
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out must be a folder that can be made: {error}.") from error
-    return out
-
-
-def _next(folder: Path) -> Path:
-    """The next numbered folder that is not there yet, made."""
-    while True:
-        numbers = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
-        new = folder / str(max(numbers, default=0) + 1)
-        try:
-            new.mkdir(parents=True)
-        except FileExistsError:
-            continue  # another look took that number
-        return new
 
 
 def _say(line: str) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app import flags
-from tasks import UserError
 
 LOOKS = Path("looks")
 
@@ -26,8 +25,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
 
         return gradients.main(argv[1:])
     args, task_class = flags.parse("look", __doc__, argv, _add)
-    if args.out and args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        raise UserError(f"--out must be a new or an empty folder, got {args.out}.")
+    flags.check_out(args.out)
     asked = os.fsencode(args.text)
     ((row, _),) = task_class.Exchange().requests([asked])
     with flags.quiet():
@@ -45,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         asked.decode("utf-8", "replace"),
         equations(specs.find(task.config.cell)),
     )
-    folder = args.out or _next(LOOKS / args.task)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = flags.new_folder(args.out, LOOKS / args.task)
     for name, content in files.items():
         (folder / name).write_bytes(content)
     print(inside.answer, f"{folder / 'index.html'} and {len(files) - 1} pictures", sep="\n")
@@ -66,24 +63,7 @@ def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
         help="the token whose changes are shown; dull:2 is the second dull (default: the one "
         "that says most for the answer)",
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="a folder, new or empty (default: the next number in looks/TASK)",
-    )
-
-
-def _next(folder: Path) -> Path:
-    """The next numbered folder that is not there yet, made."""
-    while True:
-        numbers = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
-        new = folder / str(max(numbers, default=0) + 1)
-        try:
-            new.mkdir(parents=True)
-        except FileExistsError:
-            continue  # another look took that number
-        return new
+    flags.add_out(parser, "looks/TASK")
 
 
 if __name__ == "__main__":

@@ -280,7 +280,7 @@ def _page(look: Look, svgs: Mapping[str, str]) -> str:
         *_told(_of_powers(look)),
         document.table(Table("Their norms", _POWERS, _powers(look))),
     ]
-    return document.html(title, parts)
+    return document.whole(title, parts)
 
 
 def _told(lines: Sequence[str]) -> list[str]:
