@@ -20,6 +20,7 @@ _STUDENT = (math.nan, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 _BETTER, _WORSE, _ALIKE, _LOST = "seen", "the contrary", "no difference", "neither learns it"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MARKS = "osD^v*X"
+_LEARNT = 0.1  # of chance, by which what has been learnt is better
 _ABREAST = 4  # panels side by side
 _MARGIN = 2.0  # standard errors by which a difference must exceed none
 _COLUMNS = ("subject", "cell", "score", "value", "spread", "runs", "parameters", "seconds")
@@ -126,10 +127,8 @@ def _found(claim, first, second, chance) -> list[str]:
     difference = sign * (first.mean - second.mean)
     error = math.hypot(*(g.spread / math.sqrt(len(g.values)) for g in (first, second)))
     told = [f"{difference:+.3g}", f"{error:.2g}"]
-    base = chance.get(first.name)
-    if base is not None and all(
-        sign * (g.mean - base) <= 0.02 * abs(base) for g in (first, second)
-    ):
+    base = chance.get(first.name, math.nan)
+    if all(sign * (group.mean - base) <= _LEARNT * abs(base) for group in (first, second)):
         return [*told, _LOST]
     if math.isnan(difference):
         diverged = [g.label for g in (first, second) if math.isnan(g.mean)]
