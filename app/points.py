@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -127,11 +128,20 @@ def _main_score(record: Mapping) -> str:
 
 
 def _begin(cores: int) -> None:
-    """Gives a process its share of the cores, before TensorFlow takes all."""
+    """Gives a process its share of the cores, before TensorFlow takes all.
+
+    It ends with the study, even if that is killed: a point may take long.
+    """
+    threading.Thread(target=_end_with_study, daemon=True).start()
     with flags.quiet():
         import tensorflow as tf
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(cores)
+
+
+def _end_with_study() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _measure(point: Point, folder: Path) -> dict:

@@ -44,14 +44,29 @@ def studied(tmp_path_factory):
             if list(records.glob("*.json")) or process.poll() is not None:
                 break
             time.sleep(0.1)
+        process.kill()
+        process.wait()
+        for _ in range(300):
+            if not _lives(process.pid):
+                break
+            time.sleep(0.1)
+        assert not _lives(process.pid)  # those that measure end with the study
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
     kept = {path.name: path.read_bytes() for path in records.glob("*.json")}
     assert kept
     study.main(argv)
     return folder, argv, kept
+
+
+def _lives(group):
+    """Whether a process of a group is there that has not ended."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_a_study_that_was_killed_goes_on_and_measures_nothing_twice(studied, capsys):
@@ -83,8 +98,9 @@ def test_its_page_opens_without_a_network(studied):
     page = (folder / "out" / "index.html").read_text(encoding="utf-8")
     assert " ".join(argv[:4]) in page and "<svg" in page
     assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", page)
-    pictures = list((folder / "out").glob("*.png"))
-    assert len(pictures) == 1 and pictures[0].read_bytes().startswith(b"\x89PNG")
+    pictures = {path.name: path.read_bytes() for path in (folder / "out").glob("*.png")}
+    assert len(pictures) == 2 and "overview.png" in pictures
+    assert all(content.startswith(b"\x89PNG") for content in pictures.values())
 
 
 def test_a_point_is_one_whatever_it_is_called():
