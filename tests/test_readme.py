@@ -33,7 +33,11 @@ def test_every_flag_it_names_exists(capsys):
                 flags.run(lambda v=verb, t=task: v.main([t, "--help"]))
             known |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     subjects = [[name] for name in (*PRESETS, *probes.names(), *tasks.names(), "evolve")]
-    for verb, words in ((deploy, []), *((study, words) for words in subjects)):
+    for verb, words in (
+        (deploy, []),
+        (look, ["gradients"]),
+        *((study, words) for words in subjects),
+    ):
         with pytest.raises(SystemExit):
             verb.main([*words, "--help"])
         known |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))

@@ -231,6 +231,7 @@ def test_pairs_of_blimp_are_judged_by_which_sentence_makes_its_verb_likelier(tmp
         ([plural, plural, singular, plural, singular, singular], 1.0),
         ([singular, singular, singular, plural, plural, plural], 1 / 3),
         ([plural, plural, plural, singular, plural, plural], 1 / 3),
+        ([[0.0, 0.0]] * 6, 0.0),  # who cannot tell is not right
     ):
         assert probe.score_outside(name, np.array(said)) == {name: pytest.approx(share)}
 
