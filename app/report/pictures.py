@@ -77,11 +77,16 @@ def saliency(shown: Alignment | Gaze) -> Figure:
 def _alignment(shown):
     """Tokens of the output down, those of the source across."""
     rows, columns = max(1, len(shown.target)), max(1, len(shown.source))
-    figure = Figure(figsize=(1.5 + 0.32 * columns, 1.2 + 0.28 * rows), layout="constrained")
+    size = (2.6 + 0.32 * columns, 1.6 + 0.28 * rows)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     weights = np.array(shown.weights, float).reshape(len(shown.target), len(shown.source))
     if weights.size:
-        axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        figure.colorbar(image, label="weight")
+    axes.set_xlabel("what is read")
+    axes.set_ylabel("what is answered")
+    axes.xaxis.set_label_position("top")
     axes.set_xticks(range(len(shown.source)), map(visible, shown.source), rotation=90)
     axes.set_yticks(range(len(shown.target)), map(visible, shown.target))
     axes.xaxis.tick_top()
