@@ -5,7 +5,7 @@ Shapes: N examples, B batch, T time.
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +75,7 @@ def _write(task, examples, folder):
     files, ends, record = {}, {}, {}
     try:
         for batch in examples.batches(_AT_ONCE):
-            columns = {key: _column([e.values[key] for e in batch]) for key in batch[0].values}
-            for key, value in encode(columns).items():
+            for key, value in encode(_columns(batch)).items():
                 ragged = isinstance(value, tf.RaggedTensor)
                 flat = (value.flat_values if ragged else value).numpy()
                 if key not in files:
@@ -90,6 +89,33 @@ def _write(task, examples, folder):
     for key, lengths in ends.items():
         np.save(folder / f"{key}.ends.npy", np.cumsum(np.concatenate(lengths)))
     return record
+
+
+def origins(task: Task, examples: Stream, rows: Collection[int]) -> list[str]:
+    """Where the examples came from that `Encoded.write` made some rows of; it reads them anew.
+
+    Args:
+        task: The task that encoded them.
+        examples: All of them.
+        rows: The rows.
+    """
+    encode = tf.function(task.encode, reduce_retracing=True)
+    wanted, found, first = set(rows), [], 0
+    for batch in examples.batches(_AT_ONCE):
+        last = first + len(encode(_columns(batch))["length"])
+        if not wanted.isdisjoint(range(first, last)):
+            for example in batch:  # some are several rows, some none
+                count = len(encode(_columns([example]))["length"])
+                if not wanted.isdisjoint(range(first, first + count)):
+                    found.append(example.origin)
+                first += count
+        first = last
+    return found
+
+
+def _columns(batch):
+    """The values of a batch of examples, by key."""
+    return {key: _column([example.values[key] for example in batch]) for key in batch[0].values}
 
 
 def _column(values):
@@ -136,6 +162,16 @@ class Batches:
         if rng is not None:
             batches = [batches[at] for at in rng.permutation(len(batches))]
         return batches
+
+    def rows(self, number: int) -> np.ndarray:
+        """The rows of batch `number`, counted over all passes."""
+        number, at = divmod(number, self.steps)
+        return self.plan(number)[at]
+
+    def shapes(self) -> list[tuple[int, int]]:
+        """B and T of the largest batch of each length."""
+        lengths = self._encoded.lengths
+        return [(min(len(rows), size), int(lengths[rows].max())) for rows, size in self._buckets]
 
     def one_pass(self, number: int = 0) -> Iterator[dict[str, np.ndarray]]:
         """The padded batches of pass `number`."""

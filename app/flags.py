@@ -153,8 +153,9 @@ def new_folder(out: Path | None, under: Path) -> Path:
 def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
     """Runs a verb, and ends the process as a command should.
 
-    What a user can mend is told in a few lines, with exit code 2; Ctrl-C gives
-    130, and a reader of the output that has gone away (`| head`) 141.
+    What a user can mend is told in a few lines, with exit code 2, and so is a file
+    that cannot be read or written; Ctrl-C gives 130, and a reader of the output that
+    has gone away (`| head`) 141.
 
     Args:
         main: The verb.
@@ -172,6 +173,11 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
+        sys.exit(_FAILED)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,8 @@ import fcntl
 import hashlib
 import json
 import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +36,16 @@ def identity(task: str, config, checksum: str, learnt: Path) -> str:
         checksum: That of the data.
         learnt: The folder of what the task learnt of the data, and was given in files.
     """
-    free = {*_FREE, *of_serving(config)}
-    told = {k: v for k, v in dataclasses.asdict(config).items() if k not in free}
     files = [path for path in sorted(learnt.iterdir()) if path.name != "config.json"]
     assets = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    text = json.dumps([_FORMAT, task, told, checksum, assets], sort_keys=True)
+    text = json.dumps([_FORMAT, task, _told(config), checksum, assets], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _told(config) -> dict:
+    """The settings of a config that say which run it is."""
+    free = {*_FREE, *of_serving(config)}
+    return {key: value for key, value in dataclasses.asdict(config).items() if key not in free}
 
 
 @dataclasses.dataclass
@@ -54,6 +60,8 @@ class Progress:
         history: The figures of each epoch.
         seconds: Spent in training.
         published: The versions that came of it, each with its settings of serving.
+        tokens: The budget of a batch, where that of the settings was more than the memory
+            holds; else 0.
     """
 
     epoch: int = 0
@@ -63,6 +71,7 @@ class Progress:
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     published: list[dict] = dataclasses.field(default_factory=list)
+    tokens: int = 0
 
     def ended(self, config) -> bool:
         """Whether there is nothing left to train."""
@@ -73,6 +82,22 @@ class Progress:
         serving = of_serving(config)
         found = [each["version"] for each in self.published if each["serving"] == serving]
         return found[-1] if found else None
+
+
+def unfinished(folder: Path, config) -> list[Path]:
+    """The runs beside one, by the same settings but of other data, that have not ended."""
+    found = []
+    for path in sorted(folder.parent.glob("*/assets/config.json")):
+        beside = path.parents[1]
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:  # its process was killed while it wrote
+            continue
+        alike = all(record.get(key) == value for key, value in _told(config).items())
+        if alike and beside != folder:
+            progress = _progress(beside)
+            found += [beside] * (progress.epoch > 0 and not progress.ended(config))
+    return found
 
 
 class Run:
@@ -102,20 +127,14 @@ class Run:
 
     def progress(self) -> Progress:
         """How far the run has come; a new one has not."""
-        path = self.folder / "state.npz"
-        if not path.exists():
-            return Progress()
-        with np.load(path, allow_pickle=False) as state:
-            return Progress(**json.loads(str(state["progress"])))
+        return _progress(self.folder)
 
     def arrays(self) -> dict[str, list[np.ndarray]]:
         """The arrays that `save` kept, by group; none of a new run."""
-        path, groups = self.folder / "state.npz", {}
-        if path.exists():
-            with np.load(path, allow_pickle=False) as state:
-                keys = [key.split("/") for key in state.files if key != "progress"]
-                for group, at in sorted(keys, key=lambda key: int(key[1])):
-                    groups.setdefault(group, []).append(state[f"{group}/{at}"])
+        state, groups = _state(self.folder, lambda key: key != "progress"), {}
+        keys = [key.split("/") for key in state]
+        for group, at in sorted(keys, key=lambda key: int(key[1])):
+            groups.setdefault(group, []).append(state[f"{group}/{at}"])
         return groups
 
     def save(self, progress: Progress, groups: dict[str, list[np.ndarray]]) -> None:
@@ -131,10 +150,14 @@ class Run:
             for at, array in enumerate(some)
         }
         draft = self.folder / "state.npz.draft"
-        with draft.open("wb") as file:
-            np.savez(file, progress=json.dumps(dataclasses.asdict(progress)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with draft.open("wb") as file:
+                np.savez(file, progress=json.dumps(dataclasses.asdict(progress)), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            draft.unlink(missing_ok=True)  # it may be what fills the disk
+            raise
         draft.replace(self.folder / "state.npz")
         self._write_history(progress)
 
@@ -153,3 +176,23 @@ class Run:
             writer = csv.DictWriter(file, progress.history[0] if progress.history else [])
             writer.writeheader()
             writer.writerows(progress.history)
+
+
+def _progress(folder):
+    told = _state(folder, lambda key: key == "progress").get("progress", "{}")
+    return Progress(**json.loads(str(told)))
+
+
+def _state(folder, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
+    """What the state of a run has under the wanted keys; nothing of a new one."""
+    path = folder / "state.npz"
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as state:
+            return {key: state[key] for key in filter(wanted, state.files)}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}, the state of a run, cannot be read: {error}. Bring it back, or move it "
+            "away to train anew."
+        ) from error

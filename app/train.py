@@ -2,7 +2,9 @@
 
 import argparse
 import collections
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -11,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from app import flags
@@ -36,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     splits = _answerable(task, splits)
     seconds = {"read": time.monotonic() - began}
     try:
-        return _train(args, task, splits, run, {**data, "told": args.data}, seconds)
+        with _full_disks_told():
+            return _train(args, task, splits, run, {**data, "told": args.data}, seconds)
     finally:
         run.close()
 
@@ -135,9 +138,28 @@ def _open_run(folder: Path, task: str, config, checksum: str, learnt: str):
         _say(f"resuming {run.folder}: trained for {progress.epoch} epochs, to be published")
     elif progress.epoch:
         _say(f"resuming {run.folder} after epoch {progress.epoch}")
+    else:
+        for other in runs.unfinished(run.folder, config):
+            _say(f"a new run: {other} was begun with other data, and stays as it is")
     shutil.rmtree(run.assets, ignore_errors=True)
     shutil.copytree(learnt, run.assets)
     return run
+
+
+@contextlib.contextmanager
+def _full_disks_told() -> Iterator[None]:
+    """Says in plain words that a disk is full, whether Python or TensorFlow met it."""
+    import tensorflow as tf
+
+    full = os.strerror(errno.ENOSPC)
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        if full not in str(error):
+            raise
+        raise UserError(
+            f"{full.lower()}. What was finished is kept: make room, and the same command goes on."
+        ) from error
 
 
 # --- Training, judging, publishing -------------------------------------------
@@ -165,7 +187,7 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
         if not len(some):
             raise UserError(f"the {part} part holds no examples that could be used.")
     seconds["encode"] = time.monotonic() - began
-    model, progress = training.fit(task, **encoded, run=run, examples=splits.valid)
+    model, progress = training.fit(task, **encoded, run=run, splits=splits)
     seconds["fit"] = progress.seconds
 
     began = time.monotonic()
@@ -187,6 +209,7 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
         "data": data,
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
+        "tokens": progress.tokens or task.config.tokens,
         "parameters": model.count_params(),
         "seconds": {key: round(value, 2) for key, value in seconds.items()},
         "versions": _versions(),

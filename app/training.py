@@ -1,63 +1,91 @@
 """The one place where a model is fitted, watched and resumed."""
 
+import collections
+import errno
+import gc
 import math
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from app.batching import Batches, Encoded
+from app.batching import Batches, Encoded, origins
 from app.runs import Progress, Run
 from tasks import UserError
-from tasks.corpora import Stream
+from tasks.corpora import Splits
 from tasks.shapes.task import Config, Task, Watched
 
 
 def fit(
-    task: Task, train: Encoded, valid: Encoded, run: Run, examples: Stream
+    task: Task, train: Encoded, valid: Encoded, run: Run, splits: Splits
 ) -> tuple[keras.Model, Progress]:
     """Trains the task's model as far as its config says, from where `run` stands.
+
+    Where the memory does not hold a batch, training goes on with batches of half the
+    size from the last finished epoch.
 
     Args:
         task: The task; it knows its config.
         train: The examples to learn from.
         valid: The examples that say which epoch is the best.
         run: Where the state is kept after each epoch.
-        examples: The examples of `valid` as they are written.
+        splits: The examples as they are written.
 
     Returns:
         The model with the weights of the best epoch, and how it came to them.
 
     Raises:
-        UserError: The loss is no number any more.
+        UserError: The loss is no number any more, or no batch fits into the memory.
     """
+    tokens = run.progress().tokens or task.config.tokens
+    while True:
+        try:
+            return _fit(task, train, valid, run, splits, tokens)
+        except tf.errors.ResourceExhaustedError as error:
+            if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow's word for that, too
+                raise
+            if tokens == 1:
+                raise UserError("out of memory with one example a batch.") from error
+        tokens //= 2
+        print(f"out of memory: going on with --tokens {tokens} from the last epoch", flush=True)
+        gc.collect()  # a model refers to itself, and its memory is wanted now
+
+
+def _fit(task, train, valid, run, splits, tokens):
+    """`fit` with batches within a budget of `tokens`."""
     config = task.config
     keras.utils.set_random_seed(config.seed)
     model = task.build()
     optimizer = _optimizer(config)
     task.compile(model, optimizer)
     optimizer.build(model.trainable_variables)
+    batches, watched = Batches(train, tokens, config.seed), Batches(valid, tokens)
+    _check_memory(model, batches, tokens)
     progress = run.progress()
+    progress.tokens = tokens if tokens != config.tokens else 0
     kept = run.arrays()
     if kept:
         _assign(model.variables, kept["model"])
         _assign(optimizer.variables, kept["optimizer"])
     else:
-        task.adapt(model, Batches(train, config.tokens).one_pass())
+        task.adapt(model, Batches(train, tokens).one_pass())
     average = _Average(model, optimizer, config.averaging)
     if kept:
         _assign(average.values, kept.get("average", []))
     best = kept.get("best", _values(model.trainable_variables))
-    watch = task.watcher(model, examples)
+    watch = task.watcher(model, splits.valid)
     keeper = _Keeper(run, progress, config, task.chosen_by, average, watch, best)
     if not progress.ended(config):
-        batches = Batches(train, config.tokens, config.seed)
         steps = config.steps_per_epoch or batches.steps
-        watched = Batches(valid, config.tokens)
+
+        def sources(epoch: int, step: int) -> str:
+            return _places(origins(task, splits.train, batches.rows(epoch * steps + step)))
+
         model.fit(
             batches.to_learn(task, first=progress.epoch * steps),
             steps_per_epoch=steps,
@@ -66,11 +94,57 @@ def fit(
             validation_data=watched.to_watch(task),
             validation_steps=watched.steps,
             shuffle=False,  # the batches come in their order
-            callbacks=[keeper, average, *_logs(run.folder)],
+            callbacks=[_Finite(sources), keeper, average, *_logs(run.folder)],
             verbose=1 if sys.stdout.isatty() else 2,
         )
     _assign(model.trainable_variables, keeper.best)
     return model, progress
+
+
+def _check_memory(model: keras.Model, batches: Batches, tokens: int) -> None:
+    """Holds the budget against the memory of a machine that kills what asks for more.
+
+    What the layers give is kept until gradients are taken, so a batch needs that much at
+    least. A GPU says itself when it has no more.
+
+    Raises:
+        UserError: The largest batch would not fit.
+    """
+    if tf.config.get_visible_devices("GPU"):
+        return
+    outputs = [each for layer in model.layers for each in keras.tree.flatten(layer.output)]
+    needed = max(
+        sum(_bytes(output, rows, time) for output in outputs) for rows, time in batches.shapes()
+    )
+    if needed > _memory():
+        raise UserError(
+            f"--tokens {tokens}: a batch needs {needed / 2**30:,.1f} GiB of memory at least, and "
+            f"here are {_memory() / 2**30:,.1f}; lower it."
+        )
+
+
+def _bytes(output, rows: int, time: int) -> int:
+    """The size of what a layer gives, which may have several dimensions that share the time."""
+    known = [size for size in output.shape[1:] if size is not None]
+    steps = time if None in output.shape[1:] else 1
+    return rows * steps * math.prod(known) * tf.as_dtype(output.dtype).size
+
+
+def _memory() -> int:
+    """The bytes that there are for this process: the machine's, or those of its container."""
+    bytes_ = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = Path("/sys/fs/cgroup/memory.max")  # a number, or the word max
+    told = limit.read_text().strip() if limit.exists() else ""
+    return min(bytes_, int(told)) if told.isdigit() else bytes_
+
+
+def _places(origins: Iterable[str]) -> str:
+    """Where examples came from, the lines of a file together: a.tsv:3, 7; b.tsv:1."""
+    lines = collections.defaultdict(list)
+    for origin in origins:
+        file, _, line = origin.rpartition(":")
+        lines[file if line.isdigit() else origin] += [line] if line.isdigit() else []
+    return "; ".join(f"{file}:{', '.join(some)}" if some else file for file, some in lines.items())
 
 
 def _optimizer(config: Config) -> keras.optimizers.Optimizer:
@@ -131,6 +205,36 @@ class _Average(keras.callbacks.Callback):
         _assign(self.values, taken)
 
 
+class _Finite(keras.callbacks.Callback):
+    """Stops when the loss is no number any more, before that is kept.
+
+    Args:
+        sources: Says of an epoch and a step, counted from 0, what its batch was made of.
+    """
+
+    def __init__(self, sources: Callable[[int, int], str]):
+        super().__init__()
+        self._sources = sources
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise UserError(
+                f"the loss is {logs['loss']} in epoch {self._epoch + 1}, step {batch + 1}: lower "
+                f"--rate or --clip-norm. {self._epoch} finished epochs are kept.\n"
+                f"That batch was made of {self._sources(self._epoch, batch)}"
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not math.isfinite(logs["val_loss"]):
+            raise UserError(
+                f"the loss on valid is {logs['val_loss']} after epoch {epoch + 1}: lower --rate "
+                f"or --clip-norm. {epoch} finished epochs are kept."
+            )
+
+
 class _Keeper(keras.callbacks.Callback):
     """Keeps the whole state after each epoch, the best epoch with it, and stops in time.
 
@@ -156,14 +260,6 @@ class _Keeper(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.monotonic()
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not math.isfinite(logs["loss"]):
-            raise UserError(
-                f"the loss is {logs['loss']} in epoch {self._progress.epoch + 1}, step "
-                f"{batch + 1}: lower --rate or --clip-norm. "
-                f"{self._progress.epoch} finished epochs are kept."
-            )
 
     def on_test_end(self, logs=None):
         # What is judged here may be the average of the weights, which stands in for them

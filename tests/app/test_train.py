@@ -276,12 +276,6 @@ def test_a_run_in_progress_is_refused_to_another(corpus, tmp_path, capsys):
     run.close()
 
 
-def test_a_loss_that_is_no_number_is_told_and_keeps_what_was(corpus, tmp_path, capsys):
-    argv = ["sentiment", "--data", str(corpus), *SMALL, "--rate", "1e38", "--clip-norm", "0"]
-    said = fails(capsys, train.main, [*argv, "--epochs", "9", "--patience", "9", *where(tmp_path)])
-    assert re.search(r"the loss is (nan|inf) in epoch \d+, step \d+: lower --rate", said)
-
-
 def test_two_epochs_of_half_a_pass_learn_what_one_of_a_whole_pass_does(corpus, tmp_path):
     whole = trained(corpus, tmp_path / "whole", "--tokens", "80")  # 4 batches of 10
     half = ["--tokens", "80", "--steps-per-epoch", "2", "--epochs", "2"]

@@ -1,0 +1,171 @@
+"""What goes wrong while it trains is told, and loses nothing that was finished."""
+
+import errno
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from app import export, runs, train, training
+from tasks import sentiment
+from tests.app.test_train import assert_same, fails, trained
+from tests.conftest import SMALL, where
+
+TWO = ["--epochs", "2", "--patience", "2", "--tokens", "64"]
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def command(corpus, folder, *more):
+    flags = [*SMALL, "--rate", "0.03", *TWO, *where(folder), *more]
+    return ["sentiment", "--data", str(corpus), *flags]
+
+
+def run_of(folder):
+    (path,) = (folder / "runs/sentiment").iterdir()
+    return path
+
+
+def epochs(run):
+    with np.load(run / "state.npz") as state:
+        return json.loads(str(state["progress"]))["epoch"]
+
+
+def one_epoch_kept(corpus, folder, monkeypatch, *more):
+    """Trains one epoch of two, and then stops as by Ctrl-C."""
+    save = runs.Run.save
+
+    def save_and_die(self, progress, groups):
+        save(self, progress, groups)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(runs.Run, "save", save_and_die)
+        train.main(command(corpus, folder, *more))
+    return run_of(folder)
+
+
+def test_a_loss_that_is_no_number_names_the_lines_of_its_batch(
+    corpus, tmp_path, monkeypatch, capsys
+):
+    lines = (corpus / "train.tsv").read_text().splitlines()
+    lines[6] = "poison and nothing else here\tgood"
+    (corpus / "train.tsv").write_text("\n".join(lines))
+    kept = one_epoch_kept(corpus, tmp_path, monkeypatch)
+    tensors = sentiment.Task.tensors
+
+    def poisoned(self, encoded, *, learning):
+        bad = self.words.encode(tf.constant(["poison"]))[0]
+        weight = tf.where(tf.reduce_any(encoded["ids"] == bad, axis=1), math.nan, 1.0)
+        return *tensors(self, encoded, learning=learning), weight
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sentiment.Task, "tensors", poisoned)
+        said = fails(capsys, train.main, command(corpus, tmp_path))
+    assert re.search(r"the loss is nan in epoch 2, step \d+: lower --rate", said)
+    assert "1 finished epochs are kept" in said and epochs(kept) == 1
+    named = re.search(rf"made of {re.escape(str(corpus))}/train.tsv:([\d, ]+)$", said, re.MULTILINE)
+    numbers = [int(number) for number in named[1].split(",")]
+    assert 7 in numbers and len(set(numbers)) == len(numbers) <= 64 // 5
+    assert all(1 <= number <= 40 for number in numbers)
+
+
+def test_a_model_that_is_no_number_after_an_epoch_is_not_kept(corpus, tmp_path, capsys):
+    more = ["--rate", "1e38", "--clip-norm", "0", "--tokens", "1024"]  # an epoch is one step
+    said = fails(capsys, train.main, command(corpus, tmp_path, *more))
+    assert "the loss on valid is nan after epoch 1: lower --rate" in said
+    assert not (run_of(tmp_path) / "state.npz").exists()
+
+
+def test_out_of_memory_halves_the_batches_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
+    met = []
+
+    def exhausted(self, step, logs=None):
+        met.append(step)
+        if len(met) in (7, 8):  # in the second epoch, and again when it is tried anew
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.callbacks.TensorBoard, "on_train_batch_end", exhausted)
+        version = train.main(command(corpus, tmp_path))
+    said = capsys.readouterr().out
+    assert re.findall(r"out of memory: going on with --tokens (\d+)", said) == ["32", "16"]
+    assert [int(epoch) for epoch in re.findall(r"Epoch (\d)/2", said)] == [1, 2, 2, 2]
+    record = json.loads((version / "assets.extra/run.json").read_text())
+    assert (record["epochs"], record["tokens"], record["config"]["tokens"]) == (2, 16, 64)
+    train.main(command(corpus, tmp_path, "--epochs", "3", "--patience", "3"))
+    resumed = capsys.readouterr().out
+    assert f"{len(met[8:])}/{len(met[8:])} - " in resumed  # as many steps as it came down to
+
+
+def test_a_budget_beyond_the_memory_of_a_cpu_is_refused(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, "_memory", lambda: 1000)
+    said = fails(capsys, train.main, command(corpus, tmp_path))
+    assert "--tokens 64: a batch needs 0.0 GiB of memory at least" in said
+
+
+def test_a_full_disk_is_told_and_the_state_before_is_kept(corpus, tmp_path, monkeypatch, capsys):
+    straight = trained(corpus, tmp_path / "straight", *TWO)
+    kept = one_epoch_kept(corpus, tmp_path / "full", monkeypatch)
+    savez, draft = np.savez, export.draft
+    argv = command(corpus, tmp_path / "full")
+
+    def half(file, **arrays):
+        file.write(b"half of it")
+        raise FULL
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", half)
+        said = fails(capsys, train.main, argv)
+    assert "no space left on device. What was finished is kept" in said
+    assert epochs(kept) == 1 and not (kept / "state.npz.draft").exists()
+
+    def full(*args):
+        draft(*args)
+        raise tf.errors.ResourceExhaustedError(None, None, f"{args[-1]}; {FULL.strerror}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "draft", full)
+        assert "no space left" in fails(capsys, train.main, argv)
+    assert epochs(kept) == 2 and np.savez is savez
+    assert_same(train.main(argv), straight)
+
+
+def test_a_file_that_cannot_be_read_is_told(corpus, tmp_path, monkeypatch, capsys):
+    kept, argv = one_epoch_kept(corpus, tmp_path, monkeypatch), command(corpus, tmp_path)
+    opened = Path.open
+
+    def closed(self, *args, **told):
+        if self.name == "train.tsv":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return opened(self, *args, **told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", closed)
+        said = fails(capsys, train.main, argv)
+        assert f"{corpus / 'train.tsv'}: cannot be read: Permission denied" in said
+    file = str(corpus / "train.tsv")  # where a folder should be
+    assert f"{file}: File exists" in fails(capsys, train.main, [*argv, "--runs", file])
+    state = (kept / "state.npz").read_bytes()
+    (kept / "state.npz").write_bytes(state[:-100])
+    said = fails(capsys, train.main, argv)
+    assert f"{kept / 'state.npz'}, the state of a run, cannot be read" in said
+    assert (kept / "state.npz").read_bytes() == state[:-100]
+
+
+def test_a_corpus_that_changed_is_told_and_its_run_is_kept(corpus, tmp_path, monkeypatch, capsys):
+    kept = one_epoch_kept(corpus, tmp_path, monkeypatch)
+    before = (corpus / "train.tsv").read_text()
+    (corpus / "train.tsv").write_text(before + "one film more\tgood\n")
+    capsys.readouterr()
+    train.main(command(corpus, tmp_path))
+    assert f"a new run: {kept} was begun with other data" in capsys.readouterr().out
+    assert epochs(kept) == 1
+    (corpus / "train.tsv").write_text(before)
+    train.main(command(corpus, tmp_path))
+    assert f"resuming {kept} after epoch 1" in capsys.readouterr().out
