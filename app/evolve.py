@@ -230,7 +230,9 @@ def _change_equation(told, rng):
 
 
 def _change_bias(told, rng):
-    told["bias"][_gate(told, rng)] = _pick(rng, _BIASES)
+    gate, bias = _gate(told, rng), _pick(rng, _BIASES)
+    told["bias"].pop(gate, None)
+    told["bias"] |= {gate: bias} if bias else {}  # 0 is what a bias is that is not told
 
 
 def _change_pin(told, rng):

@@ -258,6 +258,7 @@ def test_mutants_are_other_cells_and_their_lines_give_them_again():
         child = evolve.mutated(parent, rng)
         assert child != parent
         assert eval(evolve.line(child), {"CellSpec": CellSpec}) == child
+        assert 0.0 not in child.bias.values() or 0.0 in parent.bias.values()  # no other cell
         found += [child]
     assert len({spec.equation for spec in found}) > 8
     for field in ("pinned", "blind", "peepholes", "bias"):
