@@ -21,6 +21,7 @@ from typing import Self
 from app import flags
 from models import specs
 
+_PATHS = ("data", "blimp")  # settings that tables do without
 _FORMAT = 1  # of a record; a new one has every point measured anew
 
 
@@ -45,7 +46,7 @@ class Point:
     @property
     def told(self) -> str:
         """The subject with its settings, in words, but for where its data is."""
-        shown = [f"{name}={value}" for name, value in self.settings if name != "data"]
+        shown = [f"{name}={value}" for name, value in self.settings if name not in _PATHS]
         return " ".join([self.subject, *shown])
 
     @property
