@@ -3,10 +3,11 @@
 Shapes: N examples, B batch, T time.
 """
 
-import functools
+import itertools
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -132,6 +133,20 @@ def _mapped(path, dtype, inner):
     return np.memmap(path, dtype, "r").reshape(-1, *inner)
 
 
+class Share(NamedTuple):
+    """Which of the replicas of a model are fed here, and how many there are.
+
+    Replica n has the rows n, n + count, n + 2 * count and so on of each batch, so that all
+    of them together have the batch.
+    """
+
+    replicas: Collection[int]
+    count: int
+
+
+ALONE = Share((0,), 1)
+
+
 class Batches:
     """Batches of examples of like length, the padded size of each within a token budget.
 
@@ -177,30 +192,43 @@ class Batches:
         """The padded batches of pass `number`."""
         return map(self._encoded.batch, self.plan(number))
 
-    def to_learn(self, task: Task, first: int) -> tf.data.Dataset:
+    def to_learn(self, task: Task, first: int, share: Share = ALONE) -> tf.data.Dataset:
         """What to learn from: the batches from number `first` on, counted over all passes.
 
         Args:
             task: The task that encoded the examples.
             first: The number of the first batch.
+            share: Whose rows of each batch.
+
+        Returns:
+            Without end, of each batch and for each replica in turn: what `Task.tensors`
+            makes of its rows, and how many they are, () int32. Of a replica for which there
+            are none that is 0, and it has another's row, not to be counted.
         """
+        return self._dataset(task, first, share, learning=True)
 
-        def batches() -> Iterator[dict[str, np.ndarray]]:
-            number, skip = divmod(first, self.steps)
-            while True:
-                yield from map(self._encoded.batch, self.plan(number)[skip:])
-                number, skip = number + 1, 0
+    def to_watch(self, task: Task, share: Share = ALONE) -> tf.data.Dataset:
+        """What to validate by: the same, from the beginning."""
+        return self._dataset(task, 0, share, learning=False)
 
-        return self._dataset(batches, task, learning=True)
+    def _dataset(self, task, first, share, learning):
+        def parts() -> Iterator[tuple[dict[str, np.ndarray], int]]:
+            begun, skip = divmod(first, self.steps)
+            for number in itertools.count(begun):
+                for rows in self.plan(number)[skip:]:
+                    for replica in share.replicas:
+                        own = rows[replica :: share.count]
+                        yield self._encoded.batch(own if len(own) else rows[:1]), len(own)
+                skip = 0
 
-    def to_watch(self, task: Task) -> tf.data.Dataset:
-        """What to validate by: one pass."""
-        return self._dataset(self.one_pass, task, learning=False)
-
-    def _dataset(self, batches, task, learning):
-        dataset = tf.data.Dataset.from_generator(batches, output_signature=self._encoded.specs)
-        tensors = functools.partial(task.tensors, learning=learning)
-        return dataset.map(tensors).prefetch(tf.data.AUTOTUNE)
+        told = (self._encoded.specs, tf.TensorSpec([], tf.int32))
+        dataset = tf.data.Dataset.from_generator(parts, output_signature=told)
+        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        return (
+            dataset.apply(endless)
+            .map(lambda encoded, count: (task.tensors(encoded, learning=learning), count))
+            .prefetch(tf.data.AUTOTUNE)
+        )
 
 
 def _bounds(longest):

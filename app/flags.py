@@ -17,7 +17,7 @@ import tasks
 from tasks import UserError
 from tasks.shapes.settings import flag
 
-_FAILED = 2  # the exit code of what a user can mend
+FAILED = 2  # the exit code of what a user can mend
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("--") and word.split("=")[0] not in known:
                 near = difflib.get_close_matches(word.split("=")[0], known, n=1)
                 message += f"; did you mean {near[0]}?" if near else ""
-        self.exit(_FAILED, f"error: {message}\n(flags and defaults: {self.prog} --help)\n")
+        self.exit(FAILED, f"error: {message}\n(flags and defaults: {self.prog} --help)\n")
 
 
 def parse(
@@ -166,7 +166,7 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
         sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(_FAILED)
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         print(f"\n{interrupted}", file=sys.stderr)
         sys.exit(130)
@@ -177,7 +177,7 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
         if error.filename is None:
             raise
         print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
-        sys.exit(_FAILED)
+        sys.exit(FAILED)
 
 
 @contextlib.contextmanager

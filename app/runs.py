@@ -161,6 +161,17 @@ class Run:
         draft.replace(self.folder / "state.npz")
         self._write_history(progress)
 
+    def handed_on(self) -> bytes:
+        """The state as another process may `take` it; nothing of a new run."""
+        path = self.folder / "state.npz"
+        return path.read_bytes() if path.exists() else b""
+
+    def take(self, state: bytes) -> None:
+        """Takes the state that `handed_on` gave of the same run elsewhere."""
+        self.forget()
+        if state:
+            (self.folder / "state.npz").write_bytes(state)
+
     def mark_published(self, version: int, config) -> None:
         """Notes which version the run came to, and how it serves."""
         progress = self.progress()

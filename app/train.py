@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
+import io
 import json
 import os
 import platform
@@ -21,11 +22,30 @@ from tasks import UserError
 from tasks.corpora import PARTS, Example, Splits, Stream
 
 
-def main(argv: Sequence[str] | None = None) -> Path:
-    """Trains, judges and publishes; returns the folder of the version."""
+def main(argv: Sequence[str] | None = None) -> Path | None:
+    """Trains, judges and publishes; returns the folder of the version.
+
+    In a cluster the chief does so, and the other processes only train: they keep what they
+    need in a folder that goes with them, say nothing but errors, and return None.
+    """
     args, task_class = flags.parse("train", __doc__, argv, _add)
     config = flags.settings(task_class.Config, args)
     corpus = flags.settings(task_class.Corpus, args)
+    from app import training
+
+    strategy = training.strategy_of(args.strategy)  # before TensorFlow computes anything
+    with contextlib.ExitStack() as left, training.in_cluster(strategy):
+        if not training.is_chief(strategy):
+            args.runs = Path(left.enter_context(tempfile.TemporaryDirectory()))
+            left.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        if strategy.num_replicas_in_sync > 1:
+            _say(f"{strategy.num_replicas_in_sync} devices share each batch")
+        return _main(args, task_class, config, corpus, strategy)
+
+
+def _main(args, task_class, config, corpus, strategy) -> Path | None:
+    from app import training
+
     began = time.monotonic()
     splits = corpus.open()
     _say(*splits.notes)
@@ -34,12 +54,16 @@ def main(argv: Sequence[str] | None = None) -> Path:
     with tempfile.TemporaryDirectory(prefix="draft-", dir=args.runs) as learnt:
         task, data = _learn(task_class, config, splits, Path(learnt))
         run = _open_run(args.runs / args.task, args.task, config, data["checksum"], learnt)
-    task = task_class.restore(run.assets)
-    splits = _answerable(task, splits)
-    seconds = {"read": time.monotonic() - began}
     try:
         with _full_disks_told():
-            return _train(args, task, splits, run, {**data, "told": args.data}, seconds)
+            training.hand_on(run, strategy)
+            task = task_class.restore(run.assets)
+            splits = _answerable(task, splits)
+            seconds = {"read": time.monotonic() - began}
+            data["told"] = args.data
+            version = _train(args, task, splits, run, data, seconds, strategy)
+            training.wait(strategy)
+            return version
     finally:
         run.close()
 
@@ -54,7 +78,17 @@ def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
         help="folder of training state (default: %(default)s)",
     )
     parser.add_argument(
-        "--deterministic", action="store_true", help="the same numbers each time, more slowly"
+        "--deterministic",
+        action="store_true",
+        help="the same numbers each time, more slowly; without it threads add up in the order in "
+        "which they end, and figures differ in their last digits",
+    )
+    parser.add_argument(
+        "--strategy",
+        choices=("none", "mirrored", "multiworker"),
+        default="none",
+        help="one device; mirrored: all devices of this machine; multiworker: those of the "
+        "cluster that TF_CONFIG tells (default: %(default)s)",
     )
     flags.add_settings(parser, task_class.Corpus)
     flags.add_settings(parser, task_class.Config)
@@ -165,7 +199,7 @@ def _full_disks_told() -> Iterator[None]:
 # --- Training, judging, publishing -------------------------------------------
 
 
-def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
+def _train(args, task, splits: Splits, run, data: dict, seconds: dict, strategy) -> Path | None:
     import tensorflow as tf
 
     from app import export, report, training
@@ -187,7 +221,9 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
         if not len(some):
             raise UserError(f"the {part} part holds no examples that could be used.")
     seconds["encode"] = time.monotonic() - began
-    model, progress = training.fit(task, **encoded, run=run, splits=splits)
+    model, progress = training.fit(task, **encoded, run=run, splits=splits, strategy=strategy)
+    if not training.is_chief(strategy):
+        return None
     seconds["fit"] = progress.seconds
 
     began = time.monotonic()
@@ -215,6 +251,7 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict) -> Path:
         "versions": _versions(),
         "commit": _commit(),
         "device": "gpu" if tf.config.get_visible_devices("GPU") else "cpu",
+        "devices": strategy.num_replicas_in_sync,
     }
     (extra / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     shutil.copy(run.folder / "history.csv", extra)

@@ -1,28 +1,57 @@
-"""The one place where a model is fitted, watched and resumed."""
+"""The one place where a model is fitted, watched and resumed, on one device or on several.
 
+A strategy of TensorFlow's makes a replica of the model on each device. Keras's own `fit`
+needs batches that fall into equal parts, clips the gradients of each replica by itself, and
+fails on several machines; so the loop is here, for one device as for many, with Keras's
+model, loss, metrics, optimizer and callbacks. Each replica has its share of the rows of a
+batch, what it finds is weighed by what it counts for in the batch, and all of them take the
+same step: the one that a single device would take.
+"""
+
+import atexit
 import collections
+import contextlib
 import errno
 import gc
+import json
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from app.batching import Batches, Encoded, origins
+from app.batching import Batches, Encoded, Share, origins
+from app.flags import FAILED
 from app.runs import Progress, Run
 from tasks import UserError
 from tasks.corpora import Splits
 from tasks.shapes.task import Config, Task, Watched
 
+STRATEGIES = ("none", "mirrored", "multiworker")
+_SUM = tf.distribute.ReduceOp.SUM
+_GONE = (  # what TensorFlow raises where another process is
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.UnknownError,
+)
+
 
 def fit(
-    task: Task, train: Encoded, valid: Encoded, run: Run, splits: Splits
+    task: Task,
+    train: Encoded,
+    valid: Encoded,
+    run: Run,
+    splits: Splits,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> tuple[keras.Model, Progress]:
     """Trains the task's model as far as its config says, from where `run` stands.
 
@@ -35,6 +64,7 @@ def fit(
         valid: The examples that say which epoch is the best.
         run: Where the state is kept after each epoch.
         splits: The examples as they are written.
+        strategy: What `strategy_of` gave; None for one device.
 
     Returns:
         The model with the weights of the best epoch, and how it came to them.
@@ -42,30 +72,33 @@ def fit(
     Raises:
         UserError: The loss is no number any more, or no batch fits into the memory.
     """
+    strategy = strategy or strategy_of("none")
     tokens = run.progress().tokens or task.config.tokens
     while True:
         try:
-            return _fit(task, train, valid, run, splits, tokens)
+            return _fit(task, train, valid, run, splits, strategy, tokens)
         except tf.errors.ResourceExhaustedError as error:
             if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow's word for that, too
                 raise
-            if tokens == 1:
-                raise UserError("out of memory with one example a batch.") from error
+            if _cluster(strategy) or tokens == 1:
+                raise UserError(f"out of memory with --tokens {tokens}; lower it.") from error
         tokens //= 2
         print(f"out of memory: going on with --tokens {tokens} from the last epoch", flush=True)
         gc.collect()  # a model refers to itself, and its memory is wanted now
 
 
-def _fit(task, train, valid, run, splits, tokens):
+def _fit(task, train, valid, run, splits, strategy, tokens):
     """`fit` with batches within a budget of `tokens`."""
     config = task.config
     keras.utils.set_random_seed(config.seed)
-    model = task.build()
-    optimizer = _optimizer(config)
-    task.compile(model, optimizer)
-    optimizer.build(model.trainable_variables)
+    with strategy.scope():
+        model = task.build()
+        optimizer = _optimizer(config)
+        task.compile(model, optimizer)
+        optimizer.build(model.trainable_variables)
     batches, watched = Batches(train, tokens, config.seed), Batches(valid, tokens)
-    _check_memory(model, batches, tokens)
+    machines = strategy.num_replicas_in_sync if _cluster(strategy) else 1
+    _check_memory(model, batches, tokens, machines)
     progress = run.progress()
     progress.tokens = tokens if tokens != config.tokens else 0
     kept = run.arrays()
@@ -79,29 +112,298 @@ def _fit(task, train, valid, run, splits, tokens):
         _assign(average.values, kept.get("average", []))
     best = kept.get("best", _values(model.trainable_variables))
     watch = task.watcher(model, splits.valid)
-    keeper = _Keeper(run, progress, config, task.chosen_by, average, watch, best)
+    if watch and _cluster(strategy):
+        watch = _of_the_chief(watch, strategy)
+    chief = is_chief(strategy)
+    keeper = _Keeper(run if chief else None, progress, config, task.chosen_by, average, watch, best)
     if not progress.ended(config):
         steps = config.steps_per_epoch or batches.steps
+        first = progress.epoch * steps
 
         def sources(epoch: int, step: int) -> str:
             return _places(origins(task, splits.train, batches.rows(epoch * steps + step)))
 
-        model.fit(
-            batches.to_learn(task, first=progress.epoch * steps),
-            steps_per_epoch=steps,
-            initial_epoch=progress.epoch,
-            epochs=config.epochs,
-            validation_data=watched.to_watch(task),
-            validation_steps=watched.steps,
-            shuffle=False,  # the batches come in their order
-            callbacks=[_Finite(sources), keeper, average, *_logs(run.folder)],
+        callbacks = keras.callbacks.CallbackList(
+            [_Finite(sources), keeper, average, *(_logs(run.folder) if chief else [])],
+            add_progbar=chief,
+            model=model,
             verbose=1 if sys.stdout.isatty() else 2,
+            epochs=config.epochs,
+            steps=steps,
         )
+        learnt = _fed(strategy, lambda share: batches.to_learn(task, first, share))
+        judged = _fed(strategy, lambda share: watched.to_watch(task, share))
+        epochs = range(progress.epoch, config.epochs)
+        _loop(model, strategy, epochs, (learnt, steps), (judged, watched.steps), callbacks)
     _assign(model.trainable_variables, keeper.best)
     return model, progress
 
 
-def _check_memory(model: keras.Model, batches: Batches, tokens: int) -> None:
+# --- Steps, on all devices at once -------------------------------------------
+
+
+def _fed(
+    strategy: tf.distribute.Strategy, dataset: Callable[[Share], tf.data.Dataset]
+) -> Iterator[tuple]:
+    """What the replicas on this machine are fed: for each its share of every batch."""
+
+    def here(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        count = context.num_replicas_in_sync
+        each = count // context.num_input_pipelines
+        first = each * context.input_pipeline_id
+        return dataset(Share(range(first, first + each), count))
+
+    return iter(strategy.distribute_datasets_from_function(here))
+
+
+def _loop(
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    epochs: range,
+    train: tuple[Iterator, int],
+    valid: tuple[Iterator, int],
+    callbacks: keras.callbacks.CallbackList,
+) -> None:
+    """What `fit` does: epochs of learning and judging, until a callback stops it.
+
+    Args:
+        model: The compiled model.
+        strategy: That it was built by.
+        epochs: Which.
+        train: What to learn from, and how many batches of it are an epoch.
+        valid: What to judge by, likewise.
+        callbacks: What is told of it all.
+    """
+    learn, judge = _steps(model, strategy)
+    model.stop_training = False
+    callbacks.on_train_begin()
+    for epoch in epochs:
+        callbacks.on_epoch_begin(epoch)
+        begun, done = callbacks.on_train_batch_begin, callbacks.on_train_batch_end
+        logs = _pass(model, learn, *train, begun, done)
+        callbacks.on_test_begin()
+        begun, done = callbacks.on_test_batch_begin, callbacks.on_test_batch_end
+        judged = _pass(model, judge, *valid, begun, done)
+        callbacks.on_test_end(judged)
+        logs |= {f"val_{name}": figure for name, figure in judged.items()}
+        callbacks.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
+    callbacks.on_train_end(logs)
+
+
+def _pass(model, step, batches, count, begun, done) -> dict[str, tf.Tensor]:
+    """Takes `count` steps, and returns the figures of them together."""
+    model.reset_metrics()
+    for number in range(count):
+        begun(number)
+        logs = step(batches)
+        done(number, logs)
+    return logs
+
+
+def _steps(model: keras.Model, strategy: tf.distribute.Strategy) -> tuple[Callable, Callable]:
+    """How a batch is learnt from, and how one is judged.
+
+    Returns:
+        Two functions, each of what `_fed` gives, that return the figures so far.
+    """
+    whole = next(metric for metric in model.metrics if metric.name == "loss")
+    reduction = model.loss.reduction
+
+    def seen(batch, training):
+        """A replica's part of the loss of the batch, and what `told` wants to know."""
+        examples, rows = batch
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(examples)
+        outputs = model(x, training=training)
+        loss = model.compute_loss(x, y, outputs, weight, training=training)
+        # The loss is a mean, over as much as counts here; and Keras has divided it by the
+        # number of replicas, as if that were as much everywhere.
+        counts = tf.cast(rows, tf.float32)
+        there = tf.cast(rows > 0, tf.float32)
+        if weight is not None and reduction == "mean_with_sample_weight":
+            counts = tf.reduce_sum(weight) * there
+        all_counts = tf.distribute.get_replica_context().all_reduce(_SUM, counts)
+        share = tf.math.divide_no_nan(counts, all_counts) * strategy.num_replicas_in_sync
+        weight = tf.fill(tf.shape(y)[:1], there) if weight is None else weight * there
+        return loss * share, (rows, x, y, outputs, weight)
+
+    def told(loss, rows, x, y, outputs, weight):
+        """Counts what was found into the figures; `loss` is that of the whole batch."""
+        whole.update_state(loss, sample_weight=rows)
+        model.compute_metrics(x, y, outputs, weight)
+
+    def learn(batch):
+        with tf.GradientTape() as tape:
+            loss, found = seen(batch, training=True)
+            scaled = model.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, model.trainable_variables)
+        context = tf.distribute.get_replica_context()
+        loss, *gradients = context.all_reduce(_SUM, [loss, *gradients])
+        model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        told(loss, *found)
+
+    def judge(batch):
+        loss, found = seen(batch, training=False)
+        told(tf.distribute.get_replica_context().all_reduce(_SUM, loss), *found)
+
+    def everywhere(step):
+        @tf.function(autograph=False, reduce_retracing=True)
+        def run(batches):
+            strategy.run(step, args=(batches.get_next(),))
+            return model.get_metrics_result()  # of all replicas, for it is asked outside of them
+
+        return run
+
+    return everywhere(learn), everywhere(judge)
+
+
+class _Adam(keras.optimizers.Adam):
+    """Adam that is given gradients which are sums over all replicas already.
+
+    Keras's own sums them itself, after it has clipped those of each replica.
+    """
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars
+
+
+# --- Clusters ----------------------------------------------------------------
+
+
+def strategy_of(name: str) -> tf.distribute.Strategy:
+    """The strategy of a name in `STRATEGIES`, before TensorFlow computes anything.
+
+    Raises:
+        UserError: There is no cluster to join, or it cannot be joined.
+    """
+    if name == "none":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    told = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(told)
+        kind, index = config["task"]["type"], int(config["task"]["index"])
+        config["cluster"][kind][index]
+    except (ValueError, LookupError, TypeError):
+        raise UserError(
+            "--strategy multiworker needs in TF_CONFIG the cluster and which of it this is, such "
+            'as {"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", '
+            f'"index": 0}}}}, got {told!r}.'
+        ) from None
+    with _gone_told():
+        return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _cluster(strategy: tf.distribute.Strategy) -> bool:
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def _leave() -> None:
+    """Ends a process at its end, where TensorFlow's threads would wait for a broken cluster."""
+    sys.stdout.flush()
+    os._exit(FAILED)
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that keeps, exports and publishes."""
+    if not _cluster(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    alone = "chief" not in resolver.cluster_spec().jobs
+    return resolver.task_type == "chief" or (alone and resolver.task_id == 0)
+
+
+def in_cluster(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextManager:
+    """Says in plain words that another process of the cluster is gone, if there is a cluster.
+
+    Raises:
+        UserError: It is.
+    """
+    return _gone_told() if _cluster(strategy) else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _gone_told() -> Iterator[None]:
+    try:
+        yield
+    except _GONE as error:
+        atexit.register(_leave)
+        lines = str(error.message).splitlines()
+        said = next((line for line in lines if "aborted by" in line), lines[0] if lines else "")
+        raise UserError(
+            "another process of the cluster has ended or cannot be reached. What the chief has "
+            "finished is kept: the same command in every process goes on from there.\n"
+            f"TensorFlow says: {type(error).__name__}: {said.strip():.300}"
+        ) from error
+
+
+def hand_on(run: Run, strategy: tf.distribute.Strategy) -> None:
+    """Gives every process of a cluster the state of the chief's run.
+
+    Raises:
+        UserError: This process is about to train something else than the chief.
+    """
+    if not _cluster(strategy):
+        return
+    name = _of_chief(strategy, run.folder.name.encode()).decode()
+    if name != run.folder.name:
+        raise UserError(
+            f"here is the run {run.folder.name}, and the chief has {name}: every process of a "
+            "cluster needs the same settings and the same data."
+        )
+    state = _of_chief(strategy, run.handed_on())
+    if not is_chief(strategy):
+        run.take(state)
+
+
+def wait(strategy: tf.distribute.Strategy) -> None:
+    """Returns when every process of a cluster has come here."""
+    if _cluster(strategy):
+        _of_chief(strategy, b"")
+
+
+def _of_the_chief(
+    watch: Callable[[], Watched], strategy: tf.distribute.Strategy
+) -> Callable[[], Watched]:
+    """The chief's look at a model, in every process: what decides is to be equal in all."""
+
+    def look() -> Watched:
+        watched = watch() if is_chief(strategy) else Watched({}, ())
+        told = _of_chief(strategy, json.dumps(watched.figures).encode())
+        return Watched(json.loads(told), watched.lines)
+
+    return look
+
+
+def _of_chief(strategy: tf.distribute.Strategy, told: bytes) -> bytes:
+    """What the chief tells, in every process: a sum to which the others add nothing."""
+
+    @tf.function(autograph=False)
+    def summed(values):
+        def part():
+            context = tf.distribute.get_replica_context()
+            first = tf.equal(context.replica_id_in_sync_group, 0)
+            return context.all_reduce(_SUM, tf.where(first, values, tf.zeros_like(values)))
+
+        return strategy.experimental_local_results(strategy.run(part))[0]
+
+    # Floats, which every device sums, and exactly where they are whole and below 2**24.
+    size = np.array([len(told) % 2**16, len(told) // 2**16], np.float32)
+    low, high = summed(tf.constant(size)).numpy()
+    size = int(low) + int(high) * 2**16
+    if not size:
+        return b""
+    padded = told[:size].ljust(size + size % 2, b"\0")
+    values = np.frombuffer(padded, "<u2").astype(np.float32)
+    return summed(tf.constant(values)).numpy().astype("<u2").tobytes()[:size]
+
+
+# --- Memory and faults -------------------------------------------------------
+
+
+def _check_memory(model: keras.Model, batches: Batches, tokens: int, machines: int) -> None:
     """Holds the budget against the memory of a machine that kills what asks for more.
 
     What the layers give is kept until gradients are taken, so a batch needs that much at
@@ -114,7 +416,8 @@ def _check_memory(model: keras.Model, batches: Batches, tokens: int) -> None:
         return
     outputs = [each for layer in model.layers for each in keras.tree.flatten(layer.output)]
     needed = max(
-        sum(_bytes(output, rows, time) for output in outputs) for rows, time in batches.shapes()
+        sum(_bytes(output, -(-rows // machines), time) for output in outputs)
+        for rows, time in batches.shapes()
     )
     if needed > _memory():
         raise UserError(
@@ -148,10 +451,11 @@ def _places(origins: Iterable[str]) -> str:
 
 
 def _optimizer(config: Config) -> keras.optimizers.Optimizer:
-    adam = keras.optimizers.Adam(
+    adam = _Adam(
         config.rate,
         global_clipnorm=config.clip_norm or None,
         clipvalue=config.clip_value or None,
+        name="adam",
     )
     if config.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(adam)
@@ -244,7 +548,7 @@ class _Keeper(keras.callbacks.Callback):
 
     def __init__(
         self,
-        run: Run,
+        run: Run | None,
         progress: Progress,
         config: Config,
         chosen_by: str,
@@ -288,15 +592,16 @@ class _Keeper(keras.callbacks.Callback):
         else:
             progress.wait += 1
         progress.published = []
-        self._run.save(
-            progress,
-            {
-                "model": _values(self.model.variables),
-                "optimizer": _values(self.model.optimizer.variables),
-                "average": _values(self._average.values),
-                "best": self.best,
-            },
-        )
+        if self._run:  # that of the chief
+            self._run.save(
+                progress,
+                {
+                    "model": _values(self.model.variables),
+                    "optimizer": _values(self.model.optimizer.variables),
+                    "average": _values(self._average.values),
+                    "best": self.best,
+                },
+            )
         self.model.stop_training = progress.ended(self._config)
 
 

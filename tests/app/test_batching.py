@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import tasks
-from app.batching import Batches, Encoded
+from app.batching import Batches, Encoded, Share, origins
 from tasks.corpora import Example, Stream
 
 TOKENS = 64
@@ -86,16 +86,46 @@ def test_training_goes_on_from_any_step_as_if_it_had_never_stopped(task, encoded
                 np.testing.assert_array_equal(a, b)
 
 
+def test_the_origin_of_a_row_is_that_of_its_example(task):
+    assert origins(task, task.examples, {0, 7, 299}) == ["0", "7", "299"]
+
+
 def test_only_what_is_learnt_from_is_left_out_of_the_evidence(task, encoded):
     batches = Batches(encoded, TOKENS, seed=0)
     (learnt, label), (watched, _) = (
-        next(iter(data)) for data in (batches.to_learn(task, 0), batches.to_watch(task))
+        next(iter(data))[0] for data in (batches.to_learn(task, 0), batches.to_watch(task))
     )
     np.testing.assert_array_equal(learnt["left_out"], np.eye(3)[label])
     assert not np.asarray(watched["left_out"]).any()
 
 
-def test_validation_is_one_pass(task, encoded):
+def test_validation_is_one_pass_again_and_again(task, encoded):
     batches = Batches(encoded, TOKENS)
-    labels = [label for _, label in batches.to_watch(task)]
-    assert len(labels) == batches.steps and sum(map(len, labels)) == 300
+    counts = [int(count) for _, count in itertools.islice(batches.to_watch(task), batches.steps)]
+    assert sum(counts) == 300
+    twice = list(itertools.islice(batches.to_watch(task), 2 * batches.steps))
+    for ((_, label), _), ((_, again), _) in zip(twice, twice[batches.steps :], strict=False):
+        np.testing.assert_array_equal(label, again)
+
+
+@pytest.mark.parametrize("devices", [(0, 1), (0, 1, 2)])
+def test_shares_of_a_batch_are_the_batch_and_no_row_is_in_two(task, encoded, devices):
+    batches = Batches(encoded, TOKENS, seed=0)
+    whole = list(itertools.islice(batches.to_learn(task, 3), batches.steps))
+    parts = itertools.islice(
+        batches.to_learn(task, 3, Share(devices, len(devices))), batches.steps * len(devices)
+    )
+    without = 0
+    for ((x, label), count), *some in zip(whole, *[parts] * len(devices), strict=True):
+        rows = [int(rows) for _, rows in some]
+        assert sum(rows) == int(count) == len(label) and max(rows) - min(rows) <= 1
+        without += rows.count(0)
+        labels = np.zeros(len(label), int)
+        ids = np.zeros(x["ids"].shape, int)
+        for at, ((own, own_label), count) in enumerate(some):
+            assert len(own_label) == max(1, count)
+            labels[at :: len(devices)] = own_label[: int(count)]
+            ids[at :: len(devices), : own["ids"].shape[1]] = own["ids"][: int(count)]
+        np.testing.assert_array_equal(labels, label)
+        np.testing.assert_array_equal(ids, x["ids"])
+    assert without  # the seed makes some batch of fewer rows than there are devices
