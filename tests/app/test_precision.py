@@ -32,7 +32,8 @@ def test_twenty_steps_in_float16_are_numbers_and_learn(task, tmp_path):
     # A loss that is no number would be told at its step.
     model, progress = training.fit(learnt, **parts, run=runs.Run(tmp_path / "run"), splits=splits)
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    assert model.optimizer.iterations == 20
+    # A step whose gradients overflow is passed over, and the scale of the loss halved.
+    assert 15 <= int(model.optimizer.iterations) <= 20
     first, last = (row["loss"] for row in progress.history)
     assert last < first
     assert {weight.dtype for weight in model.weights} <= {"float32", "int32", "uint32", "int64"}
