@@ -42,11 +42,11 @@ tf.config.experimental.enable_op_determinism()
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-# Some batches have rows for one device alone, and weights are averaged. Keras counts the norm
-# of an embedding's gradient by the rows it is made of, and of a tagger's characters these are
-# the words that differ on a device: its gradients are not clipped.
-PLAIN = {"dropout": 0.0, "tokens": 48, "averaging": 0.5, "rate": 0.01}
-CLIPPED = {"sentiment": 0.1, "tagging": 0.0}
+# Some batches have rows for one device alone; gradients are clipped; weights are averaged.
+PLAIN = {"dropout": 0.0, "tokens": 48, "averaging": 0.5, "rate": 0.01, "clip_norm": 0.1}
+# A word's characters are read once on each device that has the word, and Adam squares the
+# gradients of an embedding one by one before it adds them up: these are left out.
+PLAIN_OF = {"word_dropout": 0.0, "smoothing": 0.0, "characters": 0}
 
 
 def fitted(name, config, place, strategy):
@@ -67,8 +67,8 @@ def fitted(name, config, place, strategy):
 def config_of(name):
     cls = tasks.find(name).Config
     own = {key: size for key, size in untrained.SIZES.items() if hasattr(cls, key)}
-    own |= {key: 0.0 for key in ("word_dropout", "smoothing") if hasattr(cls, key)}
-    return cls(**{**untrained.SMALL, **own, **PLAIN, "clip_norm": CLIPPED[name], "epochs": 2})
+    own |= {key: plain for key, plain in PLAIN_OF.items() if hasattr(cls, key)}
+    return cls(**{**untrained.SMALL, **own, **PLAIN, "epochs": 2})
 
 
 one, two = training.strategy_of("none"), training.strategy_of("mirrored")
