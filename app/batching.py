@@ -1,136 +1,20 @@
-"""Examples encoded once, on disk, and the batches that training makes of them.
+"""The batches that training makes of encoded examples: of like length, in an order of their own.
 
-Shapes: N examples, B batch, T time.
+Shapes: B batch, T time.
 """
 
 import itertools
-import json
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tasks.corpora import Stream
+from app.encoded import Encoded, Rows
 from tasks.shapes.task import Task
 
-_AT_ONCE = 512  # examples encoded at once
 _GROWTH = 1.15  # of one bucket's length to the next
-
-
-class Encoded:
-    """The encoded examples of a part, in a folder that is read through the page cache.
-
-    Each key of `Task.encode` is a file of all its values in a row and one of
-    where each example's end.
-    """
-
-    def __init__(self, folder: Path):
-        record = json.loads((folder / "encoded.json").read_text(encoding="utf-8"))
-        self._ends = {key: np.load(folder / f"{key}.ends.npy", mmap_mode="r") for key in record}
-        self._values = {
-            key: _mapped(folder / f"{key}.values", dtype, inner)
-            for key, (dtype, inner, _) in record.items()
-        }
-        self.specs = {
-            key: tf.TensorSpec([None, *[None] * ragged, *inner], dtype)
-            for key, (dtype, inner, ragged) in record.items()
-        }
-        self.lengths = np.array(self._values["length"])
-
-    def __len__(self):
-        return len(self.lengths)
-
-    @classmethod
-    def write(cls, task: Task, examples: Stream, folder: Path) -> "Encoded":
-        """Encodes `examples` into `folder`, or returns what is there from before."""
-        if not (folder / "encoded.json").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            record = _write(task, examples, folder)
-            draft = folder / "encoded.json.draft"
-            draft.write_text(json.dumps(record), encoding="utf-8")
-            draft.replace(folder / "encoded.json")  # last: its presence says all is there
-        return cls(folder)
-
-    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The examples of some rows, padded with 0 to the longest of them."""
-        return {key: self._padded(key, rows) for key in self._values}
-
-    def _padded(self, key, rows):
-        ends, values = self._ends[key], self._values[key]
-        starts = [int(ends[row - 1]) if row else 0 for row in rows]
-        pieces = [values[start : int(ends[row])] for start, row in zip(starts, rows, strict=True)]
-        if self.specs[key].shape.rank == values.ndim:  # one value an example
-            return np.concatenate(pieces)
-        longest = max(len(piece) for piece in pieces)
-        padded = np.zeros((len(rows), longest, *values.shape[1:]), values.dtype)
-        for row, piece in zip(padded, pieces, strict=True):
-            row[: len(piece)] = piece
-        return padded
-
-
-def _write(task, examples, folder):
-    """Writes the values of each key, and returns (dtype, inner shape, ragged) of each."""
-    encode = tf.function(task.encode, reduce_retracing=True)
-    files, ends, record = {}, {}, {}
-    try:
-        for batch in examples.batches(_AT_ONCE):
-            for key, value in encode(_columns(batch)).items():
-                ragged = isinstance(value, tf.RaggedTensor)
-                flat = (value.flat_values if ragged else value).numpy()
-                if key not in files:
-                    files[key], ends[key] = (folder / f"{key}.values").open("wb"), []
-                    record[key] = [flat.dtype.name, list(flat.shape[1:]), ragged]
-                flat.tofile(files[key])
-                ends[key].append(value.row_lengths().numpy() if ragged else np.ones(len(flat), int))
-    finally:
-        for file in files.values():
-            file.close()
-    for key, lengths in ends.items():
-        np.save(folder / f"{key}.ends.npy", np.cumsum(np.concatenate(lengths)))
-    return record
-
-
-def origins(task: Task, examples: Stream, rows: Collection[int]) -> list[str]:
-    """Where the examples came from that `Encoded.write` made some rows of; it reads them anew.
-
-    Args:
-        task: The task that encoded them.
-        examples: All of them.
-        rows: The rows.
-    """
-    encode = tf.function(task.encode, reduce_retracing=True)
-    wanted, found, first = set(rows), [], 0
-    for batch in examples.batches(_AT_ONCE):
-        last = first + len(encode(_columns(batch))["length"])
-        if not wanted.isdisjoint(range(first, last)):
-            for example in batch:  # some are several rows, some none
-                count = len(encode(_columns([example]))["length"])
-                if not wanted.isdisjoint(range(first, first + count)):
-                    found.append(example.origin)
-                first += count
-        first = last
-    return found
-
-
-def _columns(batch):
-    """The values of a batch of examples, by key."""
-    return {key: _column([example.values[key] for example in batch]) for key in batch[0].values}
-
-
-def _column(values):
-    """One key's values of a batch as a tensor, ragged where they are tuples."""
-    if not isinstance(values[0], tuple):
-        return tf.constant(values)
-    flat = tf.constant([piece for value in values for piece in value], tf.string)
-    return tf.RaggedTensor.from_row_lengths(flat, [len(value) for value in values])
-
-
-def _mapped(path, dtype, inner):
-    if not path.stat().st_size:  # an empty file cannot be mapped
-        return np.zeros((0, *inner), dtype)
-    return np.memmap(path, dtype, "r").reshape(-1, *inner)
+BUFFER = 64  # megabytes
 
 
 class Share(NamedTuple):
@@ -150,47 +34,48 @@ ALONE = Share((0,), 1)
 class Batches:
     """Batches of examples of like length, the padded size of each within a token budget.
 
-    A batch is a function of the seed and of its number alone, so training goes
-    on after any step as if it had never stopped. How many there are in a pass
-    depends on the lengths only.
+    A pass reads the shards in an order of its own, as many at a time as the buffer holds, and
+    shuffles what is in it; what is too little for a batch there waits for the next. So a corpus
+    that fits into the buffer is shuffled as a whole. A batch is a function of the seed and of
+    its number alone, so training goes on after any step as if it had never stopped. How many
+    there are in a pass depends on the lengths only.
 
     Args:
         encoded: The examples.
         tokens: The budget: B times T is no more, unless one example alone is.
         seed: Of the order; None keeps one order, each time the same.
+        buffer: Megabytes of encoded examples that are held at once.
     """
 
-    def __init__(self, encoded: Encoded, tokens: int, seed: int | None = None):
-        self._encoded, self._seed = encoded, seed
-        bound = _bounds(int(encoded.lengths.max()))
-        of = bound[np.searchsorted(bound, np.maximum(encoded.lengths, 1))]
-        self._buckets = [(np.flatnonzero(of == b), max(1, tokens // int(b))) for b in np.unique(of)]
-        self.steps = sum(-(-len(rows) // size) for rows, size in self._buckets)
+    def __init__(
+        self, encoded: Encoded, tokens: int, seed: int | None = None, buffer: int = BUFFER
+    ):
+        self._encoded, self._tokens, self._seed = encoded, tokens, seed
+        self._buffer, self._held = buffer * 2**20, None
+        self._bounds = _bounds(max(encoded.lengths))
+        self._counts, self._longest = {}, {}  # of each bucket
+        for length, count in sorted(encoded.lengths.items()):
+            bound = int(self._bound(length))
+            self._counts[bound] = self._counts.get(bound, 0) + count
+            self._longest[bound] = length
+        self.steps = sum(-(-count // self._size(b)) for b, count in self._counts.items())
 
-    def plan(self, number: int) -> list[np.ndarray]:
-        """The rows of each batch of pass `number`."""
-        rng = None if self._seed is None else np.random.default_rng([self._seed, number])
-        batches = []
-        for rows, size in self._buckets:
-            rows = rows if rng is None else rng.permutation(rows)
-            batches += [rows[at : at + size] for at in range(0, len(rows), size)]
-        if rng is not None:
-            batches = [batches[at] for at in rng.permutation(len(batches))]
-        return batches
+    def plan(self, number: int) -> Iterator[np.ndarray]:
+        """The numbers of the rows of each batch of pass `number`."""
+        return (rows.numbers[at] for rows, at in self._pass(number))
 
     def rows(self, number: int) -> np.ndarray:
-        """The rows of batch `number`, counted over all passes."""
+        """The numbers of the rows of batch `number`, counted over all passes."""
         number, at = divmod(number, self.steps)
-        return self.plan(number)[at]
+        return next(itertools.islice(self.plan(number), at, None))
 
     def shapes(self) -> list[tuple[int, int]]:
-        """B and T of the largest batch of each length."""
-        lengths = self._encoded.lengths
-        return [(min(len(rows), size), int(lengths[rows].max())) for rows, size in self._buckets]
+        """B and T of the largest batch of each bucket."""
+        return [(min(n, self._size(b)), self._longest[b]) for b, n in self._counts.items()]
 
     def one_pass(self, number: int = 0) -> Iterator[dict[str, np.ndarray]]:
         """The padded batches of pass `number`."""
-        return map(self._encoded.batch, self.plan(number))
+        return (rows.padded(at) for rows, at in self._pass(number))
 
     def to_learn(self, task: Task, first: int, share: Share = ALONE) -> tf.data.Dataset:
         """What to learn from: the batches from number `first` on, counted over all passes.
@@ -215,10 +100,11 @@ class Batches:
         def parts() -> Iterator[tuple[dict[str, np.ndarray], int]]:
             begun, skip = divmod(first, self.steps)
             for number in itertools.count(begun):
-                for rows in self.plan(number)[skip:]:
+                for rows, at in itertools.islice(self._pass(number), skip, None):
                     for replica in share.replicas:
-                        own = rows[replica :: share.count]
-                        yield self._encoded.batch(own if len(own) else rows[:1]), len(own)
+                        own = at[replica :: share.count]
+                        yield rows.padded(own if len(own) else at[:1]), len(own)
+                    del rows  # or it would be held while the next are read
                 skip = 0
 
         told = (self._encoded.specs, tf.TensorSpec([], tf.int32))
@@ -229,6 +115,64 @@ class Batches:
             .map(lambda encoded, count: (task.tensors(encoded, learning=learning), count))
             .prefetch(tf.data.AUTOTUNE)
         )
+
+    # --- The order ------------------------------------------------------------
+
+    def _pass(self, number: int) -> Iterator[tuple[Rows, np.ndarray]]:
+        """Of each batch of a pass the rows that it is among, and at which places."""
+        rng = None if self._seed is None else np.random.default_rng([self._seed, number])
+        groups = self._groups(rng)
+        left = None
+        for turn, group in enumerate(groups, start=1):
+            rows = self._read(group, whole=len(groups) == 1)
+            rows = rows + left if left else rows
+            batches, rest = self._cut(rows.lengths, rng, last=turn == len(groups))
+            yield from ((rows, at) for at in batches)
+            left = rows.take(rest)
+            del rows
+
+    def _groups(self, rng) -> list[list[int]]:
+        """The shards that are in the buffer together, in the order of a pass."""
+        sizes = self._encoded.sizes
+        order = list(range(len(sizes)))
+        if rng is not None and sum(sizes) > self._buffer:
+            order = rng.permutation(order).tolist()
+        groups, size = [[]], 0
+        for shard in order:
+            if groups[-1] and size + sizes[shard] > self._buffer:
+                groups, size = [*groups, []], 0
+            groups[-1].append(shard)
+            size += sizes[shard]
+        return groups
+
+    def _read(self, group, whole) -> Rows:
+        """The rows of a group of shards; they are held on to where they are the whole part."""
+        if not whole:
+            return self._encoded.read(group)
+        self._held = self._held or self._encoded.read(group)
+        return self._held
+
+    def _cut(self, lengths, rng, last) -> tuple[list[np.ndarray], np.ndarray]:
+        """The places of the rows of each batch, and those that wait for more of like length."""
+        of = self._bound(lengths)
+        batches, rest = [], []
+        for bound in np.unique(of):
+            at, size = np.flatnonzero(of == bound), self._size(int(bound))
+            at = at if rng is None else rng.permutation(at)
+            whole = len(at) if last else len(at) - len(at) % size
+            batches += [at[start : min(start + size, whole)] for start in range(0, whole, size)]
+            rest.append(at[whole:])
+        if rng is not None:
+            batches = [batches[at] for at in rng.permutation(len(batches))]
+        return batches, np.concatenate(rest)
+
+    def _bound(self, lengths):
+        """The greatest length of the buckets that some lengths fall into."""
+        return self._bounds[np.searchsorted(self._bounds, np.maximum(lengths, 1))]
+
+    def _size(self, bound: int) -> int:
+        """How many rows a batch of a bucket has."""
+        return max(1, self._tokens // bound)
 
 
 def _bounds(longest):

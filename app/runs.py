@@ -2,10 +2,11 @@
 
 runs/<task>/<hash of config and data>/
     assets/         what the task learnt
-    encoded/        the examples, encoded
     state.npz       the whole state after the last finished epoch, in one file
     history.csv     a line an epoch
     tensorboard/    the same for TensorBoard
+
+Beside them, in runs/<task>/encoded/, is what app.encoded keeps for all of them.
 """
 
 import csv
@@ -36,10 +37,14 @@ def identity(task: str, config, checksum: str, learnt: Path) -> str:
         checksum: That of the data.
         learnt: The folder of what the task learnt of the data, and was given in files.
     """
+    told = [_FORMAT, task, _told(config), checksum, checksums(learnt)]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def checksums(learnt: Path) -> dict[str, str]:
+    """The hash of each file of what a task learnt, but for its settings."""
     files = [path for path in sorted(learnt.iterdir()) if path.name != "config.json"]
-    assets = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    text = json.dumps([_FORMAT, task, _told(config), checksum, assets], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _told(config) -> dict:

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
 
 
 def _main(args, task_class, config, corpus, strategy) -> Path | None:
-    from app import training
+    from app import encoded, training
 
     began = time.monotonic()
     splits = corpus.open()
@@ -53,7 +53,9 @@ def _main(args, task_class, config, corpus, strategy) -> Path | None:
     args.runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="draft-", dir=args.runs) as learnt:
         task, data = _learn(task_class, config, splits, Path(learnt))
-        run = _open_run(args.runs / args.task, args.task, config, data["checksum"], learnt)
+        folder = args.runs / args.task
+        run = _open_run(folder, args.task, config, data["checksum"], learnt)
+        cache = folder / "encoded" / encoded.identity(config, data["checksum"], Path(learnt))
     try:
         with _full_disks_told():
             training.hand_on(run, strategy)
@@ -61,7 +63,7 @@ def _main(args, task_class, config, corpus, strategy) -> Path | None:
             splits = _answerable(task, splits)
             seconds = {"read": time.monotonic() - began}
             data["told"] = args.data
-            version = _train(args, task, splits, run, data, seconds, strategy)
+            version = _train(args, task, splits, run, cache, data, seconds, strategy)
             training.wait(strategy)
             return version
     finally:
@@ -118,13 +120,26 @@ class _Surveyed:
             yield example
 
 
+def _counted(stream: Stream, doing: str) -> Stream:
+    """The same examples, with a line that counts them where a person waits for long."""
+
+    def read():
+        from tqdm import tqdm
+
+        return iter(tqdm(stream, doing, unit=" examples", delay=5, disable=None, leave=False))
+
+    return Stream(read)
+
+
 def _learn(task_class, config, splits: Splits, folder: Path):
     """Learns the task from train, and looks at every example of every part.
 
     Returns:
         The task, and what `run.json` says of the data.
     """
-    surveys = {part: _Surveyed(getattr(splits, part)) for part in PARTS}
+    surveys = {
+        part: _Surveyed(_counted(getattr(splits, part), f"reading {part}")) for part in PARTS
+    }
     task = task_class.learn(config, surveys["train"].stream(), folder)
     left_out = {}
     for part in PARTS[1:]:
@@ -199,18 +214,18 @@ def _full_disks_told() -> Iterator[None]:
 # --- Training, judging, publishing -------------------------------------------
 
 
-def _train(args, task, splits: Splits, run, data: dict, seconds: dict, strategy) -> Path | None:
+def _train(args, task, splits: Splits, run, cache, data, seconds, strategy) -> Path | None:
     import tensorflow as tf
 
     from app import export, report, training
-    from app.batching import Encoded
+    from app.encoded import Encoded
     from app.served import Served
 
     if args.deterministic:
         tf.config.experimental.enable_op_determinism()
     began = time.monotonic()
     encoded = {
-        part: Encoded.write(task, getattr(splits, part), run.folder / "encoded" / part)
+        part: Encoded.write(task, _counted(getattr(splits, part), f"encoding {part}"), cache / part)
         for part in PARTS[:2]
     }
     for part, some in encoded.items():
@@ -262,7 +277,6 @@ def _train(args, task, splits: Splits, run, data: dict, seconds: dict, strategy)
     export.complete(task, args.task, model, draft, splits.test)
     version = export.publish(draft)
     run.mark_published(int(version.name), task.config)
-    shutil.rmtree(run.folder / "encoded")
     _say(
         f"best epoch {progress.best_epoch} of {progress.epoch}; the served model on test: "
         + ", ".join(f"{name} {score:.4f}" for name, score in judgement.scores.items()),

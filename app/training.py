@@ -25,7 +25,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from app.batching import Batches, Encoded, Share, origins
+from app.batching import Batches, Share
+from app.encoded import Encoded, origins
 from app.flags import FAILED
 from app.runs import Progress, Run
 from tasks import UserError
@@ -96,7 +97,8 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
         optimizer = _optimizer(config)
         task.compile(model, optimizer)
         optimizer.build(model.trainable_variables)
-    batches, watched = Batches(train, tokens, config.seed), Batches(valid, tokens)
+    batches = Batches(train, tokens, config.seed, config.buffer)
+    watched = Batches(valid, tokens, buffer=config.buffer)
     machines = strategy.num_replicas_in_sync if _cluster(strategy) else 1
     _check_memory(model, batches, tokens, machines)
     progress = run.progress()
@@ -106,7 +108,7 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
         _assign(model.variables, kept["model"])
         _assign(optimizer.variables, kept["optimizer"])
     else:
-        task.adapt(model, Batches(train, tokens).one_pass())
+        task.adapt(model, Batches(train, tokens, buffer=config.buffer).one_pass())
     average = _Average(model, optimizer, config.averaging)
     if kept:
         _assign(average.values, kept.get("average", []))

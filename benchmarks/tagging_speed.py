@@ -22,7 +22,8 @@ import tensorflow as tf
 
 import tasks
 from app import export
-from app.batching import Batches, Encoded
+from app.batching import Batches
+from app.encoded import Encoded
 from app.served import Served
 from benchmarks import rows
 from models.text import spell

@@ -22,7 +22,8 @@ from keras import layers, ops
 
 import models
 import tasks
-from app.batching import Batches, Encoded
+from app.batching import Batches
+from app.encoded import Encoded
 from app.served import Served
 from benchmarks import rows, translation
 from benchmarks.tagging_speed import row, turns

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from models.text import PADDING, Vocabulary
+from models.text import PADDING, Counts, Vocabulary
 
 START, END = 1, 2  # of a sentence: beside PADDING the ids that no text is encoded to
 MARKS = ("", "<s>", "</s>")  # how those three are shown
@@ -86,10 +86,10 @@ class Subwords(tf.Module):
     def learn(cls, path: Path, texts: Iterable[str | bytes], size: int) -> "Subwords":
         """Learns subwords from texts, and writes their file; the same for any order of texts.
 
-        Texts are read once, and of them only their distinct words are held. For a joint
-        vocabulary give it those of both languages. A character that comes more than once
-        is a piece, but for control characters; if such take more than half of the pieces,
-        the commonest are.
+        Texts are read once, and of them only distinct words are held, no more than
+        `models.text.Counts` does. For a joint vocabulary give it those of both languages. A
+        character that comes more than once is a piece, but for control characters; if such
+        take more than half of the pieces, the commonest are.
 
         Args:
             path: The file to write.
@@ -211,7 +211,7 @@ class Subwords(tf.Module):
 
 def _count(texts: Iterable[str | bytes]) -> dict[str, int]:
     """How often each word comes."""
-    texts, counts = iter(texts), collections.Counter()
+    texts, counts = iter(texts), Counts()
     while batch := list(itertools.islice(texts, _AT_ONCE)):
         found, _, times = tf.unique_with_counts(words(tf.constant(batch)).flat_values)
         counts.update(dict(zip(found.numpy(), times.numpy().tolist(), strict=True)))

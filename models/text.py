@@ -13,6 +13,7 @@ Words are what lies between blanks, with these rules, in this order:
 Nothing is normalised: case, accents and widths stay as they were written.
 """
 
+import collections
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -60,6 +61,24 @@ def spell(words: tf.Tensor, longest: int) -> tf.RaggedTensor:
         ),
     )
     return tf.concat([characters[:, :head], tail], axis=1)
+
+
+class Counts(collections.Counter):
+    """Counts of words that take no more than a bounded memory, whatever is counted.
+
+    Where there are more than `MOST` different ones, the rarer half is forgotten, as by lossy
+    counting (Manku & Motwani, 2002): a count is too low by what its word had when it was
+    forgotten, which a common word never is. As long as there are fewer, all are exact.
+    """
+
+    MOST = 2**18
+
+    def update(self, iterable=None, /, **counts):
+        super().update(iterable, **counts)
+        if len(self) > self.MOST:
+            common = self.most_common(self.MOST // 2)
+            self.clear()
+            super().update(dict(common))
 
 
 class _Lines(tf.lookup.TextFileInitializer):

@@ -68,8 +68,10 @@ class Corpus(abc.ABC):
     A subclass says how one is read, in `sample`, `files` and `dataset`.
     """
 
-    data: str = setting("sample", "sample, the path of a folder, file or zip, or tfds:NAME")
-    train: str = setting("", "path of the train part, instead of --data")
+    data: str = setting(
+        "sample", "sample, the path of a folder, file or zip, a pattern of files, or tfds:NAME"
+    )
+    train: str = setting("", "path of the train part, or a pattern of files, instead of --data")
     valid: str = setting("", "path of the valid part, beside --train or --data")
     test: str = setting("", "path of the test part, beside --train or --data")
     split: str = setting("80/10/10", "shares of train/valid/test, where the data has no such parts")
@@ -125,6 +127,8 @@ class Corpus(abc.ABC):
             parts, notes = self.sample(), []
         elif self.data.startswith("tfds:"):
             parts, notes = self.dataset(self.data.removeprefix("tfds:"))
+        elif _is_pattern(self.data):
+            parts, notes = {"train": self._matched(self.data, "--data")}, []
         else:
             parts, notes = self.files(self.located(self.data, "--data"))
         return parts | {part: self._named(part) for part in own}, notes
@@ -135,7 +139,26 @@ class Corpus(abc.ABC):
 
     def _named(self, part: str) -> Stream:
         """The part that its flag names."""
-        return self.one_file(self.located(getattr(self, part), f"--{part}"))
+        told = getattr(self, part)
+        if _is_pattern(told):
+            return self._matched(told, f"--{part}")
+        return self.one_file(self.located(told, f"--{part}"))
+
+    def _matched(self, pattern: str, flag: str) -> Stream:
+        """The examples of all files that a pattern such as `train-*.tsv.gz` matches, in turn."""
+        found = self.matching(pattern)
+        if not found:
+            raise UserError(f"{flag}: there is no file that {pattern!r} matches.")
+        streams = [self.one_file(path) for path in found]
+        return Stream(
+            lambda: itertools.chain.from_iterable(streams),
+            lambda: itertools.chain.from_iterable(stream.notes() for stream in streams),
+        )
+
+    def matching(self, pattern: str) -> list[Path]:
+        """What a pattern matches that `one_file` reads, in the order of the names."""
+        path = Path(pattern).expanduser()
+        return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
 
     def located(self, path: str, flag: str) -> Path:
         """The file or folder that a flag names, which must be there."""
@@ -183,6 +206,11 @@ class Corpus(abc.ABC):
     @abc.abstractmethod
     def dataset(self, name: str) -> tuple[dict[str, Stream], list[str]]:
         """The parts of a data set of TensorFlow Datasets, and notes on them."""
+
+
+def _is_pattern(told: str) -> bool:
+    """Whether a path has `*`, `?` or `[` in it that stand for other characters."""
+    return any(mark in told for mark in "*?[") and not Path(told).expanduser().exists()
 
 
 def position(text: str) -> float:

@@ -53,10 +53,14 @@ class ParallelSentences(Corpus):
     """
 
     data: str = setting(
-        "sample", "sample, the path of a folder, file, zip or PREFIX of two files, or tfds:NAME"
+        "sample",
+        "sample, the path of a folder, file, zip or PREFIX of two files, a pattern of files, or "
+        "tfds:NAME",
     )
     train: str = setting(
-        "", "path of the train part, or PREFIX of PREFIX.SOURCE and PREFIX.TARGET, not with --data"
+        "",
+        "path of the train part, PREFIX of PREFIX.SOURCE and PREFIX.TARGET, or a pattern of files, "
+        "not with --data",
     )
     valid: str = setting("", "that of the valid part, beside --train; or a name in --data")
     test: str = setting("", "that of the test part, beside --train; or a name in --data")
@@ -102,6 +106,19 @@ class ParallelSentences(Corpus):
         except UserError as error:
             pair = " and ".join(f"{path}.{name}" for name in self._languages())
             raise UserError(f"{str(error).rstrip('.')}, nor are there {pair}.") from None
+
+    def matching(self, pattern):
+        ends = {f".{language.lower()}" for language in self._languages()}
+        found = {}  # of two files that are a pair, what their names begin with
+        for path in super().matching(pattern):
+            stem, suffix = disk.stem_and_suffix(path)
+            prefix = path.parent / stem
+            if suffix in ends and not self._pair(prefix):
+                raise UserError(
+                    f"{path}: is one side of a pair of files, and the other is missing."
+                )
+            found[prefix if suffix in ends else path] = None
+        return list(found)
 
     def files(self, path):
         if not path.exists() or disk.is_one_file(path):

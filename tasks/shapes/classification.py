@@ -17,7 +17,7 @@ import tensorflow as tf
 from models import metrics
 from models.classifier import classifier
 from models.recurrent import PORTABLE
-from models.text import PADDING, Vocabulary, split
+from models.text import PADDING, Counts, Vocabulary, split
 from models.watching import watched
 from tasks import UserError
 from tasks.corpora import Example
@@ -70,7 +70,7 @@ class Classification(task.Task):
 
     @classmethod
     def _learn_assets(cls, config, train, folder):
-        words, labels = collections.Counter(), collections.Counter()
+        words, labels = Counts(), collections.Counter()
         for batch in train.batches(_AT_ONCE):
             texts = tf.constant([example.values["text"] for example in batch])
             words.update(split(texts).flat_values.numpy().tolist())

@@ -25,7 +25,7 @@ from models.crf import CRFAccuracy, CRFLoss
 from models.losses import StepAccuracy
 from models.recurrent import PORTABLE
 from models.tagger import tagger
-from models.text import PADDING, Vocabulary, spell
+from models.text import PADDING, Counts, Vocabulary, spell
 from models.tokenization import tokenize
 from models.watching import watched
 from models.windows import windows
@@ -136,7 +136,7 @@ class SequenceLabelling(task.Task):
 
     @classmethod
     def _learn_assets(cls, config, train, folder):
-        words, tags = collections.Counter(), collections.Counter()
+        words, tags = Counts(), collections.Counter()
         for example in train:
             words.update(example.values["tokens"])
             tags.update(example.values["tags"])

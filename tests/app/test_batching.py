@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 import tasks
-from app.batching import Batches, Encoded, Share, origins
+from app.batching import Batches, Share
+from app.encoded import Encoded, origins
 from tasks.corpora import Example, Stream
 
 TOKENS = 64
@@ -28,47 +29,43 @@ def task(tmp_path_factory):
     return learnt
 
 
+# A corpus that is in the buffer as a whole, and one of which a fifth is.
+@pytest.fixture(scope="module", params=[64, 0.012], ids=["at_once", "by_parts"])
+def encoded(request, task, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("app.encoded._BLOCK", 1000)
+        patched.setattr("app.encoded._SHARD", 4000)
+        written = Encoded.write(task, task.examples, tmp_path_factory.mktemp("encoded"))
+    assert len(written.sizes) > 10 and max(written.sizes) <= 4000
+    written.buffer = request.param
+    return written
+
+
 @pytest.fixture(scope="module")
-def encoded(task, tmp_path_factory):
-    return Encoded.write(task, task.examples, tmp_path_factory.mktemp("encoded"))
+def all_lengths(encoded):
+    return encoded.read(range(len(encoded.sizes))).lengths
 
 
-def test_what_is_read_back_is_what_was_encoded(task, encoded):
-    assert len(encoded) == 300
-    for row, example in enumerate(task.examples):
-        want = task.encode({key: tf.constant([v]) for key, v in example.values.items()})
-        given = encoded.batch(np.array([row]))
-        np.testing.assert_array_equal(given["ids"], want["ids"].to_tensor())
-        assert given["label"][0] == want["label"][0]
-        assert encoded.lengths[row] == want["length"][0] <= 80
-
-
-def test_a_batch_is_padded_with_zeros_to_its_longest(encoded):
-    rows = np.array([3, 200, 7])
-    ids = encoded.batch(rows)["ids"]
-    assert ids.shape == (3, encoded.lengths[rows].max())
-    for row, padded in zip(rows, ids, strict=True):
-        length = encoded.lengths[row]
-        np.testing.assert_array_equal(padded[:length], encoded.batch(np.array([row]))["ids"][0])
-        assert not padded[length:].any() and padded[:length].all()
+def batches_of(encoded, seed=None):
+    return Batches(encoded, TOKENS, seed, encoded.buffer)
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1])
 @pytest.mark.parametrize("number", [0, 5])
-def test_a_pass_has_every_example_once_within_the_budget(encoded, seed, number):
-    batches = Batches(encoded, TOKENS, seed)
-    plan = batches.plan(number)
+def test_a_pass_has_every_example_once_within_the_budget(encoded, all_lengths, seed, number):
+    batches = batches_of(encoded, seed)
+    plan = list(batches.plan(number))
     assert len(plan) == batches.steps
     assert sorted(np.concatenate(plan)) == list(range(300))
     for rows in plan:
-        lengths = encoded.lengths[rows]
+        lengths = all_lengths[rows]
         assert len(rows) == 1 or len(rows) * lengths.max() <= TOKENS
         assert lengths.max() <= 4 or lengths.max() - lengths.min() <= max(2, 0.16 * lengths.max())
 
 
 def test_order_is_a_function_of_the_seed_and_the_pass(encoded):
     def plan(seed, number):
-        return [tuple(rows) for rows in Batches(encoded, TOKENS, seed).plan(number)]
+        return [tuple(rows) for rows in batches_of(encoded, seed).plan(number)]
 
     assert plan(3, 1) == plan(3, 1)
     for other in (plan(3, 2), plan(4, 1)):
@@ -78,7 +75,7 @@ def test_order_is_a_function_of_the_seed_and_the_pass(encoded):
 
 
 def test_training_goes_on_from_any_step_as_if_it_had_never_stopped(task, encoded):
-    batches = Batches(encoded, TOKENS, seed=0)
+    batches = batches_of(encoded, seed=0)
     straight = list(itertools.islice(batches.to_learn(task, 0), 2 * batches.steps + 5))
     for first in (1, batches.steps - 1, batches.steps, 2 * batches.steps + 2):
         for given, want in zip(batches.to_learn(task, first), straight[first:], strict=False):
@@ -86,12 +83,34 @@ def test_training_goes_on_from_any_step_as_if_it_had_never_stopped(task, encoded
                 np.testing.assert_array_equal(a, b)
 
 
+def test_a_batch_has_rows_of_more_than_one_part_of_the_buffer_and_waits_for_them(encoded):
+    plan = list(batches_of(encoded, 0).plan(0))
+    sizes = [len(rows) for rows in plan]
+    # As many batches are full as there would be if all were shuffled at once.
+    assert sorted(sizes) == sorted(len(rows) for rows in Batches(encoded, TOKENS, 0).plan(0))
+    # Rows that were neighbours are apart: half of them by a quarter of the pass or more.
+    place = {int(row): at for at, rows in enumerate(plan) for row in rows}
+    apart = [abs(place[row] - place[row + 1]) for row in range(299)]
+    assert np.median(apart) > len(plan) / (4 if encoded.buffer == 64 else 16)
+
+
+def test_no_more_is_held_than_the_buffer_has(encoded, monkeypatch):
+    read, held = Encoded.read, []
+    monkeypatch.setattr(
+        Encoded, "read", lambda self, shards: held.append(shards) or read(self, shards)
+    )
+    list(batches_of(encoded, 0).plan(0))
+    sizes = [sum(encoded.sizes[shard] for shard in shards) for shards in held]
+    assert sum(sizes) == sum(encoded.sizes) and max(sizes) <= encoded.buffer * 2**20
+    assert len(held) == 1 if encoded.buffer == 64 else len(held) > 4
+
+
 def test_the_origin_of_a_row_is_that_of_its_example(task):
     assert origins(task, task.examples, {0, 7, 299}) == ["0", "7", "299"]
 
 
 def test_only_what_is_learnt_from_is_left_out_of_the_evidence(task, encoded):
-    batches = Batches(encoded, TOKENS, seed=0)
+    batches = batches_of(encoded, seed=0)
     (learnt, label), (watched, _) = (
         next(iter(data))[0] for data in (batches.to_learn(task, 0), batches.to_watch(task))
     )
@@ -100,7 +119,7 @@ def test_only_what_is_learnt_from_is_left_out_of_the_evidence(task, encoded):
 
 
 def test_validation_is_one_pass_again_and_again(task, encoded):
-    batches = Batches(encoded, TOKENS)
+    batches = batches_of(encoded)
     counts = [int(count) for _, count in itertools.islice(batches.to_watch(task), batches.steps)]
     assert sum(counts) == 300
     twice = list(itertools.islice(batches.to_watch(task), 2 * batches.steps))
@@ -110,7 +129,7 @@ def test_validation_is_one_pass_again_and_again(task, encoded):
 
 @pytest.mark.parametrize("devices", [(0, 1), (0, 1, 2)])
 def test_shares_of_a_batch_are_the_batch_and_no_row_is_in_two(task, encoded, devices):
-    batches = Batches(encoded, TOKENS, seed=0)
+    batches = batches_of(encoded, seed=0)
     whole = list(itertools.islice(batches.to_learn(task, 3), batches.steps))
     parts = itertools.islice(
         batches.to_learn(task, 3, Share(devices, len(devices))), batches.steps * len(devices)

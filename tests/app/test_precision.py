@@ -5,7 +5,7 @@ import pytest
 
 import tasks
 from app import runs, training
-from app.batching import Encoded
+from app.encoded import Encoded
 from tasks.corpora import Splits
 from tests import untrained
 

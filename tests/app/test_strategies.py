@@ -33,7 +33,7 @@ import tensorflow as tf
 
 import tasks
 from app import runs, training
-from app.batching import Encoded
+from app.encoded import Encoded
 from tasks.corpora import Splits
 from tests import untrained
 

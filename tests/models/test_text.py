@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.text import PADDING, UNKNOWN, Vocabulary, spell, split
+from models.text import PADDING, UNKNOWN, Counts, Vocabulary, spell, split
 
 ALONE = ("CJK UNIFIED", "HIRAGANA", "KATAKANA LETTER", "THAI", "LAO", "KHMER", "MYANMAR")
 
@@ -164,3 +164,32 @@ def test_a_vocabulary_never_answers_from_another_ones_file(tmp_path):
         path = tmp_path / f"{n}.txt"
         Vocabulary.write(path, [f"word{n}", "other"])
         assert Vocabulary(path).encode(tf.constant([f"word{n}"])).numpy().tolist() == [2]
+
+
+# --- Counting ----------------------------------------------------------------
+
+
+def test_counts_are_exact_while_there_is_room(monkeypatch):
+    monkeypatch.setattr(Counts, "MOST", 100)
+    words = [f"word{n}" for n in range(100) for _ in range(n + 1)]
+    counts = Counts()
+    for at in range(0, len(words), 7):
+        counts.update(words[at : at + 7])
+    assert counts == {f"word{n}": n + 1 for n in range(100)}
+
+
+@pytest.mark.parametrize("given", ["words", "counts"])
+def test_what_is_common_is_counted_right_among_words_without_end(monkeypatch, given):
+    monkeypatch.setattr(Counts, "MOST", 100)
+    rng = np.random.default_rng(0)
+    common = [f"common{n}" for n in range(20)]
+    counts, most, wanted = Counts(), 0, dict.fromkeys(common, 0)
+    for turn in range(500):
+        drawn = [*rng.choice(common, 30), *(f"rare{turn}.{n}" for n in range(30))]
+        drawn += common if turn == 0 else []
+        for word in drawn:
+            wanted[word] = wanted.get(word, 0) + 1
+        counts.update(drawn if given == "words" else {w: drawn.count(w) for w in set(drawn)})
+        most = max(most, len(counts))
+    assert most <= 100
+    assert {word: counts[word] for word in common} == {word: wanted[word] for word in common}
