@@ -15,9 +15,9 @@ train.tsv.gz. If none is in the root of the corpus, those in its folders are rea
 without parts is one such table: captions.tsv, captions.json or Flickr8k.token.txt.
 
 An image may have many captions, on lines that need not be neighbours: it is one example with
-all of them. Captions are held in memory. Images never are; but each is decoded once, before
-training, so that one that is missing or broken is told by then. An image that is there and
-has no caption is no example.
+all of them. Captions are gathered in a file on disk that goes with the process; only a table
+of COCO is read as a whole. Each image is decoded once, before training, so that one that is
+missing or broken is told by then. An image that is there and has no caption is no example.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ import hashlib
 import io
 import json
 import re
+import sqlite3
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
@@ -61,7 +62,37 @@ class Told:
     empty: list[str] = dataclasses.field(default_factory=list)
 
 
-Table = dict[str, Told]  # by the path of the image
+class Table:
+    """The captions of each image, wherever in a table they are, on disk until asked for."""
+
+    def __init__(self, rows: Iterable[Row]):
+        self._rows = sqlite3.connect("")  # a file without a name
+        self._rows.execute("CREATE TABLE told (name TEXT, origin TEXT, caption TEXT)")
+        self._rows.executemany(
+            "INSERT INTO told VALUES (?, ?, ?)",
+            ((_inside(name, origin), origin, caption.strip()) for origin, name, caption in rows),
+        )
+        self._rows.execute("CREATE INDEX of ON told (name)")
+
+    def __len__(self):
+        return self._rows.execute("SELECT count(DISTINCT name) FROM told").fetchone()[0]
+
+    def __iter__(self) -> Iterator[str]:
+        """The paths of the images, in the order in which they are first told of."""
+        ordered = "SELECT name FROM told GROUP BY name ORDER BY min(rowid)"
+        return (name for (name,) in self._rows.execute(ordered))
+
+    def __getitem__(self, name: str) -> Told | None:
+        """What is told of an image; None if nothing is."""
+        found = self._rows.execute(
+            "SELECT origin, caption FROM told WHERE name = ? ORDER BY rowid", [name]
+        ).fetchall()
+        if not found:
+            return None
+        captions = [caption for _, caption in found if caption]
+        return Told(found[0][0], captions, [origin for origin, caption in found if not caption])
+
+
 # An example and what messages call it; or, without one, what is wrong.
 Candidate = tuple[str, Example | None]
 
@@ -145,13 +176,14 @@ class CaptionedImages(Corpus):
         if not lists:
             return []
         tokens = _tokens(root, tables)
-        captioned = _gathered(self._captions(tokens))
-        left = captioned.keys() - {name for path in lists for _, name in self._names(path)}
+        captioned = Table(self._captions(tokens))
+        listed = {name for path in lists for _, name in self._names(path)}
+        left = [name for name in captioned if name not in listed]
         if not left:
             return []
         return [
             f"{tokens}: {len(left)} of {len(captioned)} images are in no list, and so in no part; "
-            f"the first is {next(name for name in captioned if name in left)}"
+            f"the first is {left[0]}"
         ]
 
     # --- Readers -------------------------------------------------------------
@@ -159,15 +191,21 @@ class CaptionedImages(Corpus):
     def _stream(self, path, root, tables=()) -> Stream:
         """The examples of a table, or of a list of the images of one of the tables."""
 
+        lists = _kind(path) == "list"
+
         @functools.cache
         def table() -> Table:
-            if _kind(path) != "list":
-                return _gathered(self._captions(path))
-            captioned = _gathered(self._captions(_tokens(root, tables)))
-            return {name: captioned.get(name) or Told(origin) for origin, name in self._names(path)}
+            return Table(self._captions(_tokens(root, tables) if lists else path))
+
+        def images() -> Iterator[tuple[str, Told]]:
+            captioned = table()
+            if not lists:
+                return ((name, captioned[name]) for name in captioned)
+            listed = {name: origin for origin, name in self._names(path)}
+            return ((name, captioned[name] or Told(origin)) for name, origin in listed.items())
 
         def candidates():
-            return _candidates(table(), _folders(path, root))
+            return _candidates(images(), _folders(path, root))
 
         return _checked(path, candidates, self.skip_bad)
 
@@ -302,18 +340,6 @@ def _inside(name: str, origin: str) -> str:
     return path.as_posix()
 
 
-def _gathered(rows: Iterable[Row]) -> Table:
-    """The captions of each image, wherever they are."""
-    table = {}
-    for origin, name, caption in rows:
-        told = table.setdefault(_inside(name, origin), Told(origin))
-        if caption.strip():
-            told.captions.append(caption.strip())
-        else:
-            told.empty.append(origin)
-    return table
-
-
 # --- Images ----------------------------------------------------------------------
 
 
@@ -337,9 +363,9 @@ def _below(folder, depth: int = 2) -> Iterator[Path]:
             yield from _below(entry, depth - 1)
 
 
-def _candidates(table: Table, folders) -> Iterator[Candidate]:
-    """The images of a table, each read when its turn comes, and what is wrong with others."""
-    for name, told in table.items():
+def _candidates(images: Iterable[tuple[str, Told]], folders) -> Iterator[Candidate]:
+    """The images that are told of, each read when its turn comes, and what is wrong with others."""
+    for name, told in images:
         for origin in told.empty:
             yield f"{origin}: the caption of {name!r} is empty", None
         if told.captions:
@@ -377,20 +403,23 @@ def _checked(path, read: Callable[[], Iterable[Candidate]], skip_bad: bool) -> S
         read: Starts reading the candidates from the beginning.
         skip_bad: Whether others are passed over; else the first is an error.
     """
-    flaws = {}  # by origin, "" if the image is whole: each is decoded once and never again
+    flaws = {}  # by origin, of the images that have one
     bad = {}  # what was told of those that were passed over, once and in order
+    looked = 0  # at how many of the candidates, in the order of reading: once and never again
 
     def passed_over():
         return "; ".join([*bad][:_TOLD] + ["..."] * (len(bad) > _TOLD))
 
     def examples():
+        nonlocal looked
         whole = False
-        for told, example in read():
+        for number, (told, example) in enumerate(read(), start=1):
             if example is not None:
-                if example.origin not in flaws:
-                    flaws[example.origin] = flaw(example.values["image_bytes"])
-                found = flaws[example.origin]
+                if number > looked and (found := flaw(example.values["image_bytes"])):
+                    flaws[example.origin] = found
+                found = flaws.get(example.origin, "")
                 told = f"{told} {found}" if found else ""
+            looked = max(looked, number)
             if not told:
                 whole = True
                 yield example
