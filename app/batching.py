@@ -14,7 +14,7 @@ from app.encoded import Encoded, Rows
 from tasks.shapes.task import Task
 
 _GROWTH = 1.15  # of one bucket's length to the next
-BUFFER = 64  # megabytes
+BUFFER = 32  # megabytes
 
 
 class Share(NamedTuple):

@@ -34,6 +34,7 @@ from tasks.corpora import Splits
 from tasks.shapes.task import Config, Task, Watched
 
 STRATEGIES = ("none", "mirrored", "multiworker")
+_COUNTED = 2**16  # tokens of a batch that is only counted
 _SUM = tf.distribute.ReduceOp.SUM
 _GONE = (  # what TensorFlow raises where another process is
     tf.errors.UnavailableError,
@@ -108,7 +109,7 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
         _assign(model.variables, kept["model"])
         _assign(optimizer.variables, kept["optimizer"])
     else:
-        task.adapt(model, Batches(train, tokens, buffer=config.buffer).one_pass())
+        task.adapt(model, Batches(train, max(tokens, _COUNTED), buffer=config.buffer).one_pass())
     average = _Average(model, optimizer, config.averaging)
     if kept:
         _assign(average.values, kept.get("average", []))

@@ -135,11 +135,12 @@ class Evidence(keras.layers.Layer):
         counts = [ops.convert_to_numpy(w).copy() for w in (self.words, self.pairs, self.documents)]
         for ids, labels in batches:
             pairs = ops.convert_to_numpy(self._pairs(ids))
-            for words, two, label in zip(ids, pairs, labels, strict=True):
-                there = words != PADDING
-                counts[0][np.unique(words[there]), label] += 1
-                counts[1][np.unique(two[there]), label] += 1
-                counts[2][label] += 1
+            documents = np.arange(len(ids))[:, None]
+            for count, found in zip(counts[:2], (ids, pairs), strict=True):
+                each = np.unique((documents * len(count) + found)[ids != PADDING])
+                document, word = np.divmod(each, len(count))
+                np.add.at(count, (word, labels[document]), 1)
+            np.add.at(counts[2], labels, 1)
         for weight, count in zip((self.words, self.pairs, self.documents), counts, strict=True):
             weight.assign(count)
 

@@ -45,7 +45,7 @@ class Config:
         at_least=0,
         below=1,
     )
-    buffer: int = setting(64, "megabytes of encoded examples that are shuffled at once", at_least=1)
+    buffer: int = setting(32, "megabytes of encoded examples that are shuffled at once", at_least=1)
     seed: int = setting(0, "of weights, dropout and the order of examples", at_least=0)
     precision: str = setting("float32", "a Keras dtype policy of training", choices=PRECISIONS)
 

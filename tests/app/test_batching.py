@@ -30,7 +30,7 @@ def task(tmp_path_factory):
 
 
 # A corpus that is in the buffer as a whole, and one of which a fifth is.
-@pytest.fixture(scope="module", params=[64, 0.012], ids=["at_once", "by_parts"])
+@pytest.fixture(scope="module", params=[32, 0.012], ids=["at_once", "by_parts"])
 def encoded(request, task, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("app.encoded._BLOCK", 1000)
@@ -91,7 +91,7 @@ def test_a_batch_has_rows_of_more_than_one_part_of_the_buffer_and_waits_for_them
     # Rows that were neighbours are apart: half of them by a quarter of the pass or more.
     place = {int(row): at for at, rows in enumerate(plan) for row in rows}
     apart = [abs(place[row] - place[row + 1]) for row in range(299)]
-    assert np.median(apart) > len(plan) / (4 if encoded.buffer == 64 else 16)
+    assert np.median(apart) > len(plan) / (4 if encoded.buffer == 32 else 16)
 
 
 def test_no_more_is_held_than_the_buffer_has(encoded, monkeypatch):
@@ -102,7 +102,7 @@ def test_no_more_is_held_than_the_buffer_has(encoded, monkeypatch):
     list(batches_of(encoded, 0).plan(0))
     sizes = [sum(encoded.sizes[shard] for shard in shards) for shards in held]
     assert sum(sizes) == sum(encoded.sizes) and max(sizes) <= encoded.buffer * 2**20
-    assert len(held) == 1 if encoded.buffer == 64 else len(held) > 4
+    assert len(held) == 1 if encoded.buffer == 32 else len(held) > 4
 
 
 def test_the_origin_of_a_row_is_that_of_its_example(task):
