@@ -194,6 +194,7 @@ def _panel(axes, by_label, labels, chance):
     else:
         room = 0.05 * (high - low) or 0.05
         axes.set_xlim(low - room, high + room)  # an interval of few runs may reach far beyond
+        axes.locator_params(axis="x", nbins=4)  # or narrow panels have numbers that touch
     axes.set_xlabel(f"{name.replace('_', ' ')} ({'more' if greater else 'less'} is better)")
     axes.set_title(_told((some[0].subject, some[0].settings)), fontsize=10)
     axes.grid(axis="y", color="#dddddd", lw=0.6)
