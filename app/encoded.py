@@ -1,6 +1,6 @@
 """Examples encoded once, and kept on disk for every run that reads the same data alike.
 
-runs/<task>/encoded/<hash of data, settings and code>/<part>/
+runs/encoded/<task>/<hash of data, settings and code>/<part>/
     encoded.json         what the shards hold; its presence says that all is there
     00000.tfrecord ...   shards of a few megabytes
 

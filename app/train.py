@@ -31,11 +31,11 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     args, task_class = flags.parse("train", __doc__, argv, _add)
     config = flags.settings(task_class.Config, args)
     corpus = flags.settings(task_class.Corpus, args)
-    from app import training
+    from app import clusters
 
-    strategy = training.strategy_of(args.strategy)  # before TensorFlow computes anything
-    with contextlib.ExitStack() as left, training.in_cluster(strategy):
-        if not training.is_chief(strategy):
+    strategy = clusters.strategy_of(args.strategy)  # before TensorFlow computes anything
+    with contextlib.ExitStack() as left, clusters.in_cluster(strategy):
+        if not clusters.is_chief(strategy):
             args.runs = Path(left.enter_context(tempfile.TemporaryDirectory()))
             left.enter_context(contextlib.redirect_stdout(io.StringIO()))
         if strategy.num_replicas_in_sync > 1:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
 
 
 def _main(args, task_class, config, corpus, strategy) -> Path | None:
-    from app import encoded, training
+    from app import clusters, encoded
 
     began = time.monotonic()
     splits = corpus.open()
@@ -53,24 +53,26 @@ def _main(args, task_class, config, corpus, strategy) -> Path | None:
     args.runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="draft-", dir=args.runs) as learnt:
         task, data = _learn(task_class, config, splits, Path(learnt))
-        folder = args.runs / args.task
-        run = _open_run(folder, args.task, config, data["checksum"], learnt)
-        cache = folder / "encoded" / encoded.identity(config, data["checksum"], Path(learnt))
+        run = _open_run(args.runs / args.task, args.task, config, data["checksum"], learnt)
+        name = encoded.identity(config, data["checksum"], Path(learnt))
+    cache = args.runs / "encoded" / args.task / name
     try:
         with _full_disks_told():
-            training.hand_on(run, strategy)
+            clusters.hand_on(run, strategy)
             task = task_class.restore(run.assets)
             splits = _answerable(task, splits)
             seconds = {"read": time.monotonic() - began}
             data["told"] = args.data
             version = _train(args, task, splits, run, cache, data, seconds, strategy)
-            training.wait(strategy)
+            clusters.wait(strategy)
             return version
     finally:
         run.close()
 
 
 def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
+    from app import clusters
+
     flags.add_saved_models(parser)
     parser.add_argument(
         "--runs",
@@ -87,7 +89,7 @@ def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
     )
     parser.add_argument(
         "--strategy",
-        choices=("none", "mirrored", "multiworker"),
+        choices=clusters.STRATEGIES,
         default="none",
         help="one device; mirrored: all devices of this machine; multiworker: those of the "
         "cluster that TF_CONFIG tells (default: %(default)s)",
@@ -217,7 +219,7 @@ def _full_disks_told() -> Iterator[None]:
 def _train(args, task, splits: Splits, run, cache, data, seconds, strategy) -> Path | None:
     import tensorflow as tf
 
-    from app import export, report, training
+    from app import clusters, export, report, training
     from app.encoded import Encoded
     from app.served import Served
 
@@ -237,7 +239,7 @@ def _train(args, task, splits: Splits, run, cache, data, seconds, strategy) -> P
             raise UserError(f"the {part} part holds no examples that could be used.")
     seconds["encode"] = time.monotonic() - began
     model, progress = training.fit(task, **encoded, run=run, splits=splits, strategy=strategy)
-    if not training.is_chief(strategy):
+    if not clusters.is_chief(strategy):
         return None
     seconds["fit"] = progress.seconds
 

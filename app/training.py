@@ -8,12 +8,9 @@ batch, what it finds is weighed by what it counts for in the batch, and all of t
 same step: the one that a single device would take.
 """
 
-import atexit
 import collections
-import contextlib
 import errno
 import gc
-import json
 import math
 import os
 import sys
@@ -25,26 +22,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from app import clusters
 from app.batching import Batches, Share
 from app.encoded import Encoded, origins
-from app.flags import FAILED
 from app.runs import Progress, Run
 from tasks import UserError
 from tasks.corpora import Splits
 from tasks.shapes.task import Config, Task, Watched
 
-STRATEGIES = ("none", "mirrored", "multiworker")
 _COUNTED = 2**16  # tokens of a batch that is only counted
 _SUM = tf.distribute.ReduceOp.SUM
-_GONE = (  # what TensorFlow raises where another process is
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.UnknownError,
-)
 
 
 def fit(
@@ -66,7 +53,7 @@ def fit(
         valid: The examples that say which epoch is the best.
         run: Where the state is kept after each epoch.
         splits: The examples as they are written.
-        strategy: What `strategy_of` gave; None for one device.
+        strategy: What `clusters.strategy_of` gave; None for one device.
 
     Returns:
         The model with the weights of the best epoch, and how it came to them.
@@ -74,7 +61,7 @@ def fit(
     Raises:
         UserError: The loss is no number any more, or no batch fits into the memory.
     """
-    strategy = strategy or strategy_of("none")
+    strategy = strategy or clusters.strategy_of("none")
     tokens = run.progress().tokens or task.config.tokens
     while True:
         try:
@@ -82,7 +69,7 @@ def fit(
         except tf.errors.ResourceExhaustedError as error:
             if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow's word for that, too
                 raise
-            if _cluster(strategy) or tokens == 1:
+            if clusters.is_cluster(strategy) or tokens == 1:
                 raise UserError(f"out of memory with --tokens {tokens}; lower it.") from error
         tokens //= 2
         print(f"out of memory: going on with --tokens {tokens} from the last epoch", flush=True)
@@ -100,7 +87,7 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
         optimizer.build(model.trainable_variables)
     batches = Batches(train, tokens, config.seed, config.buffer)
     watched = Batches(valid, tokens, buffer=config.buffer)
-    machines = strategy.num_replicas_in_sync if _cluster(strategy) else 1
+    machines = strategy.num_replicas_in_sync if clusters.is_cluster(strategy) else 1
     _check_memory(model, batches, tokens, machines)
     progress = run.progress()
     progress.tokens = tokens if tokens != config.tokens else 0
@@ -115,9 +102,9 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
         _assign(average.values, kept.get("average", []))
     best = kept.get("best", _values(model.trainable_variables))
     watch = task.watcher(model, splits.valid)
-    if watch and _cluster(strategy):
-        watch = _of_the_chief(watch, strategy)
-    chief = is_chief(strategy)
+    if watch and clusters.is_cluster(strategy):
+        watch = clusters.of_the_chief(watch, strategy)
+    chief = clusters.is_chief(strategy)
     keeper = _Keeper(run if chief else None, progress, config, task.chosen_by, average, watch, best)
     if not progress.ended(config):
         steps = config.steps_per_epoch or batches.steps
@@ -269,138 +256,6 @@ class _Adam(keras.optimizers.Adam):
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
-
-
-# --- Clusters ----------------------------------------------------------------
-
-
-def strategy_of(name: str) -> tf.distribute.Strategy:
-    """The strategy of a name in `STRATEGIES`, before TensorFlow computes anything.
-
-    Raises:
-        UserError: There is no cluster to join, or it cannot be joined.
-    """
-    if name == "none":
-        return tf.distribute.get_strategy()
-    if name == "mirrored":
-        return tf.distribute.MirroredStrategy()
-    told = os.environ.get("TF_CONFIG", "")
-    try:
-        config = json.loads(told)
-        kind, index = config["task"]["type"], int(config["task"]["index"])
-        config["cluster"][kind][index]
-    except (ValueError, LookupError, TypeError):
-        raise UserError(
-            "--strategy multiworker needs in TF_CONFIG the cluster and which of it this is, such "
-            'as {"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", '
-            f'"index": 0}}}}, got {told!r}.'
-        ) from None
-    with _gone_told():
-        return tf.distribute.MultiWorkerMirroredStrategy()
-
-
-def _cluster(strategy: tf.distribute.Strategy) -> bool:
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-
-
-def _leave() -> None:
-    """Ends a process at its end, where TensorFlow's threads would wait for a broken cluster."""
-    sys.stdout.flush()
-    os._exit(FAILED)
-
-
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that keeps, exports and publishes."""
-    if not _cluster(strategy):
-        return True
-    resolver = strategy.cluster_resolver
-    alone = "chief" not in resolver.cluster_spec().jobs
-    return resolver.task_type == "chief" or (alone and resolver.task_id == 0)
-
-
-def in_cluster(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextManager:
-    """Says in plain words that another process of the cluster is gone, if there is a cluster.
-
-    Raises:
-        UserError: It is.
-    """
-    return _gone_told() if _cluster(strategy) else contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def _gone_told() -> Iterator[None]:
-    try:
-        yield
-    except _GONE as error:
-        atexit.register(_leave)
-        lines = str(error.message).splitlines()
-        said = next((line for line in lines if "aborted by" in line), lines[0] if lines else "")
-        raise UserError(
-            "another process of the cluster has ended or cannot be reached. What the chief has "
-            "finished is kept: the same command in every process goes on from there.\n"
-            f"TensorFlow says: {type(error).__name__}: {said.strip():.300}"
-        ) from error
-
-
-def hand_on(run: Run, strategy: tf.distribute.Strategy) -> None:
-    """Gives every process of a cluster the state of the chief's run.
-
-    Raises:
-        UserError: This process is about to train something else than the chief.
-    """
-    if not _cluster(strategy):
-        return
-    name = _of_chief(strategy, run.folder.name.encode()).decode()
-    if name != run.folder.name:
-        raise UserError(
-            f"here is the run {run.folder.name}, and the chief has {name}: every process of a "
-            "cluster needs the same settings and the same data."
-        )
-    state = _of_chief(strategy, run.handed_on())
-    if not is_chief(strategy):
-        run.take(state)
-
-
-def wait(strategy: tf.distribute.Strategy) -> None:
-    """Returns when every process of a cluster has come here."""
-    if _cluster(strategy):
-        _of_chief(strategy, b"")
-
-
-def _of_the_chief(
-    watch: Callable[[], Watched], strategy: tf.distribute.Strategy
-) -> Callable[[], Watched]:
-    """The chief's look at a model, in every process: what decides is to be equal in all."""
-
-    def look() -> Watched:
-        watched = watch() if is_chief(strategy) else Watched({}, ())
-        told = _of_chief(strategy, json.dumps(watched.figures).encode())
-        return Watched(json.loads(told), watched.lines)
-
-    return look
-
-
-def _of_chief(strategy: tf.distribute.Strategy, told: bytes) -> bytes:
-    """What the chief tells, in every process: a sum to which the others add nothing."""
-
-    @tf.function(autograph=False)
-    def summed(values):
-        def part():
-            context = tf.distribute.get_replica_context()
-            first = tf.equal(context.replica_id_in_sync_group, 0)
-            return context.all_reduce(_SUM, tf.where(first, values, tf.zeros_like(values)))
-
-        return strategy.experimental_local_results(strategy.run(part))[0]
-
-    # Floats, which every device sums, and exactly where they are whole and below 2**24.
-    size = np.array([len(told) % 2**16, len(told) // 2**16], np.float32)
-    low, high = summed(tf.constant(size)).numpy()
-    size = int(low) + int(high) * 2**16
-    if not size:
-        return b""
-    padded = told[:size].ljust(size + size % 2, b"\0")
-    values = np.frombuffer(padded, "<u2").astype(np.float32)
-    return summed(tf.constant(values)).numpy().astype("<u2").tobytes()[:size]
 
 
 # --- Memory and faults -------------------------------------------------------

@@ -102,7 +102,7 @@ def measure(task: str, count: int) -> dict:
         words, size = write(task, folder, count)
         cold = train(task, folder, folder, [])
         warm = train(task, folder, folder, ["--rate", "0.002"])
-        shards = list((folder / "runs" / task / "encoded").rglob("*.tfrecord"))
+        shards = list((folder / "runs/encoded").rglob("*.tfrecord"))
         return {
             "words": words,
             "bytes": size,

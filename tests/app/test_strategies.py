@@ -32,7 +32,7 @@ import numpy as np
 import tensorflow as tf
 
 import tasks
-from app import runs, training
+from app import clusters, runs, training
 from app.encoded import Encoded
 from tasks.corpora import Splits
 from tests import untrained
@@ -71,7 +71,7 @@ def config_of(name):
     return cls(**{**untrained.SMALL, **own, **PLAIN, "epochs": 2})
 
 
-one, two = training.strategy_of("none"), training.strategy_of("mirrored")
+one, two = clusters.strategy_of("none"), clusters.strategy_of("mirrored")
 save = runs.Run.save
 
 
