@@ -52,6 +52,7 @@ def test_every_flag_it_names_exists(capsys):
     }
     others |= {"--no-deps"}
     others |= {"--lines", "--runner", "--direct"}  # of benchmarks.bulk and of Apache Beam
+    others |= {"--follow", "--nodes"}  # of kubectl and sbatch
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | others
 
 

@@ -94,15 +94,26 @@ def test_a_batch_has_rows_of_more_than_one_part_of_the_buffer_and_waits_for_them
     assert np.median(apart) > len(plan) / (4 if encoded.buffer == 32 else 16)
 
 
-def test_no_more_is_held_than_the_buffer_has(encoded, monkeypatch):
+def test_the_buffer_is_filled_in_an_order_of_each_pass_and_holds_no_more(encoded, monkeypatch):
     read, held = Encoded.read, []
     monkeypatch.setattr(
         Encoded, "read", lambda self, shards: held.append(shards) or read(self, shards)
     )
-    list(batches_of(encoded, 0).plan(0))
-    sizes = [sum(encoded.sizes[shard] for shard in shards) for shards in held]
-    assert sum(sizes) == sum(encoded.sizes) and max(sizes) <= encoded.buffer * 2**20
-    assert len(held) == 1 if encoded.buffer == 32 else len(held) > 4
+
+    def order(seed, number):
+        held.clear()
+        list(batches_of(encoded, seed).plan(number))
+        sizes = [sum(encoded.sizes[shard] for shard in shards) for shards in held]
+        assert max(sizes) <= encoded.buffer * 2**20
+        assert len(held) == 1 if encoded.buffer == 32 else len(held) > 4
+        return [shard for shards in held for shard in shards]
+
+    orders = [order(0, 0), order(0, 1), order(1, 0), order(None, 0)]
+    everything = list(range(len(encoded.sizes)))
+    assert all(sorted(each) == everything for each in orders)
+    assert orders[3] == everything == order(None, 1)
+    if encoded.buffer < 32:
+        assert len(set(map(tuple, orders))) == 4
 
 
 def test_the_origin_of_a_row_is_that_of_its_example(task):
