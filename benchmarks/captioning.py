@@ -14,8 +14,6 @@ themselves, to see that the line carries them. Images/s are those of one client 
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -81,11 +79,8 @@ def measure(name: str) -> dict:
         folder = Path(work)
         (folder / "data").mkdir()
         told = corpus(data, folder / "data")
-        argv = [sys.executable, "-m", "app.train", "captioning", *told, *flags]
-        argv += ["--saved-models", work, "--runs", f"{work}/runs"]
-        subprocess.run(argv, check=True, stdout=sys.stderr)
+        record = rows.trained("captioning", folder, *told, *flags)
         version = folder / "captioning/1"
-        record = json.loads((version / "assets.extra/run.json").read_text(encoding="utf-8"))
         return {"record": record, "speed": _speed(version, told)}
 
 

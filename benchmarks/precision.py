@@ -10,10 +10,7 @@ so the command goes on where it was stopped.
 
 import argparse
 import functools
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -30,13 +27,9 @@ CORPORA = {
 def measure(corpus: str, precision: str, seed: int) -> dict:
     """The record of the version that a training publishes."""
     task, path, _ = CORPORA[corpus]
+    told = ["--data", str(rows.data_dir() / path), "--precision", precision, "--seed", str(seed)]
     with tempfile.TemporaryDirectory() as name:
-        argv = [sys.executable, "-m", "app.train", task, "--data", str(rows.data_dir() / path)]
-        argv += ["--seed", str(seed), "--precision", precision]
-        argv += ["--saved-models", name, "--runs", f"{name}/runs"]
-        subprocess.run(argv, check=True, stdout=sys.stderr)
-        record = Path(name) / task / "1/assets.extra/run.json"
-        return json.loads(record.read_text(encoding="utf-8"))
+        return rows.trained(task, Path(name), *told)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,21 @@ def result(table: str, name: str, measure: Callable[[], dict], fresh: bool = Fal
         draft.write_text(json.dumps(measured, indent=2), encoding="utf-8")
         draft.replace(path)
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def trained(task: str, folder: Path, *flags: str) -> dict:
+    """Trains a task in a process of its own, and returns the record of what it published.
+
+    Args:
+        task: Its name.
+        folder: Where its state and its one version go.
+        flags: Of `app.train`.
+    """
+    argv = [sys.executable, "-m", "app.train", task, *flags]
+    argv += ["--saved-models", str(folder), "--runs", str(folder / "runs")]
+    subprocess.run(argv, check=True, stdout=sys.stderr)
+    record = folder / task / "1/assets.extra/run.json"
+    return json.loads(record.read_text(encoding="utf-8"))
 
 
 def known(table: str, name: str) -> dict | None:

@@ -16,8 +16,6 @@ import hashlib
 import itertools
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -66,10 +64,7 @@ def gated(parts: dict, seed: int, flags: list[str]) -> dict:
         for part, some in parts.items():
             lines = (json.dumps(dict(e.values)) + "\n" for e in some)
             (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
-        argv = [sys.executable, "-m", "app.train", "sentiment", "--data", name, *flags]
-        argv += ["--seed", str(seed), "--saved-models", name, "--runs", f"{name}/runs"]
-        subprocess.run(argv, check=True, stdout=sys.stderr)
-        record = json.loads((folder / "sentiment/1/assets.extra/run.json").read_text())
+        record = rows.trained("sentiment", folder, "--data", name, "--seed", str(seed), *flags)
         return {
             "accuracy": record["scores"]["accuracy"],
             "seconds": sum(record["seconds"].values()),

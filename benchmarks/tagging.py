@@ -9,10 +9,7 @@ the command goes on where it was stopped.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -35,13 +32,10 @@ TITLES = {"en_ewt": "English-EWT", "fr_sequoia": "French-Sequoia"}
 
 def measure(treebank: str, flags: list[str], seed: int) -> dict:
     """The record of the version that a training publishes."""
+    data = str(rows.data_dir() / "tagging" / treebank)
     with tempfile.TemporaryDirectory() as name:
-        argv = [sys.executable, "-m", "app.train", "tagging"]
-        argv += ["--data", str(rows.data_dir() / "tagging" / treebank), *flags]
-        argv += ["--seed", str(seed), "--saved-models", name, "--runs", f"{name}/runs"]
-        subprocess.run(argv, check=True, stdout=sys.stderr)
-        path = Path(name) / "tagging/1/assets.extra/run.json"
-        return json.loads(path.read_text(encoding="utf-8"))
+        told = ["--data", data, "--seed", str(seed), *flags]
+        return rows.trained("tagging", Path(name), *told)
 
 
 def line(name: str, records: list[dict | None]) -> list[str]:
