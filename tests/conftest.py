@@ -1,6 +1,7 @@
 """What tests share: real data by `DATA_DIR`, and one trained model."""
 
 import contextlib
+import functools
 import io
 import os
 from pathlib import Path
@@ -54,7 +55,11 @@ def data_dir():
 @pytest.fixture
 def corpus(tmp_path):
     """A folder with a few labelled texts in three parts."""
-    folder = tmp_path / "corpus"
+    return labelled(tmp_path / "corpus")
+
+
+def labelled(folder: Path) -> Path:
+    """Makes that folder, always the same."""
     folder.mkdir()
     for part, count in (("train", 40), ("valid", 10), ("test", 10)):
         rows = [
@@ -75,6 +80,23 @@ def published(tmp_path_factory):
     with contextlib.redirect_stdout(io.StringIO()):
         train.main(["sentiment", *SMALL, *where(folder)])
     return folder / "saved_models"
+
+
+@pytest.fixture(scope="module")
+def here():
+    """Has verbs load each version once in a module that changes none; gives what loads it."""
+    from app.served import Served
+
+    once = functools.cache(Served)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.served.Served", once)
+        yield once
+
+
+@pytest.fixture
+def loaded(version, served, monkeypatch):
+    """Has verbs ask a module's `version` as its `served`, not loaded again, and no other."""
+    monkeypatch.setattr("app.served.Served", {version: served}.__getitem__)
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import models
 import tasks
-from app import export, flags, runs, train
-from tests.conftest import SMALL, where
+from app import export, flags, runs, train, training
+from tests.conftest import SMALL, labelled, where
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,6 +107,34 @@ def trained(corpus, folder, *more):
     return train.main(argv)
 
 
+def begun(corpus, folder, *more):
+    """A run that ends where its first step would be."""
+
+    def die(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "fit", die)
+        trained(corpus, folder, *more)
+
+
+MISLED = ["--epochs", "6", "--patience", "6", "--rate", "0.005", "--tokens", "128"]
+
+
+@pytest.fixture
+def misled(corpus):
+    mislead(corpus)
+    return corpus
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """What `MISLED` comes to on the misled corpus, in one go."""
+    folder = tmp_path_factory.mktemp("straight")
+    mislead(labelled(folder / "corpus"))
+    return trained(folder / "corpus", folder, *MISLED)
+
+
 def mislead(corpus):
     """Labels half of valid wrongly, so that an early epoch is the best."""
     rows = (corpus / "valid.tsv").read_text().splitlines()
@@ -158,11 +186,8 @@ def test_hostile_text_is_only_text_in_the_report(corpus, tmp_path):
 
 @pytest.mark.parametrize("epoch", [1, 3, 5])
 def test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened(
-    corpus, tmp_path, monkeypatch, capsys, epoch
+    misled, straight, tmp_path, monkeypatch, capsys, epoch
 ):
-    more = ["--epochs", "6", "--patience", "6", "--rate", "0.1"]
-    mislead(corpus)
-    straight = trained(corpus, tmp_path / "straight", *more)
     save = runs.Run.save
 
     def save_and_die(self, progress, groups):
@@ -173,17 +198,19 @@ def test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened(
     with monkeypatch.context() as patch:
         patch.setattr(runs.Run, "save", save_and_die)
         with pytest.raises(KeyboardInterrupt):
-            trained(corpus, tmp_path / "killed", *more)
+            trained(misled, tmp_path, *MISLED)
     capsys.readouterr()
-    resumed = trained(corpus, tmp_path / "killed", *more)
+    resumed = trained(misled, tmp_path, *MISLED)
     said = capsys.readouterr().out
     assert f"after epoch {epoch}" in said and f"Epoch {epoch}/6" not in said
     assert_same(resumed, straight)
     best = json.loads((straight / "assets.extra/run.json").read_text())["best_epoch"]
-    assert best < 5  # so one of the epochs to die after comes after the best one
+    assert 1 < best < 5  # so one of the epochs to die after comes after the best, another before
 
 
-def test_a_run_killed_within_an_epoch_does_that_epoch_again(corpus, tmp_path, monkeypatch):
+def test_a_run_killed_within_an_epoch_does_that_epoch_again(
+    misled, straight, tmp_path, monkeypatch
+):
     steps = []
 
     def die(self, step, logs=None):
@@ -191,13 +218,11 @@ def test_a_run_killed_within_an_epoch_does_that_epoch_again(corpus, tmp_path, mo
         if len(steps) == 3:
             raise KeyboardInterrupt
 
-    more = ["--epochs", "3", "--tokens", "128"]
-    straight = trained(corpus, tmp_path / "straight", *more)
     with monkeypatch.context() as patch:
         patch.setattr(keras.callbacks.TensorBoard, "on_train_batch_end", die)
         with pytest.raises(KeyboardInterrupt):
-            trained(corpus, tmp_path / "killed", *more)
-    assert_same(trained(corpus, tmp_path / "killed", *more), straight)
+            trained(misled, tmp_path, *MISLED)
+    assert_same(trained(misled, tmp_path, *MISLED), straight)
 
 
 def test_a_run_killed_after_fitting_is_only_published(corpus, tmp_path, monkeypatch, capsys):
@@ -216,11 +241,10 @@ def test_a_run_killed_after_fitting_is_only_published(corpus, tmp_path, monkeypa
     assert [p.name for p in version.parent.iterdir()] == ["1"]  # its draft was taken up again
 
 
-def test_more_epochs_continue_a_finished_run(corpus, tmp_path, capsys):
-    straight = trained(corpus, tmp_path / "straight", "--epochs", "4", "--patience", "4")
-    trained(corpus, tmp_path / "more", "--epochs", "2", "--patience", "4")
+def test_more_epochs_continue_a_finished_run(misled, straight, tmp_path, capsys):
+    trained(misled, tmp_path, *MISLED, "--epochs", "2")
     capsys.readouterr()
-    longer = trained(corpus, tmp_path / "more", "--epochs", "4", "--patience", "4")
+    longer = trained(misled, tmp_path, *MISLED)
     assert "after epoch 2" in capsys.readouterr().out
     assert longer.name == "2"
     assert_same(longer, straight)
@@ -237,11 +261,11 @@ def test_the_same_command_after_a_finished_run_makes_a_new_version(corpus, tmp_p
 
 
 def test_other_data_or_another_config_is_another_run(corpus, tmp_path):
-    trained(corpus, tmp_path)
-    trained(corpus, tmp_path, "--units", "9")
+    begun(corpus, tmp_path)
+    begun(corpus, tmp_path, "--units", "9")
     with (corpus / "valid.tsv").open("a") as file:
         file.write("one more\tgood\n")
-    trained(corpus, tmp_path)
+    begun(corpus, tmp_path)
     assert len(list((tmp_path / "runs/sentiment").iterdir())) == 3
 
 
@@ -269,7 +293,7 @@ def train_task(version):
 
 
 def test_a_run_in_progress_is_refused_to_another(corpus, tmp_path, capsys):
-    trained(corpus, tmp_path)
+    begun(corpus, tmp_path)
     run = runs.Run(next((tmp_path / "runs/sentiment").iterdir()))
     argv = ["sentiment", "--data", str(corpus), *SMALL, "--rate", "0.03", *where(tmp_path)]
     assert "another process is training this very run" in fails(capsys, train.main, argv)
