@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import models
 import tasks
-from app import evaluate, export, flags, predict, train
+from app import evaluate, export, flags, predict, runs, train
 from app.served import Served
 from models.specs import CELLS
 from tests.conftest import signatures, where
@@ -188,7 +188,9 @@ def test_it_answers_as_the_keras_model_does(served, version):
     np.testing.assert_allclose(given["probability"], shares[range(4), want], atol=1e-5)
 
 
-def test_the_scores_are_what_plain_counting_finds(treebank, tmp_path, version, capsys):
+def test_the_scores_are_what_plain_counting_finds(
+    treebank, tmp_path, version, served, loaded, capsys
+):
     with (treebank / "test.conllu").open(encoding="utf-8") as file:
         words = [line.rstrip("\n").split("\t") for line in file]
     wanted, sentence = [], []
@@ -210,7 +212,7 @@ def test_the_scores_are_what_plain_counting_finds(treebank, tmp_path, version, c
     scores = evaluate.main(["tagging", "--saved-models", saved_models, "--test", str(own)])
     said = capsys.readouterr().out
 
-    answers = Served(version).ask_rows(rows_of([[w for w, _ in s] for s in wanted]), "tokens")
+    answers = served.ask_rows(rows_of([[w for w, _ in s] for s in wanted]), "tokens")
     right = collections.Counter()
     for s, answer in zip(wanted, answers, strict=True):
         hits = [t == g.decode() for (_, t), g in zip(s, answer["tags"], strict=True)]
@@ -245,7 +247,9 @@ def test_a_cell_of_each_equation_passes_the_gate_untrained(tmp_path, treebank):
     for cell in {CELLS[name].equation: name for name in CELLS}.values():
         folder = tmp_path / cell
         folder.mkdir()
-        config = cls.Config(cell=cell, units=4, characters=3, affixes=0, embedding=4)
+        config = cls.Config(
+            cell=cell, units=4, layers=1, characters=3, affixes=0, embedding=4, longest_word=9
+        )
         task = cls.learn(config, train_part, folder)
         draft = export.draft(task, task.build("reuse"), folder / "draft")
         [answer] = Served(draft).ask_rows(rows_of([WORDS]), "tokens")
@@ -253,7 +257,7 @@ def test_a_cell_of_each_equation_passes_the_gate_untrained(tmp_path, treebank):
 
 
 @pytest.fixture
-def asked(version, monkeypatch, capsys):
+def asked(version, loaded, monkeypatch, capsys):
     """What `app.predict` prints when it reads some bytes."""
 
     def ask(argv, lines):
@@ -289,7 +293,7 @@ def test_predict_answers_text_tokens_and_conllu(asked, treebank):
     assert json.loads(rows)["tokens"] == ["boats", "sank"]
 
 
-def test_predict_names_the_line_that_is_no_conllu(version, capsys, monkeypatch):
+def test_predict_names_the_line_that_is_no_conllu(version, loaded, capsys):
     argv = ["tagging", "--input", "conllu", "1\tword", "--saved-models", str(version.parent.parent)]
     with pytest.raises(SystemExit):
         flags.run(lambda: predict.main(argv))
@@ -308,7 +312,7 @@ def test_a_script_without_blanks_is_learnt_from_gold_tokens(tmp_path):
     for part, count in (("train", 30), ("valid", 6), ("test", 6)):
         lines = ["我/PRON 看/VERB 电影/NOUN 。/PUNCT", "电影/NOUN 好/ADJ 。/PUNCT"] * count
         (tmp_path / f"{part}.txt").write_text("\n".join(lines), encoding="utf-8")
-    version = trained(tmp_path, tmp_path / "out", "--longest-word", "4")
+    version = trained(tmp_path, tmp_path / "out", "--longest-word", "4", "--layers", "1")
     assert json.loads((version / "assets.extra/run.json").read_text())["scores"]["accuracy"] == 1
     [answer] = Served(version).ask_rows(rows_of([["我", "看", "电影", "。"]]), "tokens")
     assert [tag.decode() for tag in answer["tags"]] == ["PRON", "VERB", "NOUN", "PUNCT"]
@@ -333,8 +337,20 @@ def test_the_mean_of_weights_is_judged_and_kept_through_an_interruption(
 ):
     more = ["--averaging", "0.9", "--patience", "9", "--epochs", "4", *PLAIN]
     straight = trained(treebank, tmp_path / "straight", *more)
-    trained(treebank, tmp_path / "more", *more, "--epochs", "2")
+    save = runs.Run.save
+
+    def save_and_die(self, progress, groups):
+        save(self, progress, groups)
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.Run, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            trained(treebank, tmp_path / "more", *more)
     resumed = trained(treebank, tmp_path / "more", *more)
+    record = json.loads((straight / "assets.extra/run.json").read_text())
+    assert record["best_epoch"] > 2  # what is kept has been through it
     plain = trained(treebank, tmp_path / "plain", *more, "--averaging", "0")
     weights = [models.load(each).get_weights() for each in (straight, resumed, plain)]
     for one, other in zip(*weights[:2], strict=True):
