@@ -1,5 +1,6 @@
 """Translation from a corpus to what is served: signatures, search, judging, asking."""
 
+import contextlib
 import io
 import json
 import shutil
@@ -12,13 +13,15 @@ import pytest
 import sacrebleu
 
 import models
-from app import evaluate, flags, predict, train
+from app import evaluate, export, flags, predict, train
 from app.served import Served
 from models.search import IMPOSSIBLE
 from tests.conftest import signatures, where
 
 ROOT = Path(__file__).parents[2]
+NARROW = ["--coverage", "0.2", "--no-repeat", "2", "--beams", "2", "--n-best", "1"]
 SMALL = ["--units", "16", "--embedding", "16", "--vocabulary", "320", "--averaging", "0"]
+CHOSEN = ["--choose-by", "bleu", "--epochs", "2"]
 WORDS = {"ka": "one", "bo": "two", "mi": "three", "te": "four", "su": "five"}
 TEXTS = [
     "ka bo mi",
@@ -66,6 +69,23 @@ def version(corpus, tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(version):
     return Served(version)
+
+
+@pytest.fixture(scope="module")
+def begun(corpus, tmp_path_factory):
+    """A short run chosen by BLEU, of a corpus with unequal pairs: its folder, what it said."""
+    folder = tmp_path_factory.mktemp("begun")
+    (folder / "corpus").mkdir()
+    for part in ("train", "valid", "test"):
+        for language in ("xx", "yy"):
+            name = f"{part}.{language}"
+            text = (corpus / name).read_text().splitlines()
+            if part != "valid":
+                text += ["ka " * 90, "te"] if language == "xx" else ["one", "four"]
+            (folder / "corpus" / name).write_text("".join(f"{line}\n" for line in text))
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        trained(folder / "corpus", folder, *CHOSEN)
+    return folder, said.getvalue()
 
 
 def test_the_signatures_are_what_clients_were_promised(version):
@@ -173,7 +193,9 @@ def test_it_answers_in_another_place_in_a_process_that_has_only_tensorflow(versi
     assert "[b'four', b'']" in answer.stdout, answer.stderr
 
 
-def test_the_scores_are_those_of_sacrebleu_on_what_is_served(served, version, corpus, capsys):
+def test_the_scores_are_those_of_sacrebleu_on_what_is_served(
+    served, loaded, version, corpus, capsys
+):
     sources = (corpus / "test.xx").read_text().splitlines()
     wanted = (corpus / "test.yy").read_text().splitlines()
     given = [text.decode() for text in served.ask({"text": sources})["translation"]]
@@ -202,7 +224,7 @@ def test_the_keras_model_is_to_be_had_in_a_process_that_has_the_package(version)
     assert answer.stdout.strip() == "(1, 3)", answer.stderr
 
 
-def test_predict_translates_lines_and_draws_one(version, tmp_path, monkeypatch, capsys):
+def test_predict_translates_lines_and_draws_one(version, loaded, tmp_path, monkeypatch, capsys):
     saved_models = ["--saved-models", str(version.parent.parent)]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"te\n\nsu\n")))
     predict.main(["translation", *saved_models])
@@ -215,29 +237,19 @@ def test_predict_translates_lines_and_draws_one(version, tmp_path, monkeypatch, 
     assert "is there already" in capsys.readouterr().err
 
 
-def test_each_epoch_shows_translations_and_bleu_may_choose(corpus, tmp_path, capsys):
-    version = trained(corpus, tmp_path, "--choose-by", "bleu", "--epochs", "2")
-    said = capsys.readouterr().out
-    first = (corpus / "valid.xx").read_text().splitlines()[0]
+def test_each_epoch_shows_translations_and_bleu_may_choose(begun):
+    folder, said = begun
+    first = (folder / "corpus/valid.xx").read_text().splitlines()[0]
     assert said.count(f"  {first} -> ") == 2
-    lines = (version / "assets.extra/history.csv").read_text().splitlines()
+    history = folder / "saved_models/translation/1/assets.extra/history.csv"
+    lines = history.read_text().splitlines()
     assert "val_bleu" in lines[0].split(",")
 
 
-def test_pairs_that_are_too_unequal_are_counted_and_left_out_of_train_alone(
-    corpus, tmp_path, capsys
-):
-    for part in ("train", "valid", "test"):
-        for language in ("xx", "yy"):
-            name = f"{part}.{language}"
-            text = (corpus / name).read_text().splitlines()
-            if part != "valid":
-                text += ["ka " * 90, "te"] if language == "xx" else ["one", "four"]
-            (tmp_path / name).write_text("".join(f"{line}\n" for line in text))
-    version = trained(tmp_path, tmp_path / "out")
-    assert "train: 1 of 302 examples unfit: pairs of which a side is empty" in (
-        capsys.readouterr().out
-    )
+def test_pairs_that_are_too_unequal_are_counted_and_left_out_of_train_alone(begun):
+    folder, said = begun
+    assert "train: 1 of 302 examples unfit: pairs of which a side is empty" in said
+    version = folder / "saved_models/translation/1"
     record = json.loads((version / "assets.extra/run.json").read_text())
     assert record["data"]["left_out"] == {"train": 1, "valid": 0, "test": 0}
     assert record["judged"]["examples"] == 32
@@ -246,10 +258,9 @@ def test_pairs_that_are_too_unequal_are_counted_and_left_out_of_train_alone(
 @pytest.mark.parametrize(
     "more",
     [
-        ["--attention", "additive", "--layers", "2"],
+        ["--attention", "additive", "--layers", "2", *NARROW],
         ["--attention", "none"],
         ["--input-feeding"],
-        ["--coverage", "0.2", "--no-repeat", "2", "--beams", "2", "--n-best", "1"],
     ],
 )
 def test_every_choice_trains_and_is_served(corpus, tmp_path, more):
@@ -258,10 +269,11 @@ def test_every_choice_trains_and_is_served(corpus, tmp_path, more):
     assert len(answer["translation"]) == len(TEXTS)
 
 
-def test_how_it_searches_can_be_changed_without_training_anew(corpus, tmp_path, capsys):
-    first = trained(corpus, tmp_path)
-    capsys.readouterr()
-    greedy = trained(corpus, tmp_path, "--beams", "1", "--n-best", "1")
+def test_how_it_searches_can_be_changed_without_training_anew(begun, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(begun[0], tmp_path / "begun")
+    first = folder / "saved_models/translation/1"
+    argv = [folder / "corpus", folder, *CHOSEN, "--beams", "1", "--n-best", "1"]
+    greedy = trained(*argv)
     said = capsys.readouterr().out
     assert "will serve with other settings" in said and "val_loss" not in said
     assert greedy.name == "2"
@@ -271,7 +283,13 @@ def test_how_it_searches_can_be_changed_without_training_anew(corpus, tmp_path, 
     networks = [models.load(each).get_weights() for each in (first, greedy)]
     for one, other in zip(*networks, strict=True):
         np.testing.assert_array_equal(one, other)
-    trained(corpus, tmp_path, "--beams", "1", "--n-best", "1")
+
+    def die(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "draft", die)  # what is asked of it has been said by then
+    with pytest.raises(KeyboardInterrupt):
+        trained(*argv)
     said = capsys.readouterr().out
     assert "this run ended and is version 2: training anew" in said and "val_loss" in said
 
