@@ -1,6 +1,5 @@
 """Versions on a server, asked by `app.predict --server`, against the answers given here."""
 
-import functools
 import io
 import itertools
 import json
@@ -35,14 +34,6 @@ def everything(untrained_versions):
         yield double
 
 
-@pytest.fixture(scope="module")
-def here():
-    """Versions of this machine, each loaded once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.served.Served", functools.cache(Served))
-        yield
-
-
 @pytest.fixture
 def double(everything):
     """The double of all versions, with its switches as they were."""
@@ -53,8 +44,8 @@ def double(everything):
 
 
 @pytest.fixture(scope="module")
-def served(untrained_versions):
-    return Served(untrained_versions / "sentiment" / "1")
+def served(untrained_versions, here):
+    return here(untrained_versions / "sentiment" / "1")
 
 
 def asked(task, folder):
@@ -125,15 +116,15 @@ def test_pictures_are_those_that_are_drawn_here(task, untrained_versions, here, 
     assert drawn[0] == drawn[1] == drawn[2]
 
 
-def test_rows_are_those_of_a_version_that_is_here(double, untrained_versions):
+def test_rows_are_those_of_a_version_that_is_here(double, untrained_versions, here):
     """Their types too."""
     rows = [{"text": text} for text in (b"dull", "superb \u00e9", b"\xff")]
-    here = Served(untrained_versions / "translation" / "1")
-    for signature in here.signatures:
-        want = here.ask_rows(rows, signature)
+    near = here(untrained_versions / "translation" / "1")
+    for signature in near.signatures:
+        want = near.ask_rows(rows, signature)
         for url in (double.rest, double.grpc):
             found = client.connect(url, "translation", None, 30, 1)
-            assert set(found.signatures) == set(here.signatures)
+            assert set(found.signatures) == set(near.signatures)
             for answer, wanted in zip(found.ask_rows(rows, signature), want, strict=True):
                 assert set(answer) == set(wanted)
                 for name, value in wanted.items():

@@ -15,7 +15,6 @@ from PIL import Image
 import tasks
 from app import export, flags, look
 from app.report import strips
-from app.served import Served
 from models.recurrent import GatedRNN
 from models.specs import CELLS
 from models.watching import watched
@@ -63,7 +62,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("task", tasks.names())
-def test_every_task_is_looked_into(task, untrained_versions, asked, tmp_path, capsys):
+def test_every_task_is_looked_into(task, untrained_versions, here, asked, tmp_path, capsys):
     argv = [task, asked(task), "--saved-models", str(untrained_versions)]
     folder = look.main([*argv, "--out", str(tmp_path / "out")])
     text = (folder / "index.html").read_text(encoding="utf-8")
@@ -82,11 +81,11 @@ def test_every_task_is_looked_into(task, untrained_versions, asked, tmp_path, ca
     assert f"<b>{escape(told[0])}</b>" in text
     assert str(folder / "index.html") in told[1]
     row, _ = next(iter(tasks.find(task).Exchange().requests([asked(task).encode()])))
-    (answer,) = Served(export.find(untrained_versions, task)).ask_rows([row])
+    (answer,) = here(export.find(untrained_versions, task)).ask_rows([row])
     assert told[0].split(" (")[0] == ANSWERS[task](answer)
 
 
-def test_a_token_is_chosen_and_others_are_told(untrained_versions, tmp_path, monkeypatch):
+def test_a_token_is_chosen_and_others_are_told(untrained_versions, here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "looks/sentiment/4").mkdir(parents=True)
     odd = "not dull , dull <b> $x$ \udcff"  # what the shell gives of bytes that are no UTF-8
@@ -118,7 +117,7 @@ def test_a_token_is_chosen_and_others_are_told(untrained_versions, tmp_path, mon
         (["sentiment"], "required: text"),
     ],
 )
-def test_what_cannot_be_looked_into_is_told(argv, message, untrained_versions, capsys):
+def test_what_cannot_be_looked_into_is_told(argv, message, untrained_versions, here, capsys):
     places = ["--saved-models", str(untrained_versions)] if argv[0] != "sentiments" else []
     with pytest.raises(SystemExit) as ended:
         flags.run(lambda: look.main([*argv, *places]))

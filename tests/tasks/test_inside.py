@@ -43,7 +43,7 @@ SETTINGS = [
     ("tagging", {"characters": 0, "longest": 4}),
     ("translation", {"attention": "none", "cell": "janet", "layers": 2}),
     ("translation", {"input_feeding": True, "attention": "additive"}),
-    ("captioning", {"height": 16, "width": 32, "layers": 2, "longest": 9}),
+    ("captioning", {"height": 16, "width": 32, "layers": 2, "longest": 9, "sweeps": 2}),
     ("captioning", {"attention": "none", "input_feeding": True, "sweeps": 0, "longest": 9}),
 ]
 
@@ -68,7 +68,7 @@ def test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency(name, 
         name == "tagging" and settings.get("characters", 1) > 0
     )
     assert sum("sweep" in name for name in names) == (
-        4 * settings.get("sweeps", 2) if name == "captioning" else 0
+        4 * settings["sweeps"] if name == "captioning" else 0
     )
     looks = name in ("translation", "captioning") and settings.get("attention") != "none"
     assert (seen.attention is not None) == looks
