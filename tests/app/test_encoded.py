@@ -16,7 +16,7 @@ from tasks import UserError
 from tasks.corpora import Stream
 from tests import untrained
 
-COUNT = 40
+COUNT = 16
 
 
 def read(part):
