@@ -50,9 +50,10 @@ DRAWN = {"sentiment": learnt, "tagging": confused, "captioning": looked, "transl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
+    parser.add_argument("--only", choices=DRAWN, nargs="+", default=list(DRAWN), help="tasks")
     args = parser.parse_args()
     DOCS.mkdir(exist_ok=True)
-    for name in tasks.names():
+    for name in args.only:
         version = export.find(args.saved_models, name)
         task = tasks.find(name).restore(version / "assets")
         figure = DRAWN[name](version, task, Served(version))
