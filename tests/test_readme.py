@@ -52,7 +52,7 @@ def test_every_flag_it_names_exists(capsys):
     }
     others |= {"--no-deps"}
     others |= {"--lines", "--runner", "--direct"}  # of benchmarks.bulk and of Apache Beam
-    others |= {"--follow", "--nodes"}  # of kubectl and sbatch
+    others |= {"--follow", "--nodes", "--task"}  # of kubectl, sbatch and benchmarks.growth
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | others
 
 
