@@ -181,8 +181,10 @@ class Encoded:
                 if number != first[shard + 1]:
                     raise ValueError(f"{number - first[shard]} rows of {self._counts[shard]}")
             except (tf.errors.OpError, ValueError) as error:
+                # TensorFlow's own words tell of its ops
+                why = type(error).__name__ if isinstance(error, tf.errors.OpError) else error
                 raise UserError(
-                    f"{path}: what was encoded cannot be read: {error}. Remove its folder, and it "
+                    f"{path}: what was encoded cannot be read: {why}. Remove its folder, and it "
                     "will be made anew."
                 ) from error
         return Rows(blocks, self.specs)

@@ -29,8 +29,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         known = list(self._option_string_actions)
         for word in message.split():
-            if word.startswith("--") and word.split("=")[0] not in known:
-                near = difflib.get_close_matches(word.split("=")[0], known, n=1)
+            flag_named = word.split("=")[0].rstrip(":")
+            if word.startswith("--") and flag_named not in known:
+                near = difflib.get_close_matches(flag_named, known, n=1)
                 message += f"; did you mean {near[0]}?" if near else ""
         self.exit(FAILED, f"error: {message}\n(flags and defaults: {self.prog} --help)\n")
 
