@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from app import flags
-from models import specs
-from models.specs import CELLS, CellSpec
+from models.cells import specs
+from models.cells.specs import CELLS, CellSpec
 from tasks import UserError
 
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ValueError as error:
         raise UserError(str(error)) from error
     with flags.quiet():
-        from models.spelling import equations
+        from models.cells.printing import equations
 
     sizes = f"with {args.units} units and {args.inputs} input features"
     if spec is not None:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _row(name: str, spec: CellSpec, units: int, inputs: int) -> list[str]:
-    from models.recurrent import IMPLEMENTATIONS, PORTABLE, implementations_of
+    from models.cells.recurrent import IMPLEMENTATIONS, PORTABLE, implementations_of
 
     gates = " ".join(g for g in spec.definition.gates if g not in spec.pinned)
     count = f"{_parameters(spec, units, inputs):,}"
@@ -63,7 +63,7 @@ def _changes(spec: CellSpec, fields: Sequence[str] = ()) -> str:
 
 
 def _parameters(spec: CellSpec, units: int, inputs: int) -> int:
-    from models.cells import GatedCell
+    from models.cells.cell import GatedCell
 
     cell = GatedCell(units, spec)
     cell.build((None, inputs))

@@ -7,7 +7,7 @@ normalisation, and which equation of the family they change. It invents no equat
 a good parent must first remember a little over a short way; what passes is tried on the other
 probes, and its fitness is the least of what it gains there, as a share of what the better of LSTM
 and GRU gains. At the end the best are run again with new seeds and twice the steps beside LSTM and
-GRU, and printed as lines for CELLS in models/specs.py. The same command goes on where it was.
+GRU, and printed as lines for CELLS in models/cells/specs.py. The same command goes on where it was.
 """
 
 import argparse
@@ -24,8 +24,8 @@ import numpy as np
 from app import flags, points
 from app.points import Bench, Point
 from app.presets import Preset
-from models.equations import EQUATIONS
-from models.specs import ACTIVATIONS, CELLS, LAYER_NORMS, CellSpec
+from models.cells.equations import EQUATIONS
+from models.cells.specs import ACTIVATIONS, CELLS, LAYER_NORMS, CellSpec
 from tasks import UserError
 
 # What children are tried on, the first before the others, and for how long.

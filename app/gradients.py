@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app import flags
-from models import specs
+from models.cells import specs
 from tasks import UserError
 from tasks.shapes.settings import check, setting
 
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=["rnn", "lstm", "gru", "lstm_chrono"],
         metavar="CELL",
-        help="names in models.specs.CELLS, specs as JSON, or .json files (default: %(default)s)",
+        help="names that app.cells lists, specs as JSON, or .json files (default: %(default)s)",
     )
     flags.add_settings(parser, Settings)
     flags.add_out(parser, str(LOOKS))

@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         import models
         from app import export, report
         from app.served import Served
-        from models import specs
-        from models.spelling import equations
+        from models.cells import specs
+        from models.cells.printing import equations
     version = export.find(args.saved_models, args.task, args.version)
     task = task_class.restore(version / "assets")
     inside = task.inside(models.load(version), Served(version).ask_rows, row, args.at)

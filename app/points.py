@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from app import flags
-from models import specs
+from models.cells import specs
 
 _PATHS = ("data", "blimp")  # settings that tables do without
 _FORMAT = 1  # of a record; a new one has every point measured anew
@@ -32,7 +32,7 @@ class Point:
     Attributes:
         subject: A task or a probe.
         label: The cell's name in tables.
-        cell: What `models.specs.find` takes.
+        cell: What `models.cells.specs.find` takes.
         seed: Of weights and examples.
         settings: The others that were told, by name, in the order of the names.
     """

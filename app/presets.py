@@ -1,6 +1,6 @@
 """Studies that repeat the literature at small scale, as data: grids of points, and what was found.
 
-A cell is told as `models.specs.find` takes it, or as a change of a cell with a name of its own.
+A cell is what `models.cells.specs.find` accepts, or a named change of a cell.
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from app.points import Point
-from models.specs import CELLS
+from models.cells.specs import CELLS
 
 GREFF = "Greff et al. (2017)"
 JOZEFOWICZ = "Jozefowicz et al. (2015)"
@@ -59,7 +59,7 @@ class Preset:
 
     Attributes:
         title: What it asks.
-        cells: What `models.specs.find` takes, by the names of tables.
+        cells: What `models.cells.specs.find` takes, by the names of tables.
         grids: Where the cells are measured.
         findings: What it is held against.
         seeds: How many runs each point has.

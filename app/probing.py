@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models import specs
-from models.reader import reader
+from models.cells import specs
+from models.networks.probe_network import reader
 from tasks import UserError, probes
 from tasks.shapes.settings import check, setting
 
@@ -22,7 +22,7 @@ _LEFT = ("batch", "steps", "rate")  # 0 leaves them to the probe
 class Config:
     """How a cell is trained on a probe."""
 
-    cell: str = setting("lstm", "a name in models.specs.CELLS, a spec as JSON, or a .json file")
+    cell: str = setting("lstm", "a name that app.cells lists, a spec as JSON, or a .json file")
     units: int = setting(64, "units of each layer", at_least=1)
     layers: int = setting(1, "recurrent layers", at_least=1)
     embedding: int = setting(32, "features of an embedded symbol", at_least=1)

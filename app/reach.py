@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from app import probing
-from models import jacobians
-from models.cells import GatedCell
+from models.cells import jacobians
+from models.cells.cell import GatedCell
 from tasks import UserError, probes
 
 RADII = (0.9, 1.0, 1.1, 1.5)  # spectral radii of the linear case

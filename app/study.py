@@ -22,7 +22,7 @@ import tasks
 from app import flags, points
 from app.points import Bench, Point
 from app.presets import PRESETS, Preset
-from models import specs
+from models.cells import specs
 from tasks import UserError, probes
 from tasks.shapes.settings import flag
 

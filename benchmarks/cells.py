@@ -1,6 +1,6 @@
 """Whether every cell trains, exports and is judged: sentiment by the product's own command.
 
-    python -m benchmarks.cells                  # every name in models.specs.CELLS
+    python -m benchmarks.cells                  # every name in models.cells.specs.CELLS
     python -m benchmarks.cells --cells rnn gru
 
 Few epochs and units on the embedded sample, too few to tell cells apart (more
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from app import flags
 from benchmarks import rows
-from models import specs
+from models.cells import specs
 
 COLUMNS = ["cell", "accuracy %", "seconds", "parameters"]
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         choices=specs.CELLS,
         default=list(specs.CELLS),
         metavar="CELL",
-        help="names in models.specs.CELLS (default: all)",
+        help="names in models.cells.specs.CELLS (default: all)",
     )
     parser.add_argument("--epochs", type=int, default=3, help="(default: 3)")
     parser.add_argument("--units", type=int, default=16, help="(default: 16)")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from app import flags
-from models import specs
+from models.cells import specs
 from tasks import UserError
 
 PEERS = {"lstm": "LSTM", "gru": "GRU", "lstm_peephole": "LSTM"}  # nobody else has peepholes
@@ -73,7 +73,7 @@ def choose(device: str) -> None:
 
 def gated_layer(point: Point, implementation: str):
     """Our layer."""
-    from models.recurrent import GatedRNN
+    from models.cells.recurrent import GatedRNN
 
     return GatedRNN(
         point.size.units,

@@ -35,7 +35,7 @@ from pathlib import Path
 from app import flags
 from benchmarks import contestants, memory, rows
 from benchmarks.contestants import DIRECTIONS, PASSES, PEERS, POLICIES, Point, Size
-from models import specs
+from models.cells import specs
 from tasks import UserError
 
 SIZES = (
@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures what has not been measured, and prints the tables."""
     args = parse(argv)
     contestants.choose(args.device)
-    from models.recurrent import IMPLEMENTATIONS
+    from models.cells.recurrent import IMPLEMENTATIONS
 
     if unknown := sorted(set(args.implementations) - {*IMPLEMENTATIONS, "all"}):
         raise UserError(f"--implementations: {unknown} are none of {[*IMPLEMENTATIONS, 'all']}.")
@@ -243,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def print_speed(args: argparse.Namespace, others: Sequence[str], kept: Callable) -> None:
     """Prints a block for each cell, pass, dtype and direction."""
-    from models.recurrent import implementations_of
+    from models.cells.recurrent import implementations_of
 
     axes = list(itertools.product(args.cells, args.passes, args.dtypes, args.directions))
     total, done, summary = len(axes) * len(args.sizes), 0, []

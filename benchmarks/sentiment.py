@@ -78,7 +78,7 @@ def baseline(parts: dict, method: str) -> dict:
     from sklearn.linear_model import LogisticRegression
     from sklearn.naive_bayes import MultinomialNB
 
-    from models.text import split
+    from models.text.words import split
 
     def texts(part):
         return [

@@ -28,13 +28,13 @@ import tasks
 from app import export
 from app.served import Served
 from benchmarks import rows
-from models import specs
+from models.cells import specs
 
 BATCHES = (1, 8, 32)
 LENGTHS = (10, 50, 200)  # words
 SECONDS = 6.0  # of asking in one cell of the table
 LEAST, MOST = 20, 400  # requests in it
-PEERS = {"sentiment": "models.classifier", "tagging": "models.tagger"}
+PEERS = {"sentiment": "models.networks.classifier", "tagging": "models.networks.tagger"}
 STARTS = 3  # processes that load a version; the median counts
 COLD = 50  # words
 

@@ -26,7 +26,7 @@ from app.batching import Batches
 from app.encoded import Encoded
 from app.served import Served
 from benchmarks import rows
-from models.text import spell
+from models.text.words import spell
 
 BATCHES = (1, 64)
 SENTENCES = {1: 150, 64: 2077}  # asked in a turn, by batch

@@ -63,7 +63,7 @@ def seconds(argv: list[str]) -> float:
 
 def compare(repeats: int) -> None:
     """Prints words/s of both programs for each cell that Keras has too."""
-    from models.text import split
+    from models.text.words import split
 
     table = []
     with tempfile.TemporaryDirectory() as name:

@@ -27,8 +27,8 @@ from app.encoded import Encoded
 from app.served import Served
 from benchmarks import rows, translation
 from benchmarks.tagging_speed import row, turns
-from models import convert
-from models.subwords import END, START
+from models.cells import convert
+from models.text.subwords import END, START
 
 SENTENCES = {1: 60, 32: 320}  # asked in a turn, by batch
 BEAMS = (1, 4)

@@ -21,12 +21,9 @@ def load(path: str | Path):
     """
     import keras
 
-    # Each registers its layers, and those of its layers.
-    import models.captioner
-    import models.classifier
-    import models.decoder
-    import models.tagger  # noqa: F401
-    from models import manifest
+    from . import manifest
+    from .layers import decoder  # noqa: F401 - importing a module registers its layers
+    from .networks import captioner, classifier, tagger  # noqa: F401
 
     path = Path(path)
     file = path / "assets.extra" / "model.keras" if path.is_dir() else path

@@ -12,7 +12,7 @@ from tasks.shapes.settings import setting
 class Config(description.Config):
     """Settings that do well on thousands of small images."""
 
-    cell: str = setting("gru", "a name in models.specs.CELLS, a spec as JSON, or a .json file")
+    cell: str = setting("gru", "a name that app.cells lists, a spec as JSON, or a .json file")
     units: int = setting(128, "units of each layer, and features of a place", at_least=1)
     tokens: int = setting(512, "token budget of a batch, padding included", at_least=1)
     rate: float = setting(2e-3, "learning rate of Adam", above=0)

@@ -11,7 +11,7 @@ from tasks.shapes.settings import setting
 class Config(transduction.Config):
     """Settings that do well on tens of thousands of pairs of sentences."""
 
-    cell: str = setting("gru", "a name in models.specs.CELLS, a spec as JSON, or a .json file")
+    cell: str = setting("gru", "a name that app.cells lists, a spec as JSON, or a .json file")
     units: int = setting(256, "units of each direction of each layer", at_least=1)
     embedding: int = setting(256, "features of an embedded subword", at_least=1)
     dropout: float = setting(0.3, "share of features dropped in training", at_least=0, below=1)

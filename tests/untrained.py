@@ -29,7 +29,7 @@ def version(
     Args:
         task: Its name.
         folder: That of the saved models.
-        cell: A name in `models.specs.CELLS`.
+        cell: A name in `models.cells.specs.CELLS`.
         learnt: A new folder for what is learnt; None makes one below `folder`.
         **settings: Of the task's `Config`.
     """

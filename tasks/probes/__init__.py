@@ -92,7 +92,7 @@ class Probe(abc.ABC):
 
         Args:
             batch: The examples.
-            outputs: Of the network, as `models.reader` gives them: (N, O) or (N, T, O).
+            outputs: Of the network in `models.networks.probe_network`: (N, O) or (N, T, O).
         """
 
     @abc.abstractmethod

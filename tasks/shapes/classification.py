@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from models import metrics
-from models.classifier import classifier
-from models.recurrent import PORTABLE
-from models.text import PADDING, Counts, Vocabulary, split
-from models.watching import watched
+from models.cells.recurrent import PORTABLE
+from models.cells.tracing import watched
+from models.networks.classifier import classifier
+from models.text.words import PADDING, Counts, Vocabulary, split
 from tasks import UserError
 from tasks.corpora import Example
 from tasks.shapes import inside, task
@@ -37,7 +37,9 @@ class Config(task.Config):
 
     vocabulary: int = setting(20_000, "the commonest words of train that are known", at_least=1)
     evidence: int = setting(
-        2**18, "buckets of word pairs counted by class (models.classifier); 0: none", at_least=0
+        2**18,
+        "buckets of word pairs counted by class (models.networks.classifier); 0: none",
+        at_least=0,
     )
     word_dropout: float = setting(
         0.2, "share of words that training reads as unknown ones", at_least=0, below=1

@@ -11,7 +11,7 @@ Signatures, B images, N = the setting `n_best`, H and W the height and width of 
 
 An image is the bytes of a JPEG or PNG. What is none, is truncated or has more than
 `models.images.LARGEST` pixels has an empty caption and is not `valid`. A log-probability is
-normalised by length, as `models.search` does it. The tokens of `attend` are subwords,
+normalised by length, as `models.beam_search` does it. The tokens of `attend` are subwords,
 "" beyond their lengths.
 """
 
@@ -24,12 +24,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models import encoders, images
-from models.captioner import ATTENTIONS, AXES, captioner
-from models.recurrent import PORTABLE
-from models.subwords import BLANK, END, MARKS, START
-from models.text import PADDING
-from models.watching import watched
+from models import images
+from models.cells.recurrent import PORTABLE
+from models.cells.tracing import watched
+from models.networks import pretrained
+from models.networks.captioner import ATTENTIONS, AXES, captioner
+from models.text.subwords import BLANK, END, MARKS, START
+from models.text.words import PADDING
 from tasks import UserError
 from tasks.shapes import generation, inside
 from tasks.shapes.inside import Inside, Reading
@@ -64,8 +65,8 @@ class Config(generation.Config):
         super().__post_init__()
         if bool(self.encoder) != bool(self.encoder_weights):
             raise UserError("--encoder and --encoder-weights go together; give both or neither.")
-        if self.encoder and self.encoder not in encoders.names():
-            raise UserError(f"--encoder must be one of {encoders.names()}, got {self.encoder!r}.")
+        if self.encoder and self.encoder not in pretrained.names():
+            raise UserError(f"--encoder must be one of {pretrained.names()}, got {self.encoder!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Description(generation.Generation):
             file = folder / _encoder_file(config)
             self._encoder_file = tf.saved_model.Asset(str(file))
             try:
-                grid, network = encoders.frozen(config.encoder, file, config.height, config.width)
+                grid, network = pretrained.frozen(config.encoder, file, config.height, config.width)
             except ValueError as error:
                 raise UserError(f"--encoder-weights {config.encoder_weights}: {error}") from error
             self._encoder_weights = [weight.value for weight in network.weights]

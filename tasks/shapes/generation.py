@@ -15,12 +15,12 @@ import keras
 import tensorflow as tf
 from sacrebleu.metrics import BLEU, CHRF
 
-from models.decoder import Decoder, Memory
-from models.losses import SmoothedCrossEntropy, StepAccuracy
-from models.search import Found, Search, search
-from models.subwords import END, MARKS, START, Subwords
-from models.text import PADDING
-from models.watching import Seen
+from models.beam_search import Found, Search, search
+from models.cells.tracing import Seen
+from models.layers.decoder import Decoder, Memory
+from models.layers.losses import SmoothedCrossEntropy, StepAccuracy
+from models.text.subwords import END, MARKS, START, Subwords
+from models.text.words import PADDING
 from tasks import UserError
 from tasks.corpora import Example
 from tasks.shapes import inside, task

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.subwords import BLANK
-from models.watching import Seen
+from models.cells.tracing import Seen
+from models.text.subwords import BLANK
 from tasks import UserError
 from tasks.shapes.judgement import Alignment, Gaze
 

@@ -6,7 +6,7 @@ Signatures, B sentences of up to T tokens:
     tokens(tokens: string[B, T], lengths: int32[B]) -> the same
 
 with tokens and tags: string[B, T], probability: float32[B, T], lengths: int32[B]. The
-first cuts text into tokens (`models.tokenization`); the second takes them as they are,
+first cuts text into tokens (`models.text.ud_tokenizer`); the second takes them as they are,
 and reads nothing of what stands beyond `lengths`, of which there must be one for each
 sentence. Either answer is to be cut by the lengths that it gives, beyond which are "" and
 0. The probability is that of the tag: of the softmax, or the marginal under a CRF.
@@ -21,14 +21,14 @@ import numpy as np
 import tensorflow as tf
 
 from models import metrics
-from models.crf import CRFAccuracy, CRFLoss
-from models.losses import StepAccuracy
-from models.recurrent import PORTABLE
-from models.tagger import tagger
-from models.text import PADDING, Counts, Vocabulary, spell
-from models.tokenization import tokenize
-from models.watching import watched
-from models.windows import windows
+from models.cells.recurrent import PORTABLE
+from models.cells.tracing import watched
+from models.layers.crf import CRFAccuracy, CRFLoss
+from models.layers.losses import StepAccuracy
+from models.networks.tagger import tagger
+from models.text.ud_tokenizer import tokenize
+from models.text.windows import windows
+from models.text.words import PADDING, Counts, Vocabulary, spell
 from tasks import UserError
 from tasks.corpora import Example, conllu
 from tasks.shapes import inside, task

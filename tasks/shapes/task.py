@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models import specs
+from models.cells import specs
 from tasks import UserError
 from tasks.corpora import Corpus, Example, Stream
 from tasks.shapes.inside import Inside
@@ -26,7 +26,7 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 class Config:
     """What defines a model and its training; its fields are flags, defaults and record."""
 
-    cell: str = setting("lstm", "a name in models.specs.CELLS, a spec as JSON, or a .json file")
+    cell: str = setting("lstm", "a name that app.cells lists, a spec as JSON, or a .json file")
     units: int = setting(128, "units of each direction of each layer", at_least=1)
     layers: int = setting(1, "recurrent layers", at_least=1)
     embedding: int = setting(128, "features of an embedded word", at_least=1)

@@ -8,8 +8,8 @@ Signatures, B texts, N = the setting `n_best`:
         target_tokens: string[B, T], attention: float32[B, T, S], source_lengths: int32[B],
         target_lengths: int32[B]
 
-A log-probability is normalised by length, as `models.search` does it. Where a text has
-fewer than N translations the rest are "" with `models.search.IMPOSSIBLE`. The tokens of
+A log-probability is normalised by length, as `models.beam_search` does it. Where a text has
+fewer than N translations the rest are "" with `models.beam_search.IMPOSSIBLE`. The tokens of
 `align` are subwords, "" beyond their lengths, and its translation is the best one.
 """
 
@@ -19,12 +19,12 @@ from collections.abc import Iterable, Iterator
 import keras
 import tensorflow as tf
 
-from models.decoder import KINDS
-from models.recurrent import PORTABLE
-from models.subwords import END, MARKS
-from models.text import PADDING
-from models.translator import translator
-from models.watching import watched
+from models.cells.recurrent import PORTABLE
+from models.cells.tracing import watched
+from models.layers.decoder import KINDS
+from models.networks.translator import translator
+from models.text.subwords import END, MARKS
+from models.text.words import PADDING
 from tasks import UserError
 from tasks.shapes import generation, inside
 from tasks.shapes.inside import Inside

@@ -21,7 +21,7 @@ import tasks
 from app import evaluate, flags, predict, train
 from app.report import pictures
 from app.served import Served
-from models.search import IMPOSSIBLE
+from models.beam_search import IMPOSSIBLE
 from tasks.corpora import Example
 from tasks.shapes.judgement import Gaze
 from tests.conftest import signatures, where

@@ -3,7 +3,7 @@
 import pytest
 
 from app import cells, flags
-from models.specs import CELLS
+from models.cells.specs import CELLS
 
 
 def test_the_table_has_every_cell(capsys):

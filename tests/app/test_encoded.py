@@ -185,10 +185,17 @@ def test_the_name_tells_data_settings_and_code_apart_and_training_not(told, tmp_
     assert len(names) == 5
 
 
-@pytest.mark.parametrize("source", ["models/text.py", "tasks/shapes/task.py", "app/encoded.py"])
+@pytest.mark.parametrize(
+    "source", ["models/text/words.py", "tasks/shapes/task.py", "app/encoded.py"]
+)
 def test_the_version_of_the_code_is_that_of_its_lines(tmp_path, monkeypatch, source):
     root = tmp_path / "tree"
-    for path in ("models/text.py", "models/deep/er.py", "tasks/shapes/task.py", "app/encoded.py"):
+    for path in (
+        "models/text/words.py",
+        "models/deep/er.py",
+        "tasks/shapes/task.py",
+        "app/encoded.py",
+    ):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(f"# {path}")
     monkeypatch.setattr(encoded, "__file__", str(root / "app/encoded.py"))

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from app import flags, gradients, probing, reach
-from models import jacobians
+from models.cells import jacobians
 from tasks import UserError
 
 SMALL = ["--units", "4", "--length", "20", "--steps", "2", "--sequences", "2"]

@@ -15,9 +15,9 @@ from PIL import Image
 import tasks
 from app import export, flags, look
 from app.report import strips
-from models.recurrent import GatedRNN
-from models.specs import CELLS
-from models.watching import watched
+from models.cells.recurrent import GatedRNN
+from models.cells.specs import CELLS
+from models.cells.tracing import watched
 from tasks.shapes.inside import Reading
 from tests.untrained import examples
 

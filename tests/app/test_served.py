@@ -13,7 +13,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 import models
 from app import evaluate, export, flags, predict
 from app.served import Served
-from models.specs import CELLS
+from models.cells.specs import CELLS
 
 TEXTS = [
     "the plot is far from dull .",

@@ -19,8 +19,8 @@ from app import evolve, points, presets, probing, study, train
 from app.points import Point
 from app.presets import PRESETS, Finding
 from app.report import studies
-from models import specs
-from models.specs import CELLS, CellSpec
+from models.cells import specs
+from models.cells.specs import CELLS, CellSpec
 from tasks import UserError, probes
 
 SMALL = ["timing", "--cells", "lstm", "rnn", "--wait", "2", "--units", "3", "--steps", "4"]

@@ -14,7 +14,7 @@ import models
 import tasks
 from app import evaluate, export, flags, predict, runs, train
 from app.served import Served
-from models.specs import CELLS
+from models.cells.specs import CELLS
 from tests.conftest import signatures, where
 
 ROOT = Path(__file__).parents[2]

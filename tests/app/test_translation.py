@@ -15,7 +15,7 @@ import sacrebleu
 import models
 from app import evaluate, export, flags, predict, train
 from app.served import Served
-from models.search import IMPOSSIBLE
+from models.beam_search import IMPOSSIBLE
 from tests.conftest import signatures, where
 
 ROOT = Path(__file__).parents[2]

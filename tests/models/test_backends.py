@@ -14,8 +14,8 @@ SCRIPT = """
 import sys
 import keras
 import numpy as np
-from models.recurrent import GatedRNN
-from models.specs import CELLS
+from models.cells.recurrent import GatedRNN
+from models.cells.specs import CELLS
 from tests.models import textbook
 
 assert keras.backend.backend() == sys.argv[1]

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 import models
-from models.captioner import ATTENTIONS, Sweep, captioner
-from models.recurrent import GatedRNN
-from models.specs import CELLS
+from models.cells.recurrent import GatedRNN
+from models.cells.specs import CELLS
+from models.networks.captioner import ATTENTIONS, Sweep, captioner
 
 V, B, C, T, SIDE = 11, 2, 3, 4, 16
 

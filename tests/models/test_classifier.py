@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from models.classifier import Evidence, MaskedPooling, WordDropout, classifier
-from models.specs import CELLS
-from models.text import PADDING, UNKNOWN
+from models.cells.specs import CELLS
+from models.networks.classifier import Evidence, MaskedPooling, WordDropout, classifier
+from models.text.words import PADDING, UNKNOWN
 
 
 def made(**options):

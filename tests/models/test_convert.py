@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from models import convert
-from models.recurrent import IMPLEMENTATIONS, GatedRNN, implementations_of
-from models.specs import CELLS, CellSpec
+from models.cells import convert
+from models.cells.recurrent import IMPLEMENTATIONS, GatedRNN, implementations_of
+from models.cells.specs import CELLS, CellSpec
 
 B, T, D, H = 3, 5, 4, 3
 LENGTHS = np.array([5, 2, 3])  # right-padded

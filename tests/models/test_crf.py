@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from models.crf import CRF, CRFAccuracy, CRFLoss
+from models.layers.crf import CRF, CRFAccuracy, CRFLoss
 
 # Every kind of mask, in one batch.
 MASKS = {

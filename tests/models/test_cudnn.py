@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.implementations import cudnn
+from models.cells.implementations import cudnn
 from tests.models.test_recurrent import (
     MASK,
     SPECS,

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import models.decoder  # noqa: F401 - registers the layer
-from models.attention import ATTENTIONS, Attention
-from models.decoder import KINDS, Decoder
-from models.specs import CELLS
+import models.layers.decoder  # noqa: F401 - registers the layer
+from models.cells.specs import CELLS
+from models.layers.attention import ATTENTIONS, Attention
+from models.layers.decoder import KINDS, Decoder
 
 V, S, M = 11, 5, 6
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import jacobians
-from models.cells import GatedCell
-from models.recurrent import GatedRNN
-from models.specs import CELLS, CellSpec
+from models.cells import jacobians
+from models.cells.cell import GatedCell
+from models.cells.recurrent import GatedRNN
+from models.cells.specs import CELLS, CellSpec
 
 # Cells that differ in more than their first bias and what training drops.
 KINDS = {

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from models.losses import SmoothedCrossEntropy, StepAccuracy
+from models.layers.losses import SmoothedCrossEntropy, StepAccuracy
 
 V = 5
 

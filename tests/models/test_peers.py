@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.recurrent import GatedRNN, implementations_of
-from models.specs import CELLS
+from models.cells.recurrent import GatedRNN, implementations_of
+from models.cells.specs import CELLS
 
 torch = pytest.importorskip("torch")
 

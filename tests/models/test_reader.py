@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from models.reader import reader
-from models.specs import CELLS
+from models.cells.specs import CELLS
+from models.networks.probe_network import reader
 
 
 @pytest.mark.parametrize("each", [False, True])

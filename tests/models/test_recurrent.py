@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.equations import EQUATIONS
-from models.implementations import block, loop
-from models.recurrent import DIRECTIONS, GatedRNN, implementations_of
-from models.specs import CELLS, CellSpec
+from models.cells.equations import EQUATIONS
+from models.cells.implementations import block, loop
+from models.cells.recurrent import DIRECTIONS, GatedRNN, implementations_of
+from models.cells.specs import CELLS, CellSpec
 from tests.models import textbook
 
 B, T, D, H = 6, 5, 4, 3

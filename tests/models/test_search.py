@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.search import IMPOSSIBLE, Search, search
+from models.beam_search import IMPOSSIBLE, Search, search
 
 V, START, END = 6, 1, 2  # 0 is padding
 TOKENS = (3, 4, 5)

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from models import specs
-from models.specs import CELLS, CellSpec
+from models.cells import specs
+from models.cells.specs import CELLS, CellSpec
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from models.cells import GatedCell
-from models.specs import CELLS
-from models.spelling import equations
+from models.cells.cell import GatedCell
+from models.cells.printing import equations
+from models.cells.specs import CELLS
 from tests.models.textbook import FUNCTIONS, Weights, normalized, sigmoid
 
 H = D = 3

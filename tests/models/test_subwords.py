@@ -14,8 +14,8 @@ import pytest
 import sentencepiece
 import tensorflow as tf
 
-from models.subwords import END, FIRST, START, Subwords, words
-from models.text import PADDING
+from models.text.subwords import END, FIRST, START, Subwords, words
+from models.text.words import PADDING
 
 LONGEST = 32
 SYLLABLES = ["ba", "ße", "di", "ko", "lu", "mé", "na", "po", "ri", "sch", "tя", "好"]

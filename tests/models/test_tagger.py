@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.crf import CRFLoss
-from models.specs import CELLS
-from models.tagger import CharacterReader, RareWordDropout, tagger
-from models.text import PADDING, UNKNOWN
+from models.cells.specs import CELLS
+from models.layers.crf import CRFLoss
+from models.networks.tagger import CharacterReader, RareWordDropout, tagger
+from models.text.words import PADDING, UNKNOWN
 from tests.models import textbook
 
 WORDS, ALPHABET, TAGS, LONGEST = 30, 12, 4, 6

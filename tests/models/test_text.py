@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.text import PADDING, UNKNOWN, Counts, Vocabulary, spell, split
+from models.text.words import PADDING, UNKNOWN, Counts, Vocabulary, spell, split
 
 ALONE = ("CJK UNIFIED", "HIRAGANA", "KATAKANA LETTER", "THAI", "LAO", "KHMER", "MYANMAR")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.tokenization import tokenize
+from models.text.ud_tokenizer import tokenize
 
 
 def tokens(text):

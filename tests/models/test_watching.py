@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.captioner import Sweep
-from models.decoder import Decoder
-from models.recurrent import DIRECTIONS, GatedRNN
-from models.specs import CELLS
-from models.spelling import equations
-from models.tagger import CharacterReader
-from models.watching import watched
+from models.cells.printing import equations
+from models.cells.recurrent import DIRECTIONS, GatedRNN
+from models.cells.specs import CELLS
+from models.cells.tracing import watched
+from models.layers.decoder import Decoder
+from models.networks.captioner import Sweep
+from models.networks.tagger import CharacterReader
 from tests.models.textbook import FUNCTIONS, normalized
 
 B, T, D, H = 3, 5, 4, 3

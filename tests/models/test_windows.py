@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.windows import windows
+from models.text.windows import windows
 
 SIZES = [(1, 0), (2, 0), (3, 0), (8, 0), (3, 1), (4, 1), (9, 1), (5, 2), (9, 4), (10, 4), (16, 2)]
 every_size = pytest.mark.parametrize(("width", "margin"), SIZES)

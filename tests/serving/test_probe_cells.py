@@ -7,7 +7,7 @@ import tensorflow as tf
 import models
 import tasks
 from app import warmup
-from models.specs import CELLS
+from models.cells.specs import CELLS
 from tests import untrained
 from tests.serving.probe import Probe
 

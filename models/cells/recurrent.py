@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import keras
 from keras import ops
 
-from models.cells import GatedCell
-from models.specs import CellSpec
+from .cell import GatedCell
+from .specs import CellSpec
 
 DIRECTIONS = ("forward", "backward", "both")
 MERGES = ("concat", "sum")
@@ -29,7 +29,7 @@ class GatedRNN(keras.layers.Layer):
 
     Args:
         units: H, of each direction.
-        cell: A `CellSpec`, or what `models.specs.find` makes one of.
+        cell: A `CellSpec`, or what `models.cells.specs.find` makes one of.
         layers: How many, each reading the output of the one below.
         direction: "forward", "backward" (output in the order of the input) or
             "both".
@@ -63,7 +63,7 @@ class GatedRNN(keras.layers.Layer):
         the type that the layer computes in; states of that of the weights.
     """
 
-    _watch = None  # what `models.watching` has run in place of an implementation
+    _watch = None  # what `models.cells.tracing` has run in place of an implementation
 
     def __init__(
         self,
@@ -309,7 +309,7 @@ def implementations_of(spec: CellSpec, device: str = "cpu", dtype: str = "float3
 
 
 def _implementation(name):
-    return importlib.import_module(f"models.implementations.{name}")
+    return importlib.import_module(f".implementations.{name}", __package__)
 
 
 def _gpu_is_visible():

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from models.crf import CRF
-from models.recurrent import GatedRNN
-from models.text import PADDING, UNKNOWN
+from ..cells.recurrent import GatedRNN
+from ..layers.crf import CRF
+from ..text.words import PADDING, UNKNOWN
 
 
 def tagger(
@@ -45,7 +45,7 @@ def tagger(
     Args:
         vocabulary, alphabet: One more than the largest id of a word, of a character.
         tags: K.
-        cell: What `models.specs.find` takes, for words and characters.
+        cell: What `models.cells.specs.find` takes, for words and characters.
         units: Of each direction of each layer.
         layers: Recurrent layers.
         embedding: D, features of a word.
@@ -117,7 +117,7 @@ class CharacterReader(keras.layers.Layer):
         alphabet: One more than the largest id of a character.
         embedding: Features of a character.
         units: Of each direction.
-        cell: What `models.specs.find` takes.
+        cell: What `models.cells.specs.find` takes.
         affixes: Characters of the longest prefix and suffix; 0 for none.
         affix_embedding: Features of each.
         buckets: Rows of the table that affixes share.

@@ -6,9 +6,9 @@ Shapes: B batch, S steps of the source, T of the target, V target ids.
 import keras
 from keras import ops
 
-from models.decoder import Decoder
-from models.recurrent import GatedRNN
-from models.text import PADDING
+from ..cells.recurrent import GatedRNN
+from ..layers.decoder import Decoder
+from ..text.words import PADDING
 
 
 def translator(
@@ -34,7 +34,7 @@ def translator(
 
     Args:
         source_vocabulary, target_vocabulary: One more than the largest id of either.
-        cell: What `models.specs.find` takes, for either side.
+        cell: What `models.cells.specs.find` takes, for either side.
         units: Of each direction of each encoder layer, and half those of a decoder layer.
         layers: Of either side.
         embedding: Features of an embedded token.

@@ -10,8 +10,8 @@ in the order of the first version of the op. `BlockLSTMGradV2` itself is right.
 
 import tensorflow as tf
 
-from models.equations import CANDIDATE
-from models.implementations import fused
+from ..equations import CANDIDATE
+from . import fused
 
 GATES = ("input", "forget", CANDIDATE, "output")  # in the op's order of blocks
 

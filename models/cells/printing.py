@@ -1,8 +1,8 @@
 """The equations of a cell as text, printed by the very functions that run."""
 
-from models.cells import See
-from models.equations import RAW
-from models.specs import CellSpec
+from .cell import See
+from .equations import RAW
+from .specs import CellSpec
 
 
 def equations(spec: CellSpec) -> list[str]:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from models.text import PADDING, Counts, Vocabulary
+from .words import PADDING, Counts, Vocabulary
 
 START, END = 1, 2  # of a sentence: beside PADDING the ids that no text is encoded to
 MARKS = ("", "<s>", "</s>")  # how those three are shown

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from models.cells import by_map
-from models.equations import CANDIDATE
+from ..cell import by_map
+from ..equations import CANDIDATE
 
 _SURELY = 100.0  # its sigmoid is 1 in every float type, and that of its negative 0
 

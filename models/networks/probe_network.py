@@ -6,8 +6,8 @@ Shapes: B batch, T steps, D features, O outputs.
 import keras
 from keras import ops
 
-from models.recurrent import GatedRNN
-from models.text import PADDING
+from ..cells.recurrent import GatedRNN
+from ..text.words import PADDING
 
 
 def reader(
@@ -27,7 +27,7 @@ def reader(
     Args:
         features: D; or, with an embedding, one more than the largest id, and 0 is padding.
         outputs: O.
-        cell: What `models.specs.find` takes.
+        cell: What `models.cells.specs.find` takes.
         units: Of each layer.
         layers: Of gated cells, the layer "reader".
         embedding: Features of an embedded id; 0 where the steps are no ids.

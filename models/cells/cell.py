@@ -13,9 +13,9 @@ from typing import Protocol
 import keras
 from keras import ops
 
-from models import specs
-from models.equations import CANDIDATE, RAW
-from models.specs import CellSpec
+from . import specs
+from .equations import CANDIDATE, RAW
+from .specs import CellSpec
 
 EPSILON = 1e-5  # added to a variance before layer normalisation divides by its root
 
@@ -191,7 +191,7 @@ class GatedCell(keras.layers.Layer):
 
     Args:
         units: H, the size of each state but a projected h.
-        spec: A `CellSpec`, or what `models.specs.find` makes one of.
+        spec: A `CellSpec`, or what `models.cells.specs.find` makes one of.
         kernel_initializer: For each block of `kernel` by itself.
         recurrent_initializer: For each block of a recurrent weight.
         **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
@@ -484,7 +484,7 @@ class GatedCell(keras.layers.Layer):
     def step(self, inputs, states: Sequence, noise: Noise, see: Callable[..., See] = See) -> list:
         """The states after one step: inputs (B, D), the states before it, `Noise.at` it.
 
-        `see` makes the `See` of the step; `models.watching` has one that keeps what it computes.
+        `see` makes the `See` of the step; `models.cells.tracing` has one that records values.
         """
         matrices, vectors = self.matrices(noise), self.vectors()
         functions = TensorFunctions(self, matrices)

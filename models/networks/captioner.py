@@ -6,9 +6,9 @@ Shapes: B batch, C captions of an image, T steps, V ids, S places of the memory.
 import keras
 from keras import ops
 
-from models import specs
-from models.decoder import Decoder
-from models.recurrent import GatedRNN
+from ..cells import specs
+from ..cells.recurrent import GatedRNN
+from ..layers.decoder import Decoder
 
 ATTENTIONS = ("grid", "none")
 AXES = ("rows", "columns")
@@ -41,7 +41,7 @@ def captioner(
         image: Height, width and channels: of pixels of 0 to 255 where there are filters,
             else of what another network made of them.
         vocabulary: One more than the largest id.
-        cell: What `models.specs.find` takes.
+        cell: What `models.cells.specs.find` takes.
         units: Of each layer of the decoder, and features of a place.
         layers: Of the decoder.
         embedding: Features of an embedded token.
@@ -125,7 +125,7 @@ class Sweep(keras.layers.Layer):
     a cell whose outputs are narrower than its units, a dense layer makes F features.
 
     Args:
-        cell: What `models.specs.find` takes.
+        cell: What `models.cells.specs.find` takes.
         along: One of `AXES`.
         implementation: That of `GatedRNN`.
     """

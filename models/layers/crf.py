@@ -5,7 +5,7 @@ et al. 2001) judges whole sequences of tags, so that it can learn which tag may
 follow which. It runs on every Keras backend. In a model of Keras's own layers:
 
     >>> import keras, numpy as np
-    >>> from models.crf import CRF, CRFLoss
+    >>> from models.layers.crf import CRF, CRFLoss
     >>> words = keras.Input((None,), dtype="int32")
     >>> x = keras.layers.Embedding(100, 8, mask_zero=True)(words)
     >>> x = keras.layers.LSTM(8, return_sequences=True)(x)

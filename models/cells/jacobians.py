@@ -18,7 +18,7 @@ Shapes: B sequences, T steps, D features, S numbers in all states of a step.
 import numpy as np
 import tensorflow as tf
 
-from models.cells import GatedCell, by_map
+from .cell import GatedCell, by_map
 
 
 def of_steps(cell: GatedCell, inputs: np.ndarray) -> np.ndarray:

@@ -19,8 +19,8 @@ import os
 
 import tensorflow as tf
 
-from models.cells import Noise
-from models.implementations.derivative import STATE, Plan, step, step_back
+from ..cell import Noise
+from .derivative import STATE, Plan, step, step_back
 
 FEW_ROWS = 8  # of fewer, the product of all inputs is taken before the loop
 LEAST_ROWS = 4  # of a strip, where their number is known

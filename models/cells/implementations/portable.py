@@ -11,7 +11,7 @@ Where the number of rows is not known, as in a served graph, one `tf.cond` asks.
 
 import tensorflow as tf
 
-from models.implementations import block, loop
+from . import block, loop
 
 LARGEST_BLOCK = 2048  # rows × units
 MOST_UNITS = 128

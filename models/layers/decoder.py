@@ -8,8 +8,8 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from models.attention import ATTENTIONS, Attention
-from models.recurrent import GatedRNN
+from ..cells.recurrent import GatedRNN
+from .attention import ATTENTIONS, Attention
 
 KINDS = (*ATTENTIONS, "none")
 
@@ -43,7 +43,7 @@ class Decoder(keras.layers.Layer):
         embedding: Features of a token, and of the mix that is held against the
             tokens where weights are tied.
         units: Of each layer.
-        cell: What `models.specs.find` takes.
+        cell: What `models.cells.specs.find` takes.
         layers: How many.
         attention: One of `KINDS`; with "none" the memory is in the first states alone.
         input_feeding: Whether a step reads the mix of the one before.

@@ -23,7 +23,7 @@ blanks, and for bytes that are not UTF-8, which become U+FFFD.
 
 import tensorflow as tf
 
-from models.text import ALONE, BLANK
+from .words import ALONE, BLANK
 
 _APOSTROPHE = "['’´`]"
 _OPENING = r"\"“”„«‹(\[{<*_~‘'`"

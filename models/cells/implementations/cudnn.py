@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from models.equations import CANDIDATE
-from models.implementations import fused
+from ..equations import CANDIDATE
+from . import fused
 
 # cuDNN's name of each kind of cell, and the order of its maps.
 _LSTM = ("lstm", ("input", "forget", CANDIDATE, "output"))

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from models.recurrent import GatedRNN
-from models.text import PADDING, UNKNOWN
+from ..cells.recurrent import GatedRNN
+from ..text.words import PADDING, UNKNOWN
 
 
 def classifier(
@@ -37,7 +37,7 @@ def classifier(
     Args:
         vocabulary: One more than the largest id.
         classes: K.
-        cell: What `models.specs.find` takes.
+        cell: What `models.cells.specs.find` takes.
         units: Of each direction of each layer.
         layers: Recurrent layers.
         embedding: D, features of a word.

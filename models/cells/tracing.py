@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import keras
 from keras import ops
 
-from models.cells import See
-from models.equations import CANDIDATE
-from models.recurrent import GatedRNN
+from .cell import See
+from .equations import CANDIDATE
+from .recurrent import GatedRNN
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from models.cells import See, TensorFunctions, by_map, standardized
+from ..cell import See, TensorFunctions, by_map, standardized
 
 # What a step backward can read of the same step forward: a state before it,
 # what a map has of x or of h, what a function gave.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from models.equations import CANDIDATE, EQUATIONS, Equation
+from .equations import CANDIDATE, EQUATIONS, Equation
 
 ACTIVATIONS = ("tanh", "relu", "identity")
 SENSES = ("x", "h", "xh")  # what a gate can be blind to

@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.equations import CANDIDATE
-from models.recurrent import GatedRNN
+from .equations import CANDIDATE
+from .recurrent import GatedRNN
 
 
 class Theirs(NamedTuple):

@@ -1,0 +1,1 @@
+"""Layers and losses that are not recurrent cells: attention, decoder, CRF."""

@@ -1,0 +1,1 @@
+"""Complete networks of each task shape, built from the layers and cells."""

@@ -1,0 +1,1 @@
+"""Text in core TensorFlow ops: words, tokens, subwords, and windows over long sentences."""
