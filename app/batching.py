@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from app.encoded import Encoded, Rows
-from tasks.shapes.task import Task
+from tasks.core.task import Task
 
 _GROWTH = 1.15  # of one bucket's length to the next
 BUFFER = 32  # megabytes

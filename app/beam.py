@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from app import flags
-from tasks import UserError
+from tasks.core.errors import UserError
 
 # Beam's own DirectRunner first tries to fetch another one from the network.
 _LOCAL = "--runner=FnApiRunner"

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from app import rows
-from tasks import UserError
+from tasks.core.errors import UserError
 
 BLOCK = 2048  # requests that are sorted by size, asked and written together
 BYTES = 64 * 2**20  # what the requests of a block may have, be they fewer: images are large

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from app import flags
 from models.cells import specs
 from models.cells.specs import CELLS, CellSpec
-from tasks import UserError
+from tasks.core.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -18,7 +18,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from app import rows, served, warmup
-from tasks import UserError
+from tasks.core.errors import UserError
 
 _FIRST_WAIT = 0.25  # seconds before the second try; each further one waits twice as long
 _PASSES = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")  # what another try may find otherwise

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from app.flags import FAILED
 from app.runs import Run
-from tasks import UserError
-from tasks.shapes.task import Watched
+from tasks.core.errors import UserError
+from tasks.core.task import Watched
 
 STRATEGIES = ("none", "mirrored", "multiworker")
 _SUM = tf.distribute.ReduceOp.SUM

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from app import flags
-from tasks import UserError
+from tasks.core.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -23,10 +23,10 @@ import numpy as np
 import tensorflow as tf
 
 from app import runs
-from tasks import UserError
-from tasks.corpora import Stream
-from tasks.shapes.settings import of_serving
-from tasks.shapes.task import Config, Task
+from tasks.core.errors import UserError
+from tasks.core.examples import Stream
+from tasks.core.settings import of_serving
+from tasks.core.task import Config, Task
 
 _FORMAT = 1
 _AT_ONCE = 512  # examples encoded at once

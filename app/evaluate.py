@@ -5,8 +5,8 @@ import json
 from collections.abc import Sequence
 
 from app import flags
-from tasks import UserError
-from tasks.corpora import PARTS
+from tasks.core.errors import UserError
+from tasks.core.examples import PARTS
 
 _MOST_CLASSES = 20  # of a confusion matrix that fits a screen
 

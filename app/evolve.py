@@ -26,7 +26,7 @@ from app.points import Bench, Point
 from app.presets import Preset
 from models.cells.equations import EQUATIONS
 from models.cells.specs import ACTIVATIONS, CELLS, LAYER_NORMS, CellSpec
-from tasks import UserError
+from tasks.core.errors import UserError
 
 # What children are tried on, the first before the others, and for how long.
 TRIALS = (

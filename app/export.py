@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from app import gate, served, warmup
 from models import manifest
-from tasks import UserError
-from tasks.corpora import Stream
-from tasks.shapes.task import Purpose, Task
+from tasks.core.errors import UserError
+from tasks.core.examples import Stream
+from tasks.core.task import Purpose, Task
 
 _WARM_UP = 512  # examples that the warm-up requests are chosen from
 

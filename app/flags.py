@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import tasks
-from tasks import UserError
-from tasks.shapes.settings import flag
+from tasks.core.errors import UserError
+from tasks.core.settings import flag
 
 FAILED = 2  # the exit code of what a user can mend
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from app import flags
 from models.cells import specs
-from tasks import UserError
-from tasks.shapes.settings import check, setting
+from tasks.core.errors import UserError
+from tasks.core.settings import check, setting
 
 PROBES = ("adding", "copy", "temporal_order")  # those of numbers, of any one length
 MOST_CELLS = 7  # colours that all readers tell apart

@@ -20,7 +20,7 @@ from apache_beam.ml.inference.base import (
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from app import flags, predict
-from tasks.shapes.task import Exchange
+from tasks.core.task import Exchange
 
 _AT_ONCE = 1024  # most rows of which those of like size share a batch
 _LEAST = 64  # what is worth a batch

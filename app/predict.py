@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app import flags
-from tasks import UserError
-from tasks.shapes.settings import flag
+from tasks.core.errors import UserError
+from tasks.core.settings import flag
 
 _AT_ONCE = 256
 

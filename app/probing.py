@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from models.cells import specs
 from models.networks.probe_network import reader
-from tasks import UserError, probes
-from tasks.shapes.settings import check, setting
+from tasks import probes
+from tasks.core.errors import UserError
+from tasks.core.settings import check, setting
 
 _JUDGED_AT_ONCE = 250
 _LEFT = ("batch", "steps", "rate")  # 0 leaves them to the probe

@@ -10,7 +10,8 @@ import tensorflow as tf
 from app import probing
 from models.cells import jacobians
 from models.cells.cell import GatedCell
-from tasks import UserError, probes
+from tasks import probes
+from tasks.core.errors import UserError
 
 RADII = (0.9, 1.0, 1.1, 1.5)  # spectral radii of the linear case
 # Where plain descent on a vanilla unit meets gradients that explode; found by trying.

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import UserError
-from tasks.shapes.settings import of_serving
+from tasks.core.errors import UserError
+from tasks.core.settings import of_serving
 
 _FORMAT = 3  # of the folder; a new one starts every run anew
 _FREE = ("epochs", "patience")  # how long a run goes on is no part of what it is

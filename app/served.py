@@ -9,8 +9,8 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
 from app import rows
-from tasks.corpora import Example, Stream
-from tasks.shapes.task import Task
+from tasks.core.examples import Example, Stream
+from tasks.core.task import Task
 
 BATCH = 64  # rows asked at once, where many are to be
 _AT_ONCE = 2048  # examples sorted by size, so that those of like size share a batch

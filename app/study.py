@@ -23,8 +23,9 @@ from app import flags, points
 from app.points import Bench, Point
 from app.presets import PRESETS, Preset
 from models.cells import specs
-from tasks import UserError, probes
-from tasks.shapes.settings import flag
+from tasks import probes
+from tasks.core.errors import UserError
+from tasks.core.settings import flag
 
 EVOLVE = "evolve"
 _OWN = ("cell", "seed")  # of a config; --cells and --seeds tell them

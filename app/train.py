@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from app import flags
-from tasks import UserError
-from tasks.corpora import PARTS, Example, Splits, Stream
+from tasks.core.errors import UserError
+from tasks.core.examples import PARTS, Example, Splits, Stream
 
 
 def main(argv: Sequence[str] | None = None) -> Path | None:

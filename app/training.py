@@ -26,9 +26,9 @@ from app import clusters
 from app.batching import Batches, Share
 from app.encoded import Encoded, origins
 from app.runs import Progress, Run
-from tasks import UserError
-from tasks.corpora import Splits
-from tasks.shapes.task import Config, Task, Watched
+from tasks.core.errors import UserError
+from tasks.core.examples import Splits
+from tasks.core.task import Config, Task, Watched
 
 _COUNTED = 2**16  # tokens of a batch that is only counted
 _SUM = tf.distribute.ReduceOp.SUM

@@ -14,7 +14,7 @@ import numpy as np
 
 from app import flags
 from models.cells import specs
-from tasks import UserError
+from tasks.core.errors import UserError
 
 PEERS = {"lstm": "LSTM", "gru": "GRU", "lstm_peephole": "LSTM"}  # nobody else has peepholes
 PASSES = {"forward": 1, "training": 3}  # how many products each product of the layer comes to

@@ -36,7 +36,7 @@ from app import flags
 from benchmarks import contestants, memory, rows
 from benchmarks.contestants import DIRECTIONS, PASSES, PEERS, POLICIES, Point, Size
 from models.cells import specs
-from tasks import UserError
+from tasks.core.errors import UserError
 
 SIZES = (
     Size(1, 50, 128, 256),

@@ -16,7 +16,7 @@ import tasks
 from app import export, flags
 from app.report import pictures
 from app.served import Served
-from tasks.shapes.judgement import Gaze
+from tasks.core.evaluation import Gaze
 
 DOCS = Path("docs")
 

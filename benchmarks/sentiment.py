@@ -20,8 +20,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import rows
-from tasks.corpora import PARTS, Example
-from tasks.corpora.labelled import LabelledTexts
+from tasks.core.examples import PARTS, Example
+from tasks.corpora.labelled_text import LabelledTexts
 
 SEEDS = (0, 1, 2)
 CORPORA = {

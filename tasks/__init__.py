@@ -1,15 +1,15 @@
 """One problem a module: the modules of this package, not its packages, are the tasks.
 
-shapes/   what a task is, and what tasks of one form share
-corpora/  where examples come from
+core/     concepts that all tasks share
+shapes/   what tasks of one form share: N→1, N→N, 1→N, N→M
+corpora/  readers of files, TensorFlow Datasets and the embedded samples
+probes/   generated sequences for studies; not tasks
 """
 
 import importlib
 import pkgutil
 
-
-class UserError(Exception):
-    """Something that the person at the keyboard can mend; its text says what and how."""
+from tasks.core.errors import UserError
 
 
 def names() -> list[str]:

@@ -2,14 +2,14 @@
 
 import dataclasses
 
-from tasks.corpora import scenes
-from tasks.corpora.captioned import CaptionedImages
-from tasks.shapes import description
-from tasks.shapes.settings import setting
+from tasks.core.settings import setting
+from tasks.corpora.captioned_images import CaptionedImages
+from tasks.corpora.samples import scenes
+from tasks.shapes import image_to_text
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(description.Config):
+class Config(image_to_text.Config):
     """Settings that do well on thousands of small images."""
 
     cell: str = setting("gru", "a name that app.cells lists, a spec as JSON, or a .json file")
@@ -26,7 +26,7 @@ class Config(description.Config):
     )
 
 
-class Task(description.Description):
+class Task(image_to_text.Description):
     """Images and their captions."""
 
     Config = Config

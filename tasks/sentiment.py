@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from tasks.corpora.labelled import LabelledTexts
+from tasks.core.settings import setting
+from tasks.corpora.labelled_text import LabelledTexts
 from tasks.shapes import classification
-from tasks.shapes.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from tasks.corpora.tagged import TaggedSentences
+from tasks.core.settings import setting
+from tasks.corpora.tagged_sentences import TaggedSentences
 from tasks.shapes import sequence_labelling
-from tasks.shapes.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)

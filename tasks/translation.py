@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from tasks.corpora.parallel import ParallelSentences
-from tasks.shapes import transduction
-from tasks.shapes.settings import setting
+from tasks.core.settings import setting
+from tasks.corpora.parallel_text import ParallelSentences
+from tasks.shapes import sequence_to_sequence
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(transduction.Config):
+class Config(sequence_to_sequence.Config):
     """Settings that do well on tens of thousands of pairs of sentences."""
 
     cell: str = setting("gru", "a name that app.cells lists, a spec as JSON, or a .json file")
@@ -25,7 +25,7 @@ class Config(transduction.Config):
     )
 
 
-class Task(transduction.Transduction):
+class Task(sequence_to_sequence.Transduction):
     """Sentences and their translations."""
 
     Config = Config

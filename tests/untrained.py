@@ -7,7 +7,7 @@ import keras
 
 import tasks
 from app import export
-from tasks.corpora import Stream
+from tasks.core.examples import Stream
 
 SMALL = {"units": 8, "embedding": 8}
 # What makes a version small, beside `SMALL`, by the settings that a task may have.

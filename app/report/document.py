@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from app.report import pictures
-from tasks.shapes.judgement import Alignment, Gaze, Judgement, Table
+from tasks.core.evaluation import Alignment, Gaze, Judgement, Table
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 60rem;

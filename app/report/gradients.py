@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from app.reach import CLIPPED, CLIPPED_PROBE, CLIPPED_RADIUS, Descent, Moment, Powers, Trained
 from app.report import document, pictures
 from tasks import probes
-from tasks.shapes.judgement import Table
+from tasks.core.evaluation import Table
 
 # Told apart by colour-blind readers too (Okabe & Ito).
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")

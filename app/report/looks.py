@@ -8,8 +8,8 @@ from html import escape
 import numpy as np
 
 from app.report import document, pictures, strips
-from tasks.shapes.inside import Inside, Reading, numbered
-from tasks.shapes.judgement import Alignment, Gaze, Table
+from tasks.core.evaluation import Alignment, Gaze, Table
+from tasks.core.inspection import Inside, Reading, numbered
 
 _PANELS = 23  # words under which an image is drawn again
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tasks.shapes.judgement import Alignment, Confusion, Gaze
+from tasks.core.evaluation import Alignment, Confusion, Gaze
 
 _TRAIN, _VALID = "#0072b2", "#d55e00"  # told apart by colour-blind readers too (Okabe & Ito)
 _MOST_NUMBERS = 20  # classes up to which each cell of a matrix shows its count

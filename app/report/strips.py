@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.report.pictures import visible
-from tasks.shapes.inside import Reading, numbered
+from tasks.core.inspection import Reading, numbered
 
 STEPS = 80  # that a picture shows at most
 _CHANGED = 10  # units shown of those that change

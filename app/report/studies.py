@@ -13,7 +13,7 @@ from app import flags, points
 from app.points import Point
 from app.presets import Finding, Preset
 from app.report import document, pictures
-from tasks.shapes.judgement import Table
+from tasks.core.evaluation import Table
 
 # Student's t for intervals of 95 %, by degrees of freedom.
 _STUDENT = (math.nan, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)

@@ -7,8 +7,8 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from tasks import UserError
-from tasks.corpora import disk
+from tasks.core.errors import UserError
+from tasks.corpora import filesystem
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 TAGS = ("lemma", "upos", "xpos", "feats", "deprel")  # the columns that can be tags
@@ -37,7 +37,7 @@ def rows(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, list[str]
             if len(row) != len(COLUMNS):
                 raise UserError(
                     f"{origin}: expected the {len(COLUMNS)} columns of CoNLL-U with tabs "
-                    f"between, got {len(row)}: {disk.shown(line)}."
+                    f"between, got {len(row)}: {filesystem.shown(line)}."
                 )
             if not ID.fullmatch(row[0]):
                 raise UserError(
@@ -98,7 +98,7 @@ def sentences(lines: Iterable[bytes]) -> Iterator[Sentence]:
         UserError: A line is none of CoNLL-U.
     """
     numbered = (
-        (f"line {number}", line.decode(disk.decoder("utf-8"), "replace"))
+        (f"line {number}", line.decode(filesystem.decoder("utf-8"), "replace"))
         for number, line in enumerate(lines, 1)
     )
     kept = []

@@ -15,8 +15,8 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from tasks import UserError
-from tasks.shapes.settings import check
+from tasks.core.errors import UserError
+from tasks.core.settings import check
 
 PADDING = 0  # of symbols
 SEED = 2018  # of the test part, whatever training draws

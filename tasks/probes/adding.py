@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from tasks import probes
-from tasks.shapes.settings import setting
+from tasks.core.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import UserError, probes
-from tasks.shapes.settings import setting
+from tasks import probes
+from tasks.core.errors import UserError
+from tasks.core.settings import setting
 
 MOST_ATTRACTORS = 4
 _REGULAR = """

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from tasks import probes
-from tasks.shapes.settings import setting
+from tasks.core.settings import setting
 
 SYMBOLS, COPIED = 8, 10
 BLANK, BEGIN = SYMBOLS, SYMBOLS + 1

@@ -5,8 +5,9 @@ import functools
 
 import numpy as np
 
-from tasks import UserError, probes
-from tasks.shapes.settings import setting
+from tasks import probes
+from tasks.core.errors import UserError
+from tasks.core.settings import setting
 
 NOTES = 88
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import UserError, probes
-from tasks.corpora import grammar
-from tasks.shapes.settings import setting
+from tasks import probes
+from tasks.core.errors import UserError
+from tasks.core.settings import setting
+from tasks.corpora.samples import english_grammar
 
 _LEAST = 100  # lines of a text to learn from
 END, UNKNOWN = 1, 2  # symbols beside those of the commonest letters
@@ -93,5 +94,5 @@ class Probe(probes.Probe):
 @functools.cache
 def _sample() -> list[str]:
     """The sentences of tagging's embedded sample."""
-    parts = grammar.parts().values()
+    parts = english_grammar.parts().values()
     return [" ".join(example.values["tokens"]) for part in parts for example in part]

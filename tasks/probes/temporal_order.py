@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from tasks import probes
-from tasks.shapes.settings import setting
+from tasks.core.settings import setting
 
 LETTERS = "abcdXYBE"  # four that say nothing, the two that count, the beginning and the end
 

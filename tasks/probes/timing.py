@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from tasks import probes
-from tasks.shapes.settings import setting
+from tasks.core.settings import setting
 
 LENGTHS = 4  # how many waits there are, each a step longer than the one before
 

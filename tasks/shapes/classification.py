@@ -19,12 +19,12 @@ from models.cells.recurrent import PORTABLE
 from models.cells.tracing import watched
 from models.networks.classifier import classifier
 from models.text.words import PADDING, Counts, Vocabulary, split
-from tasks import UserError
-from tasks.corpora import Example
-from tasks.shapes import inside, task
-from tasks.shapes.inside import Inside
-from tasks.shapes.judgement import Alignment, Confusion, Judgement, Table
-from tasks.shapes.settings import setting
+from tasks.core import inspection, task
+from tasks.core.errors import UserError
+from tasks.core.evaluation import Alignment, Confusion, Judgement, Table
+from tasks.core.examples import Example
+from tasks.core.inspection import Inside
+from tasks.core.settings import setting
 
 _WORDS, _LABELS = "words.txt", "labels.txt"
 _AT_ONCE = 1024  # texts split at once where vocabularies are counted
@@ -162,21 +162,21 @@ class Classification(task.Task):
         label = answer["label"].decode("utf-8")
         number, ids = self.labels.words.index(label), self.ids(text).to_tensor(PADDING)
         read = words[: ids.shape[1]]
-        saliency = inside.salience(
+        saliency = inspection.salience(
             model,
             model.get_layer("reader").input[0],
             {"ids": ids},
             lambda logits, _: tf.nn.log_softmax(logits)[:, number],
             answers=1,
         )
-        at = inside.chosen(at, inside.numbered(read), saliency)
+        at = inspection.chosen(at, inspection.numbered(read), saliency)
         with watched(model) as seen:
             model(ids, training=False)
         cut = f"Of {len(words)} words the first {len(read)} are read."
         return Inside(
             answer=f"{label} ({answer['probability']:.3f})",
             at=at,
-            readings=[inside.reading(each, "reader", read) for each in seen],
+            readings=[inspection.reading(each, "reader", read) for each in seen],
             saliency=Alignment(read, [label], saliency),
             notes=[cut] if len(read) < len(words) else [],
         )

@@ -21,12 +21,12 @@ from models.layers.decoder import Decoder, Memory
 from models.layers.losses import SmoothedCrossEntropy, StepAccuracy
 from models.text.subwords import END, MARKS, START, Subwords
 from models.text.words import PADDING
-from tasks import UserError
-from tasks.corpora import Example
-from tasks.shapes import inside, task
-from tasks.shapes.inside import Reading
-from tasks.shapes.judgement import Alignment, Gaze, Judgement, Table
-from tasks.shapes.settings import setting
+from tasks.core import inspection, task
+from tasks.core.errors import UserError
+from tasks.core.evaluation import Alignment, Gaze, Judgement, Table
+from tasks.core.examples import Example
+from tasks.core.inspection import Reading
+from tasks.core.settings import setting
 
 _SUBWORDS = "subwords.txt"
 _WORST, _SHOWN = 20, 3  # answers that a report shows, and those of each epoch
@@ -239,7 +239,7 @@ class Generation(task.Task):
         """What the cells of the decoder did as they wrote subwords, each reading the one before."""
         of_decoder = [each for each in seen if each.place.startswith("decoder/")]
         return [
-            inside.reading(each, "decoder", [MARKS[START], *pieces], layer=at)
+            inspection.reading(each, "decoder", [MARKS[START], *pieces], layer=at)
             for at, each in enumerate(of_decoder)
         ]
 

@@ -29,12 +29,13 @@ from models.networks.tagger import tagger
 from models.text.ud_tokenizer import tokenize
 from models.text.windows import windows
 from models.text.words import PADDING, Counts, Vocabulary, spell
-from tasks import UserError
-from tasks.corpora import Example, conllu
-from tasks.shapes import inside, task
-from tasks.shapes.inside import Inside, Reading
-from tasks.shapes.judgement import Alignment, Confusion, Judgement, Table
-from tasks.shapes.settings import setting
+from tasks.core import inspection, task
+from tasks.core.errors import UserError
+from tasks.core.evaluation import Alignment, Confusion, Judgement, Table
+from tasks.core.examples import Example
+from tasks.core.inspection import Inside, Reading
+from tasks.core.settings import setting
+from tasks.corpora import conllu
 
 _WORDS, _CHARACTERS, _TAGS = "words.txt", "characters.txt", "tags.txt"
 _SEEN = "seen.txt"  # the words of train as they are written, for the judge
@@ -286,17 +287,17 @@ class SequenceLabelling(task.Task):
             raise UserError("there is nothing to look at: the sentence holds no words.")
         read = words[: self.config.longest]
         inputs = {name: each[None] for name, each in self._inputs(tf.constant(read)).items()}
-        saliency = inside.salience(
+        saliency = inspection.salience(
             model,
             model.get_layer("encoder").input[0],
             inputs,
             self._log_probability(model, self.tags.encode(tf.constant(tags[: len(read)]))),
             answers=len(read),
         )
-        at = inside.chosen(at, inside.numbered(read), saliency)
+        at = inspection.chosen(at, inspection.numbered(read), saliency)
         with watched(model) as seen:
             model(inputs, training=False)
-        readings = [inside.reading(e, "encoder", read) for e in seen if e.place == "encoder"]
+        readings = [inspection.reading(e, "encoder", read) for e in seen if e.place == "encoder"]
         tagged = [f"{word}/{tag}" for word, tag in zip(words, tags, strict=True)]
         cut = f"Of {len(words)} words the first {len(read)} are shown: more are read in windows."
         return Inside(
@@ -314,7 +315,7 @@ class SequenceLabelling(task.Task):
             if self.config.crf:
                 shares = model.get_layer("crf").marginals(logits)
                 logits = tf.math.log(tf.maximum(shares, 1e-30))
-            return inside.picked(logits, which, tags)
+            return inspection.picked(logits, which, tags)
 
         return of
 
@@ -322,13 +323,13 @@ class SequenceLabelling(task.Task):
         """What was read in the characters of one of the words, if any are."""
         if not self.config.characters:
             return []
-        place, reader = inside.numbered(words).index(at), model.get_layer("character_reader")
+        place, reader = inspection.numbered(words).index(at), model.get_layer("character_reader")
         with watched(reader) as seen:
             reader(inputs["characters"][:, place : place + 1])
         word = words[place]
         characters = spell(tf.constant([word]), self.config.longest_word)[0].numpy()
         steps = [each.decode("utf-8") for each in characters]
-        return [inside.reading(each, f"characters of {word}", steps) for each in seen]
+        return [inspection.reading(each, f"characters of {word}", steps) for each in seen]
 
     def limits(self):
         c = self.config

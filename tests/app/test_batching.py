@@ -9,7 +9,7 @@ import tensorflow as tf
 import tasks
 from app.batching import Batches, Share
 from app.encoded import Encoded, origins
-from tasks.corpora import Example, Stream
+from tasks.core.examples import Example, Stream
 
 TOKENS = 64
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from app import beam, flags, predict
-from tasks import UserError
+from tasks.core.errors import UserError
 from tests import untrained
 
 WORDS = ("the", "plot", "is", "far", "from", "dull", ",", "and", "a", "warm", "cast", "superb")

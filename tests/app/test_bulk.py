@@ -14,7 +14,7 @@ import pytest
 
 import tasks
 from app import bulk, flags, predict
-from tasks import UserError
+from tasks.core.errors import UserError
 from tests import untrained
 
 ROOT = Path(__file__).parents[2]

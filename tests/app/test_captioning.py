@@ -22,8 +22,8 @@ from app import evaluate, flags, predict, train
 from app.report import pictures
 from app.served import Served
 from models.beam_search import IMPOSSIBLE
-from tasks.corpora import Example
-from tasks.shapes.judgement import Gaze
+from tasks.core.evaluation import Gaze
+from tasks.core.examples import Example
 from tests.conftest import signatures, where
 
 ROOT = Path(__file__).parents[2]

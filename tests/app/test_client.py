@@ -17,7 +17,7 @@ import pytest
 import tasks
 from app import client, flags, predict
 from app.served import Served
-from tasks import UserError
+from tasks.core.errors import UserError
 from tests import untrained
 from tests.serving import toys
 from tests.serving.double import Batching, Breaking, Double

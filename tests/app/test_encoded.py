@@ -12,8 +12,8 @@ import tensorflow as tf
 import tasks
 from app import encoded
 from app.encoded import Encoded
-from tasks import UserError
-from tasks.corpora import Stream
+from tasks.core.errors import UserError
+from tasks.core.examples import Stream
 from tests import untrained
 
 COUNT = 16
@@ -185,15 +185,13 @@ def test_the_name_tells_data_settings_and_code_apart_and_training_not(told, tmp_
     assert len(names) == 5
 
 
-@pytest.mark.parametrize(
-    "source", ["models/text/words.py", "tasks/shapes/task.py", "app/encoded.py"]
-)
+@pytest.mark.parametrize("source", ["models/text/words.py", "tasks/core/task.py", "app/encoded.py"])
 def test_the_version_of_the_code_is_that_of_its_lines(tmp_path, monkeypatch, source):
     root = tmp_path / "tree"
     for path in (
         "models/text/words.py",
         "models/deep/er.py",
-        "tasks/shapes/task.py",
+        "tasks/core/task.py",
         "app/encoded.py",
     ):
         (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from app import flags, gradients, probing, reach
 from models.cells import jacobians
-from tasks import UserError
+from tasks.core.errors import UserError
 
 SMALL = ["--units", "4", "--length", "20", "--steps", "2", "--sequences", "2"]
 PICTURES = {"reach.png", "spectra.png", "clipping.png", "powers.png"}

@@ -18,7 +18,7 @@ from app.report import strips
 from models.cells.recurrent import GatedRNN
 from models.cells.specs import CELLS
 from models.cells.tracing import watched
-from tasks.shapes.inside import Reading
+from tasks.core.inspection import Reading
 from tests.untrained import examples
 
 T, D, H = 5, 4, 6

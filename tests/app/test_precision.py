@@ -6,7 +6,7 @@ import pytest
 import tasks
 from app import runs, training
 from app.encoded import Encoded
-from tasks.corpora import Splits
+from tasks.core.examples import Splits
 from tests import untrained
 
 

@@ -21,7 +21,8 @@ from app.presets import PRESETS, Finding
 from app.report import studies
 from models.cells import specs
 from models.cells.specs import CELLS, CellSpec
-from tasks import UserError, probes
+from tasks import probes
+from tasks.core.errors import UserError
 
 SMALL = ["timing", "--cells", "lstm", "rnn", "--wait", "2", "--units", "3", "--steps", "4"]
 SMALL += ["--looks", "2", "--batch", "8", "--seeds", "2", "--jobs", "1"]

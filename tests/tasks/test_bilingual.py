@@ -7,8 +7,9 @@ import random
 
 import pytest
 
-from tasks.corpora import PARTS, bilingual
-from tasks.corpora.parallel import ParallelSentences
+from tasks.core.examples import PARTS
+from tasks.corpora.parallel_text import ParallelSentences
+from tasks.corpora.samples import english_german
 
 # Written by hand, not by the grammar: a noun and its gender; the endings of "der", "dieser"
 # and "ein" by gender and case; the forms of verbs.
@@ -69,7 +70,7 @@ def test_the_sample_is_the_same_on_every_machine(sample):
 
 
 def test_the_sample_has_its_sizes_and_no_sentence_twice(sample):
-    assert {part: len(pairs) for part, pairs in sample.items()} == bilingual.SIZES
+    assert {part: len(pairs) for part, pairs in sample.items()} == english_german.SIZES
     texts = [text for pairs in sample.values() for text, _ in pairs]
     assert len(set(texts)) == len(texts)
     words = {word for sides in split(sample, "train") for side in sides for word in side}
@@ -84,12 +85,12 @@ def few_words(monkeypatch):
     few = {"PERSONS": 2, "THINGS": 1, "SEE": 1, "BUY": 1, "GIVE": 1, "SLEEP": 1, "SAY": 1}
     few |= {"ADJECTIVES": 1, "OF_PERSONS": 0, "OF_THINGS": 0, "NEAR": 1, "BECAUSE": 1, "NUMBERS": 1}
     for name, count in few.items():
-        rows = getattr(bilingual, name).strip().split("\n")
-        monkeypatch.setattr(bilingual, name, "".join(f"{row}\n" for row in rows[::-1][:count]))
+        rows = getattr(english_german, name).strip().split("\n")
+        monkeypatch.setattr(english_german, name, "".join(f"{row}\n" for row in rows[::-1][:count]))
 
 
 def test_a_sentence_has_one_translation(few_words):
-    speaker, known, again = bilingual.Speaker(random.Random(1)), {}, 0
+    speaker, known, again = english_german.Speaker(random.Random(1)), {}, 0
     for _ in range(10_000):
         text, translation = speaker.sentence()
         again += text in known
@@ -98,7 +99,9 @@ def test_a_sentence_has_one_translation(few_words):
 
 
 def test_no_sentence_can_be_in_two_parts(few_words):
-    texts = {part: {e.values["text"] for e in stream} for part, stream in bilingual.parts().items()}
+    texts = {
+        part: {e.values["text"] for e in stream} for part, stream in english_german.parts().items()
+    }
     assert not texts["train"] & texts["valid"]
     assert not texts["train"] & texts["test"]
     assert not texts["valid"] & texts["test"]
@@ -248,7 +251,9 @@ def test_neighbours_do_not_tell_number_and_gender(sample):
 def nouns():
     """Gender; one and many, in English and in German."""
     return [
-        row.split() for row in (bilingual.PERSONS + bilingual.THINGS).split("\n") if row.strip()
+        row.split()
+        for row in (english_german.PERSONS + english_german.THINGS).split("\n")
+        if row.strip()
     ]
 
 

@@ -14,9 +14,10 @@ import zipfile
 import pytest
 from PIL import Image, ImageFile
 
-from tasks import UserError
-from tasks.corpora import PARTS, Stream, captioned
-from tasks.corpora.captioned import CaptionedImages, flaw
+from tasks.core.errors import UserError
+from tasks.core.examples import PARTS, Stream
+from tasks.corpora import captioned_images
+from tasks.corpora.captioned_images import CaptionedImages, flaw
 
 
 def picture(seed, kind="PNG", size=(9, 7), **how):
@@ -346,7 +347,7 @@ def test_images_are_not_read_before_one_asks(tmp_path):
 @pytest.mark.parametrize("skip_bad", [False, True])
 def test_an_image_is_decoded_once_and_told_before_training(tmp_path, monkeypatch, skip_bad):
     decoded = []
-    monkeypatch.setattr(captioned, "flaw", lambda raw: decoded.append(raw) or flaw(raw))
+    monkeypatch.setattr(captioned_images, "flaw", lambda raw: decoded.append(raw) or flaw(raw))
     parts = {part: images(part) for part in ("train", "val", "test")}
     write(tmp_path, tables(parts))
     everything = sorted(raw for pictures in parts.values() for raw, _ in pictures.values())
@@ -790,7 +791,7 @@ def test_a_part_of_which_nothing_is_left_is_told(tmp_path):
 
 def test_the_sample_is_that_of_scenes(monkeypatch):
     parts = dict.fromkeys(PARTS, Stream(tuple))
-    monkeypatch.setattr(captioned.scenes, "parts", lambda: parts)
+    monkeypatch.setattr(captioned_images.scenes, "parts", lambda: parts)
     assert CaptionedImages().sample() is parts
 
 

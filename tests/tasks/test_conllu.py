@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tasks import UserError
+from tasks.core.errors import UserError
 from tasks.corpora.conllu import COLUMNS, TAGS, Sentence, sentences
 
 # All that the format has: comments of every kind, ranges, empty nodes, blanks inside of words.

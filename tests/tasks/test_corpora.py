@@ -7,9 +7,9 @@ import zipfile
 
 import pytest
 
-from tasks import UserError
-from tasks.corpora import PARTS, position
-from tasks.corpora.labelled import LabelledTexts
+from tasks.core.errors import UserError
+from tasks.core.examples import PARTS, position
+from tasks.corpora.labelled_text import LabelledTexts
 
 ROWS = [("a fine film", "good"), ("a dull film", "bad"), ("ça , non", "bad"), ("one, two", "good")]
 

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from app import train
-from tasks import UserError
-from tasks.corpora import PARTS
-from tasks.corpora.captioned import CaptionedImages
-from tasks.corpora.labelled import LabelledTexts
-from tasks.corpora.parallel import ParallelSentences
-from tasks.corpora.tagged import TaggedSentences
+from tasks.core.errors import UserError
+from tasks.core.examples import PARTS
+from tasks.corpora.captioned_images import CaptionedImages
+from tasks.corpora.labelled_text import LabelledTexts
+from tasks.corpora.parallel_text import ParallelSentences
+from tasks.corpora.tagged_sentences import TaggedSentences
 from tests.conftest import SMALL, where
 
 tfds = pytest.importorskip("tensorflow_datasets")

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 import tasks
 from app import rows
-from tasks import UserError
-from tasks.shapes import inside
-from tasks.shapes.inside import chosen, numbered
+from tasks.core import inspection
+from tasks.core.errors import UserError
+from tasks.core.inspection import chosen, numbered
 from tests.untrained import SIZES, SMALL, examples
 
 TEXT = b"the old man saw the tower , and the women slept ."
@@ -188,8 +188,8 @@ def test_many_answers_are_taken_some_at_a_time(monkeypatch):
         return tf.gather(tf.constant(mix), which) * tf.reduce_sum(rows**2, axis=[1, 2])
 
     for at_once in (1, 2, 16):
-        monkeypatch.setattr(inside, "_AT_ONCE", at_once)
-        given = inside.gradients(of, x, 5)
+        monkeypatch.setattr(inspection, "_AT_ONCE", at_once)
+        given = inspection.gradients(of, x, 5)
         np.testing.assert_allclose(given, 2 * mix[:, None, None] * x.numpy()[None])
 
 

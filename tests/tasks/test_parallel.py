@@ -8,9 +8,9 @@ import tracemalloc
 
 import pytest
 
-from tasks import UserError
-from tasks.corpora import PARTS
-from tasks.corpora.parallel import ParallelSentences
+from tasks.core.errors import UserError
+from tasks.core.examples import PARTS
+from tasks.corpora.parallel_text import ParallelSentences
 
 PAIRS = [
     ("Ein Haus.", "A house."),

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import tasks
-from tasks import UserError
+from tasks.core.errors import UserError
 from tests import untrained
 
 ROWS = 7

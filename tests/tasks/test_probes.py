@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from tasks import UserError, probes
+from tasks import probes
+from tasks.core.errors import UserError
 from tasks.probes import agreement
 
 ALL = probes.names()

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.corpora import PARTS, scenes
+from tasks.core.examples import PARTS
+from tasks.corpora.samples import scenes
 
 # Written by hand, as is all that judges here: none of it asks the module.
 COLOURS = {

@@ -9,9 +9,10 @@ import shutil
 
 import pytest
 
-from tasks import UserError
-from tasks.corpora import PARTS, grammar
-from tasks.corpora.tagged import TaggedSentences
+from tasks.core.errors import UserError
+from tasks.core.examples import PARTS
+from tasks.corpora.samples import english_grammar
+from tasks.corpora.tagged_sentences import TaggedSentences
 
 SENTENCES = [
     (("the", "old", "man", "the", "boats"), ("DET", "ADJ", "VERB", "DET", "NOUN")),
@@ -440,7 +441,7 @@ def test_the_sample_is_the_same_on_every_machine(sample):
 
 
 def test_the_sample_has_its_sizes_and_no_sentence_twice(sample):
-    assert {part: len(sentences) for part, sentences in sample.items()} == grammar.SIZES
+    assert {part: len(sentences) for part, sentences in sample.items()} == english_grammar.SIZES
     texts = [tokens for sentences in sample.values() for tokens, _ in sentences]
     assert len(set(texts)) == len(texts)
     for part in PARTS:
@@ -469,13 +470,13 @@ def test_words_of_the_sample_have_more_tags_than_one_and_context_decides(sample)
 
 
 def test_the_number_of_a_noun_far_away_decides_in_the_sample(sample):
-    singular = set(grammar.WORDS["PERSON"])
-    people = singular | set(grammar.WORDS["PEOPLE"])
+    singular = set(english_grammar.WORDS["PERSON"])
+    people = singular | set(english_grammar.WORDS["PEOPLE"])
     met, alike = collections.Counter(), collections.defaultdict(set)
     for tokens, tags in itertools.chain.from_iterable(sample.values()):
         for at in range(2, len(tokens) - 2):
             both, mass = tokens[at : at + 2]
-            if both in grammar.WORDS["BOTHS"] and mass in grammar.WORDS["MASS"]:
+            if both in english_grammar.WORDS["BOTHS"] and mass in english_grammar.WORDS["MASS"]:
                 subject = max(n for n in range(at) if tokens[n] in people)
                 one = tokens[subject] in singular
                 assert tags[at : at + 2] == (("VERB", "NOUN") if one else ("NOUN", "VERB"))

@@ -18,7 +18,7 @@ import itertools
 import random
 from collections.abc import Iterator
 
-from tasks.corpora import Example, Stream, position
+from tasks.core.examples import Example, Stream, position
 
 SEED = 2021
 SIZES = {"train": 2000, "valid": 300, "test": 300}

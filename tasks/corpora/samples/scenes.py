@@ -36,7 +36,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tasks.corpora import Example, Stream
+from tasks.core.examples import Example, Stream
 
 SEED = 2018
 SIZES = {"train": 15000, "valid": 400, "test": 400}

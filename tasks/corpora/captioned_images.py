@@ -31,9 +31,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
 
-from tasks import UserError
-from tasks.corpora import Corpus, Example, Stream, datasets, disk, scenes
-from tasks.shapes.settings import setting
+from tasks.core.corpus import Corpus
+from tasks.core.errors import UserError
+from tasks.core.examples import Example, Stream
+from tasks.core.settings import setting
+from tasks.corpora import filesystem, tfds
+from tasks.corpora.samples import scenes
 
 # How the names of tables end, and of lists of images. That of a list goes after a part's.
 _KINDS = {
@@ -112,7 +115,7 @@ class CaptionedImages(Corpus):
 
     def __post_init__(self):
         super().__post_init__()
-        disk.check_encoding(self.encoding)
+        filesystem.check_encoding(self.encoding)
 
     def identity(self, example):
         """The image, so that equal ones never fall into two parts."""
@@ -125,22 +128,24 @@ class CaptionedImages(Corpus):
         def checked(stream: Stream) -> Stream:
             return _checked(f"tfds:{name}", lambda: ((e.origin, e) for e in stream), self.skip_bad)
 
-        parts, notes = datasets.captioned_images(name, self.tfds_dir)
+        parts, notes = tfds.captioned_images(name, self.tfds_dir)
         return {part: checked(stream) for part, stream in parts.items()}, notes
 
     def files(self, path):
-        if disk.is_one_file(path):
+        if filesystem.is_one_file(path):
             return {"train": self.one_file(path)}, []
-        root = disk.root(path)
+        root = filesystem.root(path)
         tables = _tables(root)
-        parts = disk.parts(path, root, lambda names: self._part(root, tables, names), self.named())
+        parts = filesystem.parts(
+            path, root, lambda names: self._part(root, tables, names), self.named()
+        )
         if parts:
             return parts, self._unlisted(root, tables)
         return {"train": self._whole(path, root)}, []
 
     def one_file(self, path):
-        if not disk.is_one_file(path):
-            return self._whole(path, disk.root(path))
+        if not filesystem.is_one_file(path):
+            return self._whole(path, filesystem.root(path))
         if _kind(path) in ("", "list"):
             raise UserError(
                 f"{path}: expected a table of captions, {_NAME}.tsv, {_NAME}.json of COCO or "
@@ -150,7 +155,7 @@ class CaptionedImages(Corpus):
         coco = _kind(path) == "coco" and path.parent.name == "annotations"
         return self._stream(path, path.parent.parent if coco else path.parent)
 
-    def _part(self, root, tables, names) -> disk.Found:
+    def _part(self, root, tables, names) -> filesystem.Found:
         """All of the tables and lists that goes by one of the names of a part."""
         name = rf"({'|'.join(names)})"
         table, listing = rf"({_NAME}_)?{name}\d*", rf"(.*[._-])?{name}Images"
@@ -168,7 +173,7 @@ class CaptionedImages(Corpus):
             f"and so on; or {_NAME}.tsv, {_NAME}.json or Flickr8k.token.txt alone"
         )
         found = [(table.name, self._stream(table, root)) for table in tables]
-        return disk.the_only(path, root, found, rule)
+        return filesystem.the_only(path, root, found, rule)
 
     def _unlisted(self, root, tables) -> list[str]:
         """A note on images that have captions and are in none of the lists, if there are lists."""
@@ -214,30 +219,31 @@ class CaptionedImages(Corpus):
         return {"tsv": self._tsv, "coco": self._coco, "tokens": self._numbered}[_kind(path)](path)
 
     def _tsv(self, path):
-        for origin, line in disk.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding):
             row = line.split("\t")
             if len(row) != 2 and line.strip():
                 raise UserError(
                     f"{origin}: expected the path of an image, a tab and a caption, got "
-                    f"{len(row)} column{'s' * (len(row) != 1)}: {disk.shown(line)}."
+                    f"{len(row)} column{'s' * (len(row) != 1)}: {filesystem.shown(line)}."
                 )
             if line.strip():
                 yield origin, *row
 
     def _numbered(self, path):
-        for origin, line in disk.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding):
             numbered, tab, caption = line.partition("\t")
             name, mark, _ = numbered.rpartition("#")
             if not (tab and mark) and line.strip():
                 raise UserError(
-                    f"{origin}: expected NAME.jpg#0, a tab and a caption, got {disk.shown(line)}."
+                    f"{origin}: expected NAME.jpg#0, a tab and a caption, got "
+                    f"{filesystem.shown(line)}."
                 )
             if line.strip():
                 yield origin, name, caption
 
     def _coco(self, path):
-        with disk.open_bytes(path) as file:
-            text = disk.decode(file.read(), self.encoding, path)
+        with filesystem.open_bytes(path) as file:
+            text = filesystem.decode(file.read(), self.encoding, path)
         try:
             table = json.loads(text)
         except ValueError as error:
@@ -259,7 +265,7 @@ class CaptionedImages(Corpus):
 
     def _names(self, path) -> Iterator[tuple[str, str]]:
         """The images of a list, each with its line."""
-        for origin, line in disk.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding):
             if line.strip():
                 yield origin, _inside(line, origin)
 
@@ -268,19 +274,22 @@ class CaptionedImages(Corpus):
 
 
 def _stem(path) -> str:
-    return disk.stem_and_suffix(path)[0]
+    return filesystem.stem_and_suffix(path)[0]
 
 
 def _kind(path) -> str:
     """Which of `_KINDS` a file is, by its name; "" if it is none."""
-    name = "".join(disk.stem_and_suffix(path))
+    name = "".join(filesystem.stem_and_suffix(path))
     return next((kind for end, kind in _KINDS.items() if name.endswith(end)), "")
 
 
 def _tables(root) -> list:
     """The tables and lists in `root`; if there are none, those in its folders."""
-    entries = disk.entries(root)
-    for inside in (entries, (file for e in entries if e.is_dir() for file in disk.entries(e))):
+    entries = filesystem.entries(root)
+    for inside in (
+        entries,
+        (file for e in entries if e.is_dir() for file in filesystem.entries(e)),
+    ):
         tables = [file for file in inside if _is_table(file) and file.is_file()]
         if tables:
             return tables
@@ -314,7 +323,7 @@ def _objects(path, table, key: str, wanted: dict[str, type]) -> Iterator[tuple[s
     if not isinstance(rows, list):
         raise UserError(
             f"{path}: expected an object of COCO with the lists 'images' and 'annotations', got "
-            f"{sorted(table) if isinstance(table, dict) else disk.shown(json.dumps(table))}."
+            f"{sorted(table) if isinstance(table, dict) else filesystem.shown(json.dumps(table))}."
         )
     kinds = {int: "a whole number", str: "a string"}
     for number, row in enumerate(rows):
@@ -324,7 +333,7 @@ def _objects(path, table, key: str, wanted: dict[str, type]) -> Iterator[tuple[s
             if not isinstance(value, kind):
                 raise UserError(
                     f"{origin}: {name!r} must be {kinds[kind]}, got "
-                    f"{disk.shown(json.dumps(value if isinstance(row, dict) else row))}."
+                    f"{filesystem.shown(json.dumps(value if isinstance(row, dict) else row))}."
                 )
         yield origin, row
 
@@ -335,7 +344,7 @@ def _inside(name: str, origin: str) -> str:
     if not path.parts or path.is_absolute() or ".." in path.parts:
         raise UserError(
             f"{origin}: the path of an image must be one below the folder, without .., "
-            f"got {disk.shown(name)}."
+            f"got {filesystem.shown(name)}."
         )
     return path.as_posix()
 
@@ -358,7 +367,7 @@ def _folders(path, root) -> list:
 def _below(folder, depth: int = 2) -> Iterator[Path]:
     """A folder and those in it, some levels downwards."""
     yield folder
-    for entry in disk.entries(folder) if depth else ():
+    for entry in filesystem.entries(folder) if depth else ():
         if entry.is_dir():
             yield from _below(entry, depth - 1)
 
@@ -380,7 +389,7 @@ def _candidate(name, told, folders) -> Candidate:
         looked = " or ".join(str(folder) for folder in folders)
         return f"{told.origin}: there is no image {name!r} in {looked}", None
     try:
-        with disk.open_bytes(place) as file:
+        with filesystem.open_bytes(place) as file:
             raw = file.read()
     except UserError as error:
         return f"{told.origin}: {str(error).removesuffix('.')}", None
@@ -438,7 +447,7 @@ def _checked(path, read: Callable[[], Iterable[Candidate]], skip_bad: bool) -> S
                 f"{passed_over()}"
             )
 
-    stream = Stream(lambda: disk.told(path, examples()), notes)
+    stream = Stream(lambda: filesystem.told(path, examples()), notes)
     return stream
 
 

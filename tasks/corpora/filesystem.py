@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from tasks import UserError
-from tasks.corpora import Example, Stream
+from tasks.core.errors import UserError
+from tasks.core.examples import Example, Stream
 
 PART_NAMES = {
     "train": ("train", "training"),

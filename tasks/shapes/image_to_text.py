@@ -31,11 +31,12 @@ from models.networks import pretrained
 from models.networks.captioner import ATTENTIONS, AXES, captioner
 from models.text.subwords import BLANK, END, MARKS, START
 from models.text.words import PADDING
-from tasks import UserError
-from tasks.shapes import generation, inside
-from tasks.shapes.inside import Inside, Reading
-from tasks.shapes.judgement import Gaze
-from tasks.shapes.settings import setting
+from tasks.core import inspection
+from tasks.core.errors import UserError
+from tasks.core.evaluation import Gaze
+from tasks.core.inspection import Inside, Reading
+from tasks.core.settings import setting
+from tasks.shapes import generation
 
 _LINES = "Of what reads the grid, the line through its middle is shown."
 
@@ -259,13 +260,13 @@ class Description(generation.Generation):
         before, after, _ = generation.taught(self.ids_of(pieces))
         pixels, _ = self._pixels(tf.constant([row["image_bytes"]]))
         strength = self._strength(model, pixels, before, after[0])
-        tokens = inside.numbered(pieces) or [MARKS[START]]
-        at = inside.chosen(at, tokens, strength.sum(axis=(1, 2))[None, : len(tokens)])
+        tokens = inspection.numbered(pieces) or [MARKS[START]]
+        at = inspection.chosen(at, tokens, strength.sum(axis=(1, 2))[None, : len(tokens)])
         with watched(model) as seen:
             grid = self._grid(pixels) if self._grid else pixels
             model({"image": grid, "before": before[:, None]}, training=False)
         looked = {"tokens": answer["tokens"], "lengths": answer["lengths"]}
-        maps = inside.relative(strength[: len(pieces)])
+        maps = inspection.relative(strength[: len(pieces)])
         attends = self.config.attention == "grid"
         return Inside(
             answer=answer["caption"].decode("utf-8"),
@@ -293,9 +294,9 @@ class Description(generation.Generation):
 
         def of(rows, which):
             several = tf.repeat(before[:, None], len(rows), axis=0)
-            return inside.picked(logits_of(rows, several)[:, 0], which, after)
+            return inspection.picked(logits_of(rows, several)[:, 0], which, after)
 
-        return np.linalg.norm(inside.gradients(of, x, len(after)), axis=-1)
+        return np.linalg.norm(inspection.gradients(of, x, len(after)), axis=-1)
 
     def limits(self):
         c = self.config
@@ -325,7 +326,7 @@ def _swept(seen, model) -> list[Reading]:
             told = [str(step + 1) for step in range(steps)]
             which = lines // 2
             what = f"sweep along {name}, {name[:-1]} {which + 1} of {lines}"
-            readings.append(inside.reading(each, what, told, row=which, layer=int(at)))
+            readings.append(inspection.reading(each, what, told, row=which, layer=int(at)))
     return readings
 
 

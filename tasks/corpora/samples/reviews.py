@@ -12,7 +12,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 
-from tasks.corpora import Example, Stream
+from tasks.core.examples import Example, Stream
 
 SEED = 2017
 SIZES = {"train": 4000, "valid": 500, "test": 500}

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from models.cells.tracing import Seen
 from models.text.subwords import BLANK
-from tasks import UserError
-from tasks.shapes.judgement import Alignment, Gaze
+from tasks.core.errors import UserError
+from tasks.core.evaluation import Alignment, Gaze
 
 _AT_ONCE = 16  # answers whose gradients are taken in one batch
 

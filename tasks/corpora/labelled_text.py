@@ -20,9 +20,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks import UserError
-from tasks.corpora import Corpus, Example, Stream, datasets, disk, reviews
-from tasks.shapes.settings import setting
+from tasks.core.corpus import Corpus
+from tasks.core.errors import UserError
+from tasks.core.examples import Example, Stream
+from tasks.core.settings import setting
+from tasks.corpora import filesystem, tfds
+from tasks.corpora.samples import reviews
 
 TABLES = (".tsv", ".csv", ".jsonl")
 _NOT_CLASSES = {*TABLES, "", ".txt", ".md", ".json", ".xml", ".zip", ".gz", ".tgz", ".tar", ".bz2"}
@@ -40,34 +43,34 @@ class LabelledTexts(Corpus):
 
     def __post_init__(self):
         super().__post_init__()
-        disk.check_encoding(self.encoding)
+        filesystem.check_encoding(self.encoding)
 
     def sample(self):
         return reviews.parts()
 
     def dataset(self, name):
-        return datasets.labelled_texts(name, self.tfds_dir, self.text_key, self.label_key)
+        return tfds.labelled_texts(name, self.tfds_dir, self.text_key, self.label_key)
 
     def files(self, path):
-        if disk.is_one_file(path):
+        if filesystem.is_one_file(path):
             return {"train": self._table(path)}, []
-        root = disk.root(path)
-        parts = disk.parts(path, root, lambda names: self._part(root, names), self.named())
+        root = filesystem.root(path)
+        parts = filesystem.parts(path, root, lambda names: self._part(root, names), self.named())
         notes = []
         if "train" in parts and (root / "train" / _UNLABELLED).is_dir():
             notes.append(f"train/{_UNLABELLED} holds texts without a label: left out")
         return parts or {"train": self._whole(path, root)}, notes
 
     def one_file(self, path):
-        if disk.is_one_file(path):
+        if filesystem.is_one_file(path):
             return self._table(path)
-        return self._whole(path, disk.root(path))
+        return self._whole(path, filesystem.root(path))
 
-    def _part(self, root, names) -> disk.Found:
+    def _part(self, root, names) -> filesystem.Found:
         """All below `root` that goes by one of the names of a part."""
         found = []
-        for entry in disk.entries(root):
-            stem, suffix = disk.stem_and_suffix(entry)
+        for entry in filesystem.entries(root):
+            stem, suffix = filesystem.stem_and_suffix(entry)
             if stem in names and entry.is_file() and suffix in TABLES:
                 found.append((entry.name, self._table(entry)))
             elif stem in names and entry.is_dir() and not suffix and self._classes(entry):
@@ -82,8 +85,8 @@ class LabelledTexts(Corpus):
         """The examples below a `root` that knows no parts."""
         found = [
             (entry.name, self._table(entry))
-            for entry in disk.entries(root)
-            if entry.is_file() and disk.stem_and_suffix(entry)[1] in TABLES
+            for entry in filesystem.entries(root)
+            if entry.is_file() and filesystem.stem_and_suffix(entry)[1] in TABLES
         ]
         for name, family in self._class_files(root).items():
             found.append((f"{name}.*", self._lines(family)))
@@ -93,13 +96,13 @@ class LabelledTexts(Corpus):
             "train, valid and test as .tsv, .csv or .jsonl, as one file for each class "
             "(train.pos, train.neg) or as folders of texts (train/pos/*.txt); or one of these alone"
         )
-        return disk.the_only(path, root, found, rule)
+        return filesystem.the_only(path, root, found, rule)
 
     def _class_files(self, root) -> dict[str, dict[str, Path]]:
         """Families of files NAME.CLASS, a text a line: {NAME: {CLASS: file}}."""
         families = {}
-        for entry in disk.entries(root):
-            stem, suffix = disk.stem_and_suffix(entry)
+        for entry in filesystem.entries(root):
+            stem, suffix = filesystem.stem_and_suffix(entry)
             if entry.is_file() and suffix not in _NOT_CLASSES:
                 families.setdefault(stem, {})[suffix[1:]] = entry
         return {stem: family for stem, family in families.items() if len(family) > 1}
@@ -108,7 +111,7 @@ class LabelledTexts(Corpus):
         """Folders that hold texts, by class."""
         return {
             entry.name: entry
-            for entry in disk.entries(root)
+            for entry in filesystem.entries(root)
             if entry.is_dir()
             and entry.name != _UNLABELLED
             and any(e.name.endswith(".txt") for e in entry.iterdir())
@@ -117,9 +120,9 @@ class LabelledTexts(Corpus):
     # --- Readers -------------------------------------------------------------
 
     def _table(self, path) -> Stream:
-        suffix = disk.stem_and_suffix(path)[1]
+        suffix = filesystem.stem_and_suffix(path)[1]
         reader = {".csv": self._csv, ".jsonl": self._jsonl}.get(suffix, self._tsv)
-        return Stream(lambda: disk.told(path, reader(path)))
+        return Stream(lambda: filesystem.told(path, reader(path)))
 
     def _tsv(self, path) -> Iterator[Example]:
         for origin, line in self._numbered(path):
@@ -127,15 +130,15 @@ class LabelledTexts(Corpus):
             if len(columns) != 2:
                 raise UserError(
                     f"{origin}: expected a text, a tab and a label, got {len(columns)} "
-                    f"column{'s' * (len(columns) != 1)}: {disk.shown(line)}."
+                    f"column{'s' * (len(columns) != 1)}: {filesystem.shown(line)}."
                 )
             yield _example(*columns, origin)
 
     def _csv(self, path) -> Iterator[Example]:
         text_key, label_key = self.text_key or "text", self.label_key or "label"
         csv.field_size_limit(_LONGEST_FIELD)
-        with disk.open_bytes(path) as file:
-            decoded = io.TextIOWrapper(file, encoding=disk.decoder(self.encoding), newline="")
+        with filesystem.open_bytes(path) as file:
+            decoded = io.TextIOWrapper(file, encoding=filesystem.decoder(self.encoding), newline="")
             rows = csv.reader(decoded, strict=True)
             try:
                 header = [name.strip() for name in next(rows, [])]
@@ -167,23 +170,23 @@ class LabelledTexts(Corpus):
     def _jsonl(self, path) -> Iterator[Example]:
         text_key, label_key = self.text_key or "text", self.label_key or "label"
         flags = {text_key: "--text-key", label_key: "--label-key"}
-        for origin, row in disk.objects(path, self.encoding, flags):
+        for origin, row in filesystem.objects(path, self.encoding, flags):
             text, label = row[text_key], row[label_key]
             if not isinstance(text, str):
                 raise UserError(
-                    f"{origin}: {text_key!r} must be a string, got {disk.shown(str(text))}."
+                    f"{origin}: {text_key!r} must be a string, got {filesystem.shown(str(text))}."
                 )
             if isinstance(label, (dict, list, float)) or label is None:
                 raise UserError(
                     f"{origin}: {label_key!r} must be a string, a whole number or a truth value, "
-                    f"got {disk.shown(json.dumps(label))}."
+                    f"got {filesystem.shown(json.dumps(label))}."
                 )
             yield _example(text, label if isinstance(label, str) else json.dumps(label), origin)
 
     def _lines(self, family: dict[str, Path]) -> Stream:
         def read():
             for label, path in sorted(family.items()):
-                yield from disk.told(
+                yield from filesystem.told(
                     path, (_example(line, label, at) for at, line in self._numbered(path))
                 )
 
@@ -194,15 +197,17 @@ class LabelledTexts(Corpus):
             for label, folder in sorted(self._classes(root).items()):
                 for path in sorted(folder.iterdir(), key=lambda entry: entry.name):
                     if path.name.endswith(".txt"):
-                        with disk.open_bytes(path) as file:
-                            text = disk.decode(file.read(), self.encoding, path)
+                        with filesystem.open_bytes(path) as file:
+                            text = filesystem.decode(file.read(), self.encoding, path)
                         yield _example(" ".join(text.split()), label, str(path))
 
         return Stream(read)
 
     def _numbered(self, path) -> Iterator[tuple[str, str]]:
         """The lines of a file that are not blank, each with `path:number`."""
-        return (numbered for numbered in disk.lines(path, self.encoding) if numbered[1].strip())
+        return (
+            numbered for numbered in filesystem.lines(path, self.encoding) if numbered[1].strip()
+        )
 
 
 def _example(text: str, label: str, origin: str) -> Example:

@@ -4,7 +4,7 @@ import dataclasses
 import operator
 from collections.abc import Sequence
 
-from tasks import UserError
+from tasks.core.errors import UserError
 
 _BOUNDS = {
     "at_least": ("at least", operator.ge),

@@ -24,7 +24,7 @@ import random
 import re
 from collections.abc import Iterator
 
-from tasks.corpora import Example, Stream, position
+from tasks.core.examples import Example, Stream, position
 
 SEED = 2014
 SIZES = {"train": 3000, "valid": 300, "test": 300}

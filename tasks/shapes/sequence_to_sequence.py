@@ -25,11 +25,12 @@ from models.layers.decoder import KINDS
 from models.networks.translator import translator
 from models.text.subwords import END, MARKS
 from models.text.words import PADDING
-from tasks import UserError
-from tasks.shapes import generation, inside
-from tasks.shapes.inside import Inside
-from tasks.shapes.judgement import Alignment
-from tasks.shapes.settings import setting
+from tasks.core import inspection
+from tasks.core.errors import UserError
+from tasks.core.evaluation import Alignment
+from tasks.core.inspection import Inside
+from tasks.core.settings import setting
+from tasks.shapes import generation
 
 _BLANKS = r"^[\s\x0b\x1c-\x1f\x85\pZ]+$"
 
@@ -186,19 +187,19 @@ class Transduction(generation.Generation):
             raise UserError("there is nothing to look at: the text is empty.")
         before, after, _ = generation.taught(self.ids_of(looked.target))
         inputs = {"source": self.source(tf.constant([row["text"]])), "before": before}
-        saliency = inside.salience(
+        saliency = inspection.salience(
             model,
             model.get_layer("embedding").output,
             inputs,
-            lambda logits, which: inside.picked(logits, which, after[0]),
+            lambda logits, which: inspection.picked(logits, which, after[0]),
             answers=after.shape[1],
         )
-        tokens = [*inside.numbered(looked.source), *inside.numbered(looked.target)]
-        at = inside.chosen(at, tokens, saliency)
+        tokens = [*inspection.numbered(looked.source), *inspection.numbered(looked.target)]
+        at = inspection.chosen(at, tokens, saliency)
         with watched(model) as seen:
             model(inputs, training=False)
         readings = [
-            inside.reading(each, "encoder", looked.source, layer=int(each.place.split("_")[1]))
+            inspection.reading(each, "encoder", looked.source, layer=int(each.place.split("_")[1]))
             for each in seen
             if each.place.startswith("encoder_")
         ]

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Iterator
 
-from tasks import UserError
-from tasks.corpora import Example, Stream
+from tasks.core.errors import UserError
+from tasks.core.examples import Example, Stream
 
 
 @dataclasses.dataclass(frozen=True)

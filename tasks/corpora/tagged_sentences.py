@@ -22,10 +22,13 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tasks import UserError
-from tasks.corpora import Corpus, Example, Stream, conllu, datasets, disk, grammar
+from tasks.core.corpus import Corpus
+from tasks.core.errors import UserError
+from tasks.core.examples import Example, Stream
+from tasks.core.settings import setting
+from tasks.corpora import conllu, filesystem, tfds
 from tasks.corpora.conllu import COLUMNS, ID, TAGS
-from tasks.shapes.settings import setting
+from tasks.corpora.samples import english_grammar
 
 SUFFIXES = (
     ".conllu", ".conll", ".jsonl", ".tsv", ".txt", ".bio", ".iob", ".iob2", ".pos", ".tagged",
@@ -56,31 +59,33 @@ class TaggedSentences(Corpus):
 
     def __post_init__(self):
         super().__post_init__()
-        disk.check_encoding(self.encoding)
+        filesystem.check_encoding(self.encoding)
 
     def identity(self, example):
         return " ".join(example.values["tokens"])
 
     def sample(self):
         self._refuse_column("the sample")
-        return grammar.parts()
+        return english_grammar.parts()
 
     def dataset(self, name):
-        return datasets.tagged_sentences(
-            name, self.tfds_dir, self.tokens_key, self.tags_key, self.tags
-        )
+        return tfds.tagged_sentences(name, self.tfds_dir, self.tokens_key, self.tags_key, self.tags)
 
     def files(self, path):
-        if disk.is_one_file(path):
+        if filesystem.is_one_file(path):
             return {"train": self._file(path)}, []
-        root = disk.root(path)
-        parts = disk.parts(path, root, lambda names: self._part(root, names), self.named())
+        root = filesystem.root(path)
+        parts = filesystem.parts(path, root, lambda names: self._part(root, names), self.named())
         return parts or {"train": self._whole(path, root)}, []
 
     def one_file(self, path):
-        return self._file(path) if disk.is_one_file(path) else self._whole(path, disk.root(path))
+        return (
+            self._file(path)
+            if filesystem.is_one_file(path)
+            else self._whole(path, filesystem.root(path))
+        )
 
-    def _part(self, root, names) -> disk.Found:
+    def _part(self, root, names) -> filesystem.Found:
         """All below `root` that goes by one of the names of a part."""
         return [
             (entry.name, self._file(entry))
@@ -99,20 +104,20 @@ class TaggedSentences(Corpus):
             "train, valid and test as .conllu (or NAME-ud-train.conllu), as .jsonl, as columns "
             f"or as word/TAG ({', '.join(SUFFIXES[3:])}); or one of these alone"
         )
-        return disk.the_only(path, root, found, rule)
+        return filesystem.the_only(path, root, found, rule)
 
     # --- Readers -------------------------------------------------------------
 
     def _file(self, path) -> Stream:
         def read():
-            return disk.told(path, _sentences(self._reader(path)(path)))
+            return filesystem.told(path, _sentences(self._reader(path)(path)))
 
         return Stream(read)
 
     def _reader(self, path) -> Callable[[Path], Iterator[Word | None]]:
         """What reads the words of a file, with None after each sentence."""
         named = {".conllu": self._conllu, ".jsonl": self._jsonl}
-        reader = named.get(disk.stem_and_suffix(path)[1]) or self._reader_by_content(path)
+        reader = named.get(filesystem.stem_and_suffix(path)[1]) or self._reader_by_content(path)
         if reader != self._conllu:
             self._refuse_column(path)
         return reader
@@ -121,7 +126,7 @@ class TaggedSentences(Corpus):
         first = next(
             (
                 line
-                for _, line in disk.lines(path, self.encoding)
+                for _, line in filesystem.lines(path, self.encoding)
                 if line.strip() and not line.startswith(("#", "-DOCSTART-"))
             ),
             "",
@@ -166,13 +171,13 @@ class TaggedSentences(Corpus):
 
     def _conllu_rows(self, path) -> Iterator[tuple[str, list[str]]]:
         """The columns of each word; none between sentences."""
-        for origin, line, row in conllu.rows(disk.lines(path, self.encoding)):
+        for origin, line, row in conllu.rows(filesystem.lines(path, self.encoding)):
             if row or not line.strip():
                 yield origin, row
 
     def _columns(self, path) -> Iterator[Word | None]:
         count = 0
-        for origin, line in disk.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding):
             row = [column.strip(" ") for column in line.split("\t")]
             if len(row) == 1:
                 row = _BLANKS.split(row[0])
@@ -187,7 +192,7 @@ class TaggedSentences(Corpus):
                 wanted = f"{count} columns as above" if count > 1 else "a word and its tag"
                 raise UserError(
                     f"{origin}: expected {wanted}, got {len(row)} "
-                    f"column{'s' * (len(row) != 1)}: {disk.shown(line)}."
+                    f"column{'s' * (len(row) != 1)}: {filesystem.shown(line)}."
                 )
             yield row[token], row[tag], origin
 
@@ -199,12 +204,13 @@ class TaggedSentences(Corpus):
         return int(number) - 1
 
     def _slashed(self, path) -> Iterator[Word | None]:
-        for origin, line in disk.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding):
             for pair in filter(None, _BLANKS.split(line)):
                 token, _, tag = pair.rpartition("/")
                 if not token or not tag:
                     raise UserError(
-                        f"{origin}: expected word/TAG with blanks between, got {disk.shown(pair)}."
+                        f"{origin}: expected word/TAG with blanks between, got "
+                        f"{filesystem.shown(pair)}."
                     )
                 yield token, tag, origin
             yield None
@@ -212,10 +218,10 @@ class TaggedSentences(Corpus):
     def _jsonl(self, path) -> Iterator[Word | None]:
         tokens_key, tags_key = self.tokens_key or "tokens", self.tags_key or "tags"
         flags = {tokens_key: "--tokens-key", tags_key: "--tags-key"}
-        for origin, row in disk.objects(path, self.encoding, flags):
+        for origin, row in filesystem.objects(path, self.encoding, flags):
             for key in flags:
                 if not isinstance(row[key], list):
-                    got = disk.shown(json.dumps(row[key]))
+                    got = filesystem.shown(json.dumps(row[key]))
                     raise UserError(f"{origin}: {key!r} must be a list, got {got}.")
             tokens, tags = row[tokens_key], row[tags_key]
             if len(tokens) != len(tags):
@@ -241,8 +247,8 @@ class TaggedSentences(Corpus):
 
 def _candidates(root) -> Iterator[tuple[Path, str]]:
     """The files below `root` that may be read, each with its name without the suffix."""
-    for entry in disk.entries(root):
-        stem, suffix = disk.stem_and_suffix(entry)
+    for entry in filesystem.entries(root):
+        stem, suffix = filesystem.stem_and_suffix(entry)
         # Beside NAME-ud-train.conllu releases have NAME-ud-train.txt, the text without tags.
         suffixes = SUFFIXES[:1] if _UNIVERSAL in stem else SUFFIXES
         if entry.is_file() and suffix in suffixes:
@@ -269,4 +275,4 @@ def _check(kind, text, origin):
     if not text:
         raise UserError(f"{origin}: the {kind} is empty.")
     if "\n" in text or "\r" in text:
-        raise UserError(f"{origin}: a {kind} must be in one line, got {disk.shown(text)}.")
+        raise UserError(f"{origin}: a {kind} must be in one line, got {filesystem.shown(text)}.")

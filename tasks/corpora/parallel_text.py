@@ -34,9 +34,12 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tasks import UserError
-from tasks.corpora import Corpus, Example, Stream, bilingual, datasets, disk
-from tasks.shapes.settings import setting
+from tasks.core.corpus import Corpus
+from tasks.core.errors import UserError
+from tasks.core.examples import Example, Stream
+from tasks.core.settings import setting
+from tasks.corpora import filesystem, tfds
+from tasks.corpora.samples import english_german
 
 TABLES = (".tsv", ".txt", ".jsonl")
 _ABOUT = re.compile("_?(about|readme|licen|changelog)", re.IGNORECASE)  # lies beside a corpus
@@ -72,7 +75,7 @@ class ParallelSentences(Corpus):
 
     def __post_init__(self):
         super().__post_init__()
-        disk.check_encoding(self.encoding)
+        filesystem.check_encoding(self.encoding)
         if bool(self.source) != bool(self.target):
             given, lacking = ("source", "target") if self.source else ("target", "source")
             raise UserError(f"--{given} needs --{lacking} beside it.")
@@ -85,10 +88,10 @@ class ParallelSentences(Corpus):
                 "the sample: --source and --target choose among the languages of other corpora; "
                 "this one has English and German."
             )
-        return bilingual.parts()
+        return english_german.parts()
 
     def dataset(self, name):
-        return datasets.translations(name, self.tfds_dir, self.source, self.target)
+        return tfds.translations(name, self.tfds_dir, self.source, self.target)
 
     def located(self, path, flag):
         """What a flag names: a file or folder, or what the names of two files begin with.
@@ -97,7 +100,7 @@ class ParallelSentences(Corpus):
         """
         places, data = [Path(path).expanduser()], Path(self.data).expanduser()
         if flag != "--data" and self.data != "sample" and data.exists():
-            places += [] if disk.is_one_file(data) else [disk.root(data) / path]
+            places += [] if filesystem.is_one_file(data) else [filesystem.root(data) / path]
         for place in places:
             if place.exists() or self._pair(place):
                 return place
@@ -111,7 +114,7 @@ class ParallelSentences(Corpus):
         ends = {f".{language.lower()}" for language in self._languages()}
         found = {}  # of two files that are a pair, what their names begin with
         for path in super().matching(pattern):
-            stem, suffix = disk.stem_and_suffix(path)
+            stem, suffix = filesystem.stem_and_suffix(path)
             prefix = path.parent / stem
             if suffix in ends and not self._pair(prefix):
                 raise UserError(
@@ -121,18 +124,22 @@ class ParallelSentences(Corpus):
         return list(found)
 
     def files(self, path):
-        if not path.exists() or disk.is_one_file(path):
+        if not path.exists() or filesystem.is_one_file(path):
             return {"train": self.one_file(path)}, []
-        root = disk.root(path)
-        parts = disk.parts(path, root, lambda names: self._part(root, names), self.named())
+        root = filesystem.root(path)
+        parts = filesystem.parts(path, root, lambda names: self._part(root, names), self.named())
         return parts or {"train": self._whole(path, root)}, []
 
     def one_file(self, path):
         if not path.exists():
             return self._parallel(*self._pair(path))
-        return self._table(path) if disk.is_one_file(path) else self._whole(path, disk.root(path))
+        return (
+            self._table(path)
+            if filesystem.is_one_file(path)
+            else self._whole(path, filesystem.root(path))
+        )
 
-    def _part(self, root, names) -> disk.Found:
+    def _part(self, root, names) -> filesystem.Found:
         """All below `root` that goes by one of the names of a part."""
         found, longer = self._candidates(root), re.compile(rf"({'|'.join(names)})[\d._-]")
         exact = [(shown, stream) for shown, name, stream in found if name in names]
@@ -152,13 +159,13 @@ class ParallelSentences(Corpus):
             f"train, valid and test as {' and '.join(f'train.{x}' for x in self._languages())} "
             "(or .gz), as .tsv or as .jsonl; or one of these alone"
         )
-        return disk.the_only(path, root, found, rule)
+        return filesystem.the_only(path, root, found, rule)
 
     def _candidates(self, root) -> list[tuple[str, str, Stream]]:
         """What may be read below `root`: how a flag names it, what it is called, its pairs."""
         found = [
-            (entry.name, disk.stem_and_suffix(entry)[0], self._table(entry))
-            for entry in disk.entries(root)
+            (entry.name, filesystem.stem_and_suffix(entry)[0], self._table(entry))
+            for entry in filesystem.entries(root)
             if entry.is_file() and _is_table(entry) and not _ABOUT.match(entry.name)
         ]
         both = [".{}-{}".format(*order) for order in itertools.permutations(self._languages())]
@@ -190,7 +197,9 @@ class ParallelSentences(Corpus):
 
     def _parallel(self, source, target) -> Stream:
         def pairs():
-            both = itertools.zip_longest(*(disk.lines(s, self.encoding) for s in (source, target)))
+            both = itertools.zip_longest(
+                *(filesystem.lines(s, self.encoding) for s in (source, target))
+            )
             for number, (one, other) in enumerate(both):
                 if one is None or other is None:
                     more = number + 1 + sum(1 for _ in both)
@@ -204,7 +213,7 @@ class ParallelSentences(Corpus):
         return _stream(source, pairs)
 
     def _table(self, path) -> Stream:
-        stem, suffix = disk.stem_and_suffix(path)
+        stem, suffix = filesystem.stem_and_suffix(path)
         if suffix in {f".{language.lower()}" for language in self._languages()}:
             raise UserError(
                 f"{path}: is one side of a pair of files; name both as {str(path.parent / stem)!r}."
@@ -213,7 +222,7 @@ class ParallelSentences(Corpus):
 
     def _tsv(self, path) -> Iterator[Pair]:
         count = 0
-        for origin, line in disk.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding):
             row = line.split("\t")
             if not line.strip():
                 continue
@@ -225,13 +234,13 @@ class ParallelSentences(Corpus):
             if len(row) != count:
                 raise UserError(
                     f"{origin}: expected {count} columns as above, got {len(row)}: "
-                    f"{disk.shown(line)}."
+                    f"{filesystem.shown(line)}."
                 )
             yield origin, row[text], row[translation]
 
     def _columns(self, first, origin) -> tuple[int, int, bool]:
         """Which columns are the sides, and whether the first line only names them."""
-        shown = disk.shown("\t".join(first))
+        shown = filesystem.shown("\t".join(first))
         if len(first) < 2:
             raise UserError(
                 f"{origin}: expected a sentence, a tab and its translation, got 1 column: {shown}."
@@ -249,26 +258,26 @@ class ParallelSentences(Corpus):
 
     def _jsonl(self, path) -> Iterator[Pair]:
         keys = {self.source or "text": "--source", self.target or "translation": "--target"}
-        for origin, row in disk.objects(path, self.encoding, {}):
+        for origin, row in filesystem.objects(path, self.encoding, {}):
             row = row[_NESTED] if isinstance(row.get(_NESTED), dict) else row
-            disk.check_keys(row, keys, origin)
+            filesystem.check_keys(row, keys, origin)
             for key in keys:
                 if not isinstance(row[key], str):
-                    got = disk.shown(json.dumps(row[key]))
+                    got = filesystem.shown(json.dumps(row[key]))
                     raise UserError(f"{origin}: {key!r} must be a string, got {got}.")
             # JSON can tell half a surrogate pair, which no UTF-8 can.
             yield origin, *(row[key].encode("utf-8", "replace").decode() for key in keys)
 
 
 def _is_table(entry) -> bool:
-    return disk.stem_and_suffix(entry)[1] in TABLES
+    return filesystem.stem_and_suffix(entry)[1] in TABLES
 
 
 def _families(folder) -> dict[str, dict[str, list[Path]]]:
     """Files NAME.LANGUAGE, compressed or not: {NAME: {LANGUAGE: files}}."""
     families = {}
-    for entry in disk.entries(folder):
-        stem, suffix = disk.stem_and_suffix(entry)
+    for entry in filesystem.entries(folder):
+        stem, suffix = filesystem.stem_and_suffix(entry)
         if entry.is_file() and suffix and not _is_table(entry):
             families.setdefault(stem, {}).setdefault(suffix[1:], []).append(entry)
     return families
@@ -298,4 +307,4 @@ def _stream(path, read: Callable[[], Iterator[Pair]]) -> Stream:
                 f"is {first}"
             )
 
-    return Stream(lambda: disk.told(path, examples()), notes)
+    return Stream(lambda: filesystem.told(path, examples()), notes)

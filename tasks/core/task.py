@@ -12,11 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from models.cells import specs
-from tasks import UserError
-from tasks.corpora import Corpus, Example, Stream
-from tasks.shapes.inside import Inside
-from tasks.shapes.judgement import Alignment, Gaze, Judgement
-from tasks.shapes.settings import check, setting
+from tasks.core.corpus import Corpus
+from tasks.core.errors import UserError
+from tasks.core.evaluation import Alignment, Gaze, Judgement
+from tasks.core.examples import Example, Stream
+from tasks.core.inspection import Inside
+from tasks.core.settings import check, setting
 
 Purpose = Literal["training", "reuse", "serving"]
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

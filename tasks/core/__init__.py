@@ -1,0 +1,1 @@
+"""Concepts that all tasks share: settings, examples, the Task interface, evaluation."""

@@ -1,0 +1,1 @@
+"""Embedded samples: generated, seeded corpora that need no files and no network."""
