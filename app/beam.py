@@ -10,7 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 
-from app import flags
+from app import cli
 from tasks.core.errors import UserError
 
 # Beam's own DirectRunner first tries to fetch another one from the network.
@@ -21,19 +21,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Writes the answers to the lines of files."""
     argv = sys.argv[1:] if argv is None else list(argv)
     at = argv.index("--") if "--" in argv else len(argv)
-    args, task_class = flags.parse("beam", __doc__, argv[:at], _add)
-    exchange = flags.settings(task_class.Exchange, args)
+    args, task_class = cli.parse("beam", __doc__, argv[:at], _add)
+    exchange = cli.settings(task_class.Exchange, args)
     if not exchange.by_line:
         raise UserError("app.beam asks a line at a time, and --input conllu has more in a request.")
     if exchange.draws:
         raise UserError("--from asks many, and a picture can be of one; ask that one by itself.")
     if not importlib.util.find_spec("apache_beam"):
         raise UserError("apache-beam is not installed; run: pip install -r requirements-beam.txt")
-    with flags.quiet():
+    with cli.quiet():
         from apache_beam.io.filesystems import FileSystems
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        from app import export, inference
+        from app.serving import beam_handler, export
     folder = export.find(args.saved_models, args.task, args.version)
     known, old = FileSystems.match([args.source, f"{args.to}*.jsonl"])
     if not known.metadata_list:
@@ -41,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if old.metadata_list:
         raise UserError(f"--to: {old.metadata_list[0].path} is there already.")
     options = PipelineOptions([_LOCAL, *argv[at + 1 :]])
-    inference.answer_files(args.source, args.to, exchange, folder, options)
+    beam_handler.answer_files(args.source, args.to, exchange, folder, options)
 
 
 def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
-    flags.add_saved_models(parser)
+    cli.add_saved_models(parser)
     parser.add_argument(
         "--from",
         dest="source",
@@ -60,8 +60,8 @@ def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
         help="what names of files of answers begin with",
     )
     parser.add_argument("--version", type=int, help="the version to ask; the newest if not given")
-    flags.add_settings(parser, task_class.Exchange)
+    cli.add_settings(parser, task_class.Exchange)
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    cli.run(main)

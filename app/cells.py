@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from app import flags
+from app import cli
 from models.cells import specs
 from models.cells.specs import CELLS, CellSpec
 from tasks.core.errors import UserError
@@ -11,7 +11,7 @@ from tasks.core.errors import UserError
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table of all cells, or the equations of one."""
-    parser = flags.Parser("python -m app.cells", description=__doc__)
+    parser = cli.Parser("python -m app.cells", description=__doc__)
     parser.add_argument("cell", nargs="?", help="a name, a spec as JSON, or a .json file")
     parser.add_argument("--units", type=int, default=128, help="units to count parameters for")
     parser.add_argument("--inputs", type=int, default=128, help="input features, likewise")
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         spec = None if args.cell is None else specs.find(args.cell)
     except ValueError as error:
         raise UserError(str(error)) from error
-    with flags.quiet():
+    with cli.quiet():
         from models.cells.printing import equations
 
     sizes = f"with {args.units} units and {args.inputs} input features"
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     columns = ["cell", "equation", "gates", "changes", "parameters", "implementations"]
     rows = [_row(name, cell, args.units, args.inputs) for name, cell in CELLS.items()]
-    print(flags.columns([columns, *rows]), f"\nparameters {sizes}", sep="\n")
+    print(cli.columns([columns, *rows]), f"\nparameters {sizes}", sep="\n")
 
 
 def _row(name: str, spec: CellSpec, units: int, inputs: int) -> list[str]:
@@ -71,4 +71,4 @@ def _parameters(spec: CellSpec, units: int, inputs: int) -> int:
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    cli.run(main)

@@ -11,14 +11,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from app import flags
+from app import cli
 from tasks.core.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes the files, or checks them."""
-    parser = flags.Parser("python -m app.deploy", description=__doc__)
-    flags.add_saved_models(parser)
+    parser = cli.Parser("python -m app.deploy", description=__doc__)
+    cli.add_saved_models(parser)
     parser.add_argument(
         "--to",
         type=Path,
@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     parser.add_argument("--check", action="store_true", help="write nothing; say what is wrong")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    with flags.quiet():
-        from app import export
+    with cli.quiet():
+        from app.serving import export
     published = {
         folder.name: found
         for folder in sorted(args.saved_models.glob("*"))
@@ -56,13 +56,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _write(args: argparse.Namespace, published: dict[str, list[int]]) -> None:
-    from app import deployment
+    from app.serving import server_config
 
-    place = args.to / deployment.MODELS
+    place = args.to / server_config.MODELS
     before = {}
     if place.exists():
-        before = deployment.labels(_parsed(place))
-    told = {label: _told(label, getattr(args, label), published) for label in deployment.LABELS}
+        before = server_config.labels(_parsed(place))
+    told = {label: _told(label, getattr(args, label), published) for label in server_config.LABELS}
     labels = {}
     for name, versions in published.items():
         stable = before.get(name, {}).get("stable")
@@ -72,21 +72,21 @@ def _write(args: argparse.Namespace, published: dict[str, list[int]]) -> None:
         labels[name] = {label: told[label].get(name, default[label]) for label in default}
     beside = Path(os.path.relpath(args.saved_models, args.to)).as_posix()
     contents = {
-        deployment.MODELS: deployment.models(labels),
-        deployment.BATCHING: deployment.batching(),
-        deployment.MONITORING: deployment.monitoring(),
-        deployment.COMPOSE: deployment.compose(f"./{beside}"),  # of Docker: a path, no name
+        server_config.MODELS: server_config.models(labels),
+        server_config.BATCHING: server_config.batching(),
+        server_config.MONITORING: server_config.monitoring(),
+        server_config.COMPOSE: server_config.compose(f"./{beside}"),  # of Docker: a path, no name
     }
     args.to.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        print(_kept_or_written(args.to / name, deployment.text(content)))
-    if deployment.labels(_parsed(place)) != labels:
+        print(_kept_or_written(args.to / name, server_config.text(content)))
+    if server_config.labels(_parsed(place)) != labels:
         raise UserError(
             f"{place} was edited by hand, so it is kept, and does not say what it should: "
             f"{labels}. Edit it, or move it away and repeat the command."
         )
     rows = [[name, *map(str, each.values())] for name, each in labels.items()]
-    print(flags.columns([["model", *deployment.LABELS], *rows]))
+    print(cli.columns([["model", *server_config.LABELS], *rows]))
 
 
 def _told(label: str, pairs: Sequence[str], published: dict[str, list[int]]) -> dict[str, int]:
@@ -106,9 +106,9 @@ def _told(label: str, pairs: Sequence[str], published: dict[str, list[int]]) -> 
 
 def _kept_or_written(path: Path, text: str) -> str:
     """Writes a file unless it was edited, and says which."""
-    from app import deployment
+    from app.serving import server_config
 
-    if path.exists() and not deployment.is_untouched(path.read_text(encoding="utf-8")):
+    if path.exists() and not server_config.is_untouched(path.read_text(encoding="utf-8")):
         return f"kept      {path}, for it was edited"
     draft = path.with_name(f"{path.name}.draft")  # a server may be reading the file
     draft.write_text(text, encoding="utf-8")
@@ -117,10 +117,10 @@ def _kept_or_written(path: Path, text: str) -> str:
 
 
 def _parsed(path: Path):
-    from app import deployment
+    from app.serving import server_config
 
     try:
-        return deployment.parse(path.name, path.read_text(encoding="utf-8"))
+        return server_config.parse(path.name, path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
@@ -148,13 +148,13 @@ def _check(folder: Path, saved_models: Path, published: dict[str, list[int]]) ->
 
 def _of_files(folder: Path, published: dict[str, list[int]]) -> Iterator[tuple[Path, list[str]]]:
     """Each file, and what is wrong in it."""
-    from app import deployment
+    from app.serving import server_config
 
     rules = {
-        deployment.MODELS: lambda content: _models(content, published),
-        deployment.BATCHING: _batching,
-        deployment.MONITORING: lambda content: (),
-        deployment.COMPOSE: lambda content: _compose(content, folder),
+        server_config.MODELS: lambda content: _models(content, published),
+        server_config.BATCHING: _batching,
+        server_config.MONITORING: lambda content: (),
+        server_config.COMPOSE: lambda content: _compose(content, folder),
     }
     for name, rule in rules.items():
         path = folder / name
@@ -168,7 +168,7 @@ def _of_files(folder: Path, published: dict[str, list[int]]) -> Iterator[tuple[P
 
 
 def _models(content, published) -> Iterator[str]:
-    from app import deployment
+    from app.serving import server_config
 
     names = [model.name for model in content.model_config_list.config]
     if not names:
@@ -178,8 +178,8 @@ def _models(content, published) -> Iterator[str]:
     for model in content.model_config_list.config:
         base = PurePosixPath(model.base_path)
         versions = published.get(base.name, [])
-        if base.parent != deployment.BASE or not versions:
-            choices = [str(deployment.BASE / name) for name in published]
+        if base.parent != server_config.BASE or not versions:
+            choices = [str(server_config.BASE / name) for name in published]
             yield f"base_path of {model.name} must be one of {choices}, got {str(base)!r}"
             continue
         served = list(model.model_version_policy.specific.versions)
@@ -235,7 +235,7 @@ def _of_versions(
     saved_models: Path, published: dict[str, list[int]]
 ) -> Iterator[tuple[Path, list[str]]]:
     """Each version, and what is wrong with it."""
-    from app import gate, warmup
+    from app.serving import compatibility, warmup
     from models import manifest
 
     for name, versions in published.items():
@@ -243,7 +243,7 @@ def _of_versions(
             folder = saved_models / name / str(version)
             try:
                 manifest.verify(folder)
-                gate.check(folder)
+                compatibility.check(folder)
                 warmup.replay(folder)
             except ValueError as error:
                 yield folder, [str(error)]
@@ -252,4 +252,4 @@ def _of_versions(
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    cli.run(main)

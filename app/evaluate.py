@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from app import flags
+from app import cli
 from tasks.core.errors import UserError
 from tasks.core.examples import PARTS
 
@@ -13,11 +13,11 @@ _MOST_CLASSES = 20  # of a confusion matrix that fits a screen
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Prints the judgement, and returns the scores."""
-    args, task_class = flags.parse("evaluate", __doc__, argv, _add)
-    corpus = flags.settings(task_class.Corpus, args)
-    with flags.quiet():
-        from app import export
-        from app.served import Served
+    args, task_class = cli.parse("evaluate", __doc__, argv, _add)
+    corpus = cli.settings(task_class.Corpus, args)
+    with cli.quiet():
+        from app.serving import export
+        from app.serving.session import Served
 
     folder = export.find(args.saved_models, args.task, args.version)
     task = task_class.restore(folder / "assets")
@@ -37,24 +37,24 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     print(f"{folder} on {told}: {judgement.count} examples")
     if left_out:
         print(f"{left_out} more left out, for the model was not trained for their answer")
-    print(flags.columns([[name, f"{score:.4f}"] for name, score in judgement.scores.items()]))
+    print(cli.columns([[name, f"{score:.4f}"] for name, score in judgement.scores.items()]))
     for table in judgement.tables:
-        print(f"\n{table.title}\n" + flags.columns([table.columns, *table.rows]))
+        print(f"\n{table.title}\n" + cli.columns([table.columns, *table.rows]))
     for confusion in judgement.confusions:
         if len(confusion.classes) <= _MOST_CLASSES:
             counts = zip(confusion.classes, confusion.counts, strict=True)
             rows = [["", *confusion.classes], *([name, *row] for name, row in counts)]
-            print(f"\n{confusion.title} (wanted down, given across)\n" + flags.columns(rows))
+            print(f"\n{confusion.title} (wanted down, given across)\n" + cli.columns(rows))
     return judgement.scores
 
 
 def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
-    flags.add_saved_models(parser)
+    cli.add_saved_models(parser)
     parser.add_argument("--version", type=int, help="the version to judge; the newest if not given")
     parser.add_argument("--part", choices=PARTS, default="test", help="(default: test)")
     parser.add_argument("--json", action="store_true", help="print one object, for machines")
-    flags.add_settings(parser, task_class.Corpus)
+    cli.add_settings(parser, task_class.Corpus)
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    cli.run(main)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from app import flags
+from app import cli
 
 LOOKS = Path("looks")
 
@@ -21,17 +21,18 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     """Writes the page and its pictures, and returns their folder."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == ["gradients"]:
-        from app import gradients
+        from app.studies import gradients
 
         return gradients.main(argv[1:])
-    args, task_class = flags.parse("look", __doc__, argv, _add)
-    flags.check_out(args.out)
+    args, task_class = cli.parse("look", __doc__, argv, _add)
+    cli.check_out(args.out)
     asked = os.fsencode(args.text)
     ((row, _),) = task_class.Exchange().requests([asked])
-    with flags.quiet():
+    with cli.quiet():
         import models
-        from app import export, report
-        from app.served import Served
+        from app import report
+        from app.serving import export
+        from app.serving.session import Served
         from models.cells import specs
         from models.cells.printing import equations
     version = export.find(args.saved_models, args.task, args.version)
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         asked.decode("utf-8", "replace"),
         equations(specs.find(task.config.cell)),
     )
-    folder = flags.new_folder(args.out, LOOKS / args.task)
+    folder = cli.new_folder(args.out, LOOKS / args.task)
     for name, content in files.items():
         (folder / name).write_bytes(content)
     print(inside.answer, f"{folder / 'index.html'} and {len(files) - 1} pictures", sep="\n")
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
 
 
 def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
-    flags.add_saved_models(parser)
+    cli.add_saved_models(parser)
     parser.add_argument("text", help="what to ask; for captioning the path of an image")
     parser.add_argument(
         "--version", type=int, help="the version to look into; the newest if not given"
@@ -63,8 +64,8 @@ def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
         help="the token whose changes are shown; dull:2 is the second dull (default: the one "
         "that says most for the answer)",
     )
-    flags.add_out(parser, "looks/TASK")
+    cli.add_out(parser, "looks/TASK")
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    cli.run(main)

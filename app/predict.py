@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from app import flags
+from app import cli
 from tasks.core.errors import UserError
 from tasks.core.settings import flag
 
@@ -28,7 +28,7 @@ class _Model(NamedTuple):
     """What is asked.
 
     Attributes:
-        ask_rows: That of `app.served.Served` or of a client.
+        ask_rows: That of `app.serving.session.Served` or of a client.
         at_once: Rows that are printed together.
         batch: Rows to ask at once, where those of like size can share a batch.
         folder: Where it is, if it is here.
@@ -42,8 +42,8 @@ class _Model(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the answer to each request, in their order, or writes them into a file."""
-    args, task_class = flags.parse("predict", __doc__, argv, _add)
-    exchange = flags.settings(task_class.Exchange, args)
+    args, task_class = cli.parse("predict", __doc__, argv, _add)
+    exchange = cli.settings(task_class.Exchange, args)
     if args.source or args.to:
         _check_files(args, exchange)
     with _model(args) as model:
@@ -61,20 +61,20 @@ def _print(args: argparse.Namespace, exchange, model: _Model) -> None:
         for (row, asked), answer in zip(batch, answers, strict=True):
             print(told(exchange, row, asked, answer, args.json))
             if drawing := exchange.drawing(asked, _ordered(answer)):
-                from app.report import pictures
+                from app.report import plots
 
                 path, shown = drawing
-                pictures.save(pictures.attention(shown), Path(path))
+                plots.save(plots.attention(shown), Path(path))
         sys.stdout.flush()
 
 
 def _write(args: argparse.Namespace, exchange, model: _Model) -> None:
     """Writes the answers to the requests of a file into another."""
-    from app import bulk, rows
+    from app.serving import bulk, payloads
 
     def answers(block):
         asked = [row for row, _ in block]
-        found = rows.answered(model.ask_rows, asked, exchange.signature, model.batch)
+        found = payloads.answered(model.ask_rows, asked, exchange.signature, model.batch)
         for (row, about), answer in zip(block, found, strict=True):
             yield told(exchange, row, about, answer, args.json)
 
@@ -134,7 +134,7 @@ def told(exchange, row: dict, asked: object, answer: dict, machines: bool) -> st
 
 
 def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
-    flags.add_saved_models(parser)
+    cli.add_saved_models(parser)
     parser.add_argument("text", nargs="*", help="lines to ask; none: those of standard input")
     parser.add_argument(
         "--from",
@@ -171,22 +171,22 @@ def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
         metavar="INT",
         help="of a request to a server that is busy or away (default: %(default)s)",
     )
-    flags.add_settings(parser, task_class.Exchange)
+    cli.add_settings(parser, task_class.Exchange)
 
 
 @contextlib.contextmanager
 def _model(args: argparse.Namespace) -> Iterator[_Model]:
     """The model that the flags name."""
     if args.server:
-        with flags.quiet():
-            from app import client, rows
+        with cli.quiet():
+            from app.serving import client, payloads
         found = client.connect(args.server, args.task, args.version, args.timeout, args.tries)
         with contextlib.closing(found):
-            yield _Model(found.ask_rows, rows.AT_ONCE, rows.AT_ONCE, None)
+            yield _Model(found.ask_rows, payloads.AT_ONCE, payloads.AT_ONCE, None)
         return
-    with flags.quiet():
-        from app import export
-        from app.served import BATCH, Served
+    with cli.quiet():
+        from app.serving import export
+        from app.serving.session import BATCH, Served
     folder = export.find(args.saved_models, args.task, args.version)
     yield _Model(Served(folder).ask_rows, _AT_ONCE, BATCH, folder)
 
@@ -221,4 +221,4 @@ def _plain(value):
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    cli.run(main)

@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tasks
-from app import flags, points
-from app.points import Bench, Point
-from app.presets import PRESETS, Preset
+from app import cli
+from app.studies import experiments
+from app.studies.experiments import Bench, Point
+from app.studies.presets import PRESETS, Preset
 from models.cells import specs
 from tasks import probes
 from tasks.core.errors import UserError
@@ -35,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Measures the points of a study, and writes its table, pictures and page."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == [EVOLVE]:
-        from app import evolve
+        from app.studies import evolution
 
-        return evolve.main(argv[1:])
+        return evolution.main(argv[1:])
     args = _parse(argv)
     if args.study in PRESETS:
         study, data = PRESETS[args.study], _data(args.data)
@@ -47,23 +48,23 @@ def main(argv: Sequence[str] | None = None) -> Path:
     else:
         study = Preset(f"Cells on {args.study}", {}, [], [])
         asked = _grid(args)
-    points.check(asked)
+    experiments.check(asked)
     if not asked:
         raise UserError("there is nothing to measure.")
     with Bench(args.runs / "studies", args.jobs, lambda line: print(line, flush=True)) as bench:
         known = bench.measured(asked)
 
-    from app.report import studies
+    from app.studies import report
 
     folder = args.out or Path("studies") / args.study
-    table = studies.write(folder, study, shlex.join(["python", "-m", "app.study", *argv]), known)
+    table = report.write(folder, study, shlex.join(["python", "-m", "app.study", *argv]), known)
     print(table)
     print(f"written to {folder / 'index.html'}")
     return folder
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = flags.Parser(
+    parser = cli.Parser(
         "python -m app.study",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -113,7 +114,7 @@ def _add_grid(parser: argparse.ArgumentParser, name: str) -> None:
         "--cells", nargs="+", default=["lstm"], metavar="CELL", help="what --cell takes (lstm)"
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (default: %(default)s)")
-    with flags.quiet():
+    with cli.quiet():
         fields = _fields(name)
     for field in fields:
         kind = type(field.default)
@@ -132,9 +133,9 @@ def _fields(name: str) -> list[dataclasses.Field]:
         found = tasks.find(name)
         classes = (found.Corpus, found.Config)
     else:
-        from app import probing
+        from app.studies import probe_training
 
-        classes = (probes.find(name), probing.Config)
+        classes = (probes.find(name), probe_training.Config)
     return [f for c in classes for f in dataclasses.fields(c) if f.name not in _OWN]
 
 
@@ -180,4 +181,4 @@ def _data(told: Sequence[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    flags.run(main, interrupted="interrupted; the same command goes on from here")
+    cli.run(main, interrupted="interrupted; the same command goes on from here")

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from app import flags
+from app import cli
 from tasks.core.errors import UserError
 from tasks.core.examples import PARTS, Example, Splits, Stream
 
@@ -28,14 +28,14 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     In a cluster the chief does so, and the other processes only train: they keep what they
     need in a folder that goes with them, say nothing but errors, and return None.
     """
-    args, task_class = flags.parse("train", __doc__, argv, _add)
-    config = flags.settings(task_class.Config, args)
-    corpus = flags.settings(task_class.Corpus, args)
-    from app import clusters
+    args, task_class = cli.parse("train", __doc__, argv, _add)
+    config = cli.settings(task_class.Config, args)
+    corpus = cli.settings(task_class.Corpus, args)
+    from app.training import distribution
 
-    strategy = clusters.strategy_of(args.strategy)  # before TensorFlow computes anything
-    with contextlib.ExitStack() as left, clusters.in_cluster(strategy):
-        if not clusters.is_chief(strategy):
+    strategy = distribution.strategy_of(args.strategy)  # before TensorFlow computes anything
+    with contextlib.ExitStack() as left, distribution.in_cluster(strategy):
+        if not distribution.is_chief(strategy):
             args.runs = Path(left.enter_context(tempfile.TemporaryDirectory()))
             left.enter_context(contextlib.redirect_stdout(io.StringIO()))
         if strategy.num_replicas_in_sync > 1:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
 
 
 def _main(args, task_class, config, corpus, strategy) -> Path | None:
-    from app import clusters, encoded
+    from app.training import distribution, example_cache
 
     began = time.monotonic()
     splits = corpus.open()
@@ -54,26 +54,26 @@ def _main(args, task_class, config, corpus, strategy) -> Path | None:
     with tempfile.TemporaryDirectory(prefix="draft-", dir=args.runs) as learnt:
         task, data = _learn(task_class, config, splits, Path(learnt))
         run = _open_run(args.runs / args.task, args.task, config, data["checksum"], learnt)
-        name = encoded.identity(config, data["checksum"], Path(learnt))
+        name = example_cache.identity(config, data["checksum"], Path(learnt))
     cache = args.runs / "encoded" / args.task / name
     try:
         with _full_disks_told():
-            clusters.hand_on(run, strategy)
+            distribution.hand_on(run, strategy)
             task = task_class.restore(run.assets)
             splits = _answerable(task, splits)
             seconds = {"read": time.monotonic() - began}
             data["told"] = args.data
             version = _train(args, task, splits, run, cache, data, seconds, strategy)
-            clusters.wait(strategy)
+            distribution.wait(strategy)
             return version
     finally:
         run.close()
 
 
 def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
-    from app import clusters
+    from app.training import distribution
 
-    flags.add_saved_models(parser)
+    cli.add_saved_models(parser)
     parser.add_argument(
         "--runs",
         type=Path,
@@ -89,13 +89,13 @@ def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
     )
     parser.add_argument(
         "--strategy",
-        choices=clusters.STRATEGIES,
+        choices=distribution.STRATEGIES,
         default="none",
         help="one device; mirrored: all devices of this machine; multiworker: those of the "
         "cluster that TF_CONFIG tells (default: %(default)s)",
     )
-    flags.add_settings(parser, task_class.Corpus)
-    flags.add_settings(parser, task_class.Config)
+    cli.add_settings(parser, task_class.Corpus)
+    cli.add_settings(parser, task_class.Config)
 
 
 # --- Reading -----------------------------------------------------------------
@@ -175,9 +175,9 @@ def _answerable(task, splits: Splits) -> Splits:
 
 def _open_run(folder: Path, task: str, config, checksum: str, learnt: str):
     """The run of this task, config and data: what there is of it, or a new one."""
-    from app import runs
+    from app.training import run_state
 
-    run = runs.Run(folder / runs.identity(task, config, checksum, Path(learnt)))
+    run = run_state.Run(folder / run_state.identity(task, config, checksum, Path(learnt)))
     progress = run.progress()
     version = progress.version_of(config)
     if progress.ended(config) and version is not None:
@@ -190,7 +190,7 @@ def _open_run(folder: Path, task: str, config, checksum: str, learnt: str):
     elif progress.epoch:
         _say(f"resuming {run.folder} after epoch {progress.epoch}")
     else:
-        for other in runs.unfinished(run.folder, config):
+        for other in run_state.unfinished(run.folder, config):
             _say(f"a new run: {other} was begun with other data, and stays as it is")
     shutil.rmtree(run.assets, ignore_errors=True)
     shutil.copytree(learnt, run.assets)
@@ -219,9 +219,11 @@ def _full_disks_told() -> Iterator[None]:
 def _train(args, task, splits: Splits, run, cache, data, seconds, strategy) -> Path | None:
     import tensorflow as tf
 
-    from app import clusters, export, report, training
-    from app.encoded import Encoded
-    from app.served import Served
+    from app import report
+    from app.serving import export
+    from app.serving.session import Served
+    from app.training import distribution, loop
+    from app.training.example_cache import Encoded
 
     if args.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -238,8 +240,8 @@ def _train(args, task, splits: Splits, run, cache, data, seconds, strategy) -> P
         if not len(some):
             raise UserError(f"the {part} part holds no examples that could be used.")
     seconds["encode"] = time.monotonic() - began
-    model, progress = training.fit(task, **encoded, run=run, splits=splits, strategy=strategy)
-    if not clusters.is_chief(strategy):
+    model, progress = loop.fit(task, **encoded, run=run, splits=splits, strategy=strategy)
+    if not distribution.is_chief(strategy):
         return None
     seconds["fit"] = progress.seconds
 
@@ -318,4 +320,4 @@ def _say(*lines: str) -> None:
 
 
 if __name__ == "__main__":
-    flags.run(main, interrupted="interrupted; the same command goes on from here")
+    cli.run(main, interrupted="interrupted; the same command goes on from here")

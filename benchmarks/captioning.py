@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import tasks
-from app.served import Served
+from app.serving.session import Served
 from benchmarks import rows
 
 WIDE = ["--height", "48", "--width", "192"]  # scenes of NLVR are four times as wide as high

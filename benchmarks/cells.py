@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from app import flags
+from app import cli
 from benchmarks import rows
 from models.cells import specs
 
@@ -41,7 +41,7 @@ def train(cell: str, epochs: int, units: int) -> tuple[float, int]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     first = __doc__.splitlines()[0]
-    parser = flags.Parser(prog="python -m benchmarks.cells", description=first)
+    parser = cli.Parser(prog="python -m benchmarks.cells", description=first)
     parser.add_argument(
         "--cells",
         nargs="+",
@@ -72,4 +72,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    cli.run(main)

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 import tasks
-from app import client, export
-from app.served import Served
+from app.serving import client, export
+from app.serving.session import Served
 from benchmarks import rows
 from tests.serving.double import Batching, Double
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app import flags
+from app import cli
 from models.cells import specs
 from tasks.core.errors import UserError
 
@@ -62,7 +62,7 @@ class Point:
 def choose(device: str) -> None:
     """Has TensorFlow run on a device."""
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # others are to fit beside it
-    with flags.quiet():
+    with cli.quiet():
         import tensorflow as tf
     visible = tf.config.get_visible_devices("GPU")
     if device == "gpu" and not visible:

@@ -20,7 +20,7 @@ import hypothesis
 import tensorflow as tf
 
 import tasks
-from app.rows import columns
+from app.serving.payloads import columns
 from benchmarks import rows
 from tests import untrained
 from tests.serving import drawn, probe

@@ -32,7 +32,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from app import flags
+from app import cli
 from benchmarks import contestants, memory, rows
 from benchmarks.contestants import DIRECTIONS, PASSES, PEERS, POLICIES, Point, Size
 from models.cells import specs
@@ -193,7 +193,7 @@ def count(text: str) -> int:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The flags."""
     first = __doc__.splitlines()[0]
-    parser = flags.Parser(prog="python -m benchmarks.kernels", description=first)
+    parser = cli.Parser(prog="python -m benchmarks.kernels", description=first)
     add = functools.partial(parser.add_argument, nargs="+", metavar="NAME")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="(default: cpu)")
     for flag, names in (("cells", PEERS), ("directions", DIRECTIONS), ("dtypes", POLICIES)):
@@ -284,4 +284,4 @@ def print_memory(args: argparse.Namespace, kept: Callable) -> None:
 
 
 if __name__ == "__main__":
-    flags.run(main, interrupted="interrupted; the same command goes on from here")
+    cli.run(main, interrupted="interrupted; the same command goes on from here")

@@ -27,7 +27,7 @@ import numpy as np
 
 import models
 import tasks
-from app import export
+from app.serving import export
 from benchmarks import rows
 from models import manifest
 

@@ -13,9 +13,10 @@ import csv
 from pathlib import Path
 
 import tasks
-from app import export, flags
-from app.report import pictures
-from app.served import Served
+from app import cli
+from app.report import plots
+from app.serving import export
+from app.serving.session import Served
 from tasks.core.evaluation import Gaze
 
 DOCS = Path("docs")
@@ -28,20 +29,20 @@ def learnt(version: Path, task, served: Served):
             {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
         ]
     best = min(history, key=lambda row: row["val_loss"])
-    return pictures.curves(history, int(best["epoch"]))
+    return plots.curves(history, int(best["epoch"]))
 
 
 def confused(version: Path, task, served: Served):
     """The first confusion matrix of the test part."""
     judgement = task.judge(served.answers(task, type(task).Corpus().open().test))
-    return pictures.confusion(judgement.confusions[0])
+    return plots.confusion(judgement.confusions[0])
 
 
 def looked(version: Path, task, served: Served):
     """What the longest of the answers that a report shows looked at."""
     shown = task.illustrate(served.ask_rows, type(task).Corpus().open().test)
     words = [len(each.words if isinstance(each, Gaze) else each.target) for each in shown]
-    return pictures.attention(shown[words.index(max(words))])
+    return plots.attention(shown[words.index(max(words))])
 
 
 DRAWN = {"sentiment": learnt, "tagging": confused, "captioning": looked, "translation": looked}
@@ -61,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    cli.run(main)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.runs import Progress, Run
+from app.training.run_state import Progress, Run
 from benchmarks import growth, rows
 
 LINES = 20_000

@@ -25,8 +25,8 @@ import keras
 import numpy as np
 
 import tasks
-from app import export
-from app.served import Served
+from app.serving import export
+from app.serving.session import Served
 from benchmarks import rows
 from models.cells import specs
 
@@ -120,7 +120,8 @@ def started(name: str, version: Path, warm: bool) -> dict[str, float]:
     """The medians of some starts; with `warm` the first answer comes after the warm-up."""
     script = (
         "import json, sys, time\nfrom pathlib import Path\n"
-        "from app import warmup\nfrom app.served import Served\nfrom benchmarks import serving\n"
+        "from app.serving import warmup\nfrom app.serving.session import Served\n"
+        "from benchmarks import serving\n"
         f"name, version = {name!r}, Path({str(version)!r})\n"
         f"request = serving.requests(name, version, {COLD})(1)\n"
         "began = time.perf_counter()\nserved = Served(version)\n"

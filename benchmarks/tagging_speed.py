@@ -21,10 +21,10 @@ import numpy as np
 import tensorflow as tf
 
 import tasks
-from app import export
-from app.batching import Batches
-from app.encoded import Encoded
-from app.served import Served
+from app.serving import export
+from app.serving.session import Served
+from app.training.batches import Batches
+from app.training.example_cache import Encoded
 from benchmarks import rows
 from models.text.words import spell
 

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 import tasks
-from app.served import Served
+from app.serving.session import Served
 from benchmarks import rows
 
 FIFTH = 0.2

@@ -22,9 +22,9 @@ from keras import layers, ops
 
 import models
 import tasks
-from app.batching import Batches
-from app.encoded import Encoded
-from app.served import Served
+from app.serving.session import Served
+from app.training.batches import Batches
+from app.training.example_cache import Encoded
 from benchmarks import rows, translation
 from benchmarks.tagging_speed import row, turns
 from models.cells import convert

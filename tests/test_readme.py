@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import tasks
-from app import beam, deploy, evaluate, flags, look, predict, study, train
-from app.presets import PRESETS
+from app import beam, cli, deploy, evaluate, look, predict, study, train
+from app.studies.presets import PRESETS
 from tasks import probes
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def test_every_flag_it_names_exists(capsys):
     for verb in (train, predict, evaluate, look, beam):
         for task in tasks.names():
             with pytest.raises(SystemExit):
-                flags.run(lambda v=verb, t=task: v.main([t, "--help"]))
+                cli.run(lambda v=verb, t=task: v.main([t, "--help"]))
             known |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     subjects = [[name] for name in (*PRESETS, *probes.names(), *tasks.names(), "evolve")]
     for verb, words in (

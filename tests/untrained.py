@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 import tasks
-from app import export
+from app.serving import export
 from tasks.core.examples import Stream
 
 SMALL = {"units": 8, "embedding": 8}

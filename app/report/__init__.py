@@ -1,6 +1,6 @@
 """The pages that a run and a look leave behind: files that open without a network."""
 
-from app.report.document import page
-from app.report.looks import look
+from app.report.inspection import look
+from app.report.pages import page
 
 __all__ = ["look", "page"]

@@ -264,7 +264,7 @@ class Task(tf.Module, abc.ABC):
         """What the report shows of single answers; mostly nothing.
 
         Args:
-            ask: `app.served.Served.ask_rows`.
+            ask: `app.serving.session.Served.ask_rows`.
             examples: The examples of the test part.
         """
         return ()
@@ -277,7 +277,7 @@ class Task(tf.Module, abc.ABC):
 
         Args:
             model: The network for reuse, as `models.load` gives it.
-            ask: `app.served.Served.ask_rows`, which has the answer.
+            ask: `app.serving.session.Served.ask_rows`, which has the answer.
             row: What `Exchange.requests` read.
             at: The token to be looked at closely; "" takes the most salient.
 

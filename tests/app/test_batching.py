@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 import tasks
-from app.batching import Batches, Share
-from app.encoded import Encoded, origins
+from app.training.batches import Batches, Share
+from app.training.example_cache import Encoded, origins
 from tasks.core.examples import Example, Stream
 
 TOKENS = 64
@@ -33,8 +33,8 @@ def task(tmp_path_factory):
 @pytest.fixture(scope="module", params=[32, 0.012], ids=["at_once", "by_parts"])
 def encoded(request, task, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("app.encoded._BLOCK", 1000)
-        patched.setattr("app.encoded._SHARD", 4000)
+        patched.setattr("app.training.example_cache._BLOCK", 1000)
+        patched.setattr("app.training.example_cache._SHARD", 4000)
         written = Encoded.write(task, task.examples, tmp_path_factory.mktemp("encoded"))
     assert len(written.sizes) > 10 and max(written.sizes) <= 4000
     written.buffer = request.param

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from app import beam, flags, predict
+from app import beam, cli, predict
 from tasks.core.errors import UserError
 from tests import untrained
 
@@ -71,6 +71,6 @@ def test_the_engine_is_optional_and_its_absence_is_told(asked, monkeypatch):
 )
 def test_what_cannot_be_is_told_in_plain_words(argv, told, capsys):
     with pytest.raises(SystemExit) as stopped:
-        flags.run(lambda: beam.main([*argv, "--from", "a", "--to", "b"]))
+        cli.run(lambda: beam.main([*argv, "--from", "a", "--to", "b"]))
     assert stopped.value.code == 2
     assert told in capsys.readouterr().err

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import tasks
-from app import bulk, flags, predict
+from app import cli, predict
+from app.serving import bulk
 from tasks.core.errors import UserError
 from tests import untrained
 
@@ -21,12 +22,13 @@ ROOT = Path(__file__).parents[2]
 WORDS = ("the", "plot", "is", "far", "from", "dull", ",", "and", "a", "warm", "cast", "superb")
 CONLLU = "# a comment\n1\tboats\t_\t_\t_\t_\t0\troot\t_\t_\n2\tsank\t_\t_\t_\t_\t1\tdep\t_\t_\n\n"
 
-# Imports once, then answers in children. The first counts the lines of `app/bulk.py` that it
+# Imports once, then answers in children. The first counts the lines of `bulk.py` that it
 # runs; each other one but the last is killed, as by `kill -9`, after a third of as many at most.
 KILLED = """
 import os, pathlib, random, signal, sys
-import app.export, app.served, tasks
-from app import bulk, predict
+import app.serving.export, app.serving.session, tasks
+from app import predict
+from app.serving import bulk
 
 tasks.find("sentiment")
 folder, *argv = sys.argv[1:]
@@ -280,7 +282,7 @@ def test_what_cannot_be_is_told_in_plain_words(argv, told, version, tmp_path, mo
     Path("torn.gz").write_bytes(gzip.compress(b"dull\n" * 99)[:-9])
     with pytest.raises(SystemExit) as stopped:
         saved_models = ["--saved-models", str(version)]
-        flags.run(lambda: predict.main(["sentiment", *argv, *saved_models]))
+        cli.run(lambda: predict.main(["sentiment", *argv, *saved_models]))
     assert stopped.value.code == 2
     assert told in capsys.readouterr().err
     assert not Path("out.txt").exists()

@@ -18,9 +18,9 @@ from PIL import Image
 
 import models
 import tasks
-from app import evaluate, flags, predict, train
-from app.report import pictures
-from app.served import Served
+from app import cli, evaluate, predict, train
+from app.report import plots
+from app.serving.session import Served
 from models.beam_search import IMPOSSIBLE
 from tasks.core.evaluation import Gaze
 from tasks.core.examples import Example
@@ -255,13 +255,13 @@ def test_predict_captions_files_and_draws_one(version, loaded, corpus, tmp_path,
         ([str(tmp_path / "none.png")], "none.png: cannot be read: No such file"),
     ):
         with pytest.raises(SystemExit):
-            flags.run(lambda more=more: predict.main([*asked, *more]))
+            cli.run(lambda more=more: predict.main([*asked, *more]))
         assert message in capsys.readouterr().err
 
 
 def test_where_a_word_looked_is_bright():
     image = written(Image.fromarray(np.full((30, 60, 3), 200, np.uint8)))
-    drawn = pictures.attention(Gaze(image, ["one", "two"], [[[0.0, 1.0]], [[1.0, 0.0]]]))
+    drawn = plots.attention(Gaze(image, ["one", "two"], [[[0.0, 1.0]], [[1.0, 0.0]]]))
     _, one, two, *_ = drawn.axes
     assert [axes.get_title() for axes in (one, two)] == ["one", "two"]
     left, right = (one.images[0].get_array()[:, at].mean() for at in (5, 54))
@@ -356,5 +356,5 @@ def test_an_encoder_that_cannot_be_is_told(corpus, encoder_weights, tmp_path, ca
     ):
         with pytest.raises(SystemExit):
             argv = [*more, "--height", "32", "--width", "32"]
-            flags.run(lambda argv=argv: trained(corpus, tmp_path, *argv))
+            cli.run(lambda argv=argv: trained(corpus, tmp_path, *argv))
         assert message in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app import cells, flags
+from app import cells, cli
 from models.cells.specs import CELLS
 
 
@@ -27,6 +27,6 @@ def test_one_cell_is_shown_by_its_equations(capsys):
 )
 def test_what_is_no_cell_is_told(capsys, argv, message):
     with pytest.raises(SystemExit) as ended:
-        flags.run(lambda: cells.main(argv))
+        cli.run(lambda: cells.main(argv))
     assert ended.value.code == 2
     assert message in capsys.readouterr().err

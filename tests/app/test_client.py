@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import tasks
-from app import client, flags, predict
-from app.served import Served
+from app import cli, predict
+from app.serving import client
+from app.serving.session import Served
 from tasks.core.errors import UserError
 from tests import untrained
 from tests.serving import toys
@@ -76,7 +77,7 @@ def failed(capsys, argv):
     """What `app.predict` says when it ends as what a user can mend."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
-        flags.run(lambda: predict.main([*argv]))
+        cli.run(lambda: predict.main([*argv]))
     assert ended.value.code == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith("error: ")
@@ -406,7 +407,7 @@ def test_nothing_of_a_client_is_loaded_without_a_server(untrained_versions):
     script = (
         "import sys; from app import predict\n"
         f"predict.main(['sentiment', 'dull', '--saved-models', {str(untrained_versions)!r}])\n"
-        "print([name for name in ('grpc', 'app.client') if name in sys.modules])"
+        "print([name for name in ('grpc', 'app.serving.client') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr

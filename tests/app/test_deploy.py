@@ -7,7 +7,7 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from app import deploy, flags
+from app import cli, deploy
 from tests import untrained
 
 TASKS = ("sentiment", "tagging")
@@ -80,12 +80,12 @@ def test_a_new_version_is_a_canary_until_it_is_told_to_be_stable_and_back(run, t
 
 @pytest.mark.parametrize("pair", ["sentiment=7", "sentiment", "sentiments=1", "=1"])
 def test_a_version_that_is_not_there_is_told(run, pair):
-    with pytest.raises(flags.UserError, match=r"--stable .*must .* one of|--stable must name"):
+    with pytest.raises(cli.UserError, match=r"--stable .*must .* one of|--stable must name"):
         run("--stable", pair)
 
 
 def test_nothing_published_is_told(tmp_path):
-    with pytest.raises(flags.UserError, match="holds no published model"):
+    with pytest.raises(cli.UserError, match="holds no published model"):
         deploy.main(["--saved-models", str(tmp_path)])
 
 
@@ -99,7 +99,7 @@ def test_what_is_edited_is_kept(run, tmp_path):
     models = tmp_path / "to/models.config"
     models.write_text("# mine\n" + models.read_text())
     run()
-    with pytest.raises(flags.UserError, match="was edited by hand, so it is kept"):
+    with pytest.raises(cli.UserError, match="was edited by hand, so it is kept"):
         run("--stable", "sentiment=1")
     assert models.read_text().startswith("# mine\n")
 
@@ -174,13 +174,13 @@ def replaced(name, old, new):
 def test_the_check_tells_what_is_wrong(run, tmp_path, mutate, message):
     run()
     mutate(tmp_path)
-    with pytest.raises(flags.UserError, match=message):
+    with pytest.raises(cli.UserError, match=message):
         run("--check")
 
 
 def test_the_check_asks_what_the_server_will_ask(run, tmp_path):
     """A warm-up request that fails keeps the server from taking the version."""
-    from app import warmup
+    from app.serving import warmup
     from models import manifest
 
     run()
@@ -189,13 +189,13 @@ def test_the_check_asks_what_the_server_will_ask(run, tmp_path):
     whole = place.read_bytes()
     place.write_bytes(whole.replace(b"serving_default", b"serving_defaulz"))
     manifest.write(version)
-    with pytest.raises(flags.UserError, match="cannot be read"):  # the record's own checksum
+    with pytest.raises(cli.UserError, match="cannot be read"):  # the record's own checksum
         run("--check")
     place.write_bytes(whole[:-3])
     manifest.write(version)
-    with pytest.raises(flags.UserError, match="cannot be read"):
+    with pytest.raises(cli.UserError, match="cannot be read"):
         run("--check")
     warmup.write(version, "tagging", {}, [{}])
     manifest.write(version)
-    with pytest.raises(flags.UserError, match="holds no request"):
+    with pytest.raises(cli.UserError, match="holds no request"):
         run("--check")

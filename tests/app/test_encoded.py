@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 import tasks
-from app import encoded
-from app.encoded import Encoded
+from app.training import example_cache
+from app.training.example_cache import Encoded
 from tasks.core.errors import UserError
 from tasks.core.examples import Stream
 from tests import untrained
@@ -33,8 +33,8 @@ def told(request, tmp_path_factory):
     (folder / "assets").mkdir()
     task = cls.learn(config, examples, folder / "assets")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(encoded, "_BLOCK", 300)
-        patched.setattr(encoded, "_SHARD", 900)
+        patched.setattr(example_cache, "_BLOCK", 300)
+        patched.setattr(example_cache, "_SHARD", 900)
         Encoded.write(task, examples, folder / "train")
     return task, examples, folder
 
@@ -172,32 +172,37 @@ def test_the_name_tells_data_settings_and_code_apart_and_training_not(told, tmp_
     task, _, folder = told
     config, assets = task.config, tmp_path / "assets"
     shutil.copytree(folder / "assets", assets)
-    names = {encoded.identity(config, "data", assets)}
+    names = {example_cache.identity(config, "data", assets)}
     for other in ({"units": 9}, {"cell": "gru"}, {"seed": 5}, {"epochs": 3}, {"rate": 0.5}):
-        assert encoded.identity(dataclasses.replace(config, **other), "data", assets) in names
+        assert example_cache.identity(dataclasses.replace(config, **other), "data", assets) in names
     longer = dataclasses.replace(config, longest=config.longest + 1)
-    names |= {encoded.identity(longer, "data", assets), encoded.identity(config, "other", assets)}
+    names |= {
+        example_cache.identity(longer, "data", assets),
+        example_cache.identity(config, "other", assets),
+    }
     file = next(path for path in sorted(assets.iterdir()) if path.name != "config.json")
     file.write_bytes(file.read_bytes() + b"more\n")
-    names.add(encoded.identity(config, "data", assets))
-    monkeypatch.setattr(encoded, "code_version", lambda: "another")
-    names.add(encoded.identity(config, "data", assets))
+    names.add(example_cache.identity(config, "data", assets))
+    monkeypatch.setattr(example_cache, "code_version", lambda: "another")
+    names.add(example_cache.identity(config, "data", assets))
     assert len(names) == 5
 
 
-@pytest.mark.parametrize("source", ["models/text/words.py", "tasks/core/task.py", "app/encoded.py"])
+@pytest.mark.parametrize(
+    "source", ["models/text/words.py", "tasks/core/task.py", "app/training/example_cache.py"]
+)
 def test_the_version_of_the_code_is_that_of_its_lines(tmp_path, monkeypatch, source):
     root = tmp_path / "tree"
     for path in (
         "models/text/words.py",
         "models/deep/er.py",
         "tasks/core/task.py",
-        "app/encoded.py",
+        "app/training/example_cache.py",
     ):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(f"# {path}")
-    monkeypatch.setattr(encoded, "__file__", str(root / "app/encoded.py"))
-    version = encoded.code_version.__wrapped__
+    monkeypatch.setattr(example_cache, "__file__", str(root / "app/training/example_cache.py"))
+    version = example_cache.code_version.__wrapped__
     before = version()
     (root / "app/train.py").write_text("no part of it")
     assert version() == before

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from app import export, runs, train, training
+from app import train
+from app.serving import export
+from app.training import loop, run_state
 from tasks import sentiment
 from tests.app.test_train import assert_same, fails, trained
 from tests.conftest import SMALL, where
@@ -38,14 +40,14 @@ def epochs(run):
 
 def one_epoch_kept(corpus, folder, monkeypatch, *more):
     """Trains one epoch of two, and then stops as by Ctrl-C."""
-    save = runs.Run.save
+    save = run_state.Run.save
 
     def save_and_die(self, progress, groups):
         save(self, progress, groups)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(runs.Run, "save", save_and_die)
+        patch.setattr(run_state.Run, "save", save_and_die)
         train.main(command(corpus, folder, *more))
     return run_of(folder)
 
@@ -104,7 +106,7 @@ def test_out_of_memory_halves_the_batches_and_goes_on(corpus, tmp_path, monkeypa
 
 
 def test_a_budget_beyond_the_memory_of_a_cpu_is_refused(corpus, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(training, "_memory", lambda: 1000)
+    monkeypatch.setattr(loop, "_memory", lambda: 1000)
     said = fails(capsys, train.main, command(corpus, tmp_path))
     assert "--tokens 64: a batch needs 0.0 GiB of memory at least" in said
 

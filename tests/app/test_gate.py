@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tasks
-from app import export, gate
+from app.serving import compatibility, export
 from tests import untrained
 from tests.conftest import signatures
 
@@ -91,7 +91,7 @@ def version(request, tmp_path_factory):
 
 
 def test_what_is_published_passes_and_is_what_clients_were_promised(version):
-    gate.check(version)
+    compatibility.check(version)
     assert signatures(version) == PROMISED[version.parent.name]
 
 
@@ -109,7 +109,7 @@ def test_what_is_published_passes_and_is_what_clients_were_promised(version):
     ],
 )
 def test_every_choice_passes(task, choices, tmp_path):
-    gate.check(untrained.version(task, tmp_path, **choices))
+    compatibility.check(untrained.version(task, tmp_path, **choices))
 
 
 def broken(folder, answer, *, name="serving_default", key="answer", module=None, spec=TEXT):
@@ -136,8 +136,8 @@ def broken(folder, answer, *, name="serving_default", key="answer", module=None,
     ],
 )
 def test_what_a_stock_server_would_not_serve_is_refused(tmp_path, answer, message):
-    with pytest.raises(gate.Refused, match=message):
-        gate.check(broken(tmp_path / "draft", answer))
+    with pytest.raises(compatibility.Refused, match=message):
+        compatibility.check(broken(tmp_path / "draft", answer))
 
 
 @pytest.mark.parametrize(
@@ -149,15 +149,15 @@ def test_what_a_stock_server_would_not_serve_is_refused(tmp_path, answer, messag
     ],
 )
 def test_names_are_what_clients_write(tmp_path, name, key, message):
-    with pytest.raises(gate.Refused, match=message):
-        gate.check(broken(tmp_path / "draft", tf.identity, name=name, key=key))
+    with pytest.raises(compatibility.Refused, match=message):
+        compatibility.check(broken(tmp_path / "draft", tf.identity, name=name, key=key))
 
 
 def test_what_keeps_something_between_requests_is_refused(tmp_path):
     module = tf.Module()
     module.count = tf.Variable(0)
-    with pytest.raises(gate.Refused, match=r"is a AssignAddVariableOp"):
-        gate.check(
+    with pytest.raises(compatibility.Refused, match=r"is a AssignAddVariableOp"):
+        compatibility.check(
             broken(
                 tmp_path / "draft",
                 lambda x: tf.fill(tf.shape(x), module.count.assign_add(1)),
@@ -171,26 +171,26 @@ def test_what_is_bound_to_a_gpu_is_refused(tmp_path):
         with tf.device("/device:GPU:0"):
             return tf.strings.length(x) + 1
 
-    with pytest.raises(gate.Refused, match=r"must run on .*GPU:0"):
-        gate.check(broken(tmp_path / "draft", answer))
+    with pytest.raises(compatibility.Refused, match=r"must run on .*GPU:0"):
+        compatibility.check(broken(tmp_path / "draft", answer))
 
 
 def test_what_xla_must_compile_is_refused(tmp_path):
     inner = tf.function(lambda x: x + 1.0, jit_compile=True)
     spec = tf.TensorSpec([None], tf.float32, "x")
-    with pytest.raises(gate.Refused, match="must be compiled by XLA"):
-        gate.check(broken(tmp_path / "draft", inner, spec=spec))
+    with pytest.raises(compatibility.Refused, match="must be compiled by XLA"):
+        compatibility.check(broken(tmp_path / "draft", inner, spec=spec))
 
 
 def test_what_lies_outside_its_folder_or_is_lost_is_refused(version, tmp_path):
     whole = shutil.copytree(version, tmp_path / "whole")
     asset = next((whole / "assets").glob("*.txt"), None) or next((whole / "assets").iterdir())
     asset.unlink()
-    with pytest.raises(gate.Refused, match=f"the asset {asset.name} must be a file in"):
-        gate.check(whole)
+    with pytest.raises(compatibility.Refused, match=f"the asset {asset.name} must be a file in"):
+        compatibility.check(whole)
     (whole / "variables/variables.index").unlink()
-    with pytest.raises(gate.Refused, match=r"has no variables/variables\.index"):
-        gate.check(whole)
+    with pytest.raises(compatibility.Refused, match=r"has no variables/variables\.index"):
+        compatibility.check(whole)
 
 
 def test_export_refuses_such_a_draft(tmp_path, monkeypatch):
@@ -204,6 +204,6 @@ def test_export_refuses_such_a_draft(tmp_path, monkeypatch):
             )
         },
     )
-    with pytest.raises(gate.Refused, match="label is float16"):
+    with pytest.raises(compatibility.Refused, match="label is float16"):
         untrained.version("sentiment", tmp_path)
     assert export.versions(tmp_path / "sentiment") == []

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from app import flags, gradients, probing, reach
+from app import cli
+from app.studies import gradient_flow, gradients, probe_training
 from models.cells import jacobians
 from tasks.core.errors import UserError
 
@@ -18,7 +19,9 @@ PICTURES = {"reach.png", "spectra.png", "clipping.png", "powers.png"}
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
-    monkeypatch.setattr(reach, "CLIPPED", {**reach.CLIPPED, "steps": 3, "length": 20})
+    monkeypatch.setattr(
+        gradient_flow, "CLIPPED", {**gradient_flow.CLIPPED, "steps": 3, "length": 20}
+    )
 
 
 @pytest.fixture
@@ -60,9 +63,9 @@ def test_a_page_with_its_pictures_and_numbers(here, capsys):
 def test_what_cannot_be_is_told_before_anything_is_measured(
     argv, message, here, capsys, monkeypatch
 ):
-    monkeypatch.setattr(reach, "train", None)
+    monkeypatch.setattr(gradient_flow, "train", None)
     with pytest.raises(SystemExit) as ended:
-        flags.run(lambda: gradients.main(argv))
+        cli.run(lambda: gradients.main(argv))
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
     assert not list(here.rglob("*.html"))
@@ -71,10 +74,10 @@ def test_what_cannot_be_is_told_before_anything_is_measured(
 @pytest.mark.parametrize("probe", gradients.PROBES)
 def test_before_is_the_start_and_after_is_another(probe):
     settings = {"cell": "rnn", "length": 20, "units": 4, "steps": 2, "rate": 0.05}
-    probe, config = probing.of_settings(probe, settings)
-    trained = reach.train("rnn", probe, config, 2)
+    probe, config = probe_training.of_settings(probe, settings)
+    trained = gradient_flow.train("rnn", probe, config, 2)
     keras.utils.set_random_seed(config.seed)
-    cell = probing.network(probe, config).get_layer("reader").cells[0]
+    cell = probe_training.network(probe, config).get_layer("reader").cells[0]
     inputs = probe.test().inputs[:2]
     start = jacobians.log_norms(jacobians.of_steps(cell, inputs))
     np.testing.assert_array_equal(trained.before.log_norms, start)
@@ -85,17 +88,17 @@ def test_before_is_the_start_and_after_is_another(probe):
 
 
 def test_the_lag_over_which_a_norm_has_fallen():
-    halves = reach.Moment(np.log([[1, 0.5, 0.25, 0.125]] * 2), {}, 0.0)
+    halves = gradient_flow.Moment(np.log([[1, 0.5, 0.25, 0.125]] * 2), {}, 0.0)
     assert [halves.fallen(to) for to in (1.0, 0.3, 0.13, 0.1)] == [0, 2, 3, None]
 
 
 def test_clipping_by_norm_keeps_the_direction_and_by_value_cuts_each_number():
     gradients_ = [tf.constant([3.0, -0.01]), tf.constant([[4.0]])]
-    by_norm = np.concatenate([np.ravel(each) for each in reach.clip(gradients_, 1.0, 0.0)])
+    by_norm = np.concatenate([np.ravel(each) for each in gradient_flow.clip(gradients_, 1.0, 0.0)])
     np.testing.assert_allclose(by_norm, np.array([3.0, -0.01, 4.0]) / 5.00001, rtol=1e-5)
-    by_value = np.concatenate([np.ravel(each) for each in reach.clip(gradients_, 0.0, 0.5)])
+    by_value = np.concatenate([np.ravel(each) for each in gradient_flow.clip(gradients_, 0.0, 0.5)])
     np.testing.assert_allclose(by_value, [0.5, -0.01, 0.5])
-    untouched = reach.clip(gradients_, 0.0, 0.0)
+    untouched = gradient_flow.clip(gradients_, 0.0, 0.0)
     assert all(
         (one == other).numpy().all() for one, other in zip(untouched, gradients_, strict=True)
     )
@@ -103,7 +106,7 @@ def test_clipping_by_norm_keeps_the_direction_and_by_value_cuts_each_number():
 
 def test_descents_begin_alike_and_turn_only_by_value():
     free, by_norm, by_value = (
-        reach.descend(units=4, **told) for told in ({}, {"norm": 0.01}, {"value": 0.001})
+        gradient_flow.descend(units=4, **told) for told in ({}, {"norm": 0.01}, {"value": 0.001})
     )
     np.testing.assert_allclose(
         [free.losses[0], free.norms[0]], [by_norm.losses[0], by_norm.norms[0]]
@@ -116,7 +119,7 @@ def test_descents_begin_alike_and_turn_only_by_value():
 
 def test_powers_of_an_orthogonal_matrix_have_the_closed_form_and_bound_the_unit():
     inputs = np.random.default_rng(0).normal(size=(2, 12, 3)).astype("float32")
-    for each in reach.powers(inputs, 5, seed=1):
+    for each in gradient_flow.powers(inputs, 5, seed=1):
         closed = np.arange(13) * np.log(each.radius)
         if each.kind == "orthogonal":
             np.testing.assert_allclose(each.linear, closed, atol=1e-9)

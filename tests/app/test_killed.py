@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app import export, gate
+from app.serving import compatibility, export
 from models import manifest
 
 # Imports once, then publishes in children. The first counts the steps that it takes with files
@@ -60,6 +60,6 @@ def test_a_version_is_whole_or_not_there_whenever_the_process_is_killed(tmp_path
     assert found == list(range(1, len(found) + 1)) and 1 <= len(found) < points
     for version in found:
         manifest.verify(folder / str(version))
-        gate.check(folder / str(version))
+        compatibility.check(folder / str(version))
     left = {path.name for path in folder.iterdir() if not path.name.isdigit()}
     assert left <= {"draft-lstm"}  # what a killed process leaves, the next one clears away

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 import tasks
-from app import export, flags, look
-from app.report import strips
+from app import cli, look
+from app.report import heatmaps
+from app.serving import export
 from models.cells.recurrent import GatedRNN
 from models.cells.specs import CELLS
 from models.cells.tracing import watched
@@ -95,14 +96,12 @@ def test_a_token_is_chosen_and_others_are_told(untrained_versions, here, tmp_pat
     text = (folder / "index.html").read_text(encoding="utf-8")
     assert text.count("The units that change most at dull, step 4") == 2
     assert "not dull , dull &lt;b&gt; $x$ \ufffd" in text
-    with pytest.raises(
-        flags.UserError, match=r"--at must be one of \['not', 'dull', ',', 'dull:2'"
-    ):
+    with pytest.raises(cli.UserError, match=r"--at must be one of \['not', 'dull', ',', 'dull:2'"):
         look.main([*argv, "--at", "dul"])
     assert len(list(folder.parent.iterdir())) == 2
     (tmp_path / "mine").write_text("mine")
     for out in (str(folder), "mine"):
-        with pytest.raises(flags.UserError, match="--out must be a new or an empty folder"):
+        with pytest.raises(cli.UserError, match="--out must be a new or an empty folder"):
             look.main([*argv, "--out", out])
     assert (tmp_path / "mine").read_text() == "mine"
 
@@ -120,7 +119,7 @@ def test_a_token_is_chosen_and_others_are_told(untrained_versions, here, tmp_pat
 def test_what_cannot_be_looked_into_is_told(argv, message, untrained_versions, here, capsys):
     places = ["--saved-models", str(untrained_versions)] if argv[0] != "sentiments" else []
     with pytest.raises(SystemExit) as ended:
-        flags.run(lambda: look.main([*argv, *places]))
+        cli.run(lambda: look.main([*argv, *places]))
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -130,7 +129,7 @@ def test_gradients_are_another_look(monkeypatch, capsys):
 
     asked = []
     other = types.SimpleNamespace(main=asked.append)
-    monkeypatch.setitem(sys.modules, "app.gradients", other)
+    monkeypatch.setitem(sys.modules, "app.studies.gradients", other)
     monkeypatch.setattr(app, "gradients", other, raising=False)
     look.main(["gradients", "--cells", "lstm"])
     assert asked == [["--cells", "lstm"]]
@@ -156,17 +155,17 @@ def read(name, steps=T, **kwargs):
 @pytest.mark.parametrize("name", EACH.values())
 def test_the_maps_of_every_equation_are_drawn_by_their_names(name):
     reading = read(name)
-    drawn = strips.maps(reading)
+    drawn = heatmaps.maps(reading)
     gates = [f"{gate} gate" for gate in reading.seen.gates]
     states = ["cell state c", "output h"] if "c" in reading.seen.states else ["output h"]
     assert list(drawn) == [*gates, "candidate", *states]
-    figure = strips.strips(reading, 2)
+    figure = heatmaps.strips(reading, 2)
     assert [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")] == [
         *drawn
     ]
     labels = [label.get_text() for label in figure.axes[2 * len(drawn) - 1].get_xticklabels()]
     assert labels == [rf"\${at}" for at in range(T)]
-    strips.changes(reading, 2)
+    heatmaps.changes(reading, 2)
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
@@ -178,7 +177,7 @@ def test_the_units_that_change_most_are_those_of_plain_counting(direction):
         before = step - way
         old = c[before] if 0 <= before < T else np.zeros(H)
         want = np.argsort(-np.abs(c[step] - old))
-        axes = strips.changes(reading, step).axes[0]
+        axes = heatmaps.changes(reading, step).axes[0]
         assert [label.get_text() for label in axes.get_yticklabels()] == [
             f"unit {unit}" for unit in want
         ]
@@ -189,7 +188,7 @@ def test_the_units_that_change_most_are_those_of_plain_counting(direction):
 
 def test_shares_are_those_of_plain_counting():
     reading = read("gru", steps=40)
-    for name, mean, low, high in strips.shares(reading):
+    for name, mean, low, high in heatmaps.shares(reading):
         values = reading.seen.gates[name].ravel().tolist()
         assert mean == pytest.approx(sum(values) / len(values), rel=1e-5)
         assert low == sum(value < 0.1 for value in values) / len(values) > 0
@@ -201,20 +200,20 @@ def test_units_that_go_alike_stand_side_by_side():
     courses = np.stack([np.sin(np.arange(30) / 4), np.linspace(-1, 1, 30), -np.ones(30)])
     kinds = rng.permutation(np.repeat([0, 1, 2], 7))
     values = courses[kinds].T + rng.normal(scale=0.02, size=(30, 21))
-    placed = kinds[strips.order(values)]
+    placed = kinds[heatmaps.order(values)]
     turns = sum(one != other for one, other in zip(placed, np.roll(placed, 1), strict=True))
     assert turns <= 4  # around a circle, three kinds could do with three
     for odd in (np.zeros([3, 4]), rng.normal(size=(1, 5)), rng.normal(size=(4, 1))):
-        assert sorted(strips.order(odd)) == list(range(odd.shape[1]))
+        assert sorted(heatmaps.order(odd)) == list(range(odd.shape[1]))
 
 
 def test_of_many_steps_those_around_the_chosen_are_drawn():
-    assert strips.window(7, 3) == slice(0, 7)
+    assert heatmaps.window(7, 3) == slice(0, 7)
     for at in (0, 39, 41, 150, 199):
-        shown = strips.window(200, at)
-        assert shown.stop - shown.start == strips.STEPS
+        shown = heatmaps.window(200, at)
+        assert shown.stop - shown.start == heatmaps.STEPS
         assert 0 <= shown.start <= at < shown.stop <= 200
-    reading = read("gru", steps=strips.STEPS + 9)
-    figure = strips.strips(reading, strips.STEPS + 5)
+    reading = read("gru", steps=heatmaps.STEPS + 9)
+    figure = heatmaps.strips(reading, heatmaps.STEPS + 5)
     labels = [re.sub(r"\D", "", t.get_text()) for t in figure.axes[7].get_xticklabels()]
-    assert labels == [str(at) for at in range(9, strips.STEPS + 9)]
+    assert labels == [str(at) for at in range(9, heatmaps.STEPS + 9)]

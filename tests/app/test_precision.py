@@ -4,8 +4,8 @@ import keras
 import pytest
 
 import tasks
-from app import runs, training
-from app.encoded import Encoded
+from app.training import loop, run_state
+from app.training.example_cache import Encoded
 from tasks.core.examples import Splits
 from tests import untrained
 
@@ -30,7 +30,7 @@ def test_twenty_steps_in_float16_are_numbers_and_learn(task, tmp_path):
     assert min(lengths) < max(lengths)  # so something is masked
     splits = Splits(examples, examples, examples)
     # A loss that is no number would be told at its step.
-    model, progress = training.fit(learnt, **parts, run=runs.Run(tmp_path / "run"), splits=splits)
+    model, progress = loop.fit(learnt, **parts, run=run_state.Run(tmp_path / "run"), splits=splits)
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     # A step whose gradients overflow is passed over, and the scale of the loss halved.
     assert 15 <= int(model.optimizer.iterations) <= 20

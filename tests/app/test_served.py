@@ -11,8 +11,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import models
-from app import evaluate, export, flags, predict
-from app.served import Served
+from app import cli, evaluate, predict
+from app.serving import export
+from app.serving.session import Served
 from models.cells.specs import CELLS
 
 TEXTS = [
@@ -196,7 +197,7 @@ def test_evaluate_judges_any_part_of_any_corpus(published, tmp_path, capsys):
 )
 def test_nothing_published_is_told(tmp_path, capsys, main, argv, message):
     with pytest.raises(SystemExit) as ended:
-        flags.run(lambda: main(["sentiment", *argv, "--saved-models", str(tmp_path)]))
+        cli.run(lambda: main(["sentiment", *argv, "--saved-models", str(tmp_path)]))
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -204,5 +205,5 @@ def test_nothing_published_is_told(tmp_path, capsys, main, argv, message):
 def test_a_version_that_is_not_there_is_told(published, capsys):
     argv = ["sentiment", "a", "--saved-models", str(published), "--version", "7"]
     with pytest.raises(SystemExit):
-        flags.run(lambda: predict.main(argv))
+        cli.run(lambda: predict.main(argv))
     assert "--version must be one of [1]" in capsys.readouterr().err

@@ -32,9 +32,9 @@ import numpy as np
 import tensorflow as tf
 
 import tasks
-from app import clusters, runs, training
-from app.encoded import Encoded
-from tasks.corpora import Splits
+from app.training import distribution, loop, run_state
+from app.training.example_cache import Encoded
+from tasks.core.examples import Splits
 from tests import untrained
 
 folder, names = pathlib.Path(sys.argv[1]), sys.argv[2:]
@@ -55,9 +55,9 @@ def fitted(name, config, place, strategy):
     (place / "learnt").mkdir(exist_ok=True)
     task = cls.learn(config, examples, place / "learnt")
     parts = {part: Encoded.write(task, examples, place / part) for part in ("train", "valid")}
-    run = runs.Run(place / "run")
+    run = run_state.Run(place / "run")
     splits = Splits(examples, examples, examples)
-    _, progress = training.fit(task, **parts, run=run, splits=splits, strategy=strategy)
+    _, progress = loop.fit(task, **parts, run=run, splits=splits, strategy=strategy)
     state = run.arrays()
     run.close()
     history = [{k: v for k, v in row.items() if k != "seconds"} for row in progress.history]
@@ -71,8 +71,8 @@ def config_of(name):
     return cls(**{**untrained.SMALL, **own, **PLAIN, "epochs": 2})
 
 
-one, two = clusters.strategy_of("none"), clusters.strategy_of("mirrored")
-save = runs.Run.save
+one, two = distribution.strategy_of("none"), distribution.strategy_of("mirrored")
+save = run_state.Run.save
 
 
 def save_and_copy(self, progress, groups):
@@ -86,9 +86,9 @@ for name in names:
     place, config, told = folder / name, config_of(name), {}
     if name == names[0]:  # what one device begins, two end
         told["again"] = fitted(name, config, place / "again", one)
-        runs.Run.save = save_and_copy
+        run_state.Run.save = save_and_copy
     told["one"] = fitted(name, config, place / "one", one)
-    runs.Run.save = save
+    run_state.Run.save = save
     told["two"] = fitted(name, config, place / "two", two)
     (folder / f"{name}.json").write_text(json.dumps(told))
 """

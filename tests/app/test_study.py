@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import tasks
-from app import evolve, points, presets, probing, study, train
-from app.points import Point
-from app.presets import PRESETS, Finding
-from app.report import studies
+from app import study, train
+from app.studies import evolution, experiments, presets, probe_training, report
+from app.studies.experiments import Point
+from app.studies.presets import PRESETS, Finding
 from models.cells import specs
 from models.cells.specs import CELLS, CellSpec
 from tasks import probes
@@ -90,7 +90,9 @@ def test_its_table_has_the_mean_and_spread_of_what_was_measured(studied):
         values = [r["scores"]["accuracy"] for r in found if r["point"]["label"] == row["cell"]]
         assert len(values) == 2 and float(row["value"]) == pytest.approx(np.mean(values))
         assert float(row["spread"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
-        model = probing.network(*probing.of_settings("timing", {"cell": row["cell"], "units": 3}))
+        model = probe_training.network(
+            *probe_training.of_settings("timing", {"cell": row["cell"], "units": 3})
+        )
         assert int(row["parameters"]) == model.count_params()
 
 
@@ -120,7 +122,7 @@ def test_a_point_is_one_whatever_it_is_called():
 def test_training_on_a_probe_is_a_function_of_its_seed_and_learns():
     told = {"wait": 1, "units": 8, "steps": 60, "looks": 2, "batch": 32}
     found = [
-        probing.measure(*probing.of_settings("timing", {**told, "seed": seed}))
+        probe_training.measure(*probe_training.of_settings("timing", {**told, "seed": seed}))
         for seed in (0, 0, 1)
     ]
     assert found[0]["history"] == found[1]["history"] != found[2]["history"]
@@ -131,7 +133,9 @@ def test_training_on_a_probe_is_a_function_of_its_seed_and_learns():
 
 def test_a_loss_that_is_no_number_is_recorded_as_such():
     told = {"length": 4, "units": 4, "steps": 30, "looks": 3, "rate": 1e30, "clip_norm": 0.0}
-    found = probing.measure(*probing.of_settings("adding", {**told, "cell": "rnn_identity"}))
+    found = probe_training.measure(
+        *probe_training.of_settings("adding", {**told, "cell": "rnn_identity"})
+    )
     assert np.isnan(found["scores"]["squared_error"])
 
 
@@ -149,7 +153,7 @@ def test_a_task_is_measured_by_the_whole_command(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, "main", trained)
     point = Point("sentiment", "gru", "gru", 4, (("clip_norm", 2.0),))
-    found = points._measure(point, tmp_path)
+    found = experiments._measure(point, tmp_path)
     assert found["scores"] == {"accuracy": 0.5} and found["seconds"] == 3.0
     assert asked[:7] == ["sentiment", "--cell", "gru", "--seed", "4", "--clip-norm", "2.0"]
 
@@ -163,7 +167,7 @@ def test_a_preset_asks_of_its_cells_what_can_be_asked(name):
     for cell in preset.cells.values():
         specs.find(cell)
     asked = preset.points(1, {})
-    points.check(asked)
+    experiments.check(asked)
     subjects = {grid.subject for grid in preset.grids}
     assert {point.subject for point in asked} == subjects - set(presets.NEED_DATA)
     for finding in preset.findings:
@@ -202,10 +206,10 @@ def _told(label, values):
     ],
 )
 def test_a_claim_is_held_against_its_standard_error(first, second, alike, found):
-    some = studies.groups({**_told("a", first), **_told("b", second)})
+    some = report.groups({**_told("a", first), **_told("b", second)})
     claim = Finding("a is better than b", "nobody", "a", "b", alike)
     chances = {where: {"accuracy": 0.25} for where in some}
-    ((*_, told),) = studies.findings([claim], some, chances)
+    ((*_, told),) = report.findings([claim], some, chances)
     assert told == found
 
 
@@ -256,9 +260,9 @@ def test_mutants_are_other_cells_and_their_lines_give_them_again():
     found = [CELLS["lstm"], CELLS["gru"]]
     for at in range(300):
         parent = found[at]
-        child = evolve.mutated(parent, rng)
+        child = evolution.mutated(parent, rng)
         assert child != parent
-        assert eval(evolve.line(child), {"CellSpec": CellSpec}) == child
+        assert eval(evolution.line(child), {"CellSpec": CellSpec}) == child
         assert 0.0 not in child.bias.values() or 0.0 in parent.bias.values()  # no other cell
         found += [child]
     assert len({spec.equation for spec in found}) > 8
@@ -290,7 +294,7 @@ class Bench:
 def test_a_search_keeps_what_is_good_and_is_a_function_of_its_seed(monkeypatch):
     def searched(seed, generations):
         bench = Bench()
-        search = evolve.Search(bench, seed, 4)
+        search = evolution.Search(bench, seed, 4)
         for _ in range(generations):
             search.generation()
         return search, bench
@@ -307,4 +311,4 @@ def test_a_search_keeps_what_is_good_and_is_a_function_of_its_seed(monkeypatch):
         if search.cells[cell].pinned:
             assert fitness == 0.0
             subjects = {p.subject for p in bench.asked if p.label == cell}
-            assert subjects == {evolve.TRIALS[0][0]}  # it never came to the others
+            assert subjects == {evolution.TRIALS[0][0]}  # it never came to the others

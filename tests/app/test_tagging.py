@@ -12,8 +12,10 @@ import tensorflow as tf
 
 import models
 import tasks
-from app import evaluate, export, flags, predict, runs, train
-from app.served import Served
+from app import cli, evaluate, predict, train
+from app.serving import export
+from app.serving.session import Served
+from app.training import run_state
 from models.cells.specs import CELLS
 from tests.conftest import signatures, where
 
@@ -296,13 +298,13 @@ def test_predict_answers_text_tokens_and_conllu(asked, treebank):
 def test_predict_names_the_line_that_is_no_conllu(version, loaded, capsys):
     argv = ["tagging", "--input", "conllu", "1\tword", "--saved-models", str(version.parent.parent)]
     with pytest.raises(SystemExit):
-        flags.run(lambda: predict.main(argv))
+        cli.run(lambda: predict.main(argv))
     assert "line 1: expected the 10 columns of CoNLL-U" in capsys.readouterr().err
 
 
 def test_a_treebank_without_the_column_is_told(treebank, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        flags.run(lambda: trained(treebank, tmp_path, "--tags", "xpos"))
+        cli.run(lambda: trained(treebank, tmp_path, "--tags", "xpos"))
     assert "the column xpos is _ throughout; --tags can be one of ['upos']" in (
         capsys.readouterr().err
     )
@@ -328,7 +330,7 @@ def test_words_alone_as_they_are_written_will_do(treebank, tmp_path):
 def test_one_tag_is_nothing_to_learn(tmp_path, capsys):
     (tmp_path / "own.txt").write_text("a/X b/X\nc/X d/X\n" * 20)
     with pytest.raises(SystemExit):
-        flags.run(lambda: trained(tmp_path / "own.txt", tmp_path))
+        cli.run(lambda: trained(tmp_path / "own.txt", tmp_path))
     assert "needs at least two tags, got 1: ['X']" in capsys.readouterr().err
 
 
@@ -337,7 +339,7 @@ def test_the_mean_of_weights_is_judged_and_kept_through_an_interruption(
 ):
     more = ["--averaging", "0.9", "--patience", "9", "--epochs", "4", *PLAIN]
     straight = trained(treebank, tmp_path / "straight", *more)
-    save = runs.Run.save
+    save = run_state.Run.save
 
     def save_and_die(self, progress, groups):
         save(self, progress, groups)
@@ -345,7 +347,7 @@ def test_the_mean_of_weights_is_judged_and_kept_through_an_interruption(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs.Run, "save", save_and_die)
+        patch.setattr(run_state.Run, "save", save_and_die)
         with pytest.raises(KeyboardInterrupt):
             trained(treebank, tmp_path / "more", *more)
     resumed = trained(treebank, tmp_path / "more", *more)

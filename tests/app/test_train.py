@@ -17,7 +17,9 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import models
 import tasks
-from app import export, flags, runs, train, training
+from app import cli, train
+from app.serving import export
+from app.training import loop, run_state
 from tests.conftest import SMALL, labelled, where
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 def fails(capsys, main, argv):
     """What a verb says when it cannot go on: one to three lines, exit code 2, no traceback."""
     with pytest.raises(SystemExit) as ended:
-        flags.run(lambda: main(argv))
+        cli.run(lambda: main(argv))
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")
@@ -114,7 +116,7 @@ def begun(corpus, folder, *more):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "fit", die)
+        patch.setattr(loop, "fit", die)
         trained(corpus, folder, *more)
 
 
@@ -188,7 +190,7 @@ def test_hostile_text_is_only_text_in_the_report(corpus, tmp_path):
 def test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened(
     misled, straight, tmp_path, monkeypatch, capsys, epoch
 ):
-    save = runs.Run.save
+    save = run_state.Run.save
 
     def save_and_die(self, progress, groups):
         save(self, progress, groups)
@@ -196,7 +198,7 @@ def test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs.Run, "save", save_and_die)
+        patch.setattr(run_state.Run, "save", save_and_die)
         with pytest.raises(KeyboardInterrupt):
             trained(misled, tmp_path, *MISLED)
     capsys.readouterr()
@@ -294,7 +296,7 @@ def train_task(version):
 
 def test_a_run_in_progress_is_refused_to_another(corpus, tmp_path, capsys):
     begun(corpus, tmp_path)
-    run = runs.Run(next((tmp_path / "runs/sentiment").iterdir()))
+    run = run_state.Run(next((tmp_path / "runs/sentiment").iterdir()))
     argv = ["sentiment", "--data", str(corpus), *SMALL, "--rate", "0.03", *where(tmp_path)]
     assert "another process is training this very run" in fails(capsys, train.main, argv)
     run.close()
@@ -362,5 +364,5 @@ def test_a_run_goes_by_what_it_was_given_in_files_too(tmp_path):
     for words, told in (("a", "one"), ("a", "two"), ("b", "two")):
         (tmp_path / "words.txt").write_text(words)
         (tmp_path / "config.json").write_text(told)  # what a run is has its settings anyway
-        names.append(runs.identity("sentiment", config, "data", tmp_path))
+        names.append(run_state.identity("sentiment", config, "data", tmp_path))
     assert names[0] == names[1] != names[2]

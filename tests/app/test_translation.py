@@ -13,8 +13,9 @@ import pytest
 import sacrebleu
 
 import models
-from app import evaluate, export, flags, predict, train
-from app.served import Served
+from app import cli, evaluate, predict, train
+from app.serving import export
+from app.serving.session import Served
 from models.beam_search import IMPOSSIBLE
 from tests.conftest import signatures, where
 
@@ -233,7 +234,7 @@ def test_predict_translates_lines_and_draws_one(version, loaded, tmp_path, monke
     predict.main(["translation", "te $ su", "--align", str(drawn), *saved_models])
     assert drawn.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(SystemExit):
-        flags.run(lambda: predict.main(["translation", "te", "--align", str(drawn), *saved_models]))
+        cli.run(lambda: predict.main(["translation", "te", "--align", str(drawn), *saved_models]))
     assert "is there already" in capsys.readouterr().err
 
 
@@ -296,5 +297,5 @@ def test_how_it_searches_can_be_changed_without_training_anew(begun, tmp_path, m
 
 def test_more_n_best_than_beams_is_told(corpus, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        flags.run(lambda: trained(corpus, tmp_path, "--beams", "2", "--n-best", "3"))
+        cli.run(lambda: trained(corpus, tmp_path, "--beams", "2", "--n-best", "3"))
     assert "--n-best must be at most --beams (2), got 3." in capsys.readouterr().err

@@ -310,7 +310,7 @@ def test_decodes_in_a_saved_model_of_stock_ops(tmp_path):
     import tensorflow as tf
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    from app import gate
+    from app.serving import compatibility
 
     model, crf = tagger()
     crf.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in crf.get_weights()])
@@ -324,10 +324,10 @@ def test_decodes_in_a_saved_model_of_stock_ops(tmp_path):
         return {"tags": tags, "score": score, "marginals": crf.marginals(logits)}
 
     tf.saved_model.save(model, tmp_path / "saved", {"serving_default": everything})
-    gate.check(tmp_path / "saved")
+    compatibility.check(tmp_path / "saved")
     # Keras gives outputs names that tell nothing, but its graph has to run as well.
     exported = (tmp_path / "exported/saved_model.pb").read_bytes()
-    gate.check_graph(SavedModel.FromString(exported).meta_graphs[0])
+    compatibility.check_graph(SavedModel.FromString(exported).meta_graphs[0])
     exported, saved = (tf.saved_model.load(tmp_path / name) for name in ("exported", "saved"))
     for ids in (alternating()[0][:5], np.ones((1, 1)), np.ones((2, 11))):
         ids = tf.constant(ids, tf.int32)

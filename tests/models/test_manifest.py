@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 import models
-from app import export, flags, predict
+from app import cli, predict
+from app.serving import export
 from models import manifest
 from tests import untrained
 
@@ -71,7 +72,7 @@ def test_nothing_damaged_is_loaded(version, capsys):
         lambda: predict.main(["sentiment", "x", "--saved-models", str(version.parents[1])]),
         lambda: export.find(version.parents[1], "sentiment"),
     ):
-        with pytest.raises(flags.UserError, match=r"words\.txt"):
+        with pytest.raises(cli.UserError, match=r"words\.txt"):
             ask()
 
 

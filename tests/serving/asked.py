@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 import tasks
-from app import rows
+from app.serving import payloads
 from tests import untrained
 
 MEGABYTE = 2**20
@@ -36,7 +36,7 @@ def odd_rows(signature) -> dict[str, Odd]:
 
 def malformed(signature, good: list[dict]) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Requests that are none of a signature: what is wrong with them, and their arrays."""
-    request = rows.columns(signature, good)
+    request = payloads.columns(signature, good)
     for name, array in request.items():
         rest = {other: each for other, each in request.items() if other != name}
         yield f"no {name}", rest

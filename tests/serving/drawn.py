@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from app import rows
+from app.serving import payloads
 from tests.serving.asked import malformed, odd_rows, picture
 
 _ROWS = 4  # at most, beside the neighbour
@@ -42,7 +42,7 @@ def requests(draw, signature, known: dict, others: list[dict]) -> Drawn:
         return Drawn(draw(st.sampled_from(wrong)), None)
     some = draw(st.lists(_row(signature, others), min_size=1, max_size=_ROWS))
     at = draw(st.integers(0, len(some)))
-    return Drawn(rows.columns(signature, [*some[:at], known, *some[at:]]), at)
+    return Drawn(payloads.columns(signature, [*some[:at], known, *some[at:]]), at)
 
 
 def _row(signature, others):

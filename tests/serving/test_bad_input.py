@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from app import rows
+from app.serving import payloads
 from tests.serving.answers import distances, row
 from tests.serving.asked import good_rows, malformed, odd_rows
 
@@ -22,7 +22,7 @@ def test_a_request_that_is_none_is_an_invalid_argument(probed):
     version, probe = probed
     good = good_rows(version, 2)
     for name, signature in probe.signatures.items():
-        wanted = asked_well(probe, name, rows.columns(signature, good))
+        wanted = asked_well(probe, name, payloads.columns(signature, good))
         codes = {}
         for what, request in malformed(signature, good):
             answer = probe.ask(name, request)
@@ -30,15 +30,15 @@ def test_a_request_that_is_none_is_an_invalid_argument(probed):
             assert answer.code == 0 or answer.message
         wrong = {what: code for what, code in codes.items() if code != tf.errors.INVALID_ARGUMENT}
         assert not wrong, name
-        again = asked_well(probe, name, rows.columns(signature, good))
+        again = asked_well(probe, name, payloads.columns(signature, good))
         assert max(distances(wanted, again).values()) == 0
 
 
 def test_no_rows_have_an_answer_of_none(probed):
     version, probe = probed
     for name, signature in probe.signatures.items():
-        request = rows.columns(signature, [])
-        some = asked_well(probe, name, rows.columns(signature, good_rows(version, 1)))
+        request = payloads.columns(signature, [])
+        some = asked_well(probe, name, payloads.columns(signature, good_rows(version, 1)))
         for output, array in asked_well(probe, name, request).items():
             assert len(array) == 0, (name, output)
             assert (array.dtype, array.ndim) == (some[output].dtype, some[output].ndim)
@@ -48,14 +48,16 @@ def test_an_odd_row_is_answered_and_harms_no_other(probed):
     version, probe = probed
     first, last = good_rows(version, 2)
     for name, signature in probe.signatures.items():
-        alone = [asked_well(probe, name, rows.columns(signature, [each])) for each in (first, last)]
+        alone = [
+            asked_well(probe, name, payloads.columns(signature, [each])) for each in (first, last)
+        ]
         for kind, odd in odd_rows(signature).items():
-            together = asked_well(probe, name, rows.columns(signature, [first, odd.row, last]))
+            together = asked_well(probe, name, payloads.columns(signature, [first, odd.row, last]))
             for wanted, at in zip(alone, (0, 2), strict=True):
                 apart = distances(wanted, row(together, at))
                 assert max(apart.values()) <= NUMBERS, (name, kind, apart)
             assert_sensible(row(together, 1), odd.nothing, (name, kind))
-            by_itself = asked_well(probe, name, rows.columns(signature, [odd.row]))
+            by_itself = asked_well(probe, name, payloads.columns(signature, [odd.row]))
             assert_sensible(by_itself, odd.nothing, (name, kind))
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import tasks
-from app import deploy, deployment, served
+from app import deploy
+from app.serving import server_config, session
 from tests import untrained
 from tests.serving.double import Double
 
@@ -33,8 +34,8 @@ def double(untrained_versions, tmp_path_factory):
     """What is served as `app.deploy` has it served."""
     folder = tmp_path_factory.mktemp("deploy")
     deploy.main(["--saved-models", str(untrained_versions), "--to", str(folder)])
-    written = (folder / deployment.MODELS).read_text(encoding="utf-8")
-    labels = deployment.labels(deployment.parse(deployment.MODELS, written))
+    written = (folder / server_config.MODELS).read_text(encoding="utf-8")
+    labels = server_config.labels(server_config.parse(server_config.MODELS, written))
     with Double(untrained_versions, TASKS, labels=labels) as double:
         yield double
 
@@ -75,7 +76,7 @@ def test_a_line_gets_what_the_signature_promises(line, double, untrained_version
         assert "metadata" in told or told["model_version_status"][0]["state"] == "AVAILABLE"
         return
     name = re.search(r'"signature_name": *"(\w+)"', line)
-    known = served.signatures(untrained_versions / task / "1")
+    known = session.signatures(untrained_versions / task / "1")
     outputs = set(known[name[1] if name else "serving_default"].outputs)
     if "instances" in line:
         assert told["predictions"]

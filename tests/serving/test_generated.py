@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 import tensorflow as tf
 
-from app import rows
+from app.serving import payloads
 from benchmarks import fuzz
 from tests.serving.answers import distances, row
 from tests.serving.asked import good_rows
@@ -37,7 +37,7 @@ def test_whatever_is_asked_is_answered_and_harms_no_neighbour(probed):
 
 def _check(probe, name, known):
     """What holds a drawn request to a signature against the rules."""
-    alone = probe.ask(name, rows.columns(probe.signatures[name], [known])).outputs
+    alone = probe.ask(name, payloads.columns(probe.signatures[name], [known])).outputs
 
     def check(drawn):
         answer = probe.ask(name, drawn.arrays)

@@ -8,7 +8,7 @@ import itertools
 
 import numpy as np
 
-from app import rows
+from app.serving import payloads
 from tests.serving.answers import distances, merged
 from tests.serving.asked import good_rows, odd_rows
 
@@ -24,7 +24,7 @@ def test_a_merged_request_is_answered_as_its_parts_are(probed):
         parts = [good[end - size : end] for size, end in zip(SIZES, ends, strict=True)]
         # What is beyond its request's own columns must mean what it meant, so no odd lengths.
         parts.append([odd.row for odd in odd_rows(signature).values() if odd.nothing])
-        requests = [rows.columns(signature, part) for part in parts]
+        requests = [payloads.columns(signature, part) for part in parts]
         answers = [probe.ask(name, request) for request in (*requests, merged(requests))]
         assert [answer.code for answer in answers] == [0] * len(answers)
         *alone, together = (answer.outputs for answer in answers)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import models
 import tasks
-from app import rows, warmup
+from app.serving import payloads, warmup
 from tests import untrained
 from tests.serving.answers import distances
 from tests.serving.probe import Died, Probe
@@ -32,7 +32,7 @@ def test_it_answers_as_keras_does_and_takes_its_warm_up_requests(name, cell, pro
         for key in by_keras if cell == CELLS[0] else [task.judged]:
             signature = probe.signatures[key]
             for some in np.split(np.array(asked), np.cumsum(BATCHES)[:-1]):
-                request = rows.columns(signature, some)
+                request = payloads.columns(signature, some)
                 answer = probe.ask(key, request)
                 assert (answer.code, answer.message) == (0, "")
                 tensors = {

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import models
 import tasks
-from app import warmup
+from app.serving import warmup
 from models.cells.specs import CELLS
 from tests import untrained
 from tests.serving.probe import Probe

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tasks
-from app import rows
+from app.serving import payloads
 from tasks.core import inspection
 from tasks.core.errors import UserError
 from tasks.core.inspection import chosen, numbered
@@ -28,7 +28,7 @@ def made(name, folder, **settings):
     def ask(asked, signature="serving_default"):
         given = {key: tf.constant([row[key] for row in asked]) for key in asked[0]}
         answer = signatures[signature](**given)
-        return rows.by_row({key: value.numpy() for key, value in answer.items()})
+        return payloads.by_row({key: value.numpy() for key, value in answer.items()})
 
     row = {"text": TEXT}
     if name == "captioning":

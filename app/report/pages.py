@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from app.report import pictures
+from app.report import plots
 from tasks.core.evaluation import Alignment, Gaze, Judgement, Table
 
 _STYLE = """
@@ -46,14 +46,14 @@ def page(
         f"on {judged['examples']} examples of the {escape(judged['part'])} part.</p>",
         f"<p class=scores>{scores}</p>",
         "<h2>Learning curves</h2>",
-        pictures.svg(pictures.curves(history, record["best_epoch"])),
+        plots.svg(plots.curves(history, record["best_epoch"])),
     ]
     parts += [table(each) for each in judgement.tables]
     for confusion in judgement.confusions:
-        drawn = pictures.svg(pictures.confusion(confusion))
+        drawn = plots.svg(plots.confusion(confusion))
         parts += [f"<h2>{escape(confusion.title)}</h2>", drawn]
     if looks:
-        drawn = [pictures.svg(pictures.attention(each)) for each in looks]
+        drawn = [plots.svg(plots.attention(each)) for each in looks]
         parts += ["<h2>What each word looked at</h2>", *drawn]
     if judgement.mistakes:
         none = "" if judgement.mistakes.rows else "<p>None.</p>"

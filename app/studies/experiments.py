@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from app import flags
+from app import cli
 from models.cells import specs
 
 _PATHS = ("data", "blimp")  # settings that tables do without
@@ -134,7 +134,7 @@ def _begin(cores: int) -> None:
     It ends with the study, even if that is killed: a point may take long.
     """
     threading.Thread(target=_end_with_study, daemon=True).start()
-    with flags.quiet():
+    with cli.quiet():
         import tensorflow as tf
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(cores)
@@ -151,10 +151,10 @@ def _measure(point: Point, folder: Path) -> dict:
 
     if point.subject in tasks.names():
         return _trained(point, folder / point.identity)
-    from app import probing
+    from app.studies import probe_training
 
     settings = {**dict(point.settings), "cell": point.cell, "seed": point.seed}
-    return probing.measure(*probing.of_settings(point.subject, settings))
+    return probe_training.measure(*probe_training.of_settings(point.subject, settings))
 
 
 def _trained(point: Point, work: Path) -> dict:
@@ -189,30 +189,30 @@ def check(points: Sequence[Point]) -> None:
     import tasks
     from tasks import probes
 
-    with flags.quiet():
-        from app import probing
+    with cli.quiet():
+        from app.studies import probe_training
     for point in points:
         settings = {**dict(point.settings), "cell": point.cell, "seed": point.seed}
         if point.subject not in tasks.names():
-            probing.of_settings(point.subject, settings)
+            probe_training.of_settings(point.subject, settings)
             continue
         task = tasks.find(point.subject)
         own = {field.name for field in dataclasses.fields(task.Config)}
         task.Config(**{name: value for name, value in settings.items() if name in own})
     rng = np.random.default_rng(0)
     for name, told in {(p.subject, p.settings) for p in points if p.subject in probes.names()}:
-        probing.of_settings(name, dict(told))[0].draw(rng, 1)  # its data is there
+        probe_training.of_settings(name, dict(told))[0].draw(rng, 1)  # its data is there
 
 
 def chance(subject: str, settings: tuple) -> dict[str, float]:
     """What is reached without memory, of a probe."""
     import tasks
 
-    with flags.quiet():
-        from app import probing
+    with cli.quiet():
+        from app.studies import probe_training
     if subject in tasks.names():
         return {}
-    own, _ = probing.of_settings(subject, dict(settings))
+    own, _ = probe_training.of_settings(subject, dict(settings))
     return own.chance()
 
 

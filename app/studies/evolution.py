@@ -21,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from app import flags, points
-from app.points import Bench, Point
-from app.presets import Preset
+from app import cli
+from app.studies import experiments
+from app.studies.experiments import Bench, Point
+from app.studies.presets import Preset
 from models.cells.equations import EQUATIONS
 from models.cells.specs import ACTIVATIONS, CELLS, LAYER_NORMS, CellSpec
 from tasks.core.errors import UserError
@@ -63,12 +64,12 @@ def main(argv: Sequence[str]) -> Path:
             cells[f"evolved_{number}"] = json.dumps(search.cells[cell].to_json())
         known = bench.measured(_final(cells, args.units))
 
-    from app.report import studies
+    from app.studies import report
 
     folder = args.out or Path("studies") / "evolve"
     command = shlex.join(["python", "-m", "app.study", "evolve", *argv])
     title = f"The best of {len(search.fitness)} cells that a search by mutation tried"
-    print(studies.write(folder, Preset(title, cells, [], []), command, known), "", sep="\n")
+    print(report.write(folder, Preset(title, cells, [], []), command, known), "", sep="\n")
     for number, cell in enumerate(found, 1):
         print(f'    "evolved_{number}": {cell},')
     print(f"\nwritten to {folder / 'index.html'}")
@@ -76,7 +77,7 @@ def main(argv: Sequence[str]) -> Path:
 
 
 def _parse(argv):
-    parser = flags.Parser("python -m app.study evolve", description=__doc__)
+    parser = cli.Parser("python -m app.study evolve", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--minutes", type=float, default=60.0, help="of training, in all (default: %(default)g)"
@@ -113,7 +114,7 @@ class Search:
         self.generations = 0
         self._seconds = 0.0
         self._chances = [
-            next(iter(points.chance(subject, tuple(told.items())).items()))
+            next(iter(experiments.chance(subject, tuple(told.items())).items()))
             for subject, told in TRIALS
         ]
         parents = _parents()
@@ -165,7 +166,7 @@ class Search:
         known = self._bench.measured(asked)
         self._seconds += sum(record["seconds"] for record in known.values())
         name, chance = self._chances[trial]
-        sign = 1 if points.greater(subject) else -1
+        sign = 1 if experiments.greater(subject) else -1
         gains = [sign * (known[point]["scores"][name] - chance) for point in asked]
         return [gain if math.isfinite(gain) else -math.inf for gain in gains]
 

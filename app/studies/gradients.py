@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from app import flags
+from app import cli
 from models.cells import specs
 from tasks.core.errors import UserError
 from tasks.core.settings import check, setting
@@ -48,45 +48,45 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Measures, draws, writes the page, and returns its folder."""
     argv = sys.argv[1:] if argv is None else list(argv)
     args = _parser().parse_args(argv)
-    settings = flags.settings(Settings, args)
+    settings = cli.settings(Settings, args)
     cells = _cells(args.cells)
-    flags.check_out(args.out)
-    with flags.quiet():
-        from app import probing, reach
-        from app.report import gradients
+    cli.check_out(args.out)
+    with cli.quiet():
+        from app.studies import probe_training, gradient_flow
+        from app.studies import gradient_report
     names = ("length", "units", "steps", "rate", "seed")
     shared = {name: getattr(settings, name) for name in names}
     runs = {
-        label: probing.of_settings(settings.probe, {**shared, "cell": cell})
+        label: probe_training.of_settings(settings.probe, {**shared, "cell": cell})
         for label, cell in cells.items()
     }
-    folder = flags.new_folder(args.out, LOOKS)
+    folder = cli.new_folder(args.out, LOOKS)
     trained = []
     for label, (probe, config) in runs.items():
         _say(f"{label} learns {settings.probe}, {config.steps} batches")
-        trained.append(reach.train(label, probe, config, settings.sequences))
+        trained.append(gradient_flow.train(label, probe, config, settings.sequences))
     _say("powers of a matrix")
     inputs = probe.test().inputs[: settings.sequences]
-    powers = reach.powers(inputs, settings.units, settings.seed)
+    powers = gradient_flow.powers(inputs, settings.units, settings.seed)
     _say("descent, clipped and not")
     start = {"units": settings.units, "seed": settings.seed}
     descents = {
-        "not clipped": reach.descend(**start),
-        f"by norm, {settings.clip_norm:g}": reach.descend(norm=settings.clip_norm, **start),
-        f"by value, {settings.clip_value:g}": reach.descend(value=settings.clip_value, **start),
+        "not clipped": gradient_flow.descend(**start),
+        f"by norm, {settings.clip_norm:g}": gradient_flow.descend(norm=settings.clip_norm, **start),
+        f"by value, {settings.clip_value:g}": gradient_flow.descend(value=settings.clip_value, **start),
     }
     command = shlex.join(["python", "-m", "app.look", "gradients", *argv])
     told = dataclasses.asdict(dataclasses.replace(settings, rate=config.rate))
-    look = gradients.Look(command, told, probe, trained, powers, descents)
-    for name, content in gradients.files(look).items():
+    look = gradient_report.Look(command, told, probe, trained, powers, descents)
+    for name, content in gradient_report.files(look).items():
         (folder / name).write_bytes(content)
-    print(flags.columns(gradients.rows(look)))
+    print(cli.columns(gradient_report.rows(look)))
     print(f"written to {folder / 'index.html'}")
     return folder
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = flags.Parser(
+    parser = cli.Parser(
         "python -m app.look gradients",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -98,8 +98,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CELL",
         help="names that app.cells lists, specs as JSON, or .json files (default: %(default)s)",
     )
-    flags.add_settings(parser, Settings)
-    flags.add_out(parser, str(LOOKS))
+    cli.add_settings(parser, Settings)
+    cli.add_out(parser, str(LOOKS))
     return parser
 
 
@@ -122,4 +122,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    cli.run(main)

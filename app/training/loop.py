@@ -22,10 +22,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from app import clusters
-from app.batching import Batches, Share
-from app.encoded import Encoded, origins
-from app.runs import Progress, Run
+from app.training import distribution
+from app.training.batches import Batches, Share
+from app.training.example_cache import Encoded, origins
+from app.training.run_state import Progress, Run
 from tasks.core.errors import UserError
 from tasks.core.examples import Splits
 from tasks.core.task import Config, Task, Watched
@@ -61,7 +61,7 @@ def fit(
     Raises:
         UserError: The loss is no number any more, or no batch fits into the memory.
     """
-    strategy = strategy or clusters.strategy_of("none")
+    strategy = strategy or distribution.strategy_of("none")
     tokens = run.progress().tokens or task.config.tokens
     while True:
         try:
@@ -69,7 +69,7 @@ def fit(
         except tf.errors.ResourceExhaustedError as error:
             if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow's word for that, too
                 raise
-            if clusters.is_cluster(strategy) or tokens == 1:
+            if distribution.is_cluster(strategy) or tokens == 1:
                 raise UserError(f"out of memory with --tokens {tokens}; lower it.") from error
         tokens //= 2
         print(f"out of memory: going on with --tokens {tokens} from the last epoch", flush=True)
@@ -87,7 +87,7 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
         optimizer.build(model.trainable_variables)
     batches = Batches(train, tokens, config.seed, config.buffer)
     watched = Batches(valid, tokens, buffer=config.buffer)
-    machines = strategy.num_replicas_in_sync if clusters.is_cluster(strategy) else 1
+    machines = strategy.num_replicas_in_sync if distribution.is_cluster(strategy) else 1
     _check_memory(model, batches, tokens, machines)
     progress = run.progress()
     progress.tokens = tokens if tokens != config.tokens else 0
@@ -102,9 +102,9 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
         _assign(average.values, kept.get("average", []))
     best = kept.get("best", _values(model.trainable_variables))
     watch = task.watcher(model, splits.valid)
-    if watch and clusters.is_cluster(strategy):
-        watch = clusters.of_the_chief(watch, strategy)
-    chief = clusters.is_chief(strategy)
+    if watch and distribution.is_cluster(strategy):
+        watch = distribution.of_the_chief(watch, strategy)
+    chief = distribution.is_chief(strategy)
     keeper = _Keeper(run if chief else None, progress, config, task.chosen_by, average, watch, best)
     if not progress.ended(config):
         steps = config.steps_per_epoch or batches.steps

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from app.flags import FAILED
-from app.runs import Run
+from app.cli import FAILED
+from app.training.run_state import Run
 from tasks.core.errors import UserError
 from tasks.core.task import Watched
 

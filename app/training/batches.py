@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from app.encoded import Encoded, Rows
+from app.training.example_cache import Encoded, Rows
 from tasks.core.task import Task
 
 _GROWTH = 1.15  # of one bucket's length to the next

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from app import gate, served, warmup
+from app.serving import compatibility, session, warmup
 from models import manifest
 from tasks.core.errors import UserError
 from tasks.core.examples import Stream
@@ -38,7 +38,7 @@ def draft(task: Task, model: keras.Model, folder: Path) -> Path:
         signatures=task.signatures(network),
         options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
     )
-    gate.check(folder)
+    compatibility.check(folder)
     return folder
 
 
@@ -65,7 +65,7 @@ def complete(task: Task, name: str, model: keras.Model, draft: Path, examples: S
     extra.mkdir(exist_ok=True)
     rebuilt(task, model, "reuse").save(extra / "model.keras")
     rows = [task.row(example.values) for example in next(examples.batches(_WARM_UP))]
-    warmup.write(draft, name, served.signatures(draft), rows)
+    warmup.write(draft, name, session.signatures(draft), rows)
     manifest.write(draft)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from app.report.pictures import visible
+from app.report.plots import visible
 from tasks.core.inspection import Reading, numbered
 
 STEPS = 80  # that a picture shows at most

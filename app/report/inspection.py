@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from app.report import document, pictures, strips
+from app.report import heatmaps, pages, plots
 from tasks.core.evaluation import Alignment, Gaze, Table
 from tasks.core.inspection import Inside, Reading, numbered
 
@@ -27,7 +27,7 @@ def look(inside: Inside, title: str, asked: str, equations: Sequence[str]) -> di
 
     def picture(name: str, figure, told: str) -> str:
         name = f"{len(drawn) + 1:02}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}.png"
-        drawn[name] = pictures.png(figure)
+        drawn[name] = plots.png(figure)
         return _image(drawn[name], told)
 
     shown, cut = _shown(inside.saliency, inside.at)
@@ -38,19 +38,19 @@ def look(inside: Inside, title: str, asked: str, equations: Sequence[str]) -> di
         "<h2>What counts for the answer</h2>",
         f"<p>{_SALIENCY[type(inside.saliency)]} Of each answer the most is 1.</p>",
         cut,
-        picture("saliency", pictures.saliency(shown), "saliency"),
+        picture("saliency", plots.saliency(shown), "saliency"),
     ]
     if inside.attention:
         looked, cut = _shown(inside.attention, inside.at)
         parts += [
             "<h2>What it looked at</h2>",
             cut,
-            picture("attention", pictures.attention(looked), "attention"),
+            picture("attention", plots.attention(looked), "attention"),
         ]
     parts += ["<h2>What each cell computes</h2>", f"<pre>{escape(chr(10).join(equations))}</pre>"]
     for reading in inside.readings:
         parts += _of(reading, inside.at, picture)
-    page = document.whole(f"{title}: {asked}", parts)
+    page = pages.whole(f"{title}: {asked}", parts)
     return {**drawn, "index.html": page.encode("utf-8")}
 
 
@@ -64,20 +64,20 @@ _SALIENCY = {
 
 def _of(reading: Reading, at: str, picture) -> list[str]:
     """What one cell did."""
-    step, count = strips.place(reading, at), len(reading.steps)
-    shown = strips.window(count, step)
+    step, count = heatmaps.place(reading, at), len(reading.steps)
+    shown = heatmaps.window(count, step)
     told = f"{reading.name}: every gate and state of each unit, by token"
     parts = [f"<h2>{escape(reading.name)}</h2>"]
     if shown.stop - shown.start < count:
         parts.append(f"<p>Steps {shown.start + 1} to {shown.stop} of {count} are shown.</p>")
-    parts.append(picture(reading.name, strips.strips(reading, step), told))
-    if rows := strips.shares(reading):
+    parts.append(picture(reading.name, heatmaps.strips(reading, step), told))
+    if rows := heatmaps.shares(reading):
         columns = ["gate", "mean", "share below 0.1", "share above 0.9"]
-        parts.append(document.rows(Table("", columns, rows)))
+        parts.append(pages.rows(Table("", columns, rows)))
     token = reading.steps[step]
     parts += [
         f"<h3>The units that change most at {escape(token)}, step {step + 1}</h3>",
-        picture(f"{reading.name} changes", strips.changes(reading, step), f"changes at {token}"),
+        picture(f"{reading.name} changes", heatmaps.changes(reading, step), f"changes at {token}"),
     ]
     return parts
 
@@ -92,11 +92,11 @@ def _shown(looked: Alignment | Gaze, at: str) -> tuple[Alignment | Gaze, str]:
     cuts = []
     for tokens in (looked.target, looked.source):
         labels = numbered(tokens)
-        cuts.append(strips.window(len(labels), labels.index(at) if at in labels else 0))
+        cuts.append(heatmaps.window(len(labels), labels.index(at) if at in labels else 0))
     rows, columns = cuts
     target, source = looked.target[rows], looked.source[columns]
     cut = len(target) < len(looked.target) or len(source) < len(looked.source)
-    told = f"<p>At most {strips.STEPS} tokens are shown, those around {escape(at)}.</p>"
+    told = f"<p>At most {heatmaps.STEPS} tokens are shown, those around {escape(at)}.</p>"
     weights = np.asarray(looked.weights, float)[rows, columns]
     return Alignment(source, target, weights), told if cut else ""
 

@@ -11,8 +11,8 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
-from app.reach import CLIPPED, CLIPPED_PROBE, CLIPPED_RADIUS, Descent, Moment, Powers, Trained
-from app.report import document, pictures
+from app.studies.gradient_flow import CLIPPED, CLIPPED_PROBE, CLIPPED_RADIUS, Descent, Moment, Powers, Trained
+from app.report import pages, plots
 from tasks import probes
 from tasks.core.evaluation import Table
 
@@ -74,7 +74,7 @@ def files(look: Look) -> dict[str, bytes]:
         "powers": powers(look),
     }
     drawn = {f"{name}.png": _png(figure) for name, figure in figures.items()}
-    svgs = {name: pictures.svg(figure) for name, figure in figures.items()}
+    svgs = {name: plots.svg(figure) for name, figure in figures.items()}
     page = _page(look, svgs)
     return {**drawn, "norms.csv": _csv(look), "index.html": page.encode("utf-8")}
 
@@ -265,22 +265,22 @@ def _page(look: Look, svgs: Mapping[str, str]) -> str:
         f"<h1>{escape(title)}</h1>",
         f"<p><code>{escape(look.command)}</code></p>",
         *_told([", ".join(f"{name} {value}" for name, value in look.settings.items())]),
-        document.table(Table("The last state by each earlier one", head, body)),
+        pages.table(Table("The last state by each earlier one", head, body)),
         svgs["reach"],
         *_told(_of_reach(look)),
         "<h2>Recurrent matrices</h2>",
         svgs["spectra"],
         *_told(_of_spectra(look)),
-        document.table(Table("Their extremes", _EXTREMES, _extremes(look))),
+        pages.table(Table("Their extremes", _EXTREMES, _extremes(look))),
         "<h2>Clipping</h2>",
         svgs["clipping"],
         *_told(_of_clipping(look)),
         "<h2>Powers of a matrix</h2>",
         svgs["powers"],
         *_told(_of_powers(look)),
-        document.table(Table("Their norms", _POWERS, _powers(look))),
+        pages.table(Table("Their norms", _POWERS, _powers(look))),
     ]
-    return document.whole(title, parts)
+    return pages.whole(title, parts)
 
 
 def _told(lines: Sequence[str]) -> list[str]:

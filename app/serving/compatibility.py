@@ -91,7 +91,7 @@ def check_graph(graph: MetaGraphDef) -> None:
             if node.op not in allowed:
                 raise Refused(
                     f"{name}: {node.name} is a {node.op}, which is not among the ops that are "
-                    "known to run on any server (OPS in app/gate.py)."
+                    "known to run on any server (OPS in app/serving/compatibility.py)."
                 )
             _check_device(name, node)
     for function in graph.graph_def.library.function:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
-from app.points import Point
+from app.studies.experiments import Point
 from models.cells.specs import CELLS
 
 GREFF = "Greff et al. (2017)"

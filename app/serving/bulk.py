@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from app import rows
+from app.serving import payloads
 from tasks.core.errors import UserError
 
 BLOCK = 2048  # requests that are sorted by size, asked and written together
@@ -228,7 +228,7 @@ def _blocks(requests: Iterable[tuple[dict, object]]) -> Iterator[list[tuple[dict
     block, size = [], 0
     for request in requests:
         block.append(request)
-        size += rows.size(request[0])
+        size += payloads.size(request[0])
         if len(block) == BLOCK or size >= BYTES:
             yield block
             block, size = [], 0

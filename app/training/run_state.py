@@ -6,7 +6,7 @@ runs/<task>/<hash of config and data>/
     history.csv     a line an epoch
     tensorboard/    the same for TensorBoard
 
-In runs/encoded/<task>/ is what app.encoded keeps for all of them.
+In runs/encoded/<task>/ is what app.training.example_cache keeps for all of them.
 """
 
 import csv

@@ -8,7 +8,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
-from app import rows
+from app.serving import payloads
 from tasks.core.examples import Example, Stream
 from tasks.core.task import Task
 
@@ -39,14 +39,15 @@ class Served:
         """
         told = self.signatures[signature]
         feeds = {
-            told.inputs[name].name: rows.array(told.inputs[name], request[name]) for name in request
+            told.inputs[name].name: payloads.array(told.inputs[name], request[name])
+            for name in request
         }
         return self._session.run({k: t.name for k, t in told.outputs.items()}, feeds)
 
     def ask_rows(self, asked: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:
         """Answers requests of one row each, in one: of each its row of each output, by name."""
         names = self.signatures[signature].inputs
-        return rows.by_row(
+        return payloads.by_row(
             self.ask({name: [row[name] for row in asked] for name in names}, signature)
         )
 
@@ -54,7 +55,7 @@ class Served:
         """The answer of the signature that judges to each example, in their order."""
         for some in examples.batches(_AT_ONCE):
             asked = [task.row(example.values) for example in some]
-            answers = rows.answered(self.ask_rows, asked, task.judged, BATCH)
+            answers = payloads.answered(self.ask_rows, asked, task.judged, BATCH)
             yield from zip(some, answers, strict=True)
 
 

@@ -19,7 +19,7 @@ from apache_beam.ml.inference.base import (
 )
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from app import flags, predict
+from app import cli, predict
 from tasks.core.task import Exchange
 
 _AT_ONCE = 1024  # most rows of which those of like size share a batch
@@ -39,23 +39,23 @@ class Handler(ModelHandler[Mapping, PredictionResult, object]):
         self._folder, self._signature = folder, signature
 
     def load_model(self):
-        with flags.quiet():
-            from app.served import Served
+        with cli.quiet():
+            from app.serving.session import Served
         return Served(Path(self._folder))
 
     def run_inference(
         self, batch: Sequence[Mapping], model, inference_args: Mapping | None = None
     ) -> Iterator[PredictionResult]:
-        from app import rows
-        from app.served import BATCH
+        from app.serving import payloads
+        from app.serving.session import BATCH
 
-        answers = rows.answered(model.ask_rows, batch, self._signature, BATCH)
+        answers = payloads.answered(model.ask_rows, batch, self._signature, BATCH)
         return map(PredictionResult, batch, answers)
 
     def get_num_bytes(self, batch: Sequence[Mapping]) -> int:
-        from app import rows
+        from app.serving import payloads
 
-        return sum(map(rows.size, batch))
+        return sum(map(payloads.size, batch))
 
 
 def answer_files(

@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from app import rows, served, warmup
+from app.serving import payloads, session, warmup
 from tasks.core.errors import UserError
 
 _FIRST_WAIT = 0.25  # seconds before the second try; each further one waits twice as long
@@ -48,7 +48,7 @@ class Refusal(Exception):
 
 
 class Client(abc.ABC):
-    """A model on a server, asked as `app.served.Served` asks one that is here.
+    """A model on a server, asked as `app.serving.session.Served` asks one that is here.
 
     Args:
         url: Where the server is.
@@ -86,9 +86,9 @@ class Client(abc.ABC):
                 f"{signature} of {self._told()} takes {', '.join(lacking)} too, of which this "
                 "task knows nothing; is it another model of that name?"
             )
-        columns = rows.columns(told, asked)
+        columns = payloads.columns(told, asked)
         answer = self._patiently(lambda seconds: self._predict(signature, columns, seconds))
-        return rows.by_row({name: answer[name] for name in told.outputs})
+        return payloads.by_row({name: answer[name] for name in told.outputs})
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -188,7 +188,7 @@ class Rest(Client):
     def _metadata(self, seconds):
         told = self._asked("GET", f"{self._of_version}/metadata", None, seconds)
         found = get_model_metadata_pb2.SignatureDefMap()
-        return served.own(_parsed(lambda: told["metadata"]["signature_def"], found))
+        return session.own(_parsed(lambda: told["metadata"]["signature_def"], found))
 
     def _status(self, seconds):
         told = self._asked("GET", self._path, None, seconds)
@@ -266,7 +266,7 @@ class Grpc(Client):
         told = self._asked(self._predictions.GetModelMetadata, request, seconds)
         found = get_model_metadata_pb2.SignatureDefMap()
         told.metadata["signature_def"].Unpack(found)
-        return served.own(found)
+        return session.own(found)
 
     def _status(self, seconds):
         request = get_model_status_pb2.GetModelStatusRequest()

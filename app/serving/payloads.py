@@ -57,7 +57,7 @@ def answered(
     """The answers to many rows, in their order; rows of like size share a batch.
 
     Args:
-        ask_rows: `app.served.Served.ask_rows` or that of a client.
+        ask_rows: `app.serving.session.Served.ask_rows` or that of a client.
         rows: The rows.
         signature: The signature to ask.
         at_once: Rows of a batch.

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from app import flags, points
-from app.points import Point
-from app.presets import Finding, Preset
-from app.report import document, pictures
+from app import cli
+from app.studies import experiments
+from app.studies.experiments import Point
+from app.studies.presets import Finding, Preset
+from app.report import pages, plots
 from tasks.core.evaluation import Table
 
 # Student's t for intervals of 95 %, by degrees of freedom.
@@ -72,7 +73,7 @@ def write(folder: Path, study: Preset, command: str, known: Mapping[Point, Mappi
     some = groups(known)
     for each in some.values():
         each.sort(key=lambda group: order.get(group.label, len(order)))
-    chances = {where: points.chance(*where) for where in some}
+    chances = {where: experiments.chance(*where) for where in some}
     rows = [_row(group) for each in some.values() for group in each]
     with (folder / "results.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -82,7 +83,7 @@ def write(folder: Path, study: Preset, command: str, known: Mapping[Point, Mappi
     figures = {}
     for where, each in some.items():
         figures[where] = {"": compared([(each, chances[where])])}
-        for title, names in points.curves(where[0]).items():
+        for title, names in experiments.curves(where[0]).items():
             figures[where][f" by {title.split(',')[0]}"] = curve(each, title, names, chances[where])
         for by, figure in figures[where].items():
             figure.savefig(folder / f"{_file(where, by)}.png", dpi=120)
@@ -92,9 +93,9 @@ def write(folder: Path, study: Preset, command: str, known: Mapping[Point, Mappi
         _page(study, command, some, chances, figures), encoding="utf-8"
     )
     shown = [[f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in rows]
-    lines = flags.columns([_COLUMNS, *shown])
+    lines = cli.columns([_COLUMNS, *shown])
     found = findings(study.findings, some, chances)
-    return "\n\n".join([lines, *([flags.columns([_FOUND, *found])] if found else [])])
+    return "\n\n".join([lines, *([cli.columns([_FOUND, *found])] if found else [])])
 
 
 _FOUND = ("claim", "source", "subject", "difference", "standard error", "found")
@@ -123,7 +124,7 @@ def findings(claims: Sequence[Finding], some, chances) -> list[list[str]]:
 
 def _found(claim, first, second, chance) -> list[str]:
     """By how much the first is better, the standard error of that, and what it comes to."""
-    sign = 1 if points.greater(first.subject) else -1
+    sign = 1 if experiments.greater(first.subject) else -1
     difference = sign * (first.mean - second.mean)
     error = math.hypot(*(g.spread / math.sqrt(len(g.values)) for g in (first, second)))
     told = [f"{difference:+.3g}", f"{error:.2g}"]
@@ -182,7 +183,7 @@ def _panel(axes, by_label, labels, chance):
             elinewidth=1,
             capsize=3,
         )
-    name, greater = some[0].name, points.greater(some[0].subject)
+    name, greater = some[0].name, experiments.greater(some[0].subject)
     known = chance.get(name)
     if known is not None:
         axes.axvline(known, color="#d55e00", ls="--", lw=1.2, label="without memory")
@@ -258,16 +259,16 @@ def _page(study, command, some, chances, figures) -> str:
     ]
     found = findings(study.findings, some, chances)
     if found:
-        parts.append(document.table(Table("What was claimed, and what was seen", _FOUND, found)))
+        parts.append(pages.table(Table("What was claimed, and what was seen", _FOUND, found)))
     for where, each in some.items():
         rows = [[g.label, g.mean, g.spread, f"{g.parameters:,}", f"{g.seconds:.0f}"] for g in each]
         columns = ["cell", f"mean {each[0].name}", "spread", "parameters", "seconds"]
         parts += [
-            document.table(Table(_told(where), columns, rows)),
-            *map(pictures.svg, figures[where].values()),
+            pages.table(Table(_told(where), columns, rows)),
+            *map(plots.svg, figures[where].values()),
             _detailed(each, chances[where]),
         ]
-    return document.whole(study.title, parts)
+    return pages.whole(study.title, parts)
 
 
 def _detailed(each: Sequence[Group], chance: Mapping[str, float]) -> str:
@@ -284,4 +285,4 @@ def _detailed(each: Sequence[Group], chance: Mapping[str, float]) -> str:
     for told, value in chance.items():
         if told not in names and told != each[0].name:
             rows.append([told, value, *[""] * (len(names) - 1)])
-    return document.table(Table("In detail", ["cell", *names], rows))
+    return pages.table(Table("In detail", ["cell", *names], rows))

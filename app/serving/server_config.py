@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf.message import Message
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from app import rows
+from app.serving import payloads
 
 MODELS, BATCHING, MONITORING, COMPOSE = (
     "models.config",
@@ -118,7 +118,7 @@ def batching() -> Message:
     """
     return text_format.Parse(
         f"""
-        max_batch_size {{ value: {rows.AT_ONCE} }}
+        max_batch_size {{ value: {payloads.AT_ONCE} }}
         batch_timeout_micros {{ value: 1000 }}
         max_enqueued_batches {{ value: 256 }}
         num_batch_threads {{ value: {os.cpu_count() or 1} }}

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from app import probing
+from app.studies import probe_training
 from models.cells import jacobians
 from models.cells.cell import GatedCell
 from tasks import probes
@@ -87,7 +87,7 @@ class Descent:
     score: float
 
 
-def train(label: str, probe: probes.Probe, config: probing.Config, sequences: int) -> Trained:
+def train(label: str, probe: probes.Probe, config: probe_training.Config, sequences: int) -> Trained:
     """Trains a cell on a probe, and measures it before and after.
 
     Args:
@@ -100,9 +100,9 @@ def train(label: str, probe: probes.Probe, config: probing.Config, sequences: in
         UserError: Its weights are no numbers any more.
     """
     keras.utils.set_random_seed(config.seed)
-    model = probing.network(probe, config)
-    model.compile(probing.optimizer(config), probing.loss(probe), jit_compile=False)
-    test, stream = probe.test(), iter(probing.batches(probe, config))
+    model = probe_training.network(probe, config)
+    model.compile(probe_training.optimizer(config), probe_training.loss(probe), jit_compile=False)
+    test, stream = probe.test(), iter(probe_training.batches(probe, config))
     before = _moment(model, probe, test, sequences)
     for _ in range(config.steps):
         model.train_on_batch(*next(stream))
@@ -121,7 +121,7 @@ def _moment(model, probe, test, sequences):
 
 
 def _score(model, probe, test):
-    return next(iter(probe.score(test, probing.outputs(model, test.inputs)).values()))
+    return next(iter(probe.score(test, probe_training.outputs(model, test.inputs)).values()))
 
 
 def powers(inputs: np.ndarray, units: int, seed: int) -> list[Powers]:
@@ -165,12 +165,12 @@ def descend(norm: float = 0.0, value: float = 0.0, **settings) -> Descent:
         **settings: Of `probing.of_settings`, instead of those of `CLIPPED`.
     """
     settings = {**CLIPPED, **settings, "clip_norm": norm, "clip_value": value}
-    probe, config = probing.of_settings(CLIPPED_PROBE, settings)
+    probe, config = probe_training.of_settings(CLIPPED_PROBE, settings)
     keras.utils.set_random_seed(config.seed)
-    model = probing.network(probe, config)
+    model = probe_training.network(probe, config)
     kernel = model.get_layer("reader").cells[0].recurrent_kernel
     kernel.assign(CLIPPED_RADIUS * kernel)
-    step, stream = _descending(model, probe, config), iter(probing.batches(probe, config))
+    step, stream = _descending(model, probe, config), iter(probe_training.batches(probe, config))
     rows = np.array([[float(each) for each in step(*next(stream))] for _ in range(config.steps)])
     losses, norms, cosines = rows.T
     angles = np.degrees(np.arccos(np.minimum(cosines, 1.0)))
@@ -179,7 +179,7 @@ def descend(norm: float = 0.0, value: float = 0.0, **settings) -> Descent:
 
 def _descending(model, probe, config) -> Callable:
     """A step of descent: the loss, the gradient's norm, and its cosine with what is clipped."""
-    optimizer, loss = keras.optimizers.SGD(config.rate), probing.loss(probe)
+    optimizer, loss = keras.optimizers.SGD(config.rate), probe_training.loss(probe)
     optimizer.build(model.trainable_variables)
 
     @tf.function

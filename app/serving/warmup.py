@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from app import rows
-from app.served import Served
+from app.serving import payloads
+from app.serving.session import Served
 
 PLACE = Path("assets.extra", "tf_serving_warmup_requests")  # where the server looks
 BATCHES = (1, 8, 32)
@@ -38,7 +38,7 @@ def write(
     with tf.io.TFRecordWriter(str(folder / PLACE)) as file:
         for name, signature in signatures.items():
             for some in _chosen(asked):
-                request = predict_request(model, name, rows.columns(signature, some))
+                request = predict_request(model, name, payloads.columns(signature, some))
                 log = prediction_log_pb2.PredictLog(request=request)
                 record = prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString()
                 if len(record) <= LARGEST:

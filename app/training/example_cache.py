@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from app import runs
+from app.training import run_state
 from tasks.core.errors import UserError
 from tasks.core.examples import Stream
 from tasks.core.settings import of_serving
@@ -45,7 +45,7 @@ def identity(config: Config, checksum: str, learnt: Path) -> str:
     """
     free = {*_UNREAD, *of_serving(config)}
     told = {key: value for key, value in dataclasses.asdict(config).items() if key not in free}
-    assets = runs.checksums(learnt)
+    assets = run_state.checksums(learnt)
     text = json.dumps([_FORMAT, tf.__version__, code_version(), told, checksum, assets])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -54,7 +54,7 @@ def identity(config: Config, checksum: str, learnt: Path) -> str:
 def code_version() -> str:
     """The hash of the code that encodes: all of `models`, all of `tasks`, and this file."""
     here = Path(__file__)
-    root = here.parents[1]
+    root = here.parents[2]
     sources = [path for name in ("models", "tasks") for path in (root / name).rglob("*.py")]
     digest = hashlib.sha256()
     for path in sorted([*sources, here]):

@@ -1,0 +1,1 @@
+"""Serving: export, checks, sessions, requests and clients of published versions."""

@@ -1,0 +1,1 @@
+"""Training: from streams of examples to fitted weights, resumable and distributed."""
