@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tasks
-from benchmarks import rows
+from benchmarks import results
 
 TASK = "sentiment"
 LINES = (10_000, 100_000)
@@ -107,8 +107,8 @@ def main() -> None:
                 shown = [rate, of_cpu, f"{taken.peak / 2**20:.0f}"]
                 table.append([f"{count:,}", TOLD[kind], *shown, f"{taken.seconds:.0f}"])
     columns = ["lines", "command", "lines/s", "lines per CPU s", "peak MiB", "seconds"]
-    print(rows.markdown(columns, table))
-    print(f"\n{rows.machine()}; {words / count:.0f} words a line")
+    print(results.markdown(columns, table))
+    print(f"\n{results.machine()}; {words / count:.0f} words a line")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import tasks
 from app.serving.session import Served
-from benchmarks import rows
+from benchmarks import results
 
 WIDE = ["--height", "48", "--width", "192"]  # scenes of NLVR are four times as wide as high
 PHOTOGRAPH = ["--height", "128", "--width", "128"]
@@ -42,7 +42,7 @@ def corpus(name: str, folder: Path) -> list[str]:
     """The flags that name a corpus; what is not there as a table is written into `folder`."""
     if not name:
         return []
-    source = rows.data_dir() / "captioning" / name.removesuffix("-blind")
+    source = results.data_dir() / "captioning" / name.removesuffix("-blind")
     if name == "easy_vqa":
         return ["--data", str(source)]
     if name == "coco_mini":
@@ -79,7 +79,7 @@ def measure(name: str) -> dict:
         folder = Path(work)
         (folder / "data").mkdir()
         told = corpus(data, folder / "data")
-        record = rows.trained("captioning", folder, *told, *flags)
+        record = results.trained("captioning", folder, *told, *flags)
         version = folder / "captioning/1"
         return {"record": record, "speed": _speed(version, told)}
 
@@ -127,14 +127,14 @@ def main() -> None:
     table = []
     for name in RUNS:
         if args.show or (args.only and args.only != name):
-            result = rows.known("captioning", name)
+            result = results.known("captioning", name)
         else:
-            result = rows.result("captioning", name, lambda n=name: measure(n))
+            result = results.result("captioning", name, lambda n=name: measure(n))
         table.append(line(name, result))
     columns = ["data", "flags", "images, train / test", "true %", "exact %", "BLEU", "minutes"]
     columns += [f"images/s, batch {size}" for size in BATCHES]
-    print(rows.markdown(columns, table))
-    print(f"\n{rows.machine()}; seed 0; minutes are those of the whole command")
+    print(results.markdown(columns, table))
+    print(f"\n{results.machine()}; seed 0; minutes are those of the whole command")
 
 
 if __name__ == "__main__":

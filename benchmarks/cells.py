@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app import cli
-from benchmarks import rows
+from benchmarks import results
 from models.cells import specs
 
 COLUMNS = ["cell", "accuracy %", "seconds", "parameters"]
@@ -65,8 +65,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             continue
         taken = time.monotonic() - began
         table.append([cell, f"{100 * accuracy:.1f}", f"{taken:.0f}", f"{parameters:,}"])
-    print(rows.markdown(COLUMNS, table))
-    print(f"\n{rows.machine()}; {args.epochs} epochs, {args.units} units; seconds of the process")
+    print(results.markdown(COLUMNS, table))
+    print(
+        f"\n{results.machine()}; {args.epochs} epochs, {args.units} units; seconds of the process"
+    )
     if failed:
         sys.exit(f"error: failed: {', '.join(failed)}")
 

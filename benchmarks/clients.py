@@ -4,7 +4,7 @@
 
 Each client has a connection of its own, over REST or gRPC by turns, and sends requests of
 one to four rows of the sample's test part one after another. They ask the double of the
-server that the tests have (tests/serving/double.py): the same graphs in the same session,
+server that the tests have (tests/support/fake_server.py): the same graphs in the same session,
 merged as the server's batching merges them, but a double in Python, whose own time is
 in the latencies; those of the server are not known here. Right is what is answered as the
 version answers that row alone: strings and whole numbers the same, numbers to 1e-5.
@@ -23,8 +23,8 @@ import numpy as np
 import tasks
 from app.serving import client, export
 from app.serving.session import Served
-from benchmarks import rows
-from tests.serving.double import Batching, Double
+from benchmarks import results
+from tests.support.fake_server import Batching, Double
 
 CLIENTS, REQUESTS, ROWS = 16, 30, 4  # requests of each client; most rows of one
 KNOWN = 64  # different rows
@@ -111,8 +111,8 @@ def main() -> None:
         print(f"{name}: {CLIENTS} clients", file=sys.stderr, flush=True)
         table.append(measure(name, args.saved_models))
     columns = ["task", "requests", "rows", "lost", "wrong", "requests in a run"]
-    print(rows.markdown([*columns, "p50 ms", "p95 ms", "p99 ms", "rows/s"], table))
-    print(f"\n{rows.machine()}; {CLIENTS} clients; seed 0")
+    print(results.markdown([*columns, "p50 ms", "p95 ms", "p99 ms", "rows/s"], table))
+    print(f"\n{results.machine()}; {CLIENTS} clients; seed 0")
 
 
 if __name__ == "__main__":

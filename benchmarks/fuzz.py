@@ -4,7 +4,7 @@
     python -m benchmarks.fuzz --tasks captioning --seed 1
 
 Each goes to a version nothing was learnt in, loaded by TensorFlow's C++ runtime alone
-(tests/serving/probe.c). It has a well-known row among rows of any bytes, any lengths and
+(tests/support/cc_runtime.c). It has a well-known row among rows of any bytes, any lengths and
 broken images: all must be answered, and the well-known row as it is alone. Or it is none of
 its signature, in type, rank or number of rows: that is an invalid argument. What is neither
 is printed, and the exit code is 1.
@@ -21,11 +21,10 @@ import tensorflow as tf
 
 import tasks
 from app.serving.payloads import columns
-from benchmarks import rows
-from tests import untrained
-from tests.serving import drawn, probe
-from tests.serving.answers import distances, row
-from tests.serving.asked import good_rows
+from benchmarks import results
+from tests.support import cc_runtime, drawn_requests, untrained
+from tests.support.odd_requests import good_rows
+from tests.support.predictions import distances, row
 
 NUMBERS = 1e-5  # by how much those of an answer may depend on who shares its batch
 COLUMNS = ["task", "signature", "requests", "statuses", "deaths", "changed neighbours"]
@@ -47,19 +46,19 @@ def fuzz(program: Path, version: Path, name: str, count: int, seed: int) -> tupl
         A line of the table, and whether all went as it should.
     """
     known, *others = good_rows(version, 4)
-    process = probe.Probe(program, version)
+    process = cc_runtime.Probe(program, version)
     signature = process.signatures[name]
     alone = process.ask(name, columns(signature, [known])).outputs
     statuses, broken = collections.Counter(), collections.Counter()
 
-    def send(request: drawn.Drawn) -> None:
+    def send(request: drawn_requests.Drawn) -> None:
         nonlocal process
         try:
             answer = process.ask(name, request.arrays)
-        except probe.Died as death:
+        except cc_runtime.Died as death:
             tell("deaths", request, str(death))
             process.close()
-            process = probe.Probe(program, version)
+            process = cc_runtime.Probe(program, version)
             return
         statuses[answer.code] += 1
         wanted = 0 if request.neighbour is not None else tf.errors.INVALID_ARGUMENT
@@ -74,7 +73,7 @@ def fuzz(program: Path, version: Path, name: str, count: int, seed: int) -> tupl
             progress = f"\r{version.parent.name} {name}: {sent} of {count} "
             print(progress, end="", file=sys.stderr, flush=True)
 
-    def tell(what: str, request: drawn.Drawn, message: str) -> None:
+    def tell(what: str, request: drawn_requests.Drawn, message: str) -> None:
         broken[what] += 1
         print(f"\n{what}: {message}\n  {str(request)[:_SHOWN]}", file=sys.stderr, flush=True)
 
@@ -85,7 +84,7 @@ def fuzz(program: Path, version: Path, name: str, count: int, seed: int) -> tupl
         phases=[hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    strategy = drawn.requests(signature, known, others)
+    strategy = drawn_requests.requests(signature, known, others)
     try:
         hypothesis.seed(seed)(settings(hypothesis.given(strategy)(send)))()
     finally:
@@ -103,22 +102,24 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=tasks.names(), default=tasks.names())
     parser.add_argument("--seed", type=int, default=0, help="what the requests are drawn by")
     args = parser.parse_args()
-    if probe.compiler() is None:
+    if cc_runtime.compiler() is None:
         sys.exit("error: a C compiler is needed, and none is here")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        program = probe.build(folder / "probe")
+        program = cc_runtime.build(folder / "probe")
         asked = []
         for task in args.tasks:
             version = untrained.version(task, folder)
-            with probe.Probe(program, version) as loaded:
+            with cc_runtime.Probe(program, version) as loaded:
                 asked += [(version, signature) for signature in sorted(loaded.signatures)]
         share = -(-args.requests // len(asked))
         found = [fuzz(program, *each, share, args.seed) for each in asked]
     lines, fine = zip(*found, strict=True)
-    print(rows.markdown(COLUMNS, lines))
+    print(results.markdown(COLUMNS, lines))
     total = sum(line[COLUMNS.index("requests")] for line in lines)
-    print(f"\n{rows.machine()}; TensorFlow {tf.__version__}; {total:,} requests, seed {args.seed}")
+    print(
+        f"\n{results.machine()}; TensorFlow {tf.__version__}; {total:,} requests, seed {args.seed}"
+    )
     sys.exit(0 if all(fine) else 1)
 
 

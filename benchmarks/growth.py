@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import rows
+from benchmarks import results
 
 LINES = (10_000, 100_000, 1_000_000, 5_000_000)
 WORDS = 10_000_000
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="measure what was measured, too")
     args = parser.parse_args()
     found = {
-        count: rows.result(
+        count: results.result(
             "growth",
             f"{args.task}-{count}",
             functools.partial(measure, args.task, count),
@@ -134,7 +134,7 @@ def main() -> None:
         seconds = (cold["read"], cold["encode"], cold["first"], warm["first"])
         peak = f"{cold['peak'] / 2**20:.0f}"
         table.append([f"{count:,}", f"{each['words']:,}", peak, *(f"{s:.1f}" for s in seconds)])
-    print(rows.markdown(columns, table))
+    print(results.markdown(columns, table))
     (few, small), (most, large) = min(found.items()), max(found.items())
     if few < most:
         words = (large["words"] - small["words"]) / 1e6
@@ -147,7 +147,7 @@ def main() -> None:
             f"{(large['encoded'] - small['encoded']) / words / 1e6:.1f} MB on disk, "
             f"{(large['cold']['peak'] - small['cold']['peak']) / words / 2**20:.2f} MiB of memory"
         )
-    print(f"\n{args.task}; {rows.machine()}")
+    print(f"\n{args.task}; {results.machine()}")
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app import cli
-from benchmarks import contestants, memory, rows
-from benchmarks.contestants import DIRECTIONS, PASSES, PEERS, POLICIES, Point, Size
+from benchmarks import kernel_contestants, memory, results
+from benchmarks.kernel_contestants import DIRECTIONS, PASSES, PEERS, POLICIES, Point, Size
 from models.cells import specs
 from tasks.core.errors import UserError
 
@@ -96,14 +96,16 @@ def measure(
     import keras
 
     began, busy = time.monotonic(), others_busy()
-    ours = {name: contestants.gated_layer(point, name) for name in runs}
-    layers = {**ours, "Keras": contestants.keras_layer(point)}
+    ours = {name: kernel_contestants.gated_layer(point, name) for name in runs}
+    layers = {**ours, "Keras": kernel_contestants.keras_layer(point)}
     if "naive" in others:
-        layers["naive"] = contestants.gated_layer(point, "reference")
-    calls = {name: contestants.tensorflow_call(layer, point) for name, layer in layers.items()}
+        layers["naive"] = kernel_contestants.gated_layer(point, "reference")
+    calls = {
+        name: kernel_contestants.tensorflow_call(layer, point) for name, layer in layers.items()
+    }
     if "PyTorch" in others:
-        calls["PyTorch"] = contestants.torch_call(point, device)
-    calls["product"], share = contestants.product_call(point, device)
+        calls["PyTorch"] = kernel_contestants.torch_call(point, device)
+    calls["product"], share = kernel_contestants.product_call(point, device)
     taken = medians(calls, repeats, once="naive")
     taken["limit"] = share * taken.pop("product")
     keras.backend.clear_session()
@@ -135,7 +137,7 @@ def block(title: str, found: dict[Size, dict], peers: Sequence[str]) -> str:
             lines.append([f"{size}{mark}", told, f"{mine:.3g}", *against, limit])
     columns = ["batch×time×inputs×units", "implementation", "ms"]
     columns += [*(f"/ {peer}" for peer in peers), "× limit"]
-    return f"### {title}\n\n{rows.markdown(columns, lines)}\n"
+    return f"### {title}\n\n{results.markdown(columns, lines)}\n"
 
 
 def means(title: str, found: dict[Size, dict], peers: Sequence[str]) -> list[list[str]]:
@@ -162,7 +164,7 @@ def versions(device: str) -> tuple[str, bool]:
     import keras
     import tensorflow as tf
 
-    told = f"{rows.machine()}; TensorFlow {tf.__version__}, Keras {keras.__version__}"
+    told = f"{results.machine()}; TensorFlow {tf.__version__}, Keras {keras.__version__}"
     if device == "gpu":
         gpu = tf.config.list_physical_devices("GPU")[0]
         told = f"{tf.config.experimental.get_device_details(gpu)['device_name']}, {told}"
@@ -217,7 +219,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures what has not been measured, and prints the tables."""
     args = parse(argv)
-    contestants.choose(args.device)
+    kernel_contestants.choose(args.device)
     from models.cells.recurrent import IMPLEMENTATIONS
 
     if unknown := sorted(set(args.implementations) - {*IMPLEMENTATIONS, "all"}):
@@ -230,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         text = json.dumps([args.device, about, settings])
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         row = ("kernels", f"{name}-{digest}")
-        return rows.result(*row, measure, args.fresh or disturbed(rows.known(*row)))
+        return results.result(*row, measure, args.fresh or disturbed(results.known(*row)))
 
     if args.memory is not True:
         print_speed(args, others, kept)
@@ -269,7 +271,7 @@ def print_speed(args: argparse.Namespace, others: Sequence[str], kept: Callable)
         print(block(title, found, ["Keras", *others]), flush=True)
         summary += means(title, found, ["Keras", *others])
     columns = ["geometric means", "/ Keras", "worst", f"/ PyTorch, batch ≥ {FULL_BATCH}", "× limit"]
-    print(rows.markdown(columns, summary) + "\n")
+    print(results.markdown(columns, summary) + "\n")
 
 
 def print_memory(args: argparse.Namespace, kept: Callable) -> None:

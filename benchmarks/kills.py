@@ -28,7 +28,7 @@ import numpy as np
 import models
 import tasks
 from app.serving import export
-from benchmarks import rows
+from benchmarks import results
 from models import manifest
 
 SMALL = ["--units", "16", "--embedding", "16", "--epochs", "6", "--patience", "6"]
@@ -107,11 +107,11 @@ def main() -> None:
             for version in versions()
             if not all(map(np.array_equal, weights(version), wanted))
         ]
-        print("\n" + rows.markdown(["killed while", "times"], sorted(counts.items())))
+        print("\n" + results.markdown(["killed while", "times"], sorted(counts.items())))
         print(
             f"\n{kills} kills: {len(versions())} versions, {len(set(bad))} of them not whole, "
             f"{len(other)} with other weights than of one go; begun anew it ended well. "
-            f"{args.task}, {longest:.0f} s in one go; {rows.machine()}"
+            f"{args.task}, {longest:.0f} s in one go; {results.machine()}"
         )
     sys.exit(bool(bad or other or counts["failed"]))
 

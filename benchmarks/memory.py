@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import contestants, rows
-from benchmarks.contestants import Point, Size
+from benchmarks import kernel_contestants, results
+from benchmarks.kernel_contestants import Point, Size
 
 TIMES = (100, 200, 400)
 BATCH, INPUTS, UNITS = 32, 128, 256
@@ -28,18 +28,18 @@ def peak_bytes(who: str, cell: str, time: int, device: str) -> int:
         time: Steps of the sequence.
         device: "cpu" or "gpu".
     """
-    contestants.choose(device)
+    kernel_contestants.choose(device)
     import tensorflow as tf
 
     point = Point(cell, "training", "float32", "forward", Size(BATCH, time, INPUTS, UNITS))
     if who == "Keras":
-        layer = contestants.keras_layer(point)
+        layer = kernel_contestants.keras_layer(point)
     else:
-        layer = contestants.gated_layer(point, "auto")
+        layer = kernel_contestants.gated_layer(point, "auto")
     inputs, weighting = map(tf.constant, point.data())
     layer.build(inputs.shape)
     signature = [tf.TensorSpec((None, None, array.shape[-1])) for array in (inputs, weighting)]
-    step = contestants.tensorflow_step(layer, point.pass_, signature)
+    step = kernel_contestants.tensorflow_step(layer, point.pass_, signature)
     step(inputs[:1, :2], weighting[:1, :2])[1].numpy()
     before = _held(device)
     step(inputs, weighting)[1].numpy()
@@ -85,7 +85,7 @@ def block(found: Mapping[str, dict]) -> str:
         slope = statistics.linear_regression(TIMES, peaks).slope / (BATCH * UNITS)
         lines.append([name, *(f"{peak / 2**20:.0f}" for peak in peaks), f"{slope:.0f}"])
     columns = ["layer", *(f"MiB at time {time}" for time in TIMES)]
-    table = rows.markdown([*columns, "bytes per batch × time × unit"], lines)
+    table = results.markdown([*columns, "bytes per batch × time × unit"], lines)
     return (
         f"### Peak memory of a training step, float32, {BATCH}×time×{INPUTS}×{UNITS}\n\n{table}\n"
     )

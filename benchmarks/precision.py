@@ -14,7 +14,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks import rows
+from benchmarks import results
 
 SEEDS = (0, 1, 2)
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -27,9 +27,9 @@ CORPORA = {
 def measure(corpus: str, precision: str, seed: int) -> dict:
     """The record of the version that a training publishes."""
     task, path, _ = CORPORA[corpus]
-    told = ["--data", str(rows.data_dir() / path), "--precision", precision, "--seed", str(seed)]
+    told = ["--data", str(results.data_dir() / path), "--precision", precision, "--seed", str(seed)]
     with tempfile.TemporaryDirectory() as name:
-        return rows.trained(task, Path(name), *told)
+        return results.trained(task, Path(name), *told)
 
 
 def main() -> None:
@@ -43,14 +43,14 @@ def main() -> None:
         for seed in args.seeds:
             for precision in PRECISIONS:
                 run = functools.partial(measure, corpus, precision, seed)
-                record = rows.result("precision", f"{corpus}-{precision}-{seed}", run)
+                record = results.result("precision", f"{corpus}-{precision}-{seed}", run)
                 found[precision].append(100 * record["scores"]["accuracy"])
         for precision, scores in found.items():
             shown = " ".join(f"{score:.2f}" for score in scores)
             spread = f"{statistics.mean(scores):.2f} ± {statistics.pstdev(scores):.2f}"
             table.append([CORPORA[corpus][2], precision, shown, spread])
-    print(rows.markdown(["", "precision", "accuracy %, by seed", "mean ± deviation"], table))
-    print(f"\n{rows.machine()}")
+    print(results.markdown(["", "precision", "accuracy %, by seed", "mean ± deviation"], table))
+    print(f"\n{results.machine()}")
 
 
 if __name__ == "__main__":

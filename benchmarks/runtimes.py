@@ -5,7 +5,7 @@
 
 TensorFlow promises that new runtimes run old models, not that old ones run new models;
 servers lag behind. Versions nothing was learnt in are loaded by the C++ libraries of the
-wheel, and of the TensorFlow that is installed (tests/serving/probe.c), and asked the same:
+wheel, and of the TensorFlow that is installed (tests/support/cc_runtime.c), and asked the same:
 rows of the samples by one and by eight, and every odd row of the tests. The difference is of
 numbers, relative to 1 or the larger; strings and whole numbers must be equal. The exit code
 is 1 where they are not, or where a request is answered by one alone.
@@ -21,11 +21,10 @@ import tensorflow as tf
 
 import tasks
 from app.serving.payloads import columns
-from benchmarks import rows
-from tests import untrained
-from tests.serving import probe
-from tests.serving.answers import distances
-from tests.serving.asked import good_rows, odd_rows
+from benchmarks import results
+from tests.support import cc_runtime, untrained
+from tests.support.odd_requests import good_rows, odd_rows
+from tests.support.predictions import distances
 
 CELLS = ("lstm", "gru", "mut1")  # a fused op, a loop, and an equation that only the loop runs
 BATCHES = (1, 8)
@@ -48,7 +47,7 @@ def compare(version: Path, program: Path, other: Path) -> list[tuple[str, str, i
         Died: A runtime does not load it, or does not live to answer.
     """
     good, found = good_rows(version, sum(BATCHES)), []
-    with probe.Probe(program, version) as here, probe.Probe(other, version) as there:
+    with cc_runtime.Probe(program, version) as here, cc_runtime.Probe(other, version) as there:
         for name, signature in here.signatures.items():
             some = [good[:size] for size in BATCHES]
             some += [[odd.row, good[0]] for odd in odd_rows(signature).values()]
@@ -73,12 +72,12 @@ def main() -> None:
     libraries = args.wheel / "tensorflow"
     if not (libraries / "include").is_dir():
         sys.exit(f"error: --wheel: {libraries} must be the package of an unpacked wheel")
-    if probe.compiler() is None:
+    if cc_runtime.compiler() is None:
         sys.exit("error: a C compiler is needed, and none is here")
     lines, worst = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
-        program = probe.build(Path(folder) / "probe")
-        other = probe.build(Path(folder) / "other", libraries)
+        program = cc_runtime.build(Path(folder) / "probe")
+        other = cc_runtime.build(Path(folder) / "other", libraries)
         for task in tasks.names():
             for cell in CELLS:
                 version = untrained.version(task, Path(folder), cell)
@@ -86,8 +85,8 @@ def main() -> None:
                     lines.append([runtime, task, cell, name, count, f"{largest:.1e}"])
                     worst = max(worst, largest)
                     print("\t".join(map(str, lines[-1])), file=sys.stderr, flush=True)
-    print(rows.markdown(COLUMNS, lines))
-    print(f"\n{rows.machine()}; beside TensorFlow {tf.__version__}")
+    print(results.markdown(COLUMNS, lines))
+    print(f"\n{results.machine()}; beside TensorFlow {tf.__version__}")
     sys.exit(math.isinf(worst))
 
 

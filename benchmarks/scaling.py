@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from app.training.run_state import Progress, Run
-from benchmarks import growth, rows
+from benchmarks import growth, results
 
 LINES = 20_000
 EPOCHS = 3
@@ -115,11 +115,11 @@ def main() -> None:
     for kind, rates in found.items():
         ratio = statistics.median(rate / one for rate, one in zip(rates, alone, strict=True))
         table.append([kind, f"{statistics.median(rates):,.0f}", f"{ratio:.2f}"])
-    print(rows.markdown(["", "words/s", "of one core's"], table))
+    print(results.markdown(["", "words/s", "of one core's"], table))
     states = [(weights, *keeping(weights)) for weights in WEIGHTS]
     told = [[f"{w:,}", f"{1000 * s:.0f}", f"{b / 2**20:.1f}"] for w, s, b in states]
-    print("\n" + rows.markdown(["weights", "ms to keep a state", "MiB"], told))
-    print(f"\n{rows.machine()}; medians of {args.repeats} runs in turn, and of five")
+    print("\n" + results.markdown(["weights", "ms to keep a state", "MiB"], told))
+    print(f"\n{results.machine()}; medians of {args.repeats} runs in turn, and of five")
 
 
 if __name__ == "__main__":

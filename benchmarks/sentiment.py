@@ -19,7 +19,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks import rows
+from benchmarks import results
 from tasks.core.examples import PARTS, Example
 from tasks.corpora.labelled_text import LabelledTexts
 
@@ -44,7 +44,7 @@ METHODS = {
 def examples(corpus: str, seed: int) -> dict[str, list[Example]]:
     """The parts of a corpus by the split of a seed."""
     path = CORPORA[corpus][0]
-    data = path if path == "sample" else str(rows.data_dir() / path)
+    data = path if path == "sample" else str(results.data_dir() / path)
     splits = LabelledTexts(data=data).open()
     parts = {part: list(getattr(splits, part)) for part in PARTS}
     if corpus == "sample":
@@ -64,7 +64,7 @@ def gated(parts: dict, seed: int, flags: list[str]) -> dict:
         for part, some in parts.items():
             lines = (json.dumps(dict(e.values)) + "\n" for e in some)
             (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
-        record = rows.trained("sentiment", folder, "--data", name, "--seed", str(seed), *flags)
+        record = results.trained("sentiment", folder, "--data", name, "--seed", str(seed), *flags)
         return {
             "accuracy": record["scores"]["accuracy"],
             "seconds": sum(record["seconds"].values()),
@@ -128,10 +128,10 @@ def main() -> None:
             for seed in SEEDS:
                 row = f"{corpus}-{method}-{seed}"
                 if args.show or (args.only and args.only != corpus):
-                    found.append(rows.known("sentiment", row))
+                    found.append(results.known("sentiment", row))
                 else:
                     found.append(
-                        rows.result(
+                        results.result(
                             "sentiment", row, lambda c=corpus, m=method, s=seed: measure(c, m, s)
                         )
                     )
@@ -150,8 +150,8 @@ def main() -> None:
                 ]
             )
     columns = ["corpus", "method", "accuracy %, mean ± s.d.", "seeds 0 1 2", "seconds"]
-    print(rows.markdown(columns, lines))
-    print(f"\n{rows.machine()}; accuracy on test; split and weights by the seed")
+    print(results.markdown(columns, lines))
+    print(f"\n{results.machine()}; accuracy on test; split and weights by the seed")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import numpy as np
 import tasks
 from app.serving import export
 from app.serving.session import Served
-from benchmarks import rows
+from benchmarks import results
 from models.cells import specs
 
 BATCHES = (1, 8, 32)
@@ -177,10 +177,10 @@ def main() -> None:
             shown = [f"{1e3 * figure:.0f}" for figure in figures]
             starts.append([name, f"{megabytes(version):.1f}", *shown])
     columns = ["task", "words", "batch", "p50 ms", "p95 ms", "p99 ms", "rows/s"]
-    print(rows.markdown([*columns, "p50, of Keras's"], answers))
+    print(results.markdown([*columns, "p50, of Keras's"], answers))
     columns = ["task", "MB", "load ms", "warm-up ms", "first answer, cold ms", "warm ms"]
-    print("\n" + rows.markdown(columns, starts))
-    print(f"\n{rows.machine()}")
+    print("\n" + results.markdown(columns, starts))
+    print(f"\n{results.machine()}")
 
 
 if __name__ == "__main__":

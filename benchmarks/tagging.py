@@ -13,7 +13,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks import rows
+from benchmarks import results
 
 SCORES = ("accuracy", "unseen_accuracy", "sentence_accuracy")
 # A name: the treebank, the flags beside the defaults, and the seeds.
@@ -32,10 +32,10 @@ TITLES = {"en_ewt": "English-EWT", "fr_sequoia": "French-Sequoia"}
 
 def measure(treebank: str, flags: list[str], seed: int) -> dict:
     """The record of the version that a training publishes."""
-    data = str(rows.data_dir() / "tagging" / treebank)
+    data = str(results.data_dir() / "tagging" / treebank)
     with tempfile.TemporaryDirectory() as name:
         told = ["--data", data, "--seed", str(seed), *flags]
-        return rows.trained("tagging", Path(name), *told)
+        return results.trained("tagging", Path(name), *told)
 
 
 def line(name: str, records: list[dict | None]) -> list[str]:
@@ -64,17 +64,17 @@ def main() -> None:
         for seed in seeds:
             row = f"{name}-{seed}"
             if args.show or (args.only and args.only != name):
-                records.append(rows.known("tagging", row))
+                records.append(results.known("tagging", row))
             else:
                 records.append(
-                    rows.result(
+                    results.result(
                         "tagging", row, lambda t=treebank, f=flags, s=seed: measure(t, f, s)
                     )
                 )
         table.append(line(name, records))
     columns = ["treebank", "flags", "accuracy %", "unseen words %", "sentences %"]
-    print(rows.markdown([*columns, "seeds", "minutes"], table))
-    print(f"\n{rows.machine()}; test part, gold tokens; mean ± s.d. over seeds of the weights")
+    print(results.markdown([*columns, "seeds", "minutes"], table))
+    print(f"\n{results.machine()}; test part, gold tokens; mean ± s.d. over seeds of the weights")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from app.serving import export
 from app.serving.session import Served
 from app.training.batches import Batches
 from app.training.example_cache import Encoded
-from benchmarks import rows
+from benchmarks import results
 from models.text.words import spell
 
 BATCHES = (1, 64)
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="turns of each")
     args = parser.parse_args()
     task_class = tasks.find("tagging")
-    splits = task_class.Corpus(data=str(rows.data_dir() / "tagging/en_ewt")).open()
+    splits = task_class.Corpus(data=str(results.data_dir() / "tagging/en_ewt")).open()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "assets").mkdir()
@@ -158,9 +158,9 @@ def main() -> None:
         encoded = Encoded.write(task, splits.train, folder / "encoded")
         table.append(training(task, networks, encoded, args.repeats))
     columns = ["", "this project, words/s", "plain Keras, words/s", "ratio"]
-    print(rows.markdown(columns, table))
+    print(results.markdown(columns, table))
     print(
-        f"\n{rows.machine()}; English-EWT, LSTM, default sizes, {parameters['ours']:,} and "
+        f"\n{results.machine()}; English-EWT, LSTM, default sizes, {parameters['ours']:,} and "
         f"{parameters['plain']:,} parameters; medians of {args.repeats} interleaved turns"
     )
 

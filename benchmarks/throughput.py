@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import rows
+from benchmarks import results
 from benchmarks.sentiment import examples
 
 UNITS, EMBEDDING, EPOCHS = 128, 128, 5
@@ -83,9 +83,11 @@ def compare(repeats: int) -> None:
             mine, keras = (words / statistics.median(column) for column in zip(*taken, strict=True))
             ratio = statistics.median(k / o for o, k in taken)
             table.append([cell, f"{mine:,.0f}", f"{theirs} {keras:,.0f}", f"{ratio:.2f}"])
-    print(rows.markdown(["cell", "this project, words/s", "plain Keras, words/s", "ratio"], table))
     print(
-        f"\n{rows.machine()}; Rotten Tomatoes, {EPOCHS} epochs, {UNITS} units, "
+        results.markdown(["cell", "this project, words/s", "plain Keras, words/s", "ratio"], table)
+    )
+    print(
+        f"\n{results.machine()}; Rotten Tomatoes, {EPOCHS} epochs, {UNITS} units, "
         f"embedding {EMBEDDING}; medians of {repeats} interleaved runs of the whole process"
     )
 
@@ -101,7 +103,7 @@ def demo() -> None:
             [sys.executable, "-m", "app.predict", "sentiment", "far from dull", *where]
         )
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"{taken:.0f} seconds, peak memory {peak:.2f} GiB ({rows.machine()})")
+    print(f"{taken:.0f} seconds, peak memory {peak:.2f} GiB ({results.machine()})")
 
 
 def main() -> None:

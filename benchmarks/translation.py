@@ -19,7 +19,7 @@ from pathlib import Path
 
 import tasks
 from app.serving.session import Served
-from benchmarks import rows
+from benchmarks import results
 
 FIFTH = 0.2
 # A name: from, to, share of the default epochs, the flags beside the defaults, and the beams.
@@ -39,14 +39,14 @@ COLUMNS = ["", "epochs", "flags", "beams", "BLEU, lower case", "BLEU", "chrF", "
 
 def folder_of(name: str) -> Path:
     """Where the versions of a row are, and its state while it trains."""
-    return rows.RESULTS / "translation" / name
+    return results.RESULTS / "translation" / name
 
 
 def measure(name: str) -> dict:
     """The scores that a training comes to, by beams, and its record."""
     source, target, share, flags, beams = RUNS[name]
     task_class = tasks.find("translation")
-    data = ["--data", str(rows.data_dir() / "translation/multi30k")]
+    data = ["--data", str(results.data_dir() / "translation/multi30k")]
     data += ["--source", source, "--target", target]
     folder, found = folder_of(name), {"scores": {}, "signatures": {}}
     argv = [sys.executable, "-m", "app.train", "translation", *data, *flags]
@@ -87,22 +87,22 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print only what has been run")
     parser.add_argument("--only", choices=RUNS, help="run one row")
     args = parser.parse_args()
-    table, results = [], {}
+    table, measured = [], {}
     for name in RUNS:
         if args.show or (args.only and args.only != name):
-            results[name] = rows.known("translation", name)
+            measured[name] = results.known("translation", name)
         else:
-            results[name] = rows.result("translation", name, lambda n=name: measure(n))
-        table += lines(name, results[name])
-    print(rows.markdown(COLUMNS, table))
+            measured[name] = results.result("translation", name, lambda n=name: measure(n))
+        table += lines(name, measured[name])
+    print(results.markdown(COLUMNS, table))
     minutes = [
         f"{name} {result['record']['seconds']['fit'] / 60:.0f}"
-        for name, result in results.items()
+        for name, result in measured.items()
         if result
     ]
-    print(f"\n{rows.machine()}; test_2016_flickr, 1000 sentences; seed 0; minutes of training:")
+    print(f"\n{results.machine()}; test_2016_flickr, 1000 sentences; seed 0; minutes of training:")
     print(", ".join(minutes))
-    signatures = next((each["signatures"] for each in results.values() if each), {})
+    signatures = next((each["signatures"] for each in measured.values() if each), {})
     print(*(f"{name}: {signature}" for name, signature in signatures.items()), sep="\n")
 
 

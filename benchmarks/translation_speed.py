@@ -25,7 +25,7 @@ import tasks
 from app.serving.session import Served
 from app.training.batches import Batches
 from app.training.example_cache import Encoded
-from benchmarks import rows, translation
+from benchmarks import results, translation
 from benchmarks.tagging_speed import row, turns
 from models.cells import convert
 from models.text.subwords import END, START
@@ -206,7 +206,7 @@ def main() -> None:
     task = task_class.restore(versions[1] / "assets")
     trained = models.load(versions[1])
     plain = Plain(task, trained)
-    data = str(rows.data_dir() / "translation/multi30k")
+    data = str(results.data_dir() / "translation/multi30k")
     splits = task_class.Corpus(data=data, source="de", target="en").open()
     texts = [example.values["text"] for example in splits.test]
     table, told = [], []
@@ -229,9 +229,9 @@ def main() -> None:
             taken = turns({"ours": ours, "plain": theirs}, args.repeats)
             table.append(row(f"{name}, batch {size}, sentences/s", len(some), taken))
     table.append(training(task, trained, plain.network, splits, args.repeats))
-    print(rows.markdown(["", "this project", "plain Keras", "ratio"], table))
+    print(results.markdown(["", "this project", "plain Keras", "ratio"], table))
     print(
-        f"\n{rows.machine()}; Multi30k de→en, default sizes, {trained.count_params():,} and "
+        f"\n{results.machine()}; Multi30k de→en, default sizes, {trained.count_params():,} and "
         f"{plain.network.count_params():,} parameters; medians of {args.repeats} interleaved "
         f"turns. Translations alike: {'; '.join(told)}"
     )

@@ -103,7 +103,7 @@ def loaded(version, served, monkeypatch):
 def untrained_versions(tmp_path_factory):
     """The folder of saved models with an untrained version of every task; not to be changed."""
     import tasks
-    from tests import untrained
+    from tests.support import untrained
 
     folder = tmp_path_factory.mktemp("untrained")
     for task in tasks.names():

@@ -5,14 +5,14 @@ import math
 import pytest
 import tensorflow as tf
 
-from benchmarks import kernels, rows
+from benchmarks import kernels, results
 
 DEVICE = "gpu" if tf.config.get_visible_devices("GPU") else "cpu"
 TINY = ["--device", DEVICE, "--sizes", "2,3,4,5", "--repeats", "1", "--no-memory"]
 
 
 def test_the_table_of_kernels_has_a_positive_ratio_in_each_column(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(rows, "RESULTS", tmp_path)
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
     monkeypatch.setattr(kernels, "DISTURBED", math.inf)
     one = ["--cells", "lstm", "--directions", "forward", "--dtypes", "float32"]
     kernels.main([*TINY, *one, "--implementations", "all"])

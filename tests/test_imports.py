@@ -67,4 +67,4 @@ def test_plain_tensorflow_is_where_keras_has_no_word_for_it():
 
 
 def test_oracles_share_no_code_with_what_they_judge():
-    assert "models" not in {m.split(".")[0] for m in imported(ROOT / "tests/models/textbook.py")}
+    assert "models" not in {m.split(".")[0] for m in imported(ROOT / "tests/support/textbook.py")}

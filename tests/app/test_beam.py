@@ -8,7 +8,7 @@ import pytest
 
 from app import beam, cli, predict
 from tasks.core.errors import UserError
-from tests import untrained
+from tests.support import untrained
 
 WORDS = ("the", "plot", "is", "far", "from", "dull", ",", "and", "a", "warm", "cast", "superb")
 LINES = 200

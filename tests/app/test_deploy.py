@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from app import cli, deploy
-from tests import untrained
+from tests.support import untrained
 
 TASKS = ("sentiment", "tagging")
 FILES = ("models.config", "batching.config", "monitoring.config", "docker-compose.yml")

@@ -20,7 +20,7 @@ from models.cells.recurrent import GatedRNN
 from models.cells.specs import CELLS
 from models.cells.tracing import watched
 from tasks.core.inspection import Reading
-from tests.untrained import examples
+from tests.support.untrained import examples
 
 T, D, H = 5, 4, 6
 TEXT = "the old man saw the tower , and the women slept ."

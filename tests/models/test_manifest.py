@@ -9,7 +9,7 @@ import models
 from app import cli, predict
 from app.serving import export
 from models import manifest
-from tests import untrained
+from tests.support import untrained
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,15 @@ import functools
 import pytest
 
 import tasks
-from tests import untrained
-from tests.serving import probe
+from tests.support import cc_runtime, untrained
 
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
     """The compiled probe; without a C compiler the test is skipped."""
-    if probe.compiler() is None:
+    if cc_runtime.compiler() is None:
         pytest.skip("no C compiler is here, so TensorFlow's C++ runtime cannot be asked")
-    return probe.build(tmp_path_factory.mktemp("probe") / "probe")
+    return cc_runtime.build(tmp_path_factory.mktemp("probe") / "probe")
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +29,7 @@ def probe_of(program, version_of):
     """Gives a probe of a task's version, which tests share: its first answers are slow."""
     with contextlib.ExitStack() as stack:
         yield functools.cache(
-            lambda task: stack.enter_context(probe.Probe(program, version_of(task, "lstm")))
+            lambda task: stack.enter_context(cc_runtime.Probe(program, version_of(task, "lstm")))
         )
 
 

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from app.serving import payloads
-from tests.serving.answers import distances, row
-from tests.serving.asked import good_rows, malformed, odd_rows
+from tests.support.odd_requests import good_rows, malformed, odd_rows
+from tests.support.predictions import distances, row
 
 NUMBERS = 1e-5  # by how much those of an answer may depend on who shares its batch
 

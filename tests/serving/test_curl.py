@@ -12,8 +12,8 @@ import pytest
 import tasks
 from app import deploy
 from app.serving import server_config, session
-from tests import untrained
-from tests.serving.double import Double
+from tests.support import untrained
+from tests.support.fake_server import Double
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 TASKS = tasks.names()

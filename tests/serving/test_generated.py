@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from app.serving import payloads
 from benchmarks import fuzz
-from tests.serving.answers import distances, row
-from tests.serving.asked import good_rows
-from tests.serving.drawn import requests
-from tests.serving.probe import Probe
+from tests.support.cc_runtime import Probe
+from tests.support.drawn_requests import requests
+from tests.support.odd_requests import good_rows
+from tests.support.predictions import distances, row
 
 NUMBERS = 1e-5  # by how much those of an answer may depend on who shares its batch
 SETTINGS = hypothesis.settings(

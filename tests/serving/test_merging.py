@@ -1,7 +1,7 @@
 """Requests that the server makes one of are answered as if each had come alone.
 
 Its BatchingSession merges and pads them, and cuts the answer between rows; here
-`tests.serving.answers.merged` does.
+`tests.support.predictions.merged` does.
 """
 
 import itertools
@@ -9,8 +9,8 @@ import itertools
 import numpy as np
 
 from app.serving import payloads
-from tests.serving.answers import distances, merged
-from tests.serving.asked import good_rows, odd_rows
+from tests.support.odd_requests import good_rows, odd_rows
+from tests.support.predictions import distances, merged
 
 SIZES = (1, 3, 2)
 NUMBERS = 1e-6

@@ -1,0 +1,81 @@
+"""The equations as text say what runs."""
+
+import re
+
+import numpy as np
+import pytest
+
+from models.cells.cell import GatedCell
+from models.cells.printing import equations
+from models.cells.specs import CELLS
+from tests.support.textbook import FUNCTIONS, Weights, normalized, sigmoid
+
+H = D = 3
+
+
+class Named(dict):
+    """Names of the printed text: weights of a cell, what has been computed, functions."""
+
+    def __init__(self, cell, x, states):
+        super().__init__(x=x, **states)
+        self.spec = cell.spec
+        self.read = {w.name: np.asarray(w, "float64") for w in cell.weights}
+        self.columns = Weights(cell)
+        self.update(FUNCTIONS, sigmoid=sigmoid, clip=np.clip, norm=norm)
+        self["normed_x"] = lambda name: self.block("kernel", name, norm(x @ self.read["kernel"]))
+        self["normed_h"] = lambda name: self.block(
+            "recurrent_kernel", name, norm(states["h"] @ self.read["recurrent_kernel"])
+        )
+
+    def block(self, weight, name, values=None):
+        """A map's columns of a weight, or of numbers laid out as its columns are."""
+        values = self.read[weight] if values is None else values
+        return self.columns.block(weight, name, values.T).T
+
+    def __missing__(self, name):
+        kind, _, rest = name.partition("_")
+        own = f"{rest}_product"
+        if kind == "U" and own in self.read:
+            return self.block(own, rest)
+        if kind == "R":
+            *last, gate = rest.split("_")
+            at = self.spec.definition.gates.index(last[-1]) * H
+            return self.block("gates_product", gate)[at : at + H]
+        if rest == "cell":
+            return self.read[{"g": "cell_gain", "b": "cell_shift"}[kind]]
+        if kind in ("d", "p", "P"):
+            named = {"d": "recurrent_bias", "p": f"{rest}_peephole", "P": "projection"}
+            return self.read[named[kind]]
+        if kind in ("g", "k") and self.spec.layer_norm == "products":
+            weight = {"g": "kernel", "k": "recurrent_kernel"}[kind]
+            gain = {"g": "input_gain", "k": "recurrent_gain"}[kind]
+            return self.block(weight, rest, self.read[gain])
+        weights = {"W": "kernel", "U": "recurrent_kernel", "b": "bias", "g": "gain"}
+        return self.block(weights[kind], rest)
+
+
+def norm(z):
+    """Layer normalisation of each row."""
+    return np.apply_along_axis(normalized, -1, z)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_text_computes_what_the_cell_computes(name):
+    """Reads the lines as a person would: `x W` is a product, `h'` the new state."""
+    cell, rng = GatedCell(H, name), np.random.default_rng(0)
+    cell.build((None, D))
+    cell.set_weights([rng.normal(size=w.shape) for w in cell.get_weights()])
+    names = cell.spec.definition.states
+    before = [rng.normal(size=(2, n)).astype("float32") for n in cell.state_size]
+    x = rng.normal(size=(2, D)).astype("float32")
+    states = {n if n in "hc" else f"last_{n}": s for n, s in zip(names, before, strict=True)}
+    known = Named(cell, x, states)
+    for line in equations(cell.spec):
+        target, expression = line.split(" = ", 1)
+        code = re.sub(r"norm\((\w) [WU]\)_(\w+)", r"normed_\1('\2')", expression)
+        code = re.sub(r"(\w|\)) ([WUR]_|P\b)", r"\1 @ \2", code.replace("c'", "c_new"))
+        known[target.replace("'", "_new")] = eval(code, {"__builtins__": {}}, known)
+    want, after = cell(x, before)
+    np.testing.assert_allclose(known["h_new"], want, atol=1e-5)
+    if "c" in names:
+        np.testing.assert_allclose(known["c_new"], after[1], atol=1e-5)

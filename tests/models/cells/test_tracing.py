@@ -1,0 +1,222 @@
+"""What is seen of a layer at work is what it computes, by name, and looking costs nothing."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.cells.printing import equations
+from models.cells.recurrent import DIRECTIONS, GatedRNN
+from models.cells.specs import CELLS
+from models.cells.tracing import watched
+from models.layers.decoder import Decoder
+from models.networks.captioner import Sweep
+from models.networks.tagger import CharacterReader
+from tests.support.textbook import FUNCTIONS, normalized
+
+B, T, D, H = 3, 5, 4, 3
+# Right padding, a hole and no step at the end; no step at all; no padding.
+MASK = np.array([[1, 0, 1, 1, 0], [0] * 5, [1] * 5], bool)
+every_cell = pytest.mark.parametrize("name", CELLS)
+
+
+def made(name, **kwargs):
+    layer = GatedRNN(H, CELLS[name], **{"return_sequences": True, "return_state": True, **kwargs})
+    layer.build((None, None, D))
+    rng = np.random.default_rng(1)
+    layer.set_weights([rng.normal(size=w.shape, scale=0.7) for w in layer.get_weights()])
+    return layer
+
+
+def inputs(seed=0):
+    return np.random.default_rng(seed).normal(size=(B, T, D)).astype("float32")
+
+
+def initial_state(layer):
+    rng = np.random.default_rng(5)
+    sizes = [n for cell in layer.cells for n in cell.state_size]
+    return [rng.normal(size=(B, n)).astype("float32") for n in sizes]
+
+
+def combined(cell, gates, candidate, states):
+    """The states after one step of one row, of the gates and candidate that were seen."""
+    spec = cell.spec
+    read = {weight.name: np.asarray(weight) for weight in cell.weights}
+    g = {**spec.pinned, **gates}
+
+    def let_out(c):
+        if spec.layer_norm != "none":
+            c = normalized(c) * read["cell_gain"] + read["cell_shift"]
+        return FUNCTIONS[spec.output_activation](c)
+
+    h, kind = states["h"], spec.equation
+    if kind in ("lstm", "coupled", "full"):
+        written = 1 - g["forget"] if kind == "coupled" else g["input"]
+        c = g["forget"] * states["c"] + written * candidate
+        limit = spec.cell_clip
+        after = {"c": np.clip(c, -limit, limit) if limit else c}
+        after["h"] = g["output"] * let_out(after["c"])
+        if kind == "full":
+            after |= {name: g[name] + np.zeros(H) for name in ("input", "forget", "output")}
+    else:
+        kept = {
+            "rnn": lambda: (0, 1),
+            "leaky": lambda: (g["leak"], 1 - g["leak"]),
+            "mgu": lambda: (1 - g["forget"], g["forget"]),
+            "janet": lambda: (g["forget"], 1 - g["forget_2"]),
+            "mut1": lambda: (1 - g["update"], g["update"]),
+            "mut2": lambda: (1 - g["update"], g["update"]),
+            "mut3": lambda: (1 - g["update"], g["update"]),
+        }.get(kind, lambda: (g["update"], 1 - g["update"]))()
+        after = {"h": kept[0] * h + kept[1] * candidate}
+    if "projection" in read:
+        after["h"] = after["h"] @ read["projection"]
+    for name, stays in spec.zoneout.items():
+        after[name] = stays * states[name] + (1 - stays) * after[name]
+    return after
+
+
+@every_cell
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_what_is_seen_combines_to_what_comes_next(name, direction):
+    layer = made(name, direction=direction)
+    (cell,) = layer.cells
+    with watched(layer) as seen:
+        layer(inputs(), initial_state=initial_state(layer), mask=MASK)
+    (each,) = seen
+    for row in range(B):
+        one = each.row(row)
+        states = one.first
+        for t in range(T) if direction == "forward" else reversed(range(T)):
+            if MASK[row, t]:
+                gates = {gate: values[t] for gate, values in one.gates.items()}
+                states = combined(cell, gates, one.candidate[t], states)
+            assert set(states) == set(one.states)
+            for state, values in states.items():
+                np.testing.assert_allclose(one.states[state][t], values, atol=2e-6, err_msg=state)
+
+
+@every_cell
+def test_the_names_are_those_of_the_printed_equations(name):
+    layer = made(name)
+    with watched(layer) as seen:
+        layer(inputs())
+    lines = {line.split(" = ")[0] for line in equations(CELLS[name])}
+    want = {line for line in lines if not line.endswith("'")} - {"candidate"}
+    assert set(seen[0].gates) == want
+    assert seen[0].candidate.shape == (B, T, H)
+    assert all(values.shape == (B, T, H) for values in seen[0].gates.values())
+    assert all(np.min(values) > 0 and np.max(values) < 1 for values in seen[0].gates.values())
+
+
+@every_cell
+@pytest.mark.parametrize("mask", [None, MASK], ids=["unmasked", "masked"])
+def test_looking_changes_nothing(name, mask):
+    layer = made(name, direction="both", layers=2)
+    states = initial_state(layer)
+    plain = layer(inputs(), initial_state=states, mask=mask)
+    with watched(layer) as seen:
+        looked = layer(inputs(), initial_state=states, mask=mask)
+    for one, other in zip(plain, looked, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-6)
+    told = [(each.layer, each.backward) for each in seen]
+    assert told == [(0, False), (0, True), (1, False), (1, True)]
+    size = layer.cells[0].output_size
+    last = np.concatenate([seen[2].states["h"], seen[3].states["h"]], axis=-1)
+    there = np.ones([B, T], bool) if mask is None else mask
+    assert last.shape == (B, T, 2 * size)
+    np.testing.assert_allclose(last[there], np.asarray(looked[0])[there], atol=1e-6)
+
+
+@pytest.mark.parametrize(("direction", "twin"), [("forward", "backward"), ("backward", "forward")])
+def test_values_of_a_layer_that_goes_backwards_stand_in_the_order_of_its_input(direction, twin):
+    same_as(made("gru", direction=twin), made("gru", direction=direction, go_backwards=True))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_values_stand_in_the_same_order_where_time_comes_first(direction):
+    same_as(made("gru", direction=direction), made("gru", direction=direction, time_major=True))
+
+
+def same_as(plain, layer):
+    """Two layers see the same at the same steps."""
+    with watched(plain) as wanted:
+        plain(inputs())
+    with watched(layer) as seen:
+        layer(np.swapaxes(inputs(), 0, 1) if layer.time_major else inputs())
+    for one, other in zip(wanted, seen, strict=True):
+        np.testing.assert_allclose(one.gates["reset"], other.gates["reset"], atol=1e-6)
+        np.testing.assert_allclose(one.states["h"], other.states["h"], atol=1e-6)
+
+
+def test_every_layer_within_a_model_is_seen_by_its_place():
+    words = keras.Input((None, None), dtype="int32", name="words")
+    x = CharacterReader(9, 4, 3, "gru", name="character_reader")(words)
+    memory = GatedRNN(4, "lstm", direction="both", return_sequences=True, name="encoder")(x)
+    logits, _ = Decoder(11, 8, 8, "janet", layers=2, name="decoder")(words[:, :, 0], memory)
+    model = keras.Model(words, logits)
+    given = np.random.default_rng(0).integers(1, 9, (2, 3, 4))
+    plain = model(given)
+    with watched(model) as seen:
+        looked = model(given)
+    np.testing.assert_allclose(plain, looked, atol=1e-5)
+    assert [(each.place, each.backward) for each in seen] == [
+        ("character_reader/reader", False),
+        ("character_reader/reader", True),
+        ("encoder", False),
+        ("encoder", True),
+        ("decoder/layer_0", False),
+        ("decoder/layer_1", False),
+    ]
+    assert [sorted(each.gates) for each in seen[-1:]] == [["forget", "forget_2"]]
+    sweep = Sweep("gru", "columns", name="sweep")
+    with watched(sweep) as seen:
+        sweep(np.zeros([1, 4, 5, 6], "float32"))
+    assert [each.place for each in seen] == []  # it had no layer before it was built
+    with watched(sweep) as seen:
+        sweep(np.zeros([1, 4, 5, 6], "float32"))
+    assert [each.states["h"].shape for each in seen] == [(5, 4, 3)] * 2
+
+
+def test_nothing_is_kept_when_it_is_over():
+    """Whatever ends it; and a block within another sees by itself."""
+    layer = made("lstm")
+    with pytest.raises(RuntimeError, match="on purpose"), watched(layer) as seen:
+        layer(inputs())
+        with watched(layer) as inner:
+            layer(inputs())
+        layer(inputs())
+        raise RuntimeError("on purpose")
+    layer(inputs())
+    assert (len(seen), len(inner)) == (2, 1)
+    assert layer._watch is None
+
+
+@pytest.mark.parametrize("name", ["lstm", "janet", "gru"])
+def test_a_layer_that_is_not_watched_is_traced_as_if_there_were_no_watching(name):
+    layer = made(name, implementation="reference")
+
+    def ops_of():
+        @tf.function
+        def run(xs):
+            return layer(xs, mask=MASK)
+
+        graph = run.get_concrete_function(tf.TensorSpec([B, T, D])).graph
+        whole = [graph, *(f.graph for f in graph._functions.values() if hasattr(f, "graph"))]
+        return sorted(op.type for each in whole for op in each.get_operations())
+
+    before = ops_of()
+    with watched(layer):
+        layer(inputs())
+    assert ops_of() == before and len(before) > 10
+
+
+def test_what_is_seen_can_be_differentiated():
+    """The gradient at the last step's gates reaches the input by what was seen."""
+    layer, xs = made("gru"), tf.constant(inputs())
+    with tf.GradientTape() as tape, watched(layer) as seen:
+        tape.watch(xs)
+        layer(xs)
+        total = tf.reduce_sum(seen[0].gates["update"][:, 2])
+    gradient = tape.gradient(total, xs).numpy()
+    assert np.abs(gradient[:, :3]).max() > 0 and not gradient[:, 3:].any()

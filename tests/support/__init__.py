@@ -1,0 +1,1 @@
+"""Shared by tests: oracles, stand-ins for servers, untrained versions, requests."""

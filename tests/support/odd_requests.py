@@ -1,0 +1,152 @@
+"""What tests ask: rows of the samples, odd rows of every kind, and requests that are none."""
+
+import io
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+import tasks
+from app.serving import payloads
+from tests.support import untrained
+
+MEGABYTE = 2**20
+
+
+class Odd(NamedTuple):
+    """A row that is odd, and whether it holds nothing, so that there is nothing to be said."""
+
+    row: Mapping
+    nothing: bool
+
+
+def good_rows(version: Path, count: int) -> list[dict]:
+    """Rows of a task's sample with a value of every input of every signature of its version."""
+    task = tasks.find(version.parent.name).restore(version / "assets")
+    return [task.row(example.values) for example in untrained.examples(version.parent.name, count)]
+
+
+def odd_rows(signature) -> dict[str, Odd]:
+    """By their kinds the odd rows of a signature, from what its inputs are called."""
+    return _ODD[frozenset(signature.inputs)]()
+
+
+def malformed(signature, good: list[dict]) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Requests that are none of a signature: what is wrong with them, and their arrays."""
+    request = payloads.columns(signature, good)
+    for name, array in request.items():
+        rest = {other: each for other, each in request.items() if other != name}
+        yield f"no {name}", rest
+        for dtype in (np.float32, np.float64, np.int32, np.int64, np.bool_, object):
+            if dtype != array.dtype:
+                filling = b"1" if dtype is object else 1
+                yield (
+                    f"{name} is {np.dtype(dtype)}",
+                    {
+                        **rest,
+                        name: np.full(array.shape, filling, dtype),
+                    },
+                )
+        yield f"{name} has no batch", {**rest, name: np.array(array.flat[0], array.dtype)}
+        yield f"{name} has a dimension more", {**rest, name: array[..., None]}
+        if array.ndim > 1:
+            yield f"{name} has a dimension less", {**rest, name: array[:, 0]}
+        if rest:
+            yield f"{name} has a row more", {**rest, name: np.concatenate([array, array[:1]])}
+            yield f"{name} has a row alone", {**rest, name: array[:1]}
+
+
+def _texts() -> dict[str, Odd]:
+    blanks = {"blanks of Unicode": " \u00a0\u3000\u2028".encode()}
+    return {
+        kind: Odd({"text": text}, not text or text.decode("utf-8", "replace").isspace())
+        for kind, text in (_STRINGS | blanks).items()
+    }
+
+
+def _tokens() -> dict[str, Odd]:
+    words = [b"dull", b"film"]
+    odd = {
+        "no tokens": Odd({"tokens": [], "lengths": 0}, True),
+        "all padding": Odd({"tokens": [b"", b"", b""], "lengths": 0}, True),
+        "a length below 0": Odd({"tokens": words, "lengths": -5}, True),
+        "the least length": Odd({"tokens": words, "lengths": -(2**31)}, True),
+        "a length beyond": Odd({"tokens": words, "lengths": 9}, False),
+        "the largest length": Odd({"tokens": words, "lengths": 2**31 - 1}, False),
+        "tokens of nothing": Odd({"tokens": [b"", b""], "lengths": 2}, False),
+        "many tokens": Odd({"tokens": words * 2500, "lengths": 5000}, False),
+    }
+    for kind, text in _STRINGS.items():
+        odd[kind] = Odd({"tokens": [b"a", text], "lengths": 2}, False)
+    return odd
+
+
+_STRINGS = {
+    "empty": b"",
+    "blanks": b" \t\r\n\x0b\x0c ",
+    "no UTF-8": b"\xff\xfe dull \xc3",
+    "surrogates and more than four bytes": b"\xed\xa0\x80\xf8\x88\x80\x80\x80\xc0\x80",
+    "NUL bytes": b"\0a dull\0 film\0",
+    "other planes, joiners and marks": "𝒳 \U0010ffff 👩‍👩‍👧 \u202eabc e\u0301\u0301\u0301".encode(),
+    "a word of 1 MB": b"a" * MEGABYTE,
+    "1 MB of short words": b"dull " * (MEGABYTE // 5),
+    "1 MB that is no UTF-8": b"\xff" * MEGABYTE,
+}
+
+
+def picture(kind: str, mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> bytes:
+    """The file of an image of noise, always the same."""
+    noise = np.random.default_rng(3).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(file, kind)
+    return file.getvalue()
+
+
+def _images() -> dict[str, Odd]:
+    png, jpeg = picture("PNG"), picture("JPEG")
+    frame = jpeg.index(b"\xff\xc0") + 5  # where a JPEG has its height and width
+    none = {
+        "empty": b"",
+        "text": b"no image at all",
+        "1 MB of zeros": bytes(MEGABYTE),
+        "GIF": picture("GIF"),
+        "BMP": picture("BMP"),
+        "the first bytes of a PNG": png[:8],
+        "a PNG without its size": png[:20],
+        "a PNG without its pixels": png[:33],
+        "half a PNG": png[: len(png) // 2],
+        "a PNG of a broken checksum": png[:60] + bytes([png[60] ^ 1]) + png[61:],
+        "a PNG of 3.6 billion pixels": png[:16] + struct.pack(">II", 60_000, 60_000) + png[24:],
+        "a PNG of the largest size": png[:16] + b"\xff" * 8 + png[24:],
+        "a PNG of no size": png[:16] + bytes(8) + png[24:],
+        "the first bytes of a JPEG": jpeg[:3],
+        "a JPEG without its pixels": jpeg[: frame + 10],
+        "half a JPEG": jpeg[: len(jpeg) // 2],
+        "a JPEG of 4 billion pixels": jpeg[:frame] + b"\xff" * 4 + jpeg[frame + 4 :],
+        "a JPEG of no size": jpeg[:frame] + bytes(4) + jpeg[frame + 4 :],
+    }
+    some = {
+        "a grey PNG": picture("PNG", "L"),
+        "a PNG of black and white": picture("PNG", "1"),
+        "a PNG of a palette": picture("PNG", "P"),
+        "a PNG that one can see through": picture("PNG", "RGBA"),
+        "a PNG of a pixel": picture("PNG", size=(1, 1)),
+        "a PNG 1 pixel high": picture("PNG", size=(3000, 1)),
+        "a grey JPEG": picture("JPEG", "L"),
+        "a JPEG for printers": picture("JPEG", "CMYK"),
+    }
+    return {
+        kind: Odd({"image_bytes": image}, images is none)
+        for images in (none, some)
+        for kind, image in images.items()
+    }
+
+
+_ODD = {
+    frozenset(["text"]): _texts,
+    frozenset(["tokens", "lengths"]): _tokens,
+    frozenset(["image_bytes"]): _images,
+}

@@ -1,0 +1,219 @@
+"""What a task tells of the inside of its network is what its network does."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tasks
+from app.serving import payloads
+from tasks.core import inspection
+from tasks.core.errors import UserError
+from tasks.core.inspection import chosen, numbered
+from tests.support.untrained import SIZES, SMALL, examples
+
+TEXT = b"the old man saw the tower , and the women slept ."
+
+
+def made(name, folder, **settings):
+    """A task, its network with drawn weights, what asks it, and a request."""
+    task_class = tasks.find(name)
+    own = {key: size for key, size in SIZES.items() if hasattr(task_class.Config, key)}
+    config = task_class.Config(**{**SMALL, **own, **settings})
+    task = task_class.learn(config, examples(name), folder)
+    keras.utils.set_random_seed(3)
+    model = task.build("reuse")
+    signatures = task.signatures(model)
+
+    def ask(asked, signature="serving_default"):
+        given = {key: tf.constant([row[key] for row in asked]) for key in asked[0]}
+        answer = signatures[signature](**given)
+        return payloads.by_row({key: value.numpy() for key, value in answer.items()})
+
+    row = {"text": TEXT}
+    if name == "captioning":
+        row = {"image_bytes": next(iter(examples(name))).values["image_bytes"]}
+    return task, model, ask, row
+
+
+SETTINGS = [
+    ("sentiment", {"layers": 2, "cell": "lstm_projected"}),
+    ("sentiment", {"longest": 4, "evidence": 0}),
+    ("tagging", {"crf": True, "layers": 1}),
+    ("tagging", {"characters": 0, "longest": 4}),
+    ("translation", {"attention": "none", "cell": "janet", "layers": 2}),
+    ("translation", {"input_feeding": True, "attention": "additive"}),
+    ("captioning", {"height": 16, "width": 32, "layers": 2, "longest": 9, "sweeps": 2}),
+    ("captioning", {"attention": "none", "input_feeding": True, "sweeps": 0, "longest": 9}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), SETTINGS, ids=str)
+def test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency(name, settings, tmp_path):
+    task, model, ask, row = made(name, tmp_path, **settings)
+    seen = task.inside(model, ask, row)
+    feeding = settings.get("input_feeding", False)
+    spec = model.get_layer("reader").spec if name == "sentiment" else None
+    for reading in seen.readings:
+        told = [*reading.seen.gates.values(), reading.seen.candidate, *reading.seen.states.values()]
+        assert {len(values) for values in told} == {len(reading.steps)}
+        assert all(np.isfinite(values).all() for values in told)
+        assert spec is None or set(reading.seen.gates) == set(spec.definition.gates)
+    names = [reading.name for reading in seen.readings]
+    assert len(set(names)) == len(names)
+    assert any(name.startswith("decoder") for name in names) == (
+        name in ("translation", "captioning") and not feeding
+    )
+    assert any("characters of" in name for name in names) == (
+        name == "tagging" and settings.get("characters", 1) > 0
+    )
+    assert sum("sweep" in name for name in names) == (
+        4 * settings["sweeps"] if name == "captioning" else 0
+    )
+    looks = name in ("translation", "captioning") and settings.get("attention") != "none"
+    assert (seen.attention is not None) == looks
+    weights = seen.saliency.maps if name == "captioning" else seen.saliency.weights
+    for each in np.asarray(weights):
+        assert each.min() >= 0
+        assert name == "captioning" or each.max() == pytest.approx(1)
+    if name == "captioning":
+        assert len(weights) == len(seen.saliency.words)
+        assert {np.shape(each) for each in weights} <= {(16, settings.get("width", 16))}
+    else:
+        assert np.shape(weights) == (len(seen.saliency.target), len(seen.saliency.source))
+    if name != "captioning" and "longest" in settings:
+        assert len(seen.saliency.source) == settings["longest"] and "first 4" in seen.notes[0]
+
+
+def test_the_outputs_that_are_shown_are_what_the_network_goes_on_with(tmp_path):
+    task, model, ask, row = made("sentiment", tmp_path, layers=2)
+    seen = task.inside(model, ask, row)
+    ids = task.ids(tf.constant([TEXT])).to_tensor()
+    outputs = keras.Model(model.input, model.get_layer("reader").output)(ids)[0]
+    forward, backward = seen.readings[2:]
+    assert (forward.name, backward.name) == (
+        "reader, layer 2, forward",
+        "reader, layer 2, backward",
+    )
+    shown = np.concatenate([forward.seen.states["h"], backward.seen.states["h"]], axis=1)
+    np.testing.assert_allclose(shown, outputs, atol=1e-5)
+
+
+def test_saliency_reaches_pixels_through_a_network_that_is_not_trained(tmp_path):
+    size = {"height": 32, "width": 64}
+    network = keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=(32, 64, 3)
+    )
+    weights = tmp_path / "mobile.weights.h5"
+    network.save_weights(weights)
+    encoder = {"encoder": "MobileNetV2", "encoder_weights": str(weights)}
+    (tmp_path / "learnt").mkdir()
+    folder = tmp_path / "learnt"
+    task, model, ask, row = made("captioning", folder, **size, **encoder, longest=4)
+    seen = task.inside(model, ask, row)
+    assert {np.shape(each) for each in seen.saliency.maps} == {(32, 64)}
+    assert all(np.std(each) > 0 for each in seen.saliency.maps)
+
+
+def slopes(weight, at, value, step=1e-2):
+    """How a number changes with each entry of a row of a weight."""
+    before, found = weight.numpy(), []
+    for column in range(before.shape[1]):
+        ends = []
+        for way in (step, -step):
+            moved = before.copy()
+            moved[at, column] += way
+            weight.assign(moved)
+            ends.append(float(value()))
+        found.append((ends[0] - ends[1]) / (2 * step))
+    weight.assign(before)
+    return np.array(found)
+
+
+def test_saliency_of_a_text_is_that_of_finite_differences(tmp_path):
+    """Of words that come once, which have a row of the embedding for themselves."""
+    task, model, ask, row = made("sentiment", tmp_path, evidence=0)
+    for layer in model.layers:  # as they are drawn, nothing of a word would be seen
+        if layer.name in ("embedding", "logits"):
+            layer.set_weights([5 * weight for weight in layer.get_weights()])
+    (answer,) = ask([row])
+    number = task.labels.words.index(answer["label"].decode())
+    ids = task.ids(tf.constant([TEXT])).to_tensor()
+    weight = model.get_layer("embedding").embeddings
+
+    @tf.function
+    def value():
+        return tf.nn.log_softmax(model(ids))[0, number]
+
+    numbers = ids.numpy()[0]
+    once = [at for at, each in enumerate(numbers) if np.sum(numbers == each) == 1]
+    assert len(once) > 3
+    rows = weight.numpy()
+    want = [np.linalg.norm(slopes(weight, numbers[at], value) * rows[numbers[at]]) for at in once]
+    given = task.inside(model, ask, row).saliency.weights[0][once]
+    np.testing.assert_allclose(given / given.max(), np.array(want) / max(want), atol=2e-2)
+
+
+def test_saliency_of_a_translation_is_that_of_finite_differences(tmp_path):
+    task, model, ask, row = made("translation", tmp_path)
+    seen = task.inside(model, ask, row)
+    source = task.source(tf.constant([TEXT]))
+    numbers, weight = source.numpy()[0], model.get_layer("embedding").embeddings
+    written = task.ids_of(seen.attention.target)
+    before = tf.concat([[[1]], written], 1)
+    answer = 2
+
+    @tf.function
+    def value():
+        logits = model({"source": source, "before": before})
+        return tf.nn.log_softmax(logits)[0, answer, int(written[0, answer])]
+
+    once = [at for at, each in enumerate(numbers) if np.sum(numbers == each) == 1][:5]
+    rows = weight.numpy()
+    want = [np.linalg.norm(slopes(weight, numbers[at], value) * rows[numbers[at]]) for at in once]
+    given = seen.saliency.weights[answer][once]
+    np.testing.assert_allclose(given / given.max(), np.array(want) / max(want), atol=2e-2)
+
+    ids = task.subwords.encode(tf.constant(["the old tower \U0001f642 …"]))
+    pieces = [piece.decode() for piece in task.subwords.pieces(ids)[0].numpy()]
+    assert task.ids_of(pieces).numpy().tolist() == ids.to_list()
+    assert task.ids_of([]).shape == (1, 0)
+
+
+def test_many_answers_are_taken_some_at_a_time(monkeypatch):
+    """The gradient of each is its own, however many share a batch."""
+    x, mix = tf.constant(np.arange(6.0).reshape(2, 3)), np.arange(5.0)
+
+    def of(rows, which):
+        return tf.gather(tf.constant(mix), which) * tf.reduce_sum(rows**2, axis=[1, 2])
+
+    for at_once in (1, 2, 16):
+        monkeypatch.setattr(inspection, "_AT_ONCE", at_once)
+        given = inspection.gradients(of, x, 5)
+        np.testing.assert_allclose(given, 2 * mix[:, None, None] * x.numpy()[None])
+
+
+def test_a_token_is_found_by_its_word_and_number():
+    tokens = numbered(["▁the", "man", "▁the", "the"])
+    assert tokens == ["▁the", "man", "▁the:2", "the"]
+    weights = np.array([[0, 1, 1, 0], [0, 0, 1, 0]])
+    for at, want in (("", "▁the:2"), ("man", "man"), ("the", "▁the"), ("the:2", "▁the:2")):
+        assert chosen(at, tokens, weights) == want
+    with pytest.raises(UserError, match=r"--at must be one of .*'man'.*got 'boy'"):
+        chosen("boy", tokens, weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "requests"),
+    [
+        ("sentiment", [{"text": b""}, {"text": b"  "}]),
+        ("tagging", [{"text": b""}]),
+        ("translation", [{"text": b" "}]),
+        ("captioning", [{"image_bytes": b"GIF89a"}]),
+    ],
+)
+def test_nothing_to_read_is_told(name, requests, tmp_path):
+    task, model, ask, _ = made(name, tmp_path)
+    for row in requests:
+        with pytest.raises(UserError, match="nothing to look at"):
+            task.inside(model, ask, row)
