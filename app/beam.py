@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else list(argv)
     at = argv.index("--") if "--" in argv else len(argv)
     args, task_class = cli.parse("beam", __doc__, argv[:at], _add)
-    exchange = cli.settings(task_class.Exchange, args)
+    exchange = cli.settings(task_class.RequestFormat, args)
     if not exchange.by_line:
         raise UserError("app.beam asks a line at a time, and --input conllu has more in a request.")
     if exchange.draws:
@@ -60,7 +60,7 @@ def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
         help="what names of files of answers begin with",
     )
     parser.add_argument("--version", type=int, help="the version to ask; the newest if not given")
-    cli.add_settings(parser, task_class.Exchange)
+    cli.add_settings(parser, task_class.RequestFormat)
 
 
 if __name__ == "__main__":

@@ -17,14 +17,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     corpus = cli.settings(task_class.Corpus, args)
     with cli.quiet():
         from app.serving import export
-        from app.serving.session import Served
+        from app.serving.session import SavedModelSession
 
     folder = export.find(args.saved_models, args.task, args.version)
     task = task_class.restore(folder / "assets")
     part, notes = corpus.part(args.part)
-    left_out = sum(1 for example in part if task.why_not(example))
+    left_out = sum(1 for example in part if task.rejection_reason(example))
     judgement = task.judge(
-        Served(folder).answers(task, part.where(lambda example: not task.why_not(example)))
+        SavedModelSession(folder).answers(
+            task, part.where(lambda example: not task.rejection_reason(example))
+        )
     )
     if not judgement.count:
         raise UserError(f"the {args.part} part holds no examples that could be judged.")

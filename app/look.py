@@ -27,17 +27,17 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     args, task_class = cli.parse("look", __doc__, argv, _add)
     cli.check_out(args.out)
     asked = os.fsencode(args.text)
-    ((row, _),) = task_class.Exchange().requests([asked])
+    ((row, _),) = task_class.RequestFormat().requests([asked])
     with cli.quiet():
         import models
         from app import report
         from app.serving import export
-        from app.serving.session import Served
+        from app.serving.session import SavedModelSession
         from models.cells import specs
         from models.cells.printing import equations
     version = export.find(args.saved_models, args.task, args.version)
     task = task_class.restore(version / "assets")
-    inside = task.inside(models.load(version), Served(version).ask_rows, row, args.at)
+    inside = task.inside(models.load(version), SavedModelSession(version).predict, row, args.at)
     files = report.look(
         inside,
         f"{args.task}, version {version.name}",

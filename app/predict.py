@@ -28,13 +28,13 @@ class _Model(NamedTuple):
     """What is asked.
 
     Attributes:
-        ask_rows: That of `app.serving.session.Served` or of a client.
+        predict: That of `app.serving.session.SavedModelSession` or of a client.
         at_once: Rows that are printed together.
         batch: Rows to ask at once, where those of like size can share a batch.
         folder: Where it is, if it is here.
     """
 
-    ask_rows: Callable[..., list[dict]]
+    predict: Callable[..., list[dict]]
     at_once: int
     batch: int
     folder: Path | None
@@ -43,7 +43,7 @@ class _Model(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the answer to each request, in their order, or writes them into a file."""
     args, task_class = cli.parse("predict", __doc__, argv, _add)
-    exchange = cli.settings(task_class.Exchange, args)
+    exchange = cli.settings(task_class.RequestFormat, args)
     if args.source or args.to:
         _check_files(args, exchange)
     with _model(args) as model:
@@ -57,7 +57,7 @@ def _print(args: argparse.Namespace, exchange, model: _Model) -> None:
     requests = _counted(requests, hidden=bool(args.text) or typed)
     # Who types is answered after each request; a file is read in batches.
     while batch := list(itertools.islice(requests, 1 if typed else model.at_once)):
-        answers = model.ask_rows([row for row, _ in batch], exchange.signature)
+        answers = model.predict([row for row, _ in batch], exchange.signature)
         for (row, asked), answer in zip(batch, answers, strict=True):
             print(told(exchange, row, asked, answer, args.json))
             if drawing := exchange.drawing(asked, _ordered(answer)):
@@ -74,7 +74,7 @@ def _write(args: argparse.Namespace, exchange, model: _Model) -> None:
 
     def answers(block):
         asked = [row for row, _ in block]
-        found = payloads.answered(model.ask_rows, asked, exchange.signature, model.batch)
+        found = payloads.answered(model.predict, asked, exchange.signature, model.batch)
         for (row, about), answer in zip(block, found, strict=True):
             yield told(exchange, row, about, answer, args.json)
 
@@ -122,7 +122,7 @@ def told(exchange, row: dict, asked: object, answer: dict, machines: bool) -> st
 
     Args:
         exchange: How the task is asked.
-        row, asked: The request, as `Exchange.requests` gave it.
+        row, asked: The request, as `RequestFormat.requests` gave it.
         answer: A row of each output, by name.
         machines: Whether to give it as JSON, with the request.
     """
@@ -171,7 +171,7 @@ def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
         metavar="INT",
         help="of a request to a server that is busy or away (default: %(default)s)",
     )
-    cli.add_settings(parser, task_class.Exchange)
+    cli.add_settings(parser, task_class.RequestFormat)
 
 
 @contextlib.contextmanager
@@ -182,13 +182,13 @@ def _model(args: argparse.Namespace) -> Iterator[_Model]:
             from app.serving import client, payloads
         found = client.connect(args.server, args.task, args.version, args.timeout, args.tries)
         with contextlib.closing(found):
-            yield _Model(found.ask_rows, payloads.AT_ONCE, payloads.AT_ONCE, None)
+            yield _Model(found.predict, payloads.AT_ONCE, payloads.AT_ONCE, None)
         return
     with cli.quiet():
         from app.serving import export
-        from app.serving.session import BATCH, Served
+        from app.serving.session import BATCH, SavedModelSession
     folder = export.find(args.saved_models, args.task, args.version)
-    yield _Model(Served(folder).ask_rows, _AT_ONCE, BATCH, folder)
+    yield _Model(SavedModelSession(folder).predict, _AT_ONCE, BATCH, folder)
 
 
 def _counted(requests: Iterator[tuple], hidden: bool) -> Iterator[tuple]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import tasks
 from app import cli
 from app.studies import experiments
-from app.studies.experiments import Bench, Point
+from app.studies.experiments import Experiment, Runner
 from app.studies.presets import PRESETS, Preset
 from models.cells import specs
 from tasks import probes
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     experiments.check(asked)
     if not asked:
         raise UserError("there is nothing to measure.")
-    with Bench(args.runs / "studies", args.jobs, lambda line: print(line, flush=True)) as bench:
+    with Runner(args.runs / "studies", args.jobs, lambda line: print(line, flush=True)) as bench:
         known = bench.measured(asked)
 
     from app.studies import report
@@ -145,7 +145,7 @@ def _switch(told: str) -> bool:
     return told == "yes"
 
 
-def _grid(args: argparse.Namespace) -> list[Point]:
+def _grid(args: argparse.Namespace) -> list[Experiment]:
     """Every combination of what was told."""
     if args.seeds < 1 or args.jobs < 1:
         raise UserError(f"--seeds and --jobs must be at least 1, got {args.seeds}, {args.jobs}.")
@@ -158,7 +158,7 @@ def _grid(args: argparse.Namespace) -> list[Point]:
         except ValueError as error:
             raise UserError(f"--cells: {error}") from error
     return [
-        Point(args.study, label, cell, seed, tuple(sorted(settings)))
+        Experiment(args.study, label, cell, seed, tuple(sorted(settings)))
         for settings in itertools.product(*axes)
         for label, cell in cells.items()
         for seed in range(args.seeds)

@@ -58,7 +58,7 @@ def _main(args, task_class, config, corpus, strategy) -> Path | None:
     cache = args.runs / "encoded" / args.task / name
     try:
         with _full_disks_told():
-            distribution.hand_on(run, strategy)
+            distribution.broadcast_state(run, strategy)
             task = task_class.restore(run.assets)
             splits = _answerable(task, splits)
             seconds = {"read": time.monotonic() - began}
@@ -145,7 +145,7 @@ def _learn(task_class, config, splits: Splits, folder: Path):
     task = task_class.learn(config, surveys["train"].stream(), folder)
     left_out = {}
     for part in PARTS[1:]:
-        reasons = collections.Counter(map(task.why_not, surveys[part].stream()))
+        reasons = collections.Counter(map(task.rejection_reason, surveys[part].stream()))
         reasons.pop("", None)
         left_out[part] = sum(reasons.values())
         for reason, count in reasons.items():
@@ -166,7 +166,7 @@ def _learn(task_class, config, splits: Splits, folder: Path):
 
 def _answerable(task, splits: Splits) -> Splits:
     def can_answer(example: Example) -> bool:
-        return not task.why_not(example)
+        return not task.rejection_reason(example)
 
     return dataclasses.replace(
         splits, valid=splits.valid.where(can_answer), test=splits.test.where(can_answer)
@@ -221,22 +221,25 @@ def _train(args, task, splits: Splits, run, cache, data, seconds, strategy) -> P
 
     from app import report
     from app.serving import export
-    from app.serving.session import Served
+    from app.serving.session import SavedModelSession
     from app.training import distribution, loop
-    from app.training.example_cache import Encoded
+    from app.training.example_cache import EncodedExamples
 
     if args.deterministic:
         tf.config.experimental.enable_op_determinism()
     began = time.monotonic()
     encoded = {
-        part: Encoded.write(task, _counted(getattr(splits, part), f"encoding {part}"), cache / part)
+        part: EncodedExamples.write(
+            task, _counted(getattr(splits, part), f"encoding {part}"), cache / part
+        )
         for part in PARTS[:2]
     }
     for part, some in encoded.items():
-        unfit = data["examples"][part] - len(some)
-        if unfit > 0:
-            _say(f"{part}: {unfit} of {data['examples'][part]} examples unfit: {task.unfit()}")
-            data["left_out"][part] = data["left_out"].get(part, 0) + unfit
+        skipped = data["examples"][part] - len(some)
+        if skipped > 0:
+            of_all = f"{skipped} of {data['examples'][part]} examples"
+            _say(f"{part}: {of_all} skipped: {task.skip_reason()}")
+            data["left_out"][part] = data["left_out"].get(part, 0) + skipped
         if not len(some):
             raise UserError(f"the {part} part holds no examples that could be used.")
     seconds["encode"] = time.monotonic() - began
@@ -249,9 +252,9 @@ def _train(args, task, splits: Splits, run, cache, data, seconds, strategy) -> P
     folder = args.saved_models / args.task
     folder.mkdir(parents=True, exist_ok=True)
     draft = export.draft(task, model, folder / f"draft-{run.folder.name}")
-    served = Served(draft)
+    served = SavedModelSession(draft)
     judgement = task.judge(served.answers(task, splits.test))
-    looks = task.illustrate(served.ask_rows, splits.test)
+    looks = task.illustrate(served.predict, splits.test)
     seconds["export_and_judge"] = time.monotonic() - began
 
     extra = draft / "assets.extra"

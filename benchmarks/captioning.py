@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import tasks
-from app.serving.session import Served
+from app.serving.session import SavedModelSession
 from benchmarks import results
 
 WIDE = ["--height", "48", "--width", "192"]  # scenes of NLVR are four times as wide as high
@@ -89,7 +89,7 @@ def _speed(version, told) -> dict[str, float]:
     where = dict(zip((flag[2:] for flag in told[::2]), told[1::2], strict=True))
     part, _ = tasks.find("captioning").Corpus(**where).part("test")
     images = [example.values["image_bytes"] for example in next(part.batches(128))]
-    served, found = Served(version), {}
+    served, found = SavedModelSession(version), {}
     for size in BATCHES:
         batches = [images[at : at + size] for at in range(0, len(images), size)]
         taken = []

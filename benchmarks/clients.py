@@ -22,7 +22,7 @@ import numpy as np
 
 import tasks
 from app.serving import client, export
-from app.serving.session import Served
+from app.serving.session import SavedModelSession
 from benchmarks import results
 from tests.support.fake_server import Batching, Double
 
@@ -48,10 +48,10 @@ def alike(one: dict, other: dict) -> bool:
 def measure(name: str, saved_models: Path) -> list:
     """A line of the table."""
     version = export.find(saved_models, name)
-    task, served = tasks.find(name).restore(version / "assets"), Served(version)
+    task, served = tasks.find(name).restore(version / "assets"), SavedModelSession(version)
     test = tasks.find(name).Corpus().open().test
     known = [task.row(example.values) for example in itertools.islice(iter(test), KNOWN)]
-    wanted = [served.ask_rows([row])[0] for row in known]
+    wanted = [served.predict([row])[0] for row in known]
     source = random.Random(0)
     work = [
         [source.choices(range(KNOWN), k=source.randint(1, ROWS)) for _ in range(REQUESTS)]
@@ -62,7 +62,7 @@ def measure(name: str, saved_models: Path) -> list:
         own, answers = client.connect(url, name, None, 300, 4), []
         for places in requests:
             began = time.perf_counter()
-            given = own.ask_rows([known[at] for at in places])
+            given = own.predict([known[at] for at in places])
             answers.append((time.perf_counter() - began, given))
         own.close()
         return answers

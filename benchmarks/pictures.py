@@ -16,13 +16,13 @@ import tasks
 from app import cli
 from app.report import plots
 from app.serving import export
-from app.serving.session import Served
-from tasks.core.evaluation import Gaze
+from app.serving.session import SavedModelSession
+from tasks.core.evaluation import AttentionMaps
 
 DOCS = Path("docs")
 
 
-def learnt(version: Path, task, served: Served):
+def learnt(version: Path, task, served: SavedModelSession):
     """The learning curves."""
     with (version / "assets.extra/history.csv").open(encoding="utf-8") as file:
         history = [
@@ -32,16 +32,16 @@ def learnt(version: Path, task, served: Served):
     return plots.curves(history, int(best["epoch"]))
 
 
-def confused(version: Path, task, served: Served):
+def confused(version: Path, task, served: SavedModelSession):
     """The first confusion matrix of the test part."""
     judgement = task.judge(served.answers(task, type(task).Corpus().open().test))
     return plots.confusion(judgement.confusions[0])
 
 
-def looked(version: Path, task, served: Served):
+def looked(version: Path, task, served: SavedModelSession):
     """What the longest of the answers that a report shows looked at."""
-    shown = task.illustrate(served.ask_rows, type(task).Corpus().open().test)
-    words = [len(each.words if isinstance(each, Gaze) else each.target) for each in shown]
+    shown = task.illustrate(served.predict, type(task).Corpus().open().test)
+    words = [len(each.words if isinstance(each, AttentionMaps) else each.target) for each in shown]
     return plots.attention(shown[words.index(max(words))])
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     for name in args.only:
         version = export.find(args.saved_models, name)
         task = tasks.find(name).restore(version / "assets")
-        figure = DRAWN[name](version, task, Served(version))
+        figure = DRAWN[name](version, task, SavedModelSession(version))
         figure.savefig(DOCS / f"{name}.png", dpi=100)
 
 

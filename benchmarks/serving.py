@@ -26,7 +26,7 @@ import numpy as np
 
 import tasks
 from app.serving import export
-from app.serving.session import Served
+from app.serving.session import SavedModelSession
 from benchmarks import results
 from models.cells import specs
 
@@ -101,7 +101,9 @@ def requests(name: str, version: Path, length: int) -> Callable[[int], dict]:
     return lambda batch: {"text": [" ".join(source.choices(words, k=length)) for _ in range(batch)]}
 
 
-def latencies(served: list[Served], request: Callable[[int], dict], batch: int) -> list[np.ndarray]:
+def latencies(
+    served: list[SavedModelSession], request: Callable[[int], dict], batch: int
+) -> list[np.ndarray]:
     """The seconds of each answer of each model; they take turns with the same requests."""
     taken = [[] for _ in served]
     for each in served:
@@ -120,11 +122,11 @@ def started(name: str, version: Path, warm: bool) -> dict[str, float]:
     """The medians of some starts; with `warm` the first answer comes after the warm-up."""
     script = (
         "import json, sys, time\nfrom pathlib import Path\n"
-        "from app.serving import warmup\nfrom app.serving.session import Served\n"
+        "from app.serving import warmup\nfrom app.serving.session import SavedModelSession\n"
         "from benchmarks import serving\n"
         f"name, version = {name!r}, Path({str(version)!r})\n"
         f"request = serving.requests(name, version, {COLD})(1)\n"
-        "began = time.perf_counter()\nserved = Served(version)\n"
+        "began = time.perf_counter()\nserved = SavedModelSession(version)\n"
         "told = {'load': time.perf_counter() - began}\n"
         "began = time.perf_counter()\n"
         + ("warmup.replay(version, served)\n" if warm else "")
@@ -158,9 +160,9 @@ def main() -> None:
                 print(f"{name}: no version in {args.saved_models}", file=sys.stderr)
                 continue
             version = export.find(args.saved_models, name)
-            served = [Served(version)]
+            served = [SavedModelSession(version)]
             if name in PEERS:
-                served.append(Served(peer(name, version, Path(work))))
+                served.append(SavedModelSession(peer(name, version, Path(work))))
             for length in LENGTHS if name != "captioning" else (0,):
                 for batch in BATCHES:
                     print(f"{name}: {length} words, batch {batch}", file=sys.stderr)

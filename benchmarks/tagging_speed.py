@@ -22,9 +22,9 @@ import tensorflow as tf
 
 import tasks
 from app.serving import export
-from app.serving.session import Served
+from app.serving.session import SavedModelSession
 from app.training.batches import Batches
-from app.training.example_cache import Encoded
+from app.training.example_cache import EncodedExamples
 from benchmarks import results
 from models.text.words import spell
 
@@ -140,7 +140,7 @@ def main() -> None:
         export.draft(task, networks["ours"], folder / "ours")
         module, signature = plain_signature(task, theirs)
         tf.saved_model.save(module, str(folder / "plain"), signatures={"tokens": signature})
-        served = {name: Served(folder / name) for name in networks}
+        served = {name: SavedModelSession(folder / name) for name in networks}
         tokens = [example.values["tokens"] for example in splits.test]
         table = []
         for size in BATCHES:
@@ -155,7 +155,7 @@ def main() -> None:
             }
             words = sum(map(len, some))
             table.append(row(f"tagging, batch {size}", words, turns(calls, args.repeats)))
-        encoded = Encoded.write(task, splits.train, folder / "encoded")
+        encoded = EncodedExamples.write(task, splits.train, folder / "encoded")
         table.append(training(task, networks, encoded, args.repeats))
     columns = ["", "this project, words/s", "plain Keras, words/s", "ratio"]
     print(results.markdown(columns, table))

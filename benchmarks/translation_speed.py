@@ -22,9 +22,9 @@ from keras import layers, ops
 
 import models
 import tasks
-from app.serving.session import Served
+from app.serving.session import SavedModelSession
 from app.training.batches import Batches
-from app.training.example_cache import Encoded
+from app.training.example_cache import EncodedExamples
 from benchmarks import results, translation
 from benchmarks.tagging_speed import row, turns
 from models.cells import convert
@@ -211,7 +211,7 @@ def main() -> None:
     texts = [example.values["text"] for example in splits.test]
     table, told = [], []
     for beams in BEAMS:
-        served = Served(versions[beams])
+        served = SavedModelSession(versions[beams])
         for size in SENTENCES:
             some = texts[: SENTENCES[size]]
             batches = [some[at : at + size] for at in range(0, len(some), size)]
@@ -241,7 +241,7 @@ def training(task, ours, theirs, splits, repeats) -> list[str]:
     """The line of training: `fit` on batches that are the same for both."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        encoded = Encoded.write(task, splits.train, folder / "encoded")
+        encoded = EncodedExamples.write(task, splits.train, folder / "encoded")
         batches = Batches(encoded, task.config.tokens, 0)
         steps = [
             task.tensors(batch, learning=True)

@@ -13,7 +13,7 @@ IMPOSSIBLE = -1e9  # a log-probability; finite, so that sums of it are no NaN
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
+class BeamSearchConfig:
     """How sequences are searched for, and what makes one better than another.
 
     A sequence of n tokens, its end among them, is judged by its log-probability / ((5 +
@@ -51,7 +51,7 @@ class Search:
         return score
 
 
-class Found(NamedTuple):
+class Hypotheses(NamedTuple):
     """What a search found, the best first.
 
     Attributes:
@@ -76,9 +76,9 @@ def search(
     start: int,
     end: int,
     longest: tf.Tensor,
-    settings: Search,
+    settings: BeamSearchConfig,
     forbidden: Sequence[int] = (0,),
-) -> Found:
+) -> Hypotheses:
     """Searches for the best sequences of each row.
 
     Args:
@@ -197,7 +197,7 @@ def search(
         },
     )
     _, _, done = tf.while_loop(going, advance, (0, alive, done), shape_invariants=shapes)
-    return Found(done["tokens"], done["scores"], done["log"], done["lengths"])
+    return Hypotheses(done["tokens"], done["scores"], done["log"], done["lengths"])
 
 
 def _repeated(tokens, size, vocabulary, end):

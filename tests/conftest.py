@@ -85,18 +85,18 @@ def published(tmp_path_factory):
 @pytest.fixture(scope="module")
 def here():
     """Has verbs load each version once in a module that changes none; gives what loads it."""
-    from app.serving.session import Served
+    from app.serving.session import SavedModelSession
 
-    once = functools.cache(Served)
+    once = functools.cache(SavedModelSession)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.serving.session.Served", once)
+        patch.setattr("app.serving.session.SavedModelSession", once)
         yield once
 
 
 @pytest.fixture
 def loaded(version, served, monkeypatch):
     """Has verbs ask a module's `version` as its `served`, not loaded again, and no other."""
-    monkeypatch.setattr("app.serving.session.Served", {version: served}.__getitem__)
+    monkeypatch.setattr("app.serving.session.SavedModelSession", {version: served}.__getitem__)
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from html import escape
 import numpy as np
 
 from app.report import heatmaps, pages, plots
-from tasks.core.evaluation import Alignment, Gaze, Table
-from tasks.core.inspection import Inside, Reading, numbered
+from tasks.core.evaluation import Alignment, AttentionMaps, Table
+from tasks.core.inspection import Inspection, Reading, numbered
 
 _PANELS = 23  # words under which an image is drawn again
 
 
-def look(inside: Inside, title: str, asked: str, equations: Sequence[str]) -> dict[str, bytes]:
+def look(inside: Inspection, title: str, asked: str, equations: Sequence[str]) -> dict[str, bytes]:
     """The page and its pictures by the names of their files; the page has the pictures in it.
 
     Args:
@@ -57,8 +57,8 @@ def look(inside: Inside, title: str, asked: str, equations: Sequence[str]) -> di
 _SALIENCY = {
     Alignment: "How much each token says for the answer: the norm of the gradient of its "
     "log-probability times the features of the token.",
-    Gaze: "How much each pixel says for each word of the answer: the norm of the gradient of its "
-    "log-probability.",
+    AttentionMaps: "How much each pixel says for each word of the answer: the norm of the gradient "
+    "of its log-probability.",
 }
 
 
@@ -82,13 +82,13 @@ def _of(reading: Reading, at: str, picture) -> list[str]:
     return parts
 
 
-def _shown(looked: Alignment | Gaze, at: str) -> tuple[Alignment | Gaze, str]:
+def _shown(looked: Alignment | AttentionMaps, at: str) -> tuple[Alignment | AttentionMaps, str]:
     """As much as a picture shows, what is around a token, and a line that says so if it is cut."""
-    if isinstance(looked, Gaze):
+    if isinstance(looked, AttentionMaps):
         words, maps = looked.words[:_PANELS], looked.maps[:_PANELS]
         cut = len(words) < len(looked.words)
         told = f"<p>The first {_PANELS} of {len(looked.words)} words are shown.</p>" if cut else ""
-        return Gaze(looked.image_bytes, words, maps), told
+        return AttentionMaps(looked.image_bytes, words, maps), told
     cuts = []
     for tokens in (looked.target, looked.source):
         labels = numbered(tokens)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from app.report import plots
-from tasks.core.evaluation import Alignment, Gaze, Judgement, Table
+from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Table
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 60rem;
@@ -25,9 +25,9 @@ img { max-width: 16rem; max-height: 8rem; }
 def page(
     record: Mapping,
     history: Sequence[Mapping[str, float]],
-    judgement: Judgement,
+    judgement: Evaluation,
     limits: Sequence[str] = (),
-    looks: Sequence[Alignment | Gaze] = (),
+    looks: Sequence[Alignment | AttentionMaps] = (),
 ) -> str:
     """Returns the page of a run as HTML.
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tasks.core.evaluation import Alignment, Confusion, Gaze
+from tasks.core.evaluation import Alignment, AttentionMaps, Confusion
 
 _TRAIN, _VALID = "#0072b2", "#d55e00"  # told apart by colour-blind readers too (Okabe & Ito)
 _MOST_NUMBERS = 20  # classes up to which each cell of a matrix shows its count
@@ -54,14 +54,14 @@ def confusion(matrix: Confusion) -> Figure:
     return figure
 
 
-def attention(shown: Alignment | Gaze) -> Figure:
+def attention(shown: Alignment | AttentionMaps) -> Figure:
     """What each token or word of an output looked at."""
-    return _gaze(shown) if isinstance(shown, Gaze) else _alignment(shown)
+    return _gaze(shown) if isinstance(shown, AttentionMaps) else _alignment(shown)
 
 
-def saliency(shown: Alignment | Gaze) -> Figure:
+def saliency(shown: Alignment | AttentionMaps) -> Figure:
     """How much each token or pixel says for each answer; of a single answer as bars."""
-    if isinstance(shown, Gaze) or len(shown.target) != 1:
+    if isinstance(shown, AttentionMaps) or len(shown.target) != 1:
         return attention(shown)
     places = range(len(shown.source))
     figure = Figure(figsize=(1.5 + 0.32 * len(places), 2.2), layout="constrained")

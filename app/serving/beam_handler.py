@@ -20,7 +20,7 @@ from apache_beam.ml.inference.base import (
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from app import cli, predict
-from tasks.core.task import Exchange
+from tasks.core.task import RequestFormat
 
 _AT_ONCE = 1024  # most rows of which those of like size share a batch
 _LEAST = 64  # what is worth a batch
@@ -40,8 +40,8 @@ class Handler(ModelHandler[Mapping, PredictionResult, object]):
 
     def load_model(self):
         with cli.quiet():
-            from app.serving.session import Served
-        return Served(Path(self._folder))
+            from app.serving.session import SavedModelSession
+        return SavedModelSession(Path(self._folder))
 
     def run_inference(
         self, batch: Sequence[Mapping], model, inference_args: Mapping | None = None
@@ -49,7 +49,7 @@ class Handler(ModelHandler[Mapping, PredictionResult, object]):
         from app.serving import payloads
         from app.serving.session import BATCH
 
-        answers = payloads.answered(model.ask_rows, batch, self._signature, BATCH)
+        answers = payloads.answered(model.predict, batch, self._signature, BATCH)
         return map(PredictionResult, batch, answers)
 
     def get_num_bytes(self, batch: Sequence[Mapping]) -> int:
@@ -59,7 +59,7 @@ class Handler(ModelHandler[Mapping, PredictionResult, object]):
 
 
 def answer_files(
-    pattern: str, to: str, exchange: Exchange, folder: Path, options: PipelineOptions
+    pattern: str, to: str, exchange: RequestFormat, folder: Path, options: PipelineOptions
 ) -> None:
     """Answers each line of some files by an object in JSON, with the request, in any order.
 
@@ -82,12 +82,12 @@ def answer_files(
         )
 
 
-def _requests(line: bytes, exchange: Exchange) -> Iterable[tuple[object, dict]]:
+def _requests(line: bytes, exchange: RequestFormat) -> Iterable[tuple[object, dict]]:
     """The request of a line, by what `told` wants to know of it."""
     return [(asked, row) for row, asked in exchange.requests([line.rstrip(b"\r\n")])]
 
 
-def _told(answered: tuple[object, PredictionResult], exchange: Exchange) -> str:
+def _told(answered: tuple[object, PredictionResult], exchange: RequestFormat) -> str:
     """The line that tells a request and its answer."""
     asked, result = answered
     return predict.told(exchange, result.example, asked, result.inference, machines=True)

@@ -199,7 +199,7 @@ def run(
     Args:
         lines: The lines, from the first.
         part: The answers so far.
-        requests: Reads requests from lines: `Exchange.requests`.
+        requests: Reads requests from lines: `RequestFormat.requests`.
         answers: The answers to some requests, in their order, as they are to be written.
 
     Raises:

@@ -34,7 +34,7 @@ _CODES = {  # of HTTP, as the server makes them of its own
 _Answer = TypeVar("_Answer")
 
 
-class Refusal(Exception):
+class RequestError(Exception):
     """A request that got no answer.
 
     Args:
@@ -48,7 +48,7 @@ class Refusal(Exception):
 
 
 class Client(abc.ABC):
-    """A model on a server, asked as `app.serving.session.Served` asks one that is here.
+    """A model on a server, asked as `app.serving.session.SavedModelSession` asks one that is here.
 
     Args:
         url: Where the server is.
@@ -71,7 +71,7 @@ class Client(abc.ABC):
         """
         return self._patiently(self._metadata)
 
-    def ask_rows(self, asked: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:
+    def predict(self, asked: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:
         """Answers requests of one row each, in one: of each its row of each output, by name.
 
         Raises:
@@ -119,7 +119,7 @@ class Client(abc.ABC):
         for left in reversed(range(self._tries)):
             try:
                 return ask(max(end - time.monotonic(), 1e-3))
-            except Refusal as refusal:
+            except RequestError as refusal:
                 # Clients that were refused together shall not come back together.
                 pause = wait * random.uniform(0.5, 1.5)
                 in_time = time.monotonic() + pause < end
@@ -129,7 +129,7 @@ class Client(abc.ABC):
             wait *= 2
         raise AssertionError("a client tries at least once")
 
-    def _why(self, refusal: Refusal) -> str:
+    def _why(self, refusal: RequestError) -> str:
         """What a user is told of a refusal."""
         if refusal.code == "NOT_FOUND":
             return self._why_not_found(refusal)
@@ -145,11 +145,11 @@ class Client(abc.ABC):
             )
         return f"{self._url} refuses what {self._model} was asked: {refusal}"
 
-    def _why_not_found(self, refusal: Refusal) -> str:
+    def _why_not_found(self, refusal: RequestError) -> str:
         """What the server says of the states of the versions: absent, loading or failed."""
         try:
             told = self._status(self._timeout).model_version_status
-        except Refusal as other:
+        except RequestError as other:
             absent = f"has no model {self._model!r}"
             return f"{self._url} {absent if other.code == 'NOT_FOUND' else 'fails'}: {other}"
         name = get_model_status_pb2.ModelVersionStatus.State.Name
@@ -202,7 +202,9 @@ class Rest(Client):
         if len(told) == 1:  # then the server gives it without its name
             outputs = dict.fromkeys(told, outputs)
         if not isinstance(outputs, dict) or outputs.keys() != set(told):
-            raise Refusal("UNKNOWN", f"the answer has not the outputs {', '.join(sorted(told))}")
+            raise RequestError(
+                "UNKNOWN", f"the answer has not the outputs {', '.join(sorted(told))}"
+            )
         return {name: _array(info.dtype, outputs[name]) for name, info in told.items()}
 
     def _asked(self, method: str, path: str, body: bytes | None, seconds: float) -> dict:
@@ -218,10 +220,10 @@ class Rest(Client):
             status, content = answer.status, answer.read()
         except TimeoutError as error:
             self._connection.close()
-            raise Refusal("DEADLINE_EXCEEDED", "no answer in time") from error
+            raise RequestError("DEADLINE_EXCEEDED", "no answer in time") from error
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()  # the next request opens another
-            raise Refusal("UNAVAILABLE", str(error) or type(error).__name__) from error
+            raise RequestError("UNAVAILABLE", str(error) or type(error).__name__) from error
         # Strings of an answer may be any bytes, and JSON is UTF-8.
         text = content.decode("utf-8", "replace")
         try:
@@ -230,10 +232,10 @@ class Rest(Client):
             told = None
         if status != 200:
             message = told["error"] if isinstance(told, dict) and "error" in told else text[:300]
-            raise Refusal(_CODES.get(status, f"HTTP {status}"), str(message).strip())
+            raise RequestError(_CODES.get(status, f"HTTP {status}"), str(message).strip())
         if not isinstance(told, dict):
             code = "UNKNOWN" if sized else "UNAVAILABLE"
-            raise Refusal(code, f"the answer is no JSON object: {text[:300]!r}")
+            raise RequestError(code, f"the answer is no JSON object: {text[:300]!r}")
         return told
 
 
@@ -288,7 +290,7 @@ class Grpc(Client):
         try:
             return method(request, timeout=seconds)
         except self._error as error:
-            raise Refusal(error.code().name, error.details()) from error
+            raise RequestError(error.code().name, error.details()) from error
 
 
 def connect(url: str, model: str, version: int | None, timeout: float, tries: int) -> Client:
@@ -353,4 +355,4 @@ def _parsed(told: Callable[[], dict], message):
     try:
         return json_format.ParseDict(told(), message, ignore_unknown_fields=True)
     except (KeyError, TypeError, json_format.ParseError) as error:
-        raise Refusal("UNKNOWN", f"the answer is not TensorFlow Serving's: {error}") from error
+        raise RequestError("UNKNOWN", f"the answer is not TensorFlow Serving's: {error}") from error

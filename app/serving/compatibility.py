@@ -55,7 +55,7 @@ OPS = frozenset(op for group in _GROUPS for op in group.split())
 BEGINNING = frozenset(("AssignVariableOp", "InitializeTableFromTextFileV2"))
 
 
-class Refused(ValueError):
+class IncompatibleModel(ValueError):
     """A SavedModel would not serve; the text names what in it and why."""
 
 
@@ -63,15 +63,17 @@ def check(folder: Path) -> None:
     """Holds a SavedModel against all of the contract.
 
     Raises:
-        Refused: It breaks a part of it.
+        IncompatibleModel: It breaks a part of it.
     """
     for part in _PARTS:
         if not (folder / part).is_file():
-            raise Refused(f"{folder} has no {part}: it is not a whole SavedModel.")
+            raise IncompatibleModel(f"{folder} has no {part}: it is not a whole SavedModel.")
     saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     graph = saved.meta_graphs[0]
     if "serving_default" not in graph.signature_def:
-        raise Refused(f"serving_default must be a signature, got {sorted(graph.signature_def)}.")
+        raise IncompatibleModel(
+            f"serving_default must be a signature, got {sorted(graph.signature_def)}."
+        )
     for name, signature in graph.signature_def.items():
         if not _is_own(name):
             _check_signature(name, signature)
@@ -83,13 +85,13 @@ def check_graph(graph: MetaGraphDef) -> None:
     """Holds what a graph runs against what a server can run, whatever its signatures are called.
 
     Raises:
-        Refused: A part of it does not run there.
+        IncompatibleModel: A part of it does not run there.
     """
     for name, signature in graph.signature_def.items():
         allowed = OPS | BEGINNING if _is_own(name) else OPS
         for node in _reachable(graph, signature):
             if node.op not in allowed:
-                raise Refused(
+                raise IncompatibleModel(
                     f"{name}: {node.name} is a {node.op}, which is not among the ops that are "
                     "known to run on any server (OPS in app/serving/compatibility.py)."
                 )
@@ -97,7 +99,9 @@ def check_graph(graph: MetaGraphDef) -> None:
     for function in graph.graph_def.library.function:
         where = function.signature.name
         if function.attr["_XlaMustCompile"].b:
-            raise Refused(f"{where} must be compiled by XLA, which servers have switched off.")
+            raise IncompatibleModel(
+                f"{where} must be compiled by XLA, which servers have switched off."
+            )
         _check_constants(where, function.node_def)
     _check_constants("the graph", graph.graph_def.node)
 
@@ -109,23 +113,25 @@ def _is_own(name: str) -> bool:
 
 def _check_signature(name: str, signature: SignatureDef) -> None:
     if not _NAME.fullmatch(name):
-        raise Refused(f"{name}: a signature's name must be like serving_default.")
+        raise IncompatibleModel(f"{name}: a signature's name must be like serving_default.")
     for key, tensor in (*signature.inputs.items(), *signature.outputs.items()):
         dims = [dim.size for dim in tensor.tensor_shape.dim]
         dtype = tf.as_dtype(tensor.dtype)
         if not _NAME.fullmatch(key) or _UNNAMED.fullmatch(key):
-            raise Refused(f"{name}: {key} is no name that tells what it is.")
+            raise IncompatibleModel(f"{name}: {key} is no name that tells what it is.")
         if tensor.tensor_shape.unknown_rank or not dims or dims[0] != -1:
-            raise Refused(f"{name}: {key} must begin with a batch dimension, got {dims}.")
+            raise IncompatibleModel(f"{name}: {key} must begin with a batch dimension, got {dims}.")
         if dtype not in _READABLE:
-            raise Refused(f"{name}: {key} is {dtype.name}, which clients cannot read.")
+            raise IncompatibleModel(f"{name}: {key} is {dtype.name}, which clients cannot read.")
 
 
 def _check_device(name: str, node) -> None:
     if "GPU" in node.device or "TPU" in node.device:
-        raise Refused(f"{name}: {node.name}, a {node.op}, must run on {node.device}.")
+        raise IncompatibleModel(f"{name}: {node.name}, a {node.op}, must run on {node.device}.")
     if node.attr["_XlaMustCompile"].b:
-        raise Refused(f"{name}: {node.name} must be compiled by XLA, which servers have off.")
+        raise IncompatibleModel(
+            f"{name}: {node.name} must be compiled by XLA, which servers have off."
+        )
 
 
 def _check_constants(where: str, nodes: Iterable) -> None:
@@ -136,7 +142,7 @@ def _check_constants(where: str, nodes: Iterable) -> None:
         for value in node.attr["value"].tensor.string_val:
             path = Path(value.decode("utf-8", "replace"))
             if path.is_absolute() and len(path.parts) > 2 and _is_there(path):
-                raise Refused(f"{where}: {node.name} is the path {path} of this machine.")
+                raise IncompatibleModel(f"{where}: {node.name} is the path {path} of this machine.")
 
 
 def _is_there(path: Path) -> bool:
@@ -150,7 +156,9 @@ def _check_assets(folder: Path, graph: MetaGraphDef) -> None:
     for asset in graph.asset_file_def:
         path = Path(asset.filename)
         if path.is_absolute() or ".." in path.parts or not (folder / "assets" / path).is_file():
-            raise Refused(f"the asset {asset.filename} must be a file in {folder / 'assets'}.")
+            raise IncompatibleModel(
+                f"the asset {asset.filename} must be a file in {folder / 'assets'}."
+            )
 
 
 def _reachable(graph: MetaGraphDef, signature: SignatureDef) -> Iterator:

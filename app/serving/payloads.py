@@ -52,12 +52,12 @@ def size(row: Mapping) -> int:
 
 
 def answered(
-    ask_rows: Callable[..., list[dict]], rows: Sequence[Mapping], signature: str, at_once: int
+    predict: Callable[..., list[dict]], rows: Sequence[Mapping], signature: str, at_once: int
 ) -> list[dict]:
     """The answers to many rows, in their order; rows of like size share a batch.
 
     Args:
-        ask_rows: `app.serving.session.Served.ask_rows` or that of a client.
+        predict: `app.serving.session.SavedModelSession.predict` or that of a client.
         rows: The rows.
         signature: The signature to ask.
         at_once: Rows of a batch.
@@ -65,6 +65,6 @@ def answered(
     order, answers = np.argsort([size(row) for row in rows], kind="stable"), [{}] * len(rows)
     for batch in np.split(order, range(at_once, len(order), at_once)):
         asked = [rows[at] for at in batch]
-        for at, answer in zip(batch, ask_rows(asked, signature), strict=True):
+        for at, answer in zip(batch, predict(asked, signature), strict=True):
             answers[at] = answer
     return answers

@@ -16,7 +16,7 @@ BATCH = 64  # rows asked at once, where many are to be
 _AT_ONCE = 2048  # examples sorted by size, so that those of like size share a batch
 
 
-class Served:
+class SavedModelSession:
     """A SavedModel, loaded by the session that Serving's loader wraps.
 
     Args:
@@ -44,7 +44,7 @@ class Served:
         }
         return self._session.run({k: t.name for k, t in told.outputs.items()}, feeds)
 
-    def ask_rows(self, asked: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:
+    def predict(self, asked: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:
         """Answers requests of one row each, in one: of each its row of each output, by name."""
         names = self.signatures[signature].inputs
         return payloads.by_row(
@@ -55,7 +55,7 @@ class Served:
         """The answer of the signature that judges to each example, in their order."""
         for some in examples.batches(_AT_ONCE):
             asked = [task.row(example.values) for example in some]
-            answers = payloads.answered(self.ask_rows, asked, task.judged, BATCH)
+            answers = payloads.answered(self.predict, asked, task.judged, BATCH)
             yield from zip(some, answers, strict=True)
 
 

@@ -13,7 +13,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from app.serving import payloads
-from app.serving.session import Served
+from app.serving.session import SavedModelSession
 
 PLACE = Path("assets.extra", "tf_serving_warmup_requests")  # where the server looks
 BATCHES = (1, 8, 32)
@@ -53,7 +53,7 @@ def read(folder: Path) -> Iterator[predict_pb2.PredictRequest]:
         yield prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
 
 
-def replay(folder: Path, served: Served | None = None) -> int:
+def replay(folder: Path, served: SavedModelSession | None = None) -> int:
     """Asks a version what its server will, and returns how many requests that were.
 
     Args:
@@ -63,7 +63,7 @@ def replay(folder: Path, served: Served | None = None) -> int:
     Raises:
         ValueError: There are none, or one fails, and the server would not take the version.
     """
-    place, served = folder / PLACE, served or Served(folder)
+    place, served = folder / PLACE, served or SavedModelSession(folder)
     try:
         requests = list(read(folder))
     except (tf.errors.OpError, DecodeError) as error:

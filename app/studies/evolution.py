@@ -23,7 +23,7 @@ import numpy as np
 
 from app import cli
 from app.studies import experiments
-from app.studies.experiments import Bench, Point
+from app.studies.experiments import Runner, Experiment
 from app.studies.presets import Preset
 from models.cells.equations import EQUATIONS
 from models.cells.specs import ACTIVATIONS, CELLS, LAYER_NORMS, CellSpec
@@ -46,7 +46,7 @@ _PINS = (0.5, 0.9, 1.0)
 def main(argv: Sequence[str]) -> Path:
     """Searches until the minutes are spent, and judges what was found."""
     args = _parse(argv)
-    with Bench(args.runs / "studies", args.jobs, lambda line: print(line, flush=True)) as bench:
+    with Runner(args.runs / "studies", args.jobs, lambda line: print(line, flush=True)) as bench:
         search = Search(bench, args.seed, args.units)
         while search.spent() < 60 * args.minutes:
             search.generation()
@@ -107,7 +107,7 @@ class Search:
         generations: How many there were.
     """
 
-    def __init__(self, bench: Bench, seed: int, units: int):
+    def __init__(self, bench: Runner, seed: int, units: int):
         self._bench, self._seed, self._units = bench, seed, units
         self.cells: dict[str, CellSpec] = {}
         self.fitness: dict[str, float] = {}
@@ -160,7 +160,7 @@ class Search:
         subject, settings = TRIALS[trial]
         told = tuple(sorted({**settings, "units": self._units}.items()))
         asked = [
-            Point(subject, line(spec), json.dumps(spec.to_json()), self._seed, told)
+            Experiment(subject, line(spec), json.dumps(spec.to_json()), self._seed, told)
             for spec in specs
         ]
         known = self._bench.measured(asked)
@@ -179,10 +179,10 @@ def _share(gain: float, best: float) -> float:
     return gain / best if best > 0 else 0.0
 
 
-def _final(cells: dict[str, str], units: int) -> list[Point]:
+def _final(cells: dict[str, str], units: int) -> list[Experiment]:
     """Cells beside their parents, with new seeds and twice the steps."""
     return [
-        Point(
+        Experiment(
             subject,
             label,
             cell,

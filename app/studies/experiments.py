@@ -26,7 +26,7 @@ _FORMAT = 1  # of a record; a new one has every point measured anew
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
+class Experiment:
     """What is to be measured.
 
     Attributes:
@@ -57,7 +57,7 @@ class Point:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class Bench:
+class Runner:
     """Where points are measured, some at once, and their records kept.
 
     Used as a context: at its end the processes end.
@@ -80,7 +80,7 @@ class Bench:
         if self._pool:
             self._pool.shutdown(wait=error[0] is None, cancel_futures=True)
 
-    def measured(self, points: Sequence[Point]) -> dict[Point, dict]:
+    def measured(self, points: Sequence[Experiment]) -> dict[Experiment, dict]:
         """The record of each point; what is recorded already is not measured again."""
         known = {point: self._find(point) for point in points}
         left = [point for point, record in known.items() if not record]
@@ -109,11 +109,11 @@ class Bench:
             )
         return self._pool
 
-    def _find(self, point: Point) -> dict | None:
+    def _find(self, point: Experiment) -> dict | None:
         path = self.folder / f"{point.identity}.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
-    def _keep(self, point: Point, result: dict) -> dict:
+    def _keep(self, point: Experiment, result: dict) -> dict:
         """Writes what was measured, whole or not at all."""
         record = {"point": dataclasses.asdict(point), **result}
         path = self.folder / f"{point.identity}.json"
@@ -145,7 +145,7 @@ def _end_with_study() -> None:
     os._exit(1)
 
 
-def _measure(point: Point, folder: Path) -> dict:
+def _measure(point: Experiment, folder: Path) -> dict:
     """Scores, parameters and seconds of a point, in whichever process."""
     import tasks
 
@@ -157,7 +157,7 @@ def _measure(point: Point, folder: Path) -> dict:
     return probe_training.measure(*probe_training.of_settings(point.subject, settings))
 
 
-def _trained(point: Point, work: Path) -> dict:
+def _trained(point: Experiment, work: Path) -> dict:
     """A task is trained, exported and judged as `app.train` does it; what it says goes to a log."""
     from app import train
 
@@ -178,7 +178,7 @@ def _trained(point: Point, work: Path) -> dict:
     }
 
 
-def check(points: Sequence[Point]) -> None:
+def check(points: Sequence[Experiment]) -> None:
     """Holds every point against the rules of what it is measured on, before any is measured.
 
     Raises:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
-from app.studies.experiments import Point
+from app.studies.experiments import Experiment
 from models.cells.specs import CELLS
 
 GREFF = "Greff et al. (2017)"
@@ -71,7 +71,7 @@ class Preset:
     findings: Sequence[Finding]
     seeds: int = 3
 
-    def points(self, seeds: int, data: Mapping[str, str]) -> list[Point]:
+    def points(self, seeds: int, data: Mapping[str, str]) -> list[Experiment]:
         """Every point that there is data for.
 
         Args:
@@ -88,7 +88,7 @@ class Preset:
             told = tuple(sorted(settings.items()))
             for label in grid.cells or self.cells:
                 found += [
-                    Point(grid.subject, label, self.cells[label], seed, told)
+                    Experiment(grid.subject, label, self.cells[label], seed, told)
                     for seed in range(seeds)
                 ]
         return found

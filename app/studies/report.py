@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from app import cli
 from app.studies import experiments
-from app.studies.experiments import Point
+from app.studies.experiments import Experiment
 from app.studies.presets import Finding, Preset
 from app.report import pages, plots
 from tasks.core.evaluation import Table
@@ -48,7 +48,7 @@ class Group:
         return student * self.spread / math.sqrt(len(self.values))
 
 
-def groups(known: Mapping[Point, Mapping]) -> dict[tuple[str, tuple], list[Group]]:
+def groups(known: Mapping[Experiment, Mapping]) -> dict[tuple[str, tuple], list[Group]]:
     """The groups of each subject with its settings, the cells in the order of the study."""
     found = {}
     for point, record in known.items():
@@ -63,7 +63,7 @@ def groups(known: Mapping[Point, Mapping]) -> dict[tuple[str, tuple], list[Group
     }
 
 
-def write(folder: Path, study: Preset, command: str, known: Mapping[Point, Mapping]) -> str:
+def write(folder: Path, study: Preset, command: str, known: Mapping[Experiment, Mapping]) -> str:
     """Writes results.csv, pictures and index.html; returns the table as text.
 
     They are made anew of what was measured each time that a study is run.
@@ -241,7 +241,7 @@ def _row(group: Group) -> list:
 def _told(where) -> str:
     """A subject and its settings, in words."""
     subject, settings = where
-    return Point(subject, "", "", 0, settings).told
+    return Experiment(subject, "", "", 0, settings).told
 
 
 def _file(where, by) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from app.training.example_cache import Encoded, Rows
+from app.training.example_cache import EncodedExamples, Rows
 from tasks.core.task import Task
 
 _GROWTH = 1.15  # of one bucket's length to the next
@@ -48,7 +48,7 @@ class Batches:
     """
 
     def __init__(
-        self, encoded: Encoded, tokens: int, seed: int | None = None, buffer: int = BUFFER
+        self, encoded: EncodedExamples, tokens: int, seed: int | None = None, buffer: int = BUFFER
     ):
         self._encoded, self._tokens, self._seed = encoded, tokens, seed
         self._buffer, self._held = buffer * 2**20, None

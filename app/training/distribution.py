@@ -13,7 +13,7 @@ import tensorflow as tf
 from app.cli import FAILED
 from app.training.run_state import Run
 from tasks.core.errors import UserError
-from tasks.core.task import Watched
+from tasks.core.task import ValidationSample
 
 STRATEGIES = ("none", "mirrored", "multiworker")
 _SUM = tf.distribute.ReduceOp.SUM
@@ -97,7 +97,7 @@ def _gone_told() -> Iterator[None]:
         ) from error
 
 
-def hand_on(run: Run, strategy: tf.distribute.Strategy) -> None:
+def broadcast_state(run: Run, strategy: tf.distribute.Strategy) -> None:
     """Gives every process of a cluster the state of the chief's run.
 
     Raises:
@@ -111,7 +111,7 @@ def hand_on(run: Run, strategy: tf.distribute.Strategy) -> None:
             f"here is the run {run.folder.name}, and the chief has {name}: every process of a "
             "cluster needs the same settings and the same data."
         )
-    state = _of_chief(strategy, run.handed_on())
+    state = _of_chief(strategy, run.to_bytes())
     if not is_chief(strategy):
         run.take(state)
 
@@ -122,15 +122,15 @@ def wait(strategy: tf.distribute.Strategy) -> None:
         _of_chief(strategy, b"")
 
 
-def of_the_chief(
-    watch: Callable[[], Watched], strategy: tf.distribute.Strategy
-) -> Callable[[], Watched]:
+def broadcast_from_chief(
+    watch: Callable[[], ValidationSample], strategy: tf.distribute.Strategy
+) -> Callable[[], ValidationSample]:
     """The chief's look at a model, in every process: what decides is to be equal in all."""
 
-    def look() -> Watched:
-        watched = watch() if is_chief(strategy) else Watched({}, ())
+    def look() -> ValidationSample:
+        watched = watch() if is_chief(strategy) else ValidationSample({}, ())
         told = _of_chief(strategy, json.dumps(watched.figures).encode())
-        return Watched(json.loads(told), watched.lines)
+        return ValidationSample(json.loads(told), watched.lines)
 
     return look
 

@@ -125,7 +125,7 @@ class Rows:
         return pieces
 
 
-class Encoded:
+class EncodedExamples:
     """The encoded examples of a part, in a folder.
 
     Attributes:
@@ -149,7 +149,7 @@ class Encoded:
         return sum(self._counts)
 
     @classmethod
-    def write(cls, task: Task, examples: Stream, folder: Path) -> "Encoded":
+    def write(cls, task: Task, examples: Stream, folder: Path) -> "EncodedExamples":
         """Encodes `examples` into `folder`, or returns what is there from before.
 
         Where another process is at it, this one waits.
@@ -200,7 +200,7 @@ class Encoded:
 
 
 def origins(task: Task, examples: Stream, rows: Iterable[int]) -> list[str]:
-    """Where the examples came from that `Encoded.write` made some rows of; it reads them anew.
+    """Origins of the examples behind some rows of `EncodedExamples.write`; reads the examples.
 
     Args:
         task: The task that encoded them.

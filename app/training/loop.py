@@ -24,11 +24,11 @@ import tensorflow as tf
 
 from app.training import distribution
 from app.training.batches import Batches, Share
-from app.training.example_cache import Encoded, origins
+from app.training.example_cache import EncodedExamples, origins
 from app.training.run_state import Progress, Run
 from tasks.core.errors import UserError
 from tasks.core.examples import Splits
-from tasks.core.task import Config, Task, Watched
+from tasks.core.task import Config, Task, ValidationSample
 
 _COUNTED = 2**16  # tokens of a batch that is only counted
 _SUM = tf.distribute.ReduceOp.SUM
@@ -36,8 +36,8 @@ _SUM = tf.distribute.ReduceOp.SUM
 
 def fit(
     task: Task,
-    train: Encoded,
-    valid: Encoded,
+    train: EncodedExamples,
+    valid: EncodedExamples,
     run: Run,
     splits: Splits,
     strategy: tf.distribute.Strategy | None = None,
@@ -101,11 +101,11 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
     if kept:
         _assign(average.values, kept.get("average", []))
     best = kept.get("best", _values(model.trainable_variables))
-    watch = task.watcher(model, splits.valid)
+    watch = task.validation_sampler(model, splits.valid)
     if watch and distribution.is_cluster(strategy):
-        watch = distribution.of_the_chief(watch, strategy)
+        watch = distribution.broadcast_from_chief(watch, strategy)
     chief = distribution.is_chief(strategy)
-    keeper = _Keeper(run if chief else None, progress, config, task.chosen_by, average, watch, best)
+    keeper = _Keeper(run if chief else None, progress, config, task.monitor, average, watch, best)
     if not progress.ended(config):
         steps = config.steps_per_epoch or batches.steps
         first = progress.epoch * steps
@@ -409,15 +409,15 @@ class _Keeper(keras.callbacks.Callback):
         run: Run | None,
         progress: Progress,
         config: Config,
-        chosen_by: str,
+        monitor: str,
         average: _Average,
-        watch: Callable[[], Watched] | None,
+        watch: Callable[[], ValidationSample] | None,
         best: list[np.ndarray],
     ):
         super().__init__()
         self._run, self._progress, self._config = run, progress, config
-        self._chosen_by, self._average, self._watch = chosen_by, average, watch
-        self._sign = 1 if chosen_by.endswith("loss") else -1
+        self._chosen_by, self._average, self._watch = monitor, average, watch
+        self._sign = 1 if monitor.endswith("loss") else -1
         self.best = best
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -427,7 +427,7 @@ class _Keeper(keras.callbacks.Callback):
         # What is judged here may be the average of the weights, which stands in for them
         # only while validation runs.
         self._judged = _values(self.model.trainable_variables)
-        self._watched = self._watch() if self._watch else Watched({}, ())
+        self._watched = self._watch() if self._watch else ValidationSample({}, ())
 
     def on_epoch_end(self, epoch, logs=None):
         logs.update(self._watched.figures)

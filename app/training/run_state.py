@@ -166,13 +166,13 @@ class Run:
         draft.replace(self.folder / "state.npz")
         self._write_history(progress)
 
-    def handed_on(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """The state as another process may `take` it; nothing of a new run."""
         path = self.folder / "state.npz"
         return path.read_bytes() if path.exists() else b""
 
     def take(self, state: bytes) -> None:
-        """Takes the state that `handed_on` gave of the same run elsewhere."""
+        """Takes the state that `to_bytes` gave of the same run elsewhere."""
         self.forget()
         if state:
             (self.folder / "state.npz").write_bytes(state)

@@ -34,7 +34,7 @@ class Functions(Protocol):
         """The values side by side times the weight of that name, by map."""
 
 
-class See:
+class StepContext:
     """What the maps of a cell see at one step; the `see` of an equation.
 
     Args:
@@ -481,10 +481,12 @@ class GatedCell(keras.layers.Layer):
         after = self.step(inputs, states, noise)
         return after[0], after
 
-    def step(self, inputs, states: Sequence, noise: Noise, see: Callable[..., See] = See) -> list:
+    def step(
+        self, inputs, states: Sequence, noise: Noise, see: Callable[..., StepContext] = StepContext
+    ) -> list:
         """The states after one step: inputs (B, D), the states before it, `Noise.at` it.
 
-        `see` makes the `See` of the step; `models.cells.tracing` has one that records values.
+        `see` makes the `StepContext` of the step; that of `models.cells.tracing` records values.
         """
         matrices, vectors = self.matrices(noise), self.vectors()
         functions = TensorFunctions(self, matrices)

@@ -25,7 +25,7 @@ from .equations import CANDIDATE
 from .recurrent import GatedRNN
 
 
-class Theirs(NamedTuple):
+class ExportedWeights(NamedTuple):
     """What a peer has: its class or operator, what to make that with, its weights."""
 
     kind: str
@@ -34,7 +34,7 @@ class Theirs(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
+class LayerFormat:
     """How a peer has an equation.
 
     Attributes:
@@ -55,45 +55,45 @@ class Form:
 
 
 @dataclasses.dataclass(frozen=True)
-class Peer:
+class Library:
     """A library: its forms by equation, and its directions as its arguments."""
 
     name: str
-    forms: Mapping[str, Form]
+    forms: Mapping[str, LayerFormat]
     directions: Mapping[str, Mapping]
 
 
 # Activations are keyed (input, output); the output's is "tanh" where an equation has none.
 _KERAS_WORDS = {"tanh": "tanh", "relu": "relu", "identity": "linear"}
 _KERAS_ONE = {(a, "tanh"): {"activation": word} for a, word in _KERAS_WORDS.items()}
-_KERAS_LSTM = Form(
+_KERAS_LSTM = LayerFormat(
     "LSTM",
     ("input", "forget", CANDIDATE, "output"),
     {(a, a): {"activation": word} for a, word in _KERAS_WORDS.items()},  # one for both
 )
 _UPDATE_RESET = ("update", "reset", CANDIDATE)
-KERAS = Peer(
+KERAS = Library(
     "Keras",
     {
-        "rnn": Form("SimpleRNN", (CANDIDATE,), _KERAS_ONE),
+        "rnn": LayerFormat("SimpleRNN", (CANDIDATE,), _KERAS_ONE),
         "lstm": _KERAS_LSTM,
         "coupled": _KERAS_LSTM,
-        "gru": Form("GRU", _UPDATE_RESET, _KERAS_ONE, {"reset_after": True}),
-        "gru_before": Form("GRU", _UPDATE_RESET, _KERAS_ONE, {"reset_after": False}),
+        "gru": LayerFormat("GRU", _UPDATE_RESET, _KERAS_ONE, {"reset_after": True}),
+        "gru_before": LayerFormat("GRU", _UPDATE_RESET, _KERAS_ONE, {"reset_after": False}),
     },
     {"forward": {"go_backwards": False}, "backward": {"go_backwards": True}, "both": {}},
 )
 
 _TANH = {("tanh", "tanh"): {}}
-_PYTORCH_LSTM = Form("LSTM", ("input", "forget", CANDIDATE, "output"), _TANH, projects=True)
+_PYTORCH_LSTM = LayerFormat("LSTM", ("input", "forget", CANDIDATE, "output"), _TANH, projects=True)
 _NONLINEARITIES = {(a, "tanh"): {"nonlinearity": a} for a in ("tanh", "relu")}
-PYTORCH = Peer(
+PYTORCH = Library(
     "PyTorch",
     {
-        "rnn": Form("RNN", (CANDIDATE,), _NONLINEARITIES),
+        "rnn": LayerFormat("RNN", (CANDIDATE,), _NONLINEARITIES),
         "lstm": _PYTORCH_LSTM,
         "coupled": _PYTORCH_LSTM,
-        "gru": Form("GRU", ("reset", "update", CANDIDATE), _TANH),
+        "gru": LayerFormat("GRU", ("reset", "update", CANDIDATE), _TANH),
     },
     {"forward": {"bidirectional": False}, "both": {"bidirectional": True}},
 )
@@ -111,7 +111,7 @@ _ONNX_WORDS = {"tanh": "Tanh", "relu": "Relu", "identity": "Affine"}
 _ONNX_RNN = {(a, "tanh"): _onnx_functions(word) for a, word in _ONNX_WORDS.items()}
 _ONNX_GRU = {(a, "tanh"): _onnx_functions("Sigmoid", word) for a, word in _ONNX_WORDS.items()}
 _INPUT_OUTPUT_FORGET = ("input", "output", "forget")
-_ONNX_LSTM = Form(
+_ONNX_LSTM = LayerFormat(
     "LSTM",
     (*_INPUT_OUTPUT_FORGET, CANDIDATE),
     {
@@ -121,14 +121,14 @@ _ONNX_LSTM = Form(
     },
     peepholes=_INPUT_OUTPUT_FORGET,
 )
-ONNX = Peer(
+ONNX = Library(
     "ONNX",
     {
-        "rnn": Form("RNN", (CANDIDATE,), _ONNX_RNN),
+        "rnn": LayerFormat("RNN", (CANDIDATE,), _ONNX_RNN),
         "lstm": _ONNX_LSTM,
         "coupled": _ONNX_LSTM,
-        "gru": Form("GRU", _UPDATE_RESET, _ONNX_GRU, {"linear_before_reset": 1}),
-        "gru_before": Form("GRU", _UPDATE_RESET, _ONNX_GRU, {"linear_before_reset": 0}),
+        "gru": LayerFormat("GRU", _UPDATE_RESET, _ONNX_GRU, {"linear_before_reset": 1}),
+        "gru_before": LayerFormat("GRU", _UPDATE_RESET, _ONNX_GRU, {"linear_before_reset": 0}),
     },
     {
         "forward": {"direction": "forward"},
@@ -145,7 +145,7 @@ _ONNX_ACTIVATIONS = {
 }
 
 
-def to_keras(layer: GatedRNN) -> Theirs:
+def to_keras(layer: GatedRNN) -> ExportedWeights:
     """Keras's LSTM, GRU or SimpleRNN.
 
     Returns:
@@ -166,7 +166,7 @@ def to_keras(layer: GatedRNN) -> Theirs:
         both = np.stack([parts["bias"], parts["recurrent_bias"]])
         bias = both if form.arguments.get("reset_after") else parts["bias"]
         weights += [parts["input"], parts["recurrent"], bias]
-    return Theirs(form.kind, {"units": layer.units, **arguments}, weights)
+    return ExportedWeights(form.kind, {"units": layer.units, **arguments}, weights)
 
 
 def from_keras(layer: GatedRNN, weights: Sequence) -> None:
@@ -188,7 +188,7 @@ def from_keras(layer: GatedRNN, weights: Sequence) -> None:
     _take(layer, KERAS, found)
 
 
-def to_pytorch(layer: GatedRNN) -> Theirs:
+def to_pytorch(layer: GatedRNN) -> ExportedWeights:
     """PyTorch's LSTM, GRU or RNN.
 
     Returns:
@@ -212,7 +212,7 @@ def to_pytorch(layer: GatedRNN) -> Theirs:
     sizes = {"input_size": layer.cells[0].kernel.shape[0], "hidden_size": layer.units}
     if layer.spec.projection:
         sizes["proj_size"] = layer.spec.projection
-    return Theirs(form.kind, {**sizes, "num_layers": layer.layers, **arguments}, weights)
+    return ExportedWeights(form.kind, {**sizes, "num_layers": layer.layers, **arguments}, weights)
 
 
 def from_pytorch(layer: GatedRNN, state_dict: Mapping) -> None:
@@ -244,7 +244,7 @@ def _pytorch_names(layer):
     return [{part: name + suffix for part, name in parts.items()} for suffix in suffixes]
 
 
-def to_onnx(layer: GatedRNN) -> list[Theirs]:
+def to_onnx(layer: GatedRNN) -> list[ExportedWeights]:
     """ONNX's operators LSTM, GRU or RNN, one for each layer.
 
     Returns:
@@ -268,16 +268,18 @@ def to_onnx(layer: GatedRNN) -> list[Theirs]:
         if layer.spec.peepholes:
             arrays["P"] = np.stack([p["peephole"] for p in parts])
         attributes = {n: v * each if isinstance(v, list) else v for n, v in arguments.items()}
-        operators.append(Theirs(form.kind, {"hidden_size": layer.units, **attributes}, arrays))
+        operators.append(
+            ExportedWeights(form.kind, {"hidden_size": layer.units, **attributes}, arrays)
+        )
     return operators
 
 
-def from_onnx(layer: GatedRNN, operators: Sequence[Theirs]) -> None:
+def from_onnx(layer: GatedRNN, operators: Sequence[ExportedWeights]) -> None:
     """Takes the weights of ONNX's operators, one for each layer, as `to_onnx` gives them.
 
     Of a `node` with the inputs "W" and "R", told by their names, that is
 
-        Theirs(
+        ExportedWeights(
             node.op_type,
             {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
             {"W": w, "R": r},

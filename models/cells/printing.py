@@ -1,6 +1,6 @@
 """The equations of a cell as text, printed by the very functions that run."""
 
-from .cell import See
+from .cell import StepContext
 from .equations import RAW
 from .specs import CellSpec
 
@@ -90,7 +90,7 @@ def _state(name):
     return name if name in ("h", "c") else f"last_{name}"
 
 
-class _Spelled(See):
+class _Spelled(StepContext):
     """Gives each gate, the candidate and the cell state a line and a name."""
 
     def __init__(self, *args):

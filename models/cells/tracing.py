@@ -14,13 +14,13 @@ from collections.abc import Iterator
 import keras
 from keras import ops
 
-from .cell import See
+from .cell import StepContext
 from .equations import CANDIDATE
 from .recurrent import GatedRNN
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class CellTrace:
     """What a cell computed as it read a batch of sequences, in the order of the layer's input.
 
     Attributes:
@@ -44,7 +44,7 @@ class Seen:
     states: dict
     first: dict
 
-    def row(self, at: int) -> "Seen":
+    def row(self, at: int) -> "CellTrace":
         """What it computed of one sequence: NumPy arrays without B."""
 
         def cut(values):
@@ -58,7 +58,7 @@ class Seen:
 
 
 @contextlib.contextmanager
-def watched(model: keras.Layer) -> Iterator[list[Seen]]:
+def trace(model: keras.Layer) -> Iterator[list[CellTrace]]:
     """Has every `GatedRNN` of a model keep what its cells compute, until the block ends.
 
     They run the definition meanwhile, step by step and eagerly, so their sequences must
@@ -95,10 +95,10 @@ def _within(layer, path):
 class _Watch:
     """The definition over time, keeping what it computes; in place of an implementation."""
 
-    def __init__(self, layer: GatedRNN, place: str, seen: list[Seen]):
+    def __init__(self, layer: GatedRNN, place: str, seen: list[CellTrace]):
         self._layer, self._place, self._seen = layer, place, seen
 
-    def run(self, cell, inputs, mask, states, noise, training, beside=1):
+    def run(self, cell, inputs, mask, states, noise, training, concurrent=1):
         """Runs `cell` over inputs (B, T, D); see the implementations for the contract."""
         names, first = cell.spec.definition.states, list(states)
         steps, noted = [], []
@@ -116,7 +116,7 @@ class _Watch:
         candidate = gates.pop(CANDIDATE)
         told = (gates, candidate, self._over_time(steps, backward))
         first = dict(zip(names, first, strict=True))
-        self._seen.append(Seen(self._place, number, backward, *told, first))
+        self._seen.append(CellTrace(self._place, number, backward, *told, first))
         return ops.stack([step[names[0]] for step in steps], axis=1), list(states)
 
     def _which(self, cell):
@@ -133,7 +133,7 @@ class _Watch:
         return {name: ops.stack([step[name] for step in steps], axis=1) for name in steps[0]}
 
 
-class _Noting(See):
+class _Noting(StepContext):
     """Keeps each gate and the candidate under its name."""
 
     def __init__(self, notes: dict, *told):

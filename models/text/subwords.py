@@ -28,7 +28,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from .words import PADDING, Counts, Vocabulary
+from .words import PADDING, LossyCounter, Vocabulary
 
 START, END = 1, 2  # of a sentence: beside PADDING the ids that no text is encoded to
 MARKS = ("", "<s>", "</s>")  # how those three are shown
@@ -87,7 +87,7 @@ class Subwords(tf.Module):
         """Learns subwords from texts, and writes their file; the same for any order of texts.
 
         Texts are read once, and of them only distinct words are held, no more than
-        `models.text.Counts` does. For a joint vocabulary give it those of both languages. A
+        `models.text.LossyCounter` does. For a joint vocabulary give it those of both languages. A
         character that comes more than once is a piece, but for control characters; if such
         take more than half of the pieces, the commonest are.
 
@@ -211,7 +211,7 @@ class Subwords(tf.Module):
 
 def _count(texts: Iterable[str | bytes]) -> dict[str, int]:
     """How often each word comes."""
-    texts, counts = iter(texts), Counts()
+    texts, counts = iter(texts), LossyCounter()
     while batch := list(itertools.islice(texts, _AT_ONCE)):
         found, _, times = tf.unique_with_counts(words(tf.constant(batch)).flat_values)
         counts.update(dict(zip(found.numpy(), times.numpy().tolist(), strict=True)))

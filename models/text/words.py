@@ -63,7 +63,7 @@ def spell(words: tf.Tensor, longest: int) -> tf.RaggedTensor:
     return tf.concat([characters[:, :head], tail], axis=1)
 
 
-class Counts(collections.Counter):
+class LossyCounter(collections.Counter):
     """Counts of words that take no more than a bounded memory, whatever is counted.
 
     Where there are more than `MOST` different ones, the rarer half is forgotten, as by lossy

@@ -32,7 +32,7 @@ class Alignment:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gaze:
+class AttentionMaps:
     """Where in an image each word (T) looked: maps (T, H, W) of 0 to 1 over its whole area."""
 
     image_bytes: bytes
@@ -41,7 +41,7 @@ class Gaze:
 
 
 @dataclasses.dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """The judgement of one part of a corpus.
 
     Attributes:

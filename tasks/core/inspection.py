@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.cells.tracing import Seen
+from models.cells.tracing import CellTrace
 from models.text.subwords import BLANK
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment, Gaze
+from tasks.core.evaluation import Alignment, AttentionMaps
 
 _AT_ONCE = 16  # answers whose gradients are taken in one batch
 
@@ -28,11 +28,11 @@ class Reading:
 
     name: str
     steps: Sequence[str]
-    seen: Seen
+    seen: CellTrace
 
 
 @dataclasses.dataclass(frozen=True)
-class Inside:
+class Inspection:
     """What went on as a request was answered.
 
     Attributes:
@@ -47,12 +47,14 @@ class Inside:
     answer: str
     at: str
     readings: Sequence[Reading]
-    saliency: Alignment | Gaze
-    attention: Alignment | Gaze | None = None
+    saliency: Alignment | AttentionMaps
+    attention: Alignment | AttentionMaps | None = None
     notes: Sequence[str] = ()
 
 
-def reading(seen: Seen, what: str, steps: Sequence[str], row: int = 0, layer: int = 0) -> Reading:
+def reading(
+    seen: CellTrace, what: str, steps: Sequence[str], row: int = 0, layer: int = 0
+) -> Reading:
     """What a cell did, of one row of its batch, cut to its steps.
 
     Args:

@@ -14,9 +14,9 @@ import tensorflow as tf
 from models.cells import specs
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment, Gaze, Judgement
+from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation
 from tasks.core.examples import Example, Stream
-from tasks.core.inspection import Inside
+from tasks.core.inspection import Inspection
 from tasks.core.settings import check, setting
 
 Purpose = Literal["training", "reuse", "serving"]
@@ -65,7 +65,7 @@ class Config:
             object.__setattr__(self, "cell", json.dumps(spec.to_json()))
 
 
-class Watched(NamedTuple):
+class ValidationSample(NamedTuple):
     """What a look at a model in training gave: figures of valid by name, and lines to be shown."""
 
     figures: dict[str, float]
@@ -73,7 +73,7 @@ class Watched(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Exchange(abc.ABC):
+class RequestFormat(abc.ABC):
     """How `app.predict` reads requests and shows answers; its fields are flags."""
 
     def __post_init__(self):
@@ -119,7 +119,7 @@ class Exchange(abc.ABC):
         """What is printed of a request beside its answer, for machines: mostly the row itself."""
         return row
 
-    def drawing(self, asked: object, answer: dict) -> tuple[str, Alignment | Gaze] | None:
+    def drawing(self, asked: object, answer: dict) -> tuple[str, Alignment | AttentionMaps] | None:
         """The file that a picture of the answer is to go to, and what it shows; mostly none."""
         return None
 
@@ -130,7 +130,7 @@ class Task(tf.Module, abc.ABC):
     Class attributes:
         Config: The dataclass of its settings.
         Corpus: The dataclass that says where its examples are.
-        Exchange: The dataclass that says how a person asks it.
+        RequestFormat: The dataclass that says how a person asks it.
         judged: The signature that answers for it where it is judged.
         request: The inputs of that signature, by name.
         chosen_by: The figure that says which epoch is the best: the least of a
@@ -139,10 +139,10 @@ class Task(tf.Module, abc.ABC):
 
     Config: ClassVar[type[Config]] = Config
     Corpus: ClassVar[type[Corpus]]
-    Exchange: ClassVar[type[Exchange]]
+    RequestFormat: ClassVar[type[RequestFormat]]
     judged: ClassVar[str] = "serving_default"
     request: ClassVar[dict[str, tf.TensorSpec]]
-    chosen_by: ClassVar[str] = "val_loss"
+    monitor: ClassVar[str] = "val_loss"
 
     def __init__(self, config: Config, folder: Path):
         """Reads the assets that `learn` left in `folder`."""
@@ -181,7 +181,7 @@ class Task(tf.Module, abc.ABC):
         """Writes into `folder` what the task has to know of the train part."""
 
     @abc.abstractmethod
-    def why_not(self, example: Example) -> str:
+    def rejection_reason(self, example: Example) -> str:
         """Why this task could never answer an example as it wants to be; "" if it can."""
 
     @classmethod
@@ -202,7 +202,7 @@ class Task(tf.Module, abc.ABC):
                 where the values are tuples.
         """
 
-    def unfit(self) -> str:
+    def skip_reason(self) -> str:
         """Which examples `encode` gives no row of, in words; most tasks give one of each."""
         return "none"
 
@@ -246,10 +246,12 @@ class Task(tf.Module, abc.ABC):
         """
 
     @abc.abstractmethod
-    def judge(self, answered: Iterable[tuple[Example, dict]]) -> Judgement:
+    def judge(self, answered: Iterable[tuple[Example, dict]]) -> Evaluation:
         """Judges what the signature `judged` answered to each example."""
 
-    def watcher(self, model: keras.Model, valid: Stream) -> Callable[[], Watched] | None:
+    def validation_sampler(
+        self, model: keras.Model, valid: Stream
+    ) -> Callable[[], ValidationSample] | None:
         """What is to be asked of a model after each epoch, beside its loss; mostly nothing.
 
         Args:
@@ -260,11 +262,11 @@ class Task(tf.Module, abc.ABC):
 
     def illustrate(
         self, ask: Callable[..., list[dict]], examples: Stream
-    ) -> Sequence[Alignment | Gaze]:
+    ) -> Sequence[Alignment | AttentionMaps]:
         """What the report shows of single answers; mostly nothing.
 
         Args:
-            ask: `app.serving.session.Served.ask_rows`.
+            ask: `app.serving.session.SavedModelSession.predict`.
             examples: The examples of the test part.
         """
         return ()
@@ -272,13 +274,13 @@ class Task(tf.Module, abc.ABC):
     @abc.abstractmethod
     def inside(
         self, model: keras.Model, ask: Callable[..., list[dict]], row: dict, at: str = ""
-    ) -> Inside:
+    ) -> Inspection:
         """What goes on in the network as it answers one request.
 
         Args:
             model: The network for reuse, as `models.load` gives it.
-            ask: `app.serving.session.Served.ask_rows`, which has the answer.
-            row: What `Exchange.requests` read.
+            ask: `app.serving.session.SavedModelSession.predict`, which has the answer.
+            row: What `RequestFormat.requests` read.
             at: The token to be looked at closely; "" takes the most salient.
 
         Raises:

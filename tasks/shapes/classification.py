@@ -16,14 +16,14 @@ import tensorflow as tf
 
 from models import metrics
 from models.cells.recurrent import PORTABLE
-from models.cells.tracing import watched
+from models.cells.tracing import trace
 from models.networks.classifier import classifier
-from models.text.words import PADDING, Counts, Vocabulary, split
+from models.text.words import PADDING, LossyCounter, Vocabulary, split
 from tasks.core import inspection, task
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment, Confusion, Judgement, Table
+from tasks.core.evaluation import Alignment, Confusion, Evaluation, Table
 from tasks.core.examples import Example
-from tasks.core.inspection import Inside
+from tasks.core.inspection import Inspection
 from tasks.core.settings import setting
 
 _WORDS, _LABELS = "words.txt", "labels.txt"
@@ -47,7 +47,7 @@ class Config(task.Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Exchange(task.Exchange):
+class RequestFormat(task.RequestFormat):
     """A text a line, answered by a line: its label, how probable that is, and the text."""
 
     def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, str]]:
@@ -62,7 +62,7 @@ class Classification(task.Task):
     """Texts to classes; a task of this shape says where its examples come from."""
 
     Config = Config
-    Exchange = Exchange
+    RequestFormat = RequestFormat
     request = {"text": tf.TensorSpec([None], tf.string, "text")}
 
     def __init__(self, config, folder):
@@ -72,7 +72,7 @@ class Classification(task.Task):
 
     @classmethod
     def _learn_assets(cls, config, train, folder):
-        words, labels = Counts(), collections.Counter()
+        words, labels = LossyCounter(), collections.Counter()
         for batch in train.batches(_AT_ONCE):
             texts = tf.constant([example.values["text"] for example in batch])
             words.update(split(texts).flat_values.numpy().tolist())
@@ -88,7 +88,7 @@ class Classification(task.Task):
         Vocabulary.write(folder / _WORDS, (word.decode("utf-8") for word, _ in common))
         Vocabulary.write(folder / _LABELS, sorted(labels))
 
-    def why_not(self, example):
+    def rejection_reason(self, example):
         label = example.values["label"]
         return "" if label in self.labels.words else f"the train part has no class {label!r}"
 
@@ -170,10 +170,10 @@ class Classification(task.Task):
             answers=1,
         )
         at = inspection.chosen(at, inspection.numbered(read), saliency)
-        with watched(model) as seen:
+        with trace(model) as seen:
             model(ids, training=False)
         cut = f"Of {len(words)} words the first {len(read)} are read."
-        return Inside(
+        return Inspection(
             answer=f"{label} ({answer['probability']:.3f})",
             at=at,
             readings=[inspection.reading(each, "reader", read) for each in seen],
@@ -181,7 +181,7 @@ class Classification(task.Task):
             notes=[cut] if len(read) < len(words) else [],
         )
 
-    def judge(self, answered: Iterable[tuple[Example, dict]]) -> Judgement:
+    def judge(self, answered: Iterable[tuple[Example, dict]]) -> Evaluation:
         classes = self.labels.words
         index = {label: at for at, label in enumerate(classes)}
         counts = np.zeros([len(classes)] * 2, int)
@@ -198,7 +198,7 @@ class Classification(task.Task):
                 classes, metrics.per_class(counts), counts.sum(axis=1), strict=True
             )
         ]
-        return Judgement(
+        return Evaluation(
             count=int(counts.sum()),
             scores={"accuracy": metrics.accuracy(counts), "macro_f1": metrics.macro_f1(counts)},
             tables=[Table("Classes", ["label", "precision", "recall", "f1", "examples"], rows)],

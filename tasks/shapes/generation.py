@@ -15,15 +15,15 @@ import keras
 import tensorflow as tf
 from sacrebleu.metrics import BLEU, CHRF
 
-from models.beam_search import Found, Search, search
-from models.cells.tracing import Seen
+from models.beam_search import BeamSearchConfig, Hypotheses, search
+from models.cells.tracing import CellTrace
 from models.layers.decoder import Decoder, Memory
 from models.layers.losses import SmoothedCrossEntropy, StepAccuracy
 from models.text.subwords import END, MARKS, START, Subwords
 from models.text.words import PADDING
 from tasks.core import inspection, task
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment, Gaze, Judgement, Table
+from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Table
 from tasks.core.examples import Example
 from tasks.core.inspection import Reading
 from tasks.core.settings import setting
@@ -67,7 +67,7 @@ class Config(task.Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Exchange(task.Exchange):
+class RequestFormat(task.RequestFormat):
     """How sentences are asked for, and what they looked at is drawn.
 
     Class attributes:
@@ -102,7 +102,7 @@ class Exchange(task.Exchange):
         return file, self.pictured(asked, answer)
 
     @abc.abstractmethod
-    def pictured(self, asked: object, answer: dict) -> Alignment | Gaze:
+    def pictured(self, asked: object, answer: dict) -> Alignment | AttentionMaps:
         """What is to be drawn of an answer."""
 
 
@@ -123,7 +123,7 @@ class Generation(task.Task):
         self.subwords = Subwords(folder / _SUBWORDS)
 
     @property
-    def chosen_by(self):
+    def monitor(self):
         return f"val_{self.config.choose_by}"
 
     @classmethod
@@ -160,7 +160,7 @@ class Generation(task.Task):
             The memory, and the most tokens to be written of each row, (B,) int32.
         """
 
-    def why_not(self, example):
+    def rejection_reason(self, example):
         return ""
 
     def right(self, example: Example, text: str) -> dict[str, bool]:
@@ -180,17 +180,17 @@ class Generation(task.Task):
     def writer(self, model: keras.Model) -> "Writer":
         """What writes by the decoder of a model as the settings say."""
         c = self.config
-        settings = Search(c.beams, c.normalization, c.coverage, c.no_repeat)
+        settings = BeamSearchConfig(c.beams, c.normalization, c.coverage, c.no_repeat)
         return Writer(model.get_layer("decoder"), settings)
 
-    def best(self, found: Found) -> dict[str, tf.Tensor]:
+    def best(self, found: Hypotheses) -> dict[str, tf.Tensor]:
         """The outputs of a signature that gives the best sentence of each row."""
         return {
             self.answer: self.subwords.decode(found.tokens[:, 0]),
             "log_probability": found.scores[:, 0],
         }
 
-    def n_best(self, found: Found) -> dict[str, tf.Tensor]:
+    def n_best(self, found: Hypotheses) -> dict[str, tf.Tensor]:
         """The outputs of a signature that gives some sentences of each row."""
         count = self.config.n_best
         tokens = found.tokens[:, :count]
@@ -201,9 +201,9 @@ class Generation(task.Task):
             "log_probabilities": found.scores[:, :count],
         }
 
-    def watcher(self, model, valid):
+    def validation_sampler(self, model, valid):
         ((name, spec),) = self.request.items()
-        writer = Writer(model.get_layer("decoder"), Search(1))
+        writer = Writer(model.get_layer("decoder"), BeamSearchConfig(1))
         every = self.config.choose_by == "bleu"
 
         @tf.function(input_signature=[spec])
@@ -219,7 +219,7 @@ class Generation(task.Task):
                 for example, text in zip(batch, given, strict=False) if not shown else ():
                     shown.append(f"  {self.shown(example)} -> {text}")
             figures = {"val_bleu": _figure(BLEU(force=True), given, wanted)} if every else {}
-            return task.Watched(figures, shown[:_SHOWN])
+            return task.ValidationSample(figures, shown[:_SHOWN])
 
         return watch
 
@@ -235,7 +235,7 @@ class Generation(task.Task):
         known = {piece.decode("utf-8"): number for number, piece in enumerate(shown)}
         return tf.constant([known[piece] for piece in pieces], tf.int32)[None]
 
-    def decoded(self, seen: Iterable[Seen], pieces: Sequence[str]) -> list[Reading]:
+    def decoded(self, seen: Iterable[CellTrace], pieces: Sequence[str]) -> list[Reading]:
         """What the cells of the decoder did as they wrote subwords, each reading the one before."""
         of_decoder = [each for each in seen if each.place.startswith("decoder/")]
         return [
@@ -251,7 +251,7 @@ class Generation(task.Task):
 
     # --- Judging -------------------------------------------------------------
 
-    def judge(self, answered: Iterable[tuple[Example, dict]]) -> Judgement:
+    def judge(self, answered: Iterable[tuple[Example, dict]]) -> Evaluation:
         given, wanted, worst, right = [], [], [], {}
         sentence = CHRF()
         for number, (example, answer) in enumerate(answered):
@@ -273,7 +273,7 @@ class Generation(task.Task):
             rows.append([name, figure, str(metric.get_signature()) if given else ""])
             if name in self.reported:
                 scores[name] = figure
-        return Judgement(
+        return Evaluation(
             count=len(given),
             scores=scores,
             tables=[Table("Scores by sacreBLEU", ["metric", "score", "signature"], rows)],
@@ -323,10 +323,10 @@ def taught(target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 class Writer:
     """Writes what a trained decoder makes of a memory, as the settings of a search say."""
 
-    def __init__(self, decoder: Decoder, settings: Search):
+    def __init__(self, decoder: Decoder, settings: BeamSearchConfig):
         self._decoder, self._settings = decoder, settings
 
-    def write(self, memory: Memory, longest: tf.Tensor) -> Found:
+    def write(self, memory: Memory, longest: tf.Tensor) -> Hypotheses:
         """Searches for what memories become, of at most `longest` (B,) tokens."""
         beams = Memory(*(tf.repeat(each, self._settings.beams, axis=0) for each in memory))
         return search(

@@ -26,15 +26,15 @@ import tensorflow as tf
 
 from models import images
 from models.cells.recurrent import PORTABLE
-from models.cells.tracing import watched
+from models.cells.tracing import trace
 from models.networks import pretrained
 from models.networks.captioner import ATTENTIONS, AXES, captioner
 from models.text.subwords import BLANK, END, MARKS, START
 from models.text.words import PADDING
 from tasks.core import inspection
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Gaze
-from tasks.core.inspection import Inside, Reading
+from tasks.core.evaluation import AttentionMaps
+from tasks.core.inspection import Inspection, Reading
 from tasks.core.settings import setting
 from tasks.shapes import generation
 
@@ -71,7 +71,7 @@ class Config(generation.Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Exchange(generation.Exchange):
+class RequestFormat(generation.RequestFormat):
     """The path of an image a line, answered by a line: its caption."""
 
     picture = "attend"
@@ -101,7 +101,7 @@ class Description(generation.Generation):
     """Images to sentences; a task of this shape says where its examples come from."""
 
     Config = Config
-    Exchange = Exchange
+    RequestFormat = RequestFormat
     request = {"image_bytes": tf.TensorSpec([None], tf.string, "image_bytes")}
     answer = "caption"
     reported = ("bleu",)
@@ -168,7 +168,7 @@ class Description(generation.Generation):
     def _pixels(self, image_bytes):
         return images.pixels(image_bytes, self.config.height, self.config.width)
 
-    def unfit(self):
+    def skip_reason(self):
         return "images that cannot be read"
 
     def tensors(self, encoded, *, learning):
@@ -262,13 +262,13 @@ class Description(generation.Generation):
         strength = self._strength(model, pixels, before, after[0])
         tokens = inspection.numbered(pieces) or [MARKS[START]]
         at = inspection.chosen(at, tokens, strength.sum(axis=(1, 2))[None, : len(tokens)])
-        with watched(model) as seen:
+        with trace(model) as seen:
             grid = self._grid(pixels) if self._grid else pixels
             model({"image": grid, "before": before[:, None]}, training=False)
         looked = {"tokens": answer["tokens"], "lengths": answer["lengths"]}
         maps = inspection.relative(strength[: len(pieces)])
         attends = self.config.attention == "grid"
-        return Inside(
+        return Inspection(
             answer=answer["caption"].decode("utf-8"),
             at=at,
             readings=[*_swept(seen, model), *self.decoded(seen, pieces)],
@@ -330,7 +330,7 @@ def _swept(seen, model) -> list[Reading]:
     return readings
 
 
-def _gaze(image_bytes, answer) -> Gaze:
+def _gaze(image_bytes, answer) -> AttentionMaps:
     """What an answer of `attend` shows: subwords joined to words, each with their mean map."""
     words, maps = [], []
     length = answer["lengths"]
@@ -342,4 +342,4 @@ def _gaze(image_bytes, answer) -> Gaze:
         else:
             words.append(piece.removeprefix(BLANK))
             maps.append([weights])
-    return Gaze(image_bytes, words, [np.mean(some, axis=0) for some in maps])
+    return AttentionMaps(image_bytes, words, [np.mean(some, axis=0) for some in maps])

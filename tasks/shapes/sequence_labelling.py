@@ -22,18 +22,18 @@ import tensorflow as tf
 
 from models import metrics
 from models.cells.recurrent import PORTABLE
-from models.cells.tracing import watched
+from models.cells.tracing import trace
 from models.layers.crf import CRFAccuracy, CRFLoss
 from models.layers.losses import StepAccuracy
 from models.networks.tagger import tagger
 from models.text.ud_tokenizer import tokenize
 from models.text.windows import windows
-from models.text.words import PADDING, Counts, Vocabulary, spell
+from models.text.words import PADDING, LossyCounter, Vocabulary, spell
 from tasks.core import inspection, task
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment, Confusion, Judgement, Table
+from tasks.core.evaluation import Alignment, Confusion, Evaluation, Table
 from tasks.core.examples import Example
-from tasks.core.inspection import Inside, Reading
+from tasks.core.inspection import Inspection, Reading
 from tasks.core.settings import setting
 from tasks.corpora import conllu
 
@@ -74,7 +74,7 @@ class Config(task.Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Exchange(task.Exchange):
+class RequestFormat(task.RequestFormat):
     """How sentences are asked and answered."""
 
     input: str = setting(
@@ -119,13 +119,13 @@ class SequenceLabelling(task.Task):
     """Sentences to tags; a task of this shape says where its examples come from."""
 
     Config = Config
-    Exchange = Exchange
+    RequestFormat = RequestFormat
     judged = "tokens"
     request = {
         "tokens": tf.TensorSpec([None, None], tf.string, "tokens"),
         "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
     }
-    chosen_by = "val_accuracy"
+    monitor = "val_accuracy"
 
     def __init__(self, config, folder):
         super().__init__(config, folder)
@@ -137,7 +137,7 @@ class SequenceLabelling(task.Task):
 
     @classmethod
     def _learn_assets(cls, config, train, folder):
-        words, tags = Counts(), collections.Counter()
+        words, tags = LossyCounter(), collections.Counter()
         for example in train:
             words.update(example.values["tokens"])
             tags.update(example.values["tags"])
@@ -161,7 +161,7 @@ class SequenceLabelling(task.Task):
         common = sorted(known.items(), key=lambda item: (-item[1], item[0]))
         Vocabulary.write(folder / _WORDS, (word for word, _ in common[: config.vocabulary]))
 
-    def why_not(self, example):
+    def rejection_reason(self, example):
         return ""  # a tag that train does not have is a mistake, in a sentence that has others
 
     def row(self, values):
@@ -295,12 +295,12 @@ class SequenceLabelling(task.Task):
             answers=len(read),
         )
         at = inspection.chosen(at, inspection.numbered(read), saliency)
-        with watched(model) as seen:
+        with trace(model) as seen:
             model(inputs, training=False)
         readings = [inspection.reading(e, "encoder", read) for e in seen if e.place == "encoder"]
         tagged = [f"{word}/{tag}" for word, tag in zip(words, tags, strict=True)]
         cut = f"Of {len(words)} words the first {len(read)} are shown: more are read in windows."
-        return Inside(
+        return Inspection(
             answer=" ".join(tagged),
             at=at,
             readings=[*self._spelt(model, inputs, read, at), *readings],
@@ -324,7 +324,7 @@ class SequenceLabelling(task.Task):
         if not self.config.characters:
             return []
         place, reader = inspection.numbered(words).index(at), model.get_layer("character_reader")
-        with watched(reader) as seen:
+        with trace(reader) as seen:
             reader(inputs["characters"][:, place : place + 1])
         word = words[place]
         characters = spell(tf.constant([word]), self.config.longest_word)[0].numpy()
@@ -343,7 +343,7 @@ class SequenceLabelling(task.Task):
 
     # --- Judging -------------------------------------------------------------
 
-    def judge(self, answered: Iterable[tuple[Example, dict]]) -> Judgement:
+    def judge(self, answered: Iterable[tuple[Example, dict]]) -> Evaluation:
         counts, right = collections.Counter(), collections.Counter()
         mistakes = {}
         for example, answer in answered:
@@ -363,7 +363,7 @@ class SequenceLabelling(task.Task):
         for kind, name in (("unseen", "unseen_accuracy"), ("sentences", "sentence_accuracy")):
             if total := right[kind, True] + right[kind, False]:
                 scores[name] = right[kind, True] / total
-        return Judgement(
+        return Evaluation(
             count=right["sentences", True] + right["sentences", False],
             scores=scores,
             tables=[_per_tag(classes, matrix), _confused(counts)],

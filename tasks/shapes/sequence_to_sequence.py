@@ -20,7 +20,7 @@ import keras
 import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
-from models.cells.tracing import watched
+from models.cells.tracing import trace
 from models.layers.decoder import KINDS
 from models.networks.translator import translator
 from models.text.subwords import END, MARKS
@@ -28,7 +28,7 @@ from models.text.words import PADDING
 from tasks.core import inspection
 from tasks.core.errors import UserError
 from tasks.core.evaluation import Alignment
-from tasks.core.inspection import Inside
+from tasks.core.inspection import Inspection
 from tasks.core.settings import setting
 from tasks.shapes import generation
 
@@ -55,7 +55,7 @@ class Config(generation.Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Exchange(generation.Exchange):
+class RequestFormat(generation.RequestFormat):
     """A text a line, answered by a line: its translation."""
 
     picture = "align"
@@ -76,7 +76,7 @@ class Transduction(generation.Generation):
     """Texts to texts; a task of this shape says where its examples come from."""
 
     Config = Config
-    Exchange = Exchange
+    RequestFormat = RequestFormat
     request = {"text": tf.TensorSpec([None], tf.string, "text")}
     answer = "translation"
 
@@ -103,7 +103,7 @@ class Transduction(generation.Generation):
             "length": tf.boolean_mask(long, fits) + 1,
         }
 
-    def unfit(self):
+    def skip_reason(self):
         c = self.config
         return (
             f"pairs of which a side is empty, has more than {c.longest} subwords, or more than "
@@ -196,14 +196,14 @@ class Transduction(generation.Generation):
         )
         tokens = [*inspection.numbered(looked.source), *inspection.numbered(looked.target)]
         at = inspection.chosen(at, tokens, saliency)
-        with watched(model) as seen:
+        with trace(model) as seen:
             model(inputs, training=False)
         readings = [
             inspection.reading(each, "encoder", looked.source, layer=int(each.place.split("_")[1]))
             for each in seen
             if each.place.startswith("encoder_")
         ]
-        return Inside(
+        return Inspection(
             answer=answer["translation"].decode("utf-8"),
             at=at,
             readings=[*readings, *self.decoded(seen, looked.target)],

@@ -20,9 +20,9 @@ import models
 import tasks
 from app import cli, evaluate, predict, train
 from app.report import plots
-from app.serving.session import Served
+from app.serving.session import SavedModelSession
 from models.beam_search import IMPOSSIBLE
-from tasks.core.evaluation import Gaze
+from tasks.core.evaluation import AttentionMaps
 from tasks.core.examples import Example
 from tests.conftest import signatures, where
 
@@ -95,7 +95,7 @@ def version(corpus, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(version):
-    return Served(version)
+    return SavedModelSession(version)
 
 
 def test_the_signatures_are_what_clients_were_promised(version):
@@ -143,8 +143,8 @@ def test_it_learns_to_say_what_it_sees(served, version):
 
 def test_what_is_no_image_harms_no_neighbour(served):
     good = written(picture("green", "right"))
-    (alone,) = served.ask_rows([{"image_bytes": good}])
-    together = served.ask_rows([{"image_bytes": each} for each in (good, *BAD, good)])
+    (alone,) = served.predict([{"image_bytes": good}])
+    together = served.predict([{"image_bytes": each} for each in (good, *BAD, good)])
     for answer in (together[0], together[-1]):
         assert answer["valid"] and answer["caption"] == alone["caption"]
         np.testing.assert_allclose(answer["log_probability"], alone["log_probability"], atol=1e-4)
@@ -261,7 +261,7 @@ def test_predict_captions_files_and_draws_one(version, loaded, corpus, tmp_path,
 
 def test_where_a_word_looked_is_bright():
     image = written(Image.fromarray(np.full((30, 60, 3), 200, np.uint8)))
-    drawn = plots.attention(Gaze(image, ["one", "two"], [[[0.0, 1.0]], [[1.0, 0.0]]]))
+    drawn = plots.attention(AttentionMaps(image, ["one", "two"], [[[0.0, 1.0]], [[1.0, 0.0]]]))
     _, one, two, *_ = drawn.axes
     assert [axes.get_title() for axes in (one, two)] == ["one", "two"]
     left, right = (one.images[0].get_array()[:, at].mean() for at in (5, 54))
@@ -280,7 +280,9 @@ def test_where_a_word_looked_is_bright():
 )
 def test_every_choice_trains_and_is_served(corpus, tmp_path, more):
     version = trained(corpus, tmp_path, *more)
-    answer = Served(version).ask({"image_bytes": [written(picture("red", "left")), *BAD]})
+    answer = SavedModelSession(version).ask(
+        {"image_bytes": [written(picture("red", "left")), *BAD]}
+    )
     assert answer["valid"].tolist() == [True, *[False] * len(BAD)]
 
 
@@ -299,7 +301,9 @@ def test_a_network_that_is_not_trained_reads_the_images(corpus, encoder_weights,
     more = ["--encoder", "MobileNetV2", "--encoder-weights", str(encoder_weights)]
     more += ["--height", "32", "--width", "64", "--sweeps", "1"]
     version = trained(corpus, tmp_path, *more)
-    answer = Served(version).ask({"image_bytes": [written(picture("red", "left")), *BAD]}, "attend")
+    answer = SavedModelSession(version).ask(
+        {"image_bytes": [written(picture("red", "left")), *BAD]}, "attend"
+    )
     assert answer["valid"].tolist() == [True, *[False] * len(BAD)]
     assert answer["attention"].shape[2:] == (1, 2)
     kept = (version / "assets/encoder.weights.h5").read_bytes()

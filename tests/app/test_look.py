@@ -81,8 +81,8 @@ def test_every_task_is_looked_into(task, untrained_versions, here, asked, tmp_pa
     told = capsys.readouterr().out.splitlines()
     assert f"<b>{escape(told[0])}</b>" in text
     assert str(folder / "index.html") in told[1]
-    row, _ = next(iter(tasks.find(task).Exchange().requests([asked(task).encode()])))
-    (answer,) = here(export.find(untrained_versions, task)).ask_rows([row])
+    row, _ = next(iter(tasks.find(task).RequestFormat().requests([asked(task).encode()])))
+    (answer,) = here(export.find(untrained_versions, task)).predict([row])
     assert told[0].split(" (")[0] == ANSWERS[task](answer)
 
 

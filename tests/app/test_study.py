@@ -17,7 +17,7 @@ import pytest
 import tasks
 from app import study, train
 from app.studies import evolution, experiments, presets, probe_training, report
-from app.studies.experiments import Point
+from app.studies.experiments import Experiment
 from app.studies.presets import PRESETS, Finding
 from models.cells import specs
 from models.cells.specs import CELLS, CellSpec
@@ -107,14 +107,14 @@ def test_its_page_opens_without_a_network(studied):
 
 
 def test_a_point_is_one_whatever_it_is_called():
-    first = Point("adding", "lstm", "lstm", 0, (("length", 5),))
-    same = Point("adding", "mine", json.dumps(CELLS["lstm"].to_json()), 0, (("length", 5),))
+    first = Experiment("adding", "lstm", "lstm", 0, (("length", 5),))
+    same = Experiment("adding", "mine", json.dumps(CELLS["lstm"].to_json()), 0, (("length", 5),))
     assert first.identity == same.identity
     for other in (
-        Point("adding", "lstm", "lstm", 1, (("length", 5),)),
-        Point("adding", "lstm", "lstm", 0, (("length", 6),)),
-        Point("copy", "lstm", "lstm", 0, (("length", 5),)),
-        Point("adding", "lstm", "gru", 0, (("length", 5),)),
+        Experiment("adding", "lstm", "lstm", 1, (("length", 5),)),
+        Experiment("adding", "lstm", "lstm", 0, (("length", 6),)),
+        Experiment("copy", "lstm", "lstm", 0, (("length", 5),)),
+        Experiment("adding", "lstm", "gru", 0, (("length", 5),)),
     ):
         assert other.identity != first.identity
 
@@ -152,7 +152,7 @@ def test_a_task_is_measured_by_the_whole_command(tmp_path, monkeypatch):
         return version
 
     monkeypatch.setattr(train, "main", trained)
-    point = Point("sentiment", "gru", "gru", 4, (("clip_norm", 2.0),))
+    point = Experiment("sentiment", "gru", "gru", 4, (("clip_norm", 2.0),))
     found = experiments._measure(point, tmp_path)
     assert found["scores"] == {"accuracy": 0.5} and found["seconds"] == 3.0
     assert asked[:7] == ["sentiment", "--cell", "gru", "--seed", "4", "--clip-norm", "2.0"]
@@ -189,7 +189,9 @@ def test_gates_are_removed_and_blinded_one_at_a_time():
 
 def _told(label, values):
     records = [{"scores": {"accuracy": v}, "parameters": 1, "seconds": 1.0} for v in values]
-    return {Point("timing", label, "lstm", seed): record for seed, record in enumerate(records)}
+    return {
+        Experiment("timing", label, "lstm", seed): record for seed, record in enumerate(records)
+    }
 
 
 @pytest.mark.parametrize(
@@ -270,7 +272,7 @@ def test_mutants_are_other_cells_and_their_lines_give_them_again():
         assert any(getattr(spec, field) for spec in found[2:])
 
 
-class Bench:
+class Runner:
     """Measures by a rule: what has more biases is better, and what has pins learns nothing."""
 
     jobs = 2
@@ -293,7 +295,7 @@ class Bench:
 
 def test_a_search_keeps_what_is_good_and_is_a_function_of_its_seed(monkeypatch):
     def searched(seed, generations):
-        bench = Bench()
+        bench = Runner()
         search = evolution.Search(bench, seed, 4)
         for _ in range(generations):
             search.generation()

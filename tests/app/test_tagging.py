@@ -14,7 +14,7 @@ import models
 import tasks
 from app import cli, evaluate, predict, train
 from app.serving import export
-from app.serving.session import Served
+from app.serving.session import SavedModelSession
 from app.training import run_state
 from models.cells.specs import CELLS
 from tests.conftest import signatures, where
@@ -72,7 +72,7 @@ def version(request, treebank, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(version):
-    return Served(version)
+    return SavedModelSession(version)
 
 
 def rows_of(some):
@@ -107,13 +107,13 @@ def test_it_learns_what_endings_tell(version):
 
 def test_every_token_has_a_tag_that_does_not_depend_on_its_neighbours(served, version):
     tags = set((version / "assets/tags.txt").read_text().splitlines())
-    together = served.ask_rows(rows_of(SENTENCES), "tokens")
+    together = served.predict(rows_of(SENTENCES), "tokens")
     for tokens, answer in zip(SENTENCES, together, strict=True):
         assert [token.decode() for token in answer["tokens"]] == tokens
         assert answer["lengths"] == len(tokens) == len(answer["tags"])
         assert {tag.decode() for tag in answer["tags"]} <= tags
         assert ((answer["probability"] > 0.2) & (answer["probability"] <= 1.0001)).all()
-        [alone] = served.ask_rows(rows_of([tokens]), "tokens")
+        [alone] = served.predict(rows_of([tokens]), "tokens")
         assert_same(alone, answer)
 
 
@@ -159,14 +159,14 @@ def test_text_is_cut_into_the_tokens_that_are_tagged(served):
     texts = ["The old man's boats sank.", "", b"\xff don't", "好看"]
     tokens = [["The", "old", "man", "'s", "boats", "sank", "."], [], ["\ufffd", "do", "n't"]]
     tokens.append(["好", "看"])
-    want = served.ask_rows(rows_of(tokens), "tokens")
-    for one, other in zip(served.ask_rows([{"text": t} for t in texts]), want, strict=True):
+    want = served.predict(rows_of(tokens), "tokens")
+    for one, other in zip(served.predict([{"text": t} for t in texts]), want, strict=True):
         assert_same(one, other)
 
 
 def test_a_sentence_of_thousands_of_words_has_a_tag_for_each(served):
     tokens = WORDS * 500
-    [answer] = served.ask_rows(rows_of([tokens]), "tokens")
+    [answer] = served.predict(rows_of([tokens]), "tokens")
     assert len(answer["tags"]) == 5000 and (answer["tags"] != b"").all()
     # The windows differ in nothing but where they begin: far from the ends tags repeat.
     period = np.lcm(len(WORDS), 12 - 2 * (12 // 8))
@@ -179,7 +179,7 @@ def test_it_answers_as_the_keras_model_does(served, version):
     tokens = ["kader", "lotish", "man", "x"]
     x = {name: value[None] for name, value in task._inputs(tf.constant(tokens)).items()}
     logits = model(x)
-    [given] = served.ask_rows(rows_of([tokens]), "tokens")
+    [given] = served.predict(rows_of([tokens]), "tokens")
     classes = (version / "assets/tags.txt").read_text().splitlines()
     if task.config.crf:
         crf = model.get_layer("crf")
@@ -214,7 +214,7 @@ def test_the_scores_are_what_plain_counting_finds(
     scores = evaluate.main(["tagging", "--saved-models", saved_models, "--test", str(own)])
     said = capsys.readouterr().out
 
-    answers = served.ask_rows(rows_of([[w for w, _ in s] for s in wanted]), "tokens")
+    answers = served.predict(rows_of([[w for w, _ in s] for s in wanted]), "tokens")
     right = collections.Counter()
     for s, answer in zip(wanted, answers, strict=True):
         hits = [t == g.decode() for (_, t), g in zip(s, answer["tags"], strict=True)]
@@ -254,7 +254,7 @@ def test_a_cell_of_each_equation_passes_the_gate_untrained(tmp_path, treebank):
         )
         task = cls.learn(config, train_part, folder)
         draft = export.draft(task, task.build("reuse"), folder / "draft")
-        [answer] = Served(draft).ask_rows(rows_of([WORDS]), "tokens")
+        [answer] = SavedModelSession(draft).predict(rows_of([WORDS]), "tokens")
         assert len(answer["tags"]) == len(WORDS)
 
 
@@ -316,14 +316,14 @@ def test_a_script_without_blanks_is_learnt_from_gold_tokens(tmp_path):
         (tmp_path / f"{part}.txt").write_text("\n".join(lines), encoding="utf-8")
     version = trained(tmp_path, tmp_path / "out", "--longest-word", "4", "--layers", "1")
     assert json.loads((version / "assets.extra/run.json").read_text())["scores"]["accuracy"] == 1
-    [answer] = Served(version).ask_rows(rows_of([["我", "看", "电影", "。"]]), "tokens")
+    [answer] = SavedModelSession(version).predict(rows_of([["我", "看", "电影", "。"]]), "tokens")
     assert [tag.decode() for tag in answer["tags"]] == ["PRON", "VERB", "NOUN", "PUNCT"]
 
 
 def test_words_alone_as_they_are_written_will_do(treebank, tmp_path):
     version = trained(treebank, tmp_path, *PLAIN, "--no-fold-case", "--epochs", "1")
     assert set(models.load(version).input) == {"ids"}
-    [answer] = Served(version).ask_rows(rows_of([WORDS]), "tokens")
+    [answer] = SavedModelSession(version).predict(rows_of([WORDS]), "tokens")
     assert len(answer["tags"]) == len(WORDS)
 
 

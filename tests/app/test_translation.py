@@ -15,7 +15,7 @@ import sacrebleu
 import models
 from app import cli, evaluate, predict, train
 from app.serving import export
-from app.serving.session import Served
+from app.serving.session import SavedModelSession
 from models.beam_search import IMPOSSIBLE
 from tests.conftest import signatures, where
 
@@ -69,7 +69,7 @@ def version(corpus, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(version):
-    return Served(version)
+    return SavedModelSession(version)
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ def test_each_epoch_shows_translations_and_bleu_may_choose(begun):
 
 def test_pairs_that_are_too_unequal_are_counted_and_left_out_of_train_alone(begun):
     folder, said = begun
-    assert "train: 1 of 302 examples unfit: pairs of which a side is empty" in said
+    assert "train: 1 of 302 examples skipped: pairs of which a side is empty" in said
     version = folder / "saved_models/translation/1"
     record = json.loads((version / "assets.extra/run.json").read_text())
     assert record["data"]["left_out"] == {"train": 1, "valid": 0, "test": 0}
@@ -266,7 +266,7 @@ def test_pairs_that_are_too_unequal_are_counted_and_left_out_of_train_alone(begu
 )
 def test_every_choice_trains_and_is_served(corpus, tmp_path, more):
     version = trained(corpus, tmp_path, *more)
-    answer = Served(version).ask({"text": TEXTS})
+    answer = SavedModelSession(version).ask({"text": TEXTS})
     assert len(answer["translation"]) == len(TEXTS)
 
 
@@ -279,7 +279,7 @@ def test_how_it_searches_can_be_changed_without_training_anew(begun, tmp_path, m
     assert "will serve with other settings" in said and "val_loss" not in said
     assert greedy.name == "2"
     assert json.loads((greedy / "assets/config.json").read_text())["beams"] == 1
-    many = [Served(each).ask({"text": ["ka bo"]}, "n_best") for each in (first, greedy)]
+    many = [SavedModelSession(each).ask({"text": ["ka bo"]}, "n_best") for each in (first, greedy)]
     assert [each["translations"].shape for each in many] == [(1, 4), (1, 1)]
     networks = [models.load(each).get_weights() for each in (first, greedy)]
     for one, other in zip(*networks, strict=True):

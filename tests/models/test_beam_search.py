@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.beam_search import IMPOSSIBLE, Search, search
+from models.beam_search import IMPOSSIBLE, BeamSearchConfig, search
 
 V, START, END = 6, 1, 2  # 0 is padding
 TOKENS = (3, 4, 5)
@@ -124,7 +124,9 @@ def test_wide_enough_it_finds_what_exhaustive_search_finds(
     seed, normalization, coverage, no_repeat
 ):
     toy, longest = Toy(seed), [3, 0, 2]
-    settings = Search(130, normalization, coverage, no_repeat)  # more than there are sequences
+    settings = BeamSearchConfig(
+        130, normalization, coverage, no_repeat
+    )  # more than there are sequences
     result = found(toy, longest, settings)
     for row, most in enumerate(longest):
         every = [
@@ -149,7 +151,7 @@ def test_wide_enough_it_finds_what_exhaustive_search_finds(
 @pytest.mark.parametrize("seed", range(8))
 def test_one_beam_is_greedy(seed):
     toy, longest = Toy(seed), [6, 4, 1, 0]
-    result = found(toy, longest, Search(1, 0.7))
+    result = found(toy, longest, BeamSearchConfig(1, 0.7))
     for row, most in enumerate(longest):
         assert sequences(result, row) == [tuple(toy.greedy(row, most))]
 
@@ -160,7 +162,7 @@ def test_one_beam_is_greedy(seed):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_narrow_search_goes_as_it_does_in_plain_python(seed, beams, normalization, coverage):
     toy, longest = Toy(seed), [8, 1, 5]
-    settings = Search(beams, normalization, coverage)
+    settings = BeamSearchConfig(beams, normalization, coverage)
     result = found(toy, longest, settings)
     for row, most in enumerate(longest):
         wanted = toy.search(row, most, settings)
@@ -173,7 +175,7 @@ def test_a_narrow_search_goes_as_it_does_in_plain_python(seed, beams, normalizat
 
 @pytest.mark.parametrize("beams", [1, 2, 4])
 def test_an_answer_does_not_depend_on_the_rest_of_the_batch(beams):
-    toy, settings = Toy(3), Search(beams)
+    toy, settings = Toy(3), BeamSearchConfig(beams)
     alone, among = found(toy, [5], settings), found(toy, [5, 9, 0, 2], settings)
     assert sequences(alone, 0) == sequences(among, 0)
     np.testing.assert_allclose(alone.scores[0], among.scores[0], atol=1e-5)
@@ -182,12 +184,12 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(beams):
 @pytest.mark.parametrize("seed", range(4))
 def test_more_beams_find_nothing_worse_where_the_first_kept_all(seed):
     toy = Toy(seed)
-    scores = [found(toy, [4], Search(w)).scores.numpy()[0, 0] for w in (1, 130)]
+    scores = [found(toy, [4], BeamSearchConfig(w)).scores.numpy()[0, 0] for w in (1, 130)]
     assert scores[1] >= scores[0] - 1e-5
 
 
 def test_nothing_forbidden_is_written_and_lengths_are_kept():
-    result = found(Toy(1), [7, 3], Search(5))
+    result = found(Toy(1), [7, 3], BeamSearchConfig(5))
     for row, most in enumerate((7, 3)):
         for tokens in sequences(result, row):
             assert set(tokens) <= set(TOKENS) and len(tokens) <= most
@@ -197,7 +199,7 @@ def test_nothing_forbidden_is_written_and_lengths_are_kept():
 
 
 def test_no_row_gives_none():
-    assert found(Toy(0), [], Search(2)).tokens.shape[:2] == (0, 2)
+    assert found(Toy(0), [], BeamSearchConfig(2)).tokens.shape[:2] == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -205,4 +207,4 @@ def test_no_row_gives_none():
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):
-        Search(**wrong)
+        BeamSearchConfig(**wrong)

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
 )
 
 from tests.support import toy_models, untrained
-from tests.support.fake_server import Batching, Double, Refused
+from tests.support.fake_server import Batching, Double, RequestError
 
 PREDICT = "/v1/models/toy:predict"
 
@@ -360,7 +360,7 @@ def _together(base, batching, requests):
             at_once.wait()
             try:
                 answer = double.predict(request, None)
-            except Refused as refused:
+            except RequestError as refused:
                 return refused.code, refused.message
             return {name: tf.make_ndarray(value) for name, value in answer.outputs.items()}
 

@@ -56,7 +56,7 @@ _STATE = re.compile(
 _NOTHING = object()
 
 
-class Refused(Exception):
+class RequestError(Exception):
     """A status other than OK: a code by its name, and a message."""
 
     def __init__(self, code: str, message: str):
@@ -107,7 +107,7 @@ class _Loaded:
         """The outputs, by name."""
         name = request.model_spec.signature_name or DEFAULT
         if name not in self.signatures:
-            raise Refused("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
+            raise RequestError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
         signature = self.signatures[name]
         _check_names(signature, request)
         feeds = {
@@ -128,7 +128,7 @@ class _Loaded:
             return self._session.run(list(fetches), dict(feeds))
         except tf.errors.OpError as error:
             code = _OF_NUMBER.get(error.error_code, grpc.StatusCode.UNKNOWN).name
-            raise Refused(code, error.message) from error
+            raise RequestError(code, error.message) from error
 
     def _queue(self, feeds, fetches):
         key = (tuple(sorted(feeds)), tuple(fetches))
@@ -143,7 +143,7 @@ def _check_names(signature, request):
     sent, known = set(request.inputs), set(signature.inputs)
     if sent != known:
         told = [",".join(sorted(s)) for s in (sent, known, sent - known, known - sent)]
-        raise Refused(
+        raise RequestError(
             "INVALID_ARGUMENT",
             f"input size does not match signature: {len(sent)}!={len(known)} len({{{told[0]}}}) != "
             f"len({{{told[1]}}}). Sent extra: {{{told[2]}}}. Missing but required: {{{told[3]}}}.",
@@ -151,13 +151,13 @@ def _check_names(signature, request):
     for at, alias in enumerate(request.output_filter):
         if alias not in signature.outputs:
             outputs = ",".join(sorted(signature.outputs))
-            raise Refused(
+            raise RequestError(
                 "INVALID_ARGUMENT",
                 f"output tensor alias not found in signature: {alias} "
                 f"Outputs expected to be in the set {{{outputs}}}.",
             )
         if alias in request.output_filter[:at]:
-            raise Refused("INVALID_ARGUMENT", f"duplicate output tensor alias: {alias}")
+            raise RequestError("INVALID_ARGUMENT", f"duplicate output tensor alias: {alias}")
 
 
 def _fed(alias, told, proto):
@@ -167,19 +167,19 @@ def _fed(alias, told, proto):
     """
     if proto.dtype != told.dtype:
         wanted, got = tf.as_dtype(told.dtype).name, tf.as_dtype(proto.dtype).name
-        raise Refused(
+        raise RequestError(
             "INVALID_ARGUMENT", f"Expects arg[0] to be {wanted} but {got} is provided ({alias})"
         )
     try:
         array = tf.make_ndarray(proto)
     except (TypeError, ValueError) as error:
-        raise Refused("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from error
+        raise RequestError("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from error
     shape = [dim.size for dim in told.tensor_shape.dim]
     if not told.tensor_shape.unknown_rank and (
         array.ndim != len(shape)
         or any(size not in (-1, got) for size, got in zip(shape, array.shape, strict=True))
     ):
-        raise Refused(
+        raise RequestError(
             "INVALID_ARGUMENT",
             f"Shape {list(array.shape)} of input {alias} does not fit {shape}.",
         )
@@ -207,25 +207,25 @@ class _Queue:
 
     def ask(self, feeds):
         if any(array.ndim == 0 for array in feeds.values()):
-            raise Refused(
+            raise RequestError(
                 "INVALID_ARGUMENT",
                 "Batching session Run() input tensors must have at least one dimension",
             )
         sizes = {len(array) for array in feeds.values()}
         if len(sizes) > 1:
-            raise Refused(
+            raise RequestError(
                 "INVALID_ARGUMENT",
                 "Batching session Run() input tensors must have equal 0th-dimension size",
             )
         task, most = _Task(feeds, sizes.pop()), self._batching.max_batch_size
         if task.size > most:
-            raise Refused(
+            raise RequestError(
                 "INVALID_ARGUMENT",
                 f"Task size {task.size} is larger than maximum input batch size {most}",
             )
         with self._lock:
             if self._rows + task.size > most * self._batching.max_enqueued_batches:
-                raise Refused(
+                raise RequestError(
                     "UNAVAILABLE",
                     "The batch scheduling queue to which this task was submitted is full",
                 )
@@ -277,9 +277,9 @@ class _Queue:
         outputs = self._loaded.run(merged, self._fetches)
         for output in outputs:
             if np.ndim(output) == 0:
-                raise Refused("FAILED_PRECONDITION", "Batched output tensor has 0 dimensions")
+                raise RequestError("FAILED_PRECONDITION", "Batched output tensor has 0 dimensions")
             if len(output) != size + spare:
-                raise Refused(
+                raise RequestError(
                     "FAILED_PRECONDITION",
                     "Batched output tensor's 0th dimension does not equal the sum of the 0th "
                     "dimension sizes of the input tensors",
@@ -296,14 +296,16 @@ class _Queue:
         if len(shapes) == 1:
             return arrays
         if not self._batching.pad_variable_length_inputs:
-            raise Refused(
+            raise RequestError(
                 "FAILED_PRECONDITION",
                 f"Tensors with name '{name}' from different tasks have different shapes and "
                 "padding is turned off. Set pad_variable_length_inputs to true, or ensure that "
                 "all tensors with the same name have equal dimensions starting with the first dim.",
             )
         if any(array.size == 0 for array in arrays):
-            raise Refused("INVALID_ARGUMENT", "Got empty tensor in batch of non-empty tensors.")
+            raise RequestError(
+                "INVALID_ARGUMENT", "Got empty tensor in batch of non-empty tensors."
+            )
         longest = np.max(list(shapes), axis=0)
         padded = []
         for array in arrays:
@@ -343,7 +345,7 @@ class Double:
         self.delay, self.held, self.failures, self.predictions = 0.0, set(), [], 0
         self._labels, self._deadline = labels or {}, deadline
         self._lock, self._ends = threading.Lock(), threading.Event()
-        self._loaded: dict[str, dict[int, _Loaded | Refused]] = {}
+        self._loaded: dict[str, dict[int, _Loaded | RequestError]] = {}
         for name in names or sorted(path.name for path in base.iterdir() if path.is_dir()):
             numbers = [p for p in (base / name).iterdir() if p.is_dir() and p.name.isdigit()]
             self._loaded[name] = {
@@ -398,18 +400,18 @@ class Double:
         return f"grpc://127.0.0.1:{self.grpc_port}"
 
     def predict(self, request: predict_pb2.PredictRequest, seconds: float | None):
-        """Answers a request within some seconds; raises Refused."""
+        """Answers a request within some seconds; raises RequestError."""
         with self._lock:
             self.predictions += 1
             failure = self.failures.pop(0) if self.failures else None
         if failure:
-            raise Refused(failure, "the double was told to fail")
+            raise RequestError(failure, "the double was told to fail")
         version, loaded = self.find(request.model_spec)
         if self.delay:
             late = seconds is not None and seconds < self.delay
             self._ends.wait(seconds if late else self.delay)
             if late:
-                raise Refused("DEADLINE_EXCEEDED", "Timed out waiting for notification")
+                raise RequestError("DEADLINE_EXCEEDED", "Timed out waiting for notification")
         outputs = loaded.predict(request)
         answer = predict_pb2.PredictResponse()
         answer.model_spec.name = request.model_spec.name
@@ -429,7 +431,7 @@ class Double:
         if version not in ready:
             named = spec.HasField("version") or spec.version_label
             told = f"Specific({spec.name}, {version})" if named else f"Latest({spec.name})"
-            raise Refused("NOT_FOUND", f"Servable not found for request: {told}")
+            raise RequestError("NOT_FOUND", f"Servable not found for request: {told}")
         return version, ready[version]
 
     def status(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
@@ -437,13 +439,13 @@ class Double:
         version, known = self._numbered(spec), self._loaded.get(spec.name, {})
         if version is not None and version not in known:
             message = f"Could not find version {version} of model {spec.name}"
-            raise Refused("NOT_FOUND", message)
+            raise RequestError("NOT_FOUND", message)
         if not known:
-            raise Refused("NOT_FOUND", f"Could not find any versions of model {spec.name}")
+            raise RequestError("NOT_FOUND", f"Could not find any versions of model {spec.name}")
         answer = get_model_status_pb2.GetModelStatusResponse()
         for at in sorted(known, reverse=True) if version is None else [version]:
             told = answer.model_version_status.add(version=at)
-            failed = isinstance(known[at], Refused)
+            failed = isinstance(known[at], RequestError)
             state = "LOADING" if spec.name in self.held else "END" if failed else "AVAILABLE"
             told.state = told.State.Value(state)
             told.status.SetInParent()
@@ -455,13 +457,13 @@ class Double:
     def metadata(self, request: get_model_metadata_pb2.GetModelMetadataRequest):
         """All signatures of a version, the one that initialises tables among them."""
         if not request.metadata_field:
-            raise Refused(
+            raise RequestError(
                 "INVALID_ARGUMENT",
                 "GetModelMetadataRequest must specify at least one metadata_field",
             )
         for field in request.metadata_field:
             if field != "signature_def":
-                raise Refused("INVALID_ARGUMENT", f"Metadata field {field} is not supported")
+                raise RequestError("INVALID_ARGUMENT", f"Metadata field {field} is not supported")
         version, loaded = self.find(request.model_spec)
         known = get_model_metadata_pb2.SignatureDefMap()
         for name, signature in loaded.signatures.items():
@@ -473,7 +475,7 @@ class Double:
         return answer
 
     def rest_predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
-        """Answers what was sent to `:predict`; raises Refused."""
+        """Answers what was sent to `:predict`; raises RequestError."""
         request, by_row = _request(spec, body, self.find(spec)[1].signatures)
         answer = self.predict(request, self._deadline)
         outputs = {name: tf.make_ndarray(value) for name, value in answer.outputs.items()}
@@ -486,7 +488,7 @@ class Double:
                 return self._labels.get(spec.name, {})[spec.version_label]
             except KeyError:
                 message = f"Unrecognized servable version label: {spec.version_label}"
-                raise Refused("INVALID_ARGUMENT", message) from None
+                raise RequestError("INVALID_ARGUMENT", message) from None
         return spec.version.value if spec.HasField("version") else None
 
 
@@ -494,10 +496,10 @@ def _load(folder, warm_up, batching):
     """A version, or why it could not be loaded."""
     try:
         return _Loaded(folder, warm_up, batching)
-    except Refused as refused:
-        return Refused(refused.code, f"Error while warming up: {refused.message}")
+    except RequestError as refused:
+        return RequestError(refused.code, f"Error while warming up: {refused.message}")
     except (OSError, tf.errors.OpError) as error:
-        return Refused("NOT_FOUND", str(error))
+        return RequestError("NOT_FOUND", str(error))
 
 
 # --- gRPC ---------------------------------------------------------------------------------
@@ -507,7 +509,7 @@ def _answered(context, answer):
     """What a function gives, its refusal as a status of gRPC."""
     try:
         return answer()
-    except Refused as refused:
+    except RequestError as refused:
         context.abort(grpc.StatusCode[refused.code], refused.message[:_LONGEST_MESSAGE])
 
 
@@ -581,7 +583,7 @@ def _handler(double):
             else:
                 try:
                     status, content = 200, told()
-                except Refused as refused:
+                except RequestError as refused:
                     status = _STATUS.get(refused.code, 500)
                     content = b'{"error": %s}' % _quoted(refused.message.encode("utf-8", "replace"))
             self.send_response(status)
@@ -594,10 +596,10 @@ def _handler(double):
             pattern = _PREDICTION if self.command == "POST" else _STATE
             if not (found := pattern.fullmatch(self.path.split("?")[0])):
                 message = f"Malformed request: {self.command} {self.path}"
-                raise Refused("INVALID_ARGUMENT", message)
+                raise RequestError("INVALID_ARGUMENT", message)
             name, version, label, what = found.groups()
             if not name:
-                raise Refused("INVALID_ARGUMENT", "Missing model name in request.")
+                raise RequestError("INVALID_ARGUMENT", "Missing model name in request.")
             spec = model_pb2.ModelSpec(name=urllib.parse.unquote(name))
             if version:
                 spec.version.value = int(version)
@@ -610,7 +612,7 @@ def _handler(double):
                 return _metadata_written(double, spec)
             if what == "status":
                 return _printed(double.status(spec))
-            raise Refused("UNIMPLEMENTED", f"The double does not {what}.")
+            raise RequestError("UNIMPLEMENTED", f"The double does not {what}.")
 
         def log_message(self, *_):
             """Says nothing."""
@@ -644,24 +646,24 @@ def _request(spec, body, signatures):
         # Bytes that are no UTF-8 pass, as the server does not look.
         told = json.loads(body.decode("utf-8", "surrogateescape"))
     except ValueError as error:
-        raise Refused("INVALID_ARGUMENT", f"JSON Parse error: {error}") from error
+        raise RequestError("INVALID_ARGUMENT", f"JSON Parse error: {error}") from error
     if not isinstance(told, dict):
-        raise Refused("INVALID_ARGUMENT", f"JSON Value: {told} Is not object")
+        raise RequestError("INVALID_ARGUMENT", f"JSON Value: {told} Is not object")
     name = told.get("signature_name", "")
     if not isinstance(name, str):
-        raise Refused(
+        raise RequestError(
             "INVALID_ARGUMENT",
             f"JSON Value: {told} not formatted correctly. "
             "'signature_name' key must be a string value.",
         )
     if (name or DEFAULT) not in signatures:
         message = f'Serving signature name: "{name or DEFAULT}" not found in signature def'
-        raise Refused("INVALID_ARGUMENT", message)
+        raise RequestError("INVALID_ARGUMENT", message)
     inputs = signatures[name or DEFAULT].inputs
     request = predict_pb2.PredictRequest(model_spec=spec)
     request.model_spec.signature_name = name
     if "instances" in told and "inputs" in told:
-        raise Refused(
+        raise RequestError(
             "INVALID_ARGUMENT",
             "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist",
         )
@@ -670,7 +672,7 @@ def _request(spec, body, signatures):
     elif "inputs" in told:
         columns = _of_inputs(told["inputs"], inputs)
     else:
-        raise Refused("INVALID_ARGUMENT", "Missing 'inputs' or 'instances' key")
+        raise RequestError("INVALID_ARGUMENT", "Missing 'inputs' or 'instances' key")
     for name, value in columns.items():
         request.inputs[name].CopyFrom(_tensor(value, inputs[name].dtype))
     return request, "instances" in told
@@ -679,11 +681,11 @@ def _request(spec, body, signatures):
 def _of_instances(rows, inputs):
     """Columns of a list of rows, each of which has all inputs and one shape."""
     if not isinstance(rows, list):
-        raise Refused("INVALID_ARGUMENT", "Excepting 'instances' to be an list/array")
+        raise RequestError("INVALID_ARGUMENT", "Excepting 'instances' to be an list/array")
     if not rows:
-        raise Refused("INVALID_ARGUMENT", "No values in 'instances' array")
+        raise RequestError("INVALID_ARGUMENT", "No values in 'instances' array")
     if not isinstance(rows[0], dict) and len(inputs) > 1:
-        raise Refused(
+        raise RequestError(
             "INVALID_ARGUMENT",
             "instances is a plain list, but expecting list of objects as multiple input tensors "
             "required as per tensorinfo_map",
@@ -693,12 +695,12 @@ def _of_instances(rows, inputs):
     for at, row in enumerate(rows):
         if _is_object(row) != named:
             wanted, got = ("object", "list") if named else ("value/list", "object")
-            raise Refused(
+            raise RequestError(
                 "INVALID_ARGUMENT", f"Expecting {wanted} but got {got} at item {at} of input list"
             )
         row = row if named else {next(iter(inputs)): row}
         if row.keys() != set(inputs):
-            raise Refused(
+            raise RequestError(
                 "INVALID_ARGUMENT",
                 f"Failed to process element: {at} of 'instances' list. JSON object: {row} keys "
                 f"must be equal to: {','.join(sorted(inputs))}",
@@ -709,10 +711,10 @@ def _of_instances(rows, inputs):
             trouble = f"Failed to process element: {at} key: {name} of 'instances' list. Error: "
             if math.prod(shape) != math.prod(got):
                 sizes = f"Expecting tensor size: {math.prod(shape)} but got: {math.prod(got)}"
-                raise Refused("INVALID_ARGUMENT", trouble + sizes)
+                raise RequestError("INVALID_ARGUMENT", trouble + sizes)
             if shape != got:
                 shapes = f"Expecting shape {shape} but got: {got}"
-                raise Refused("INVALID_ARGUMENT", trouble + shapes)
+                raise RequestError("INVALID_ARGUMENT", trouble + shapes)
             columns[name].append(value)
     return columns
 
@@ -721,7 +723,7 @@ def _of_inputs(told, inputs):
     """Columns of an object of them, or of the only one."""
     if not _is_object(told):
         if len(inputs) > 1:
-            raise Refused(
+            raise RequestError(
                 "INVALID_ARGUMENT",
                 "inputs is a plain value/list, but expecting an object as multiple input tensors "
                 "required as per tensorinfo_map",
@@ -730,7 +732,7 @@ def _of_inputs(told, inputs):
     for name in inputs:
         if name not in told:
             message = f"Missing named input: {name} in 'inputs' object."
-            raise Refused("INVALID_ARGUMENT", message)
+            raise RequestError("INVALID_ARGUMENT", message)
     return {name: told[name] for name in inputs}
 
 
@@ -757,7 +759,7 @@ def _tensor(value, dtype):
     def fill(value, level):
         if not isinstance(value, list):
             if level != len(shape):
-                raise Refused(
+                raise RequestError(
                     "INVALID_ARGUMENT",
                     f"JSON Value: {value} found at incorrect level: {level + 1} in the JSON DOM. "
                     f"Expected at level: {len(shape)}",
@@ -766,9 +768,9 @@ def _tensor(value, dtype):
             return
         if level >= len(shape):
             message = f"Encountered list at unexpected level: {level} expected < {len(shape)}"
-            raise Refused("INVALID_ARGUMENT", message)
+            raise RequestError("INVALID_ARGUMENT", message)
         if len(value) != shape[level]:
-            raise Refused(
+            raise RequestError(
                 "INVALID_ARGUMENT",
                 f"Encountered list at unexpected size: {len(value)} at level: {level} "
                 f"expected size: {shape[level]}",
@@ -788,11 +790,11 @@ def _value(value, dtype):
     if kind == tf.string and isinstance(value, dict):
         if not _is_base64(value):
             message = f"JSON Value: {value} not formatted correctly for base64 data"
-            raise Refused("INVALID_ARGUMENT", message)
+            raise RequestError("INVALID_ARGUMENT", message)
         try:
             return base64.b64decode(value["b64"], validate=True)
         except ValueError:
-            raise Refused("INVALID_ARGUMENT", "Unable to base64 decode") from None
+            raise RequestError("INVALID_ARGUMENT", "Unable to base64 decode") from None
     whole = isinstance(value, int) and not isinstance(value, bool)
     fits = {
         "string": isinstance(value, str),
@@ -802,7 +804,7 @@ def _value(value, dtype):
     }["float" if kind.is_floating else "int" if kind.is_integer else kind.name]
     if not fits:
         name = type(value).__name__.title()
-        raise Refused(
+        raise RequestError(
             "INVALID_ARGUMENT",
             f"JSON Value: {json.dumps(value)} Type: {name} is not of expected type: {kind.name}",
         )
@@ -815,9 +817,9 @@ def _rows_written(outputs):
     for name, array in outputs.items():
         if array.ndim == 0:
             message = f"Tensor name: {name} has no shape information "
-            raise Refused("INVALID_ARGUMENT", message)
+            raise RequestError("INVALID_ARGUMENT", message)
         if size not in (None, len(array)):
-            raise Refused(
+            raise RequestError(
                 "INVALID_ARGUMENT",
                 f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}",
             )
@@ -858,7 +860,7 @@ def _written(value, name):
     if isinstance(value, (int, np.integer)):
         return str(int(value)).encode()
     if not isinstance(value, (np.float32, np.float64, float)):
-        raise Refused(
+        raise RequestError(
             "INVALID_ARGUMENT", f"Failed to write JSON value for tensor type: {type(value)}"
         )
     return _decimal(value)

@@ -21,7 +21,7 @@ def runs(spec, device: str, dtype: str) -> bool:
     return fused.is_lstm(spec) and dtype == "float32"
 
 
-def run(cell, inputs, mask, states, noise, training, beside=1):
+def run(cell, inputs, mask, states, noise, training, concurrent=1):
     """Runs `cell` over inputs (B, T, D); see the package for the contract."""
     if mask is None:
         every = _every_state(cell, inputs, states, noise)

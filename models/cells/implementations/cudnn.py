@@ -36,7 +36,7 @@ def _kind(spec):
     return None
 
 
-def run(cell, inputs, mask, states, noise, training, beside=1):
+def run(cell, inputs, mask, states, noise, training, concurrent=1):
     """Runs `cell` over inputs (B, T, D); see the package for the contract."""
     ((outputs, lasts),) = _run([cell], inputs, mask, [states], [noise])
     return outputs, lasts

@@ -1,7 +1,7 @@
 """One step of any cell and its derivative, both from the equation's own text.
 
 Forward remembers what each function gave; backward runs the same text on
-`Recorded` values, which compute nothing until they are asked and then mostly
+`TapeValue` values, which compute nothing until they are asked and then mostly
 read what forward remembered. What they ask for, and so what forward has to
 save, is found by taking the derivative once on zeros.
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from ..cell import See, TensorFunctions, by_map, standardized
+from ..cell import StepContext, TensorFunctions, by_map, standardized
 
 # What a step backward can read of the same step forward: a state before it,
 # what a map has of x or of h, what a function gave.
@@ -35,7 +35,7 @@ def step(cell, projected, states, weights, noise):
     else:
         recurrent = functions.recurrent(states[0], weights["vectors"], noise)
     inputs = by_map(cell.projected_maps, projected)
-    see = See(cell.spec, inputs, recurrent, weights["vectors"], functions, noise)
+    see = StepContext(cell.spec, inputs, recurrent, weights["vectors"], functions, noise)
     after = [
         tf.fill(tf.shape(old), tf.cast(new, old.dtype)) if isinstance(new, float) else new
         for new, old in zip(see.advance(states), states, strict=True)
@@ -55,7 +55,7 @@ def step_back(cell, read, into, weights, turned, noise):
         into: The gradients of the states after the step.
         weights: "matrices" and "vectors".
         turned: The matrices, transposed.
-        noise: As `See` has it.
+        noise: As `StepContext` has it.
 
     Returns:
         The gradients of the states before the step; of the vectors, a row of
@@ -64,24 +64,24 @@ def step_back(cell, read, into, weights, turned, noise):
         gave, where it differs from that, and ("seen", M) of what it multiplied.
     """
     spec = cell.spec
-    vectors = {name: Recorded.of(vector) for name, vector in weights["vectors"].items()}
-    inputs = {m: Recorded(functools.partial(read, INPUT, m)) for m in cell.projected_maps}
-    states = [Recorded(functools.partial(read, STATE, at)) for at in range(len(into))]
+    vectors = {name: TapeValue.of(vector) for name, vector in weights["vectors"].items()}
+    inputs = {m: TapeValue(functools.partial(read, INPUT, m)) for m in cell.projected_maps}
+    states = [TapeValue(functools.partial(read, STATE, at)) for at in range(len(into))]
     functions = _Replaying(cell, read, turned)
     recurrent, product, normed = {}, None, None
     if spec.recurrent_maps and spec.layer_norm == "products":
-        product = Recorded(None)
+        product = TapeValue(None)
         normed = functions.standardize(product) * vectors["recurrent_gain"]
         recurrent = {
-            m: Recorded(lambda m=m: by_map(spec.recurrent_maps, normed.value)[m])
+            m: TapeValue(lambda m=m: by_map(spec.recurrent_maps, normed.value)[m])
             for m in spec.recurrent_maps
         }
     elif spec.recurrent_maps and not _only_added(cell):
         recurrent = {
-            m: Recorded(functools.partial(read, RECURRENT, m)) for m in spec.recurrent_maps
+            m: TapeValue(functools.partial(read, RECURRENT, m)) for m in spec.recurrent_maps
         }
-    see = See(spec, inputs, recurrent, vectors, functions, noise)
-    Recorded.flow_back(see.advance(states), into)
+    see = StepContext(spec, inputs, recurrent, vectors, functions, noise)
+    TapeValue.flow_back(see.advance(states), into)
 
     zero = tf.zeros([tf.shape(into[0])[0], cell.units], into[0].dtype)
     found = {("d", "input"): _joined([z.total(zero) for z in inputs.values()])}
@@ -94,7 +94,7 @@ def step_back(cell, read, into, weights, turned, noise):
         if recurrent:
             d_recurrent = _joined([z.total(zero) for z in recurrent.values()])
         if normed:
-            Recorded.flow_back([normed], [d_recurrent])
+            TapeValue.flow_back([normed], [d_recurrent])
             d_recurrent = product.gradient
         if recurrent:
             found["d", "recurrent"] = d_recurrent
@@ -173,7 +173,7 @@ class _Saving(TensorFunctions):
         return {each: self._kept(part) for each, part in super().product(name, values).items()}
 
 
-class Recorded:
+class TapeValue:
     """A value that knows how it was computed, for one pass back through a step.
 
     TensorFlow's own derivative of the same text asks at each op and step
@@ -182,7 +182,7 @@ class Recorded:
 
     Args:
         compute: Gives the value, if it comes to be asked for.
-        *parents: A `Recorded` each, and what maps my gradient to a share of its own.
+        *parents: A `TapeValue` each, and what maps my gradient to a share of its own.
     """
 
     def __init__(self, compute: Callable | None, *parents):
@@ -191,7 +191,7 @@ class Recorded:
         self.gradient = None
 
     @classmethod
-    def of(cls, value, *parents) -> "Recorded":
+    def of(cls, value, *parents) -> "TapeValue":
         """One whose value is at hand."""
         return cls(lambda: value, *parents)
 
@@ -200,26 +200,26 @@ class Recorded:
         return self._compute()
 
     def __add__(self, other):
-        if isinstance(other, Recorded):
-            return Recorded(lambda: self.value + other.value, (self, _same), (other, _same))
-        return Recorded(lambda: self.value + other, (self, _same))
+        if isinstance(other, TapeValue):
+            return TapeValue(lambda: self.value + other.value, (self, _same), (other, _same))
+        return TapeValue(lambda: self.value + other, (self, _same))
 
     def __sub__(self, other):
-        if isinstance(other, Recorded):
-            return Recorded(lambda: self.value - other.value, (self, _same), (other, tf.negative))
-        return Recorded(lambda: self.value - other, (self, _same))
+        if isinstance(other, TapeValue):
+            return TapeValue(lambda: self.value - other.value, (self, _same), (other, tf.negative))
+        return TapeValue(lambda: self.value - other, (self, _same))
 
     def __rsub__(self, other):
-        return Recorded(lambda: other - self.value, (self, tf.negative))
+        return TapeValue(lambda: other - self.value, (self, tf.negative))
 
     def __mul__(self, other):
-        if isinstance(other, Recorded):
-            return Recorded(
+        if isinstance(other, TapeValue):
+            return TapeValue(
                 lambda: self.value * other.value,
                 (self, lambda d: d * other.value),
                 (other, lambda d: d * self.value),
             )
-        return Recorded(lambda: self.value * other, (self, lambda d: d * other))
+        return TapeValue(lambda: self.value * other, (self, lambda d: d * other))
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -240,7 +240,7 @@ class Recorded:
                 order.append(value)
 
         for result, gradient in zip(results, gradients, strict=True):
-            if isinstance(result, Recorded):  # not a pinned gate
+            if isinstance(result, TapeValue):  # not a pinned gate
                 visit(result)
                 result._receive(gradient)
         for value in reversed(order):
@@ -252,7 +252,7 @@ class Recorded:
 
 
 class _Replaying:
-    """The functions of an equation on what is `Recorded`: what each call gave forward is read."""
+    """The functions of an equation on what is `TapeValue`: what each call gave forward is read."""
 
     def __init__(self, cell, read, turned):
         self._cell, self._read, self._turned = cell, read, turned
@@ -261,7 +261,7 @@ class _Replaying:
 
     def _next(self, *parents):
         at, self._calls = self._calls, self._calls + 1
-        return Recorded(functools.partial(self._read, CALL, at), *parents)
+        return TapeValue(functools.partial(self._read, CALL, at), *parents)
 
     def _called(self, z, share):
         y = self._next()
@@ -279,7 +279,7 @@ class _Replaying:
 
     def clip(self, z, limit):
         share = (z, lambda d: tf.where(tf.abs(z.value) <= limit, d, 0.0))
-        return Recorded(lambda: tf.clip_by_value(z.value, -limit, limit), share)
+        return TapeValue(lambda: tf.clip_by_value(z.value, -limit, limit), share)
 
     def standardize(self, z):
         scale = self._next()

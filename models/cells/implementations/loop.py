@@ -32,10 +32,10 @@ def runs(spec, device: str, dtype: str) -> bool:
     return True
 
 
-def run(cell, inputs, mask, states, noise, training, beside=1):
+def run(cell, inputs, mask, states, noise, training, concurrent=1):
     """Runs `cell` over inputs (B, T, D); see the package for the contract."""
     hoist = inputs.shape[0] is not None and inputs.shape[0] < FEW_ROWS
-    count = max(1, min(cores(), MOST_STRIPS) // beside) if training else 1
+    count = max(1, min(cores(), MOST_STRIPS) // concurrent) if training else 1
     count = min(count, max(1, inputs.shape[0] // LEAST_ROWS)) if inputs.shape[0] else count
     if count == 1:
         return _run_strip(cell, inputs, mask, states, noise, training, hoist)
@@ -55,7 +55,7 @@ def run(cell, inputs, mask, states, noise, training, beside=1):
     return outputs, [tf.concat(parts, axis=0) for parts in lasts]
 
 
-def run_hoisted(cell, inputs, mask, states, noise, training, beside=1):
+def run_hoisted(cell, inputs, mask, states, noise, training, concurrent=1):
     """`run` for few rows, whether or not their number is known."""
     return _run_strip(cell, inputs, mask, states, noise, training, hoist=True)
 

@@ -22,9 +22,9 @@ def runs(spec, device: str, dtype: str) -> bool:
     return True
 
 
-def run(cell, inputs, mask, states, noise, training, beside=1):
+def run(cell, inputs, mask, states, noise, training, concurrent=1):
     """Runs `cell` over inputs (B, T, D); see the package for the contract."""
-    told = (cell, inputs, mask, states, noise, training, beside)
+    told = (cell, inputs, mask, states, noise, training, concurrent)
     if training:
         return loop.run(*told)
     few_by, most = loop.run_hoisted, loop.FEW_ROWS - 1

@@ -8,7 +8,7 @@ def runs(spec, device: str, dtype: str) -> bool:
     return True
 
 
-def run(cell, inputs, mask, states, noise, training, beside=1):
+def run(cell, inputs, mask, states, noise, training, concurrent=1):
     """Runs `cell` over inputs (B, T, D); see the package for the contract."""
 
     def step(states, t):

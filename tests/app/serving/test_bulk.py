@@ -296,7 +296,7 @@ def test_a_picture_can_be_of_one(tmp_path):
 
 def tag(source, to):
     """Tags the CoNLL-U of a file, every word a NOUN; gives what was asked."""
-    exchange, asked = tasks.find("tagging").Exchange(input="conllu", format="conllu"), []
+    exchange, asked = tasks.find("tagging").RequestFormat(input="conllu", format="conllu"), []
 
     def answers(block):
         asked.extend(block)
@@ -345,7 +345,7 @@ def test_a_broken_line_is_counted_from_where_it_goes_on(dies, tmp_path):
 def test_no_line_is_read_beyond_a_request(task, settings, lines, tmp_path):
     (tmp_path / "an image").write_bytes(b"none")
     lines = lines or [str(tmp_path / "an image")] * 4
-    exchange, read = tasks.find(task).Exchange(**settings), 0
+    exchange, read = tasks.find(task).RequestFormat(**settings), 0
 
     def counted():
         nonlocal read

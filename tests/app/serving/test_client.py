@@ -17,7 +17,7 @@ import pytest
 import tasks
 from app import cli, predict
 from app.serving import client
-from app.serving.session import Served
+from app.serving.session import SavedModelSession
 from tasks.core.errors import UserError
 from tests.support import toy_models, untrained
 from tests.support.fake_server import Batching, Breaking, Double
@@ -121,11 +121,11 @@ def test_rows_are_those_of_a_version_that_is_here(double, untrained_versions, he
     rows = [{"text": text} for text in (b"dull", "superb \u00e9", b"\xff")]
     near = here(untrained_versions / "translation" / "1")
     for signature in near.signatures:
-        want = near.ask_rows(rows, signature)
+        want = near.predict(rows, signature)
         for url in (double.rest, double.grpc):
             found = client.connect(url, "translation", None, 30, 1)
             assert set(found.signatures) == set(near.signatures)
-            for answer, wanted in zip(found.ask_rows(rows, signature), want, strict=True):
+            for answer, wanted in zip(found.predict(rows, signature), want, strict=True):
                 assert set(answer) == set(wanted)
                 for name, value in wanted.items():
                     assert type(answer[name]) is type(value)
@@ -136,7 +136,7 @@ def test_rows_are_those_of_a_version_that_is_here(double, untrained_versions, he
 
 def test_values_of_every_type_come_back(tmp_path):
     """Outputs in base64, one alone and numbers that JSON has no word for among them."""
-    here = Served(toy_models.published(tmp_path, 1, 0.1))
+    here = SavedModelSession(toy_models.published(tmp_path, 1, 0.1))
     asked = {
         "serving_default": [{"text": bytes(range(256))}, {"text": "好"}],
         "several": [
@@ -150,8 +150,8 @@ def test_values_of_every_type_come_back(tmp_path):
         for url in (double.rest, double.grpc):
             found = client.connect(url, "toy", None, 30, 1)
             for signature, rows in asked.items():
-                want = here.ask_rows(rows, signature)
-                for answer, wanted in zip(found.ask_rows(rows, signature), want, strict=True):
+                want = here.predict(rows, signature)
+                for answer, wanted in zip(found.predict(rows, signature), want, strict=True):
                     if signature == "serving_default" and url == double.rest:
                         # JSON is UTF-8, but for what is in base64.
                         wanted["same"] = wanted["same"].decode("utf-8", "replace").encode()
@@ -202,11 +202,11 @@ def test_what_is_not_served_is_told(protocol, double, capsys):
     said = failed(capsys, ["sentiment", "dull", "--server", url, "--version", "7"])
     assert f"sentiment version 7 at {url} is not served" in said and "1 (AVAILABLE)" in said
     with pytest.raises(UserError, match="has no model 'nothing': Could not find any versions"):
-        client.connect(url, "nothing", None, 30, 4).ask_rows([{"text": "dull"}])
+        client.connect(url, "nothing", None, 30, 4).predict([{"text": "dull"}])
     with pytest.raises(UserError, match=r"has no signature 'align'; it has: serving_default\."):
-        client.connect(url, "sentiment", None, 30, 4).ask_rows([{"text": "dull"}], "align")
+        client.connect(url, "sentiment", None, 30, 4).predict([{"text": "dull"}], "align")
     with pytest.raises(UserError, match="takes text too"):
-        client.connect(url, "sentiment", None, 30, 4).ask_rows([{"image_bytes": b""}])
+        client.connect(url, "sentiment", None, 30, 4).predict([{"image_bytes": b""}])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -266,14 +266,14 @@ def test_waiting_ends_with_the_time(double, monkeypatch):
     monkeypatch.setattr(time, "sleep", waits.append)
     found = client.connect(double.rest, "sentiment", None, 30, 6)
     double.failures = ["UNAVAILABLE"] * 5
-    assert found.ask_rows([{"text": b"dull"}])
+    assert found.predict([{"text": b"dull"}])
     assert len(waits) == 5 and len({wait / 2**at for at, wait in enumerate(waits)}) == 5
     for at, wait in enumerate(waits):
         assert 0.5 * 0.25 * 2**at <= wait <= 1.5 * 0.25 * 2**at
     double.failures = ["UNAVAILABLE"] * 5
     hasty = client.connect(double.rest, "sentiment", None, 0.1, 6)
     with pytest.raises(UserError, match="told to fail"):
-        hasty.ask_rows([{"text": b"dull"}])
+        hasty.predict([{"text": b"dull"}])
     assert len(waits) == 5
 
 
@@ -286,10 +286,10 @@ def test_a_connection_that_breaks_is_opened_again(protocol, after, double, serve
     ]
     with Breaking(port, after) as relay:
         found = client.connect(f"{scheme}://127.0.0.1:{relay.port}", "sentiment", None, 30, 4)
-        given = found.ask_rows(rows)
+        given = found.predict(rows)
         found.close()
         assert relay.broken == 1
-    want = served.ask_rows(rows)
+    want = served.predict(rows)
     assert [row["label"] for row in given] == [row["label"] for row in want]
 
 
@@ -297,7 +297,7 @@ def test_large_requests_and_answers_pass(double):
     """4 MB are the most that gRPC sends or takes if it is not told otherwise."""
     row = {"tokens": [b"a" * 5 * 2**20], "lengths": 1}
     for url in (double.rest, double.grpc):
-        [answer] = client.connect(url, "tagging", None, 30, 1).ask_rows([row], "tokens")
+        [answer] = client.connect(url, "tagging", None, 30, 1).predict([row], "tokens")
         assert list(answer["tokens"]) == row["tokens"]
 
 
@@ -343,7 +343,7 @@ def test_a_path_before_the_interface_is_kept(double):
     """As proxies have it; the double knows none, and says so."""
     found = client.connect(f"{double.rest}/models/", "sentiment", None, 30, 1)
     with pytest.raises(UserError, match="/models has no model"):
-        found.ask_rows([{"text": b"dull"}])
+        found.predict([{"text": b"dull"}])
 
 
 def test_sixteen_clients_at_once_lose_nothing(untrained_versions, served):
@@ -364,7 +364,7 @@ def test_sixteen_clients_at_once_lose_nothing(untrained_versions, served):
 
         def ask(requests, url):
             own = client.connect(url, "sentiment", None, 60, 4)
-            answers = [own.ask_rows(rows) for rows in requests]
+            answers = [own.predict(rows) for rows in requests]
             own.close()
             return answers
 
@@ -374,7 +374,7 @@ def test_sixteen_clients_at_once_lose_nothing(untrained_versions, served):
     for rows, answers in zip(
         itertools.chain(*work), itertools.chain.from_iterable(given), strict=True
     ):
-        for answer, want in zip(answers, served.ask_rows(rows), strict=True):
+        for answer, want in zip(answers, served.predict(rows), strict=True):
             assert answer["label"] == want["label"]
             np.testing.assert_allclose(answer["probabilities"], want["probabilities"], atol=1e-5)
 

@@ -136,7 +136,7 @@ def broken(folder, answer, *, name="serving_default", key="answer", module=None,
     ],
 )
 def test_what_a_stock_server_would_not_serve_is_refused(tmp_path, answer, message):
-    with pytest.raises(compatibility.Refused, match=message):
+    with pytest.raises(compatibility.IncompatibleModel, match=message):
         compatibility.check(broken(tmp_path / "draft", answer))
 
 
@@ -149,14 +149,14 @@ def test_what_a_stock_server_would_not_serve_is_refused(tmp_path, answer, messag
     ],
 )
 def test_names_are_what_clients_write(tmp_path, name, key, message):
-    with pytest.raises(compatibility.Refused, match=message):
+    with pytest.raises(compatibility.IncompatibleModel, match=message):
         compatibility.check(broken(tmp_path / "draft", tf.identity, name=name, key=key))
 
 
 def test_what_keeps_something_between_requests_is_refused(tmp_path):
     module = tf.Module()
     module.count = tf.Variable(0)
-    with pytest.raises(compatibility.Refused, match=r"is a AssignAddVariableOp"):
+    with pytest.raises(compatibility.IncompatibleModel, match=r"is a AssignAddVariableOp"):
         compatibility.check(
             broken(
                 tmp_path / "draft",
@@ -171,14 +171,14 @@ def test_what_is_bound_to_a_gpu_is_refused(tmp_path):
         with tf.device("/device:GPU:0"):
             return tf.strings.length(x) + 1
 
-    with pytest.raises(compatibility.Refused, match=r"must run on .*GPU:0"):
+    with pytest.raises(compatibility.IncompatibleModel, match=r"must run on .*GPU:0"):
         compatibility.check(broken(tmp_path / "draft", answer))
 
 
 def test_what_xla_must_compile_is_refused(tmp_path):
     inner = tf.function(lambda x: x + 1.0, jit_compile=True)
     spec = tf.TensorSpec([None], tf.float32, "x")
-    with pytest.raises(compatibility.Refused, match="must be compiled by XLA"):
+    with pytest.raises(compatibility.IncompatibleModel, match="must be compiled by XLA"):
         compatibility.check(broken(tmp_path / "draft", inner, spec=spec))
 
 
@@ -186,10 +186,12 @@ def test_what_lies_outside_its_folder_or_is_lost_is_refused(version, tmp_path):
     whole = shutil.copytree(version, tmp_path / "whole")
     asset = next((whole / "assets").glob("*.txt"), None) or next((whole / "assets").iterdir())
     asset.unlink()
-    with pytest.raises(compatibility.Refused, match=f"the asset {asset.name} must be a file in"):
+    with pytest.raises(
+        compatibility.IncompatibleModel, match=f"the asset {asset.name} must be a file in"
+    ):
         compatibility.check(whole)
     (whole / "variables/variables.index").unlink()
-    with pytest.raises(compatibility.Refused, match=r"has no variables/variables\.index"):
+    with pytest.raises(compatibility.IncompatibleModel, match=r"has no variables/variables\.index"):
         compatibility.check(whole)
 
 
@@ -204,6 +206,6 @@ def test_export_refuses_such_a_draft(tmp_path, monkeypatch):
             )
         },
     )
-    with pytest.raises(compatibility.Refused, match="label is float16"):
+    with pytest.raises(compatibility.IncompatibleModel, match="label is float16"):
         untrained.version("sentiment", tmp_path)
     assert export.versions(tmp_path / "sentiment") == []

@@ -13,7 +13,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 import models
 from app import cli, evaluate, predict
 from app.serving import export
-from app.serving.session import Served
+from app.serving.session import SavedModelSession
 from models.cells.specs import CELLS
 
 TEXTS = [
@@ -34,7 +34,7 @@ def version(published):
 
 @pytest.fixture(scope="module")
 def served(version):
-    return Served(version)
+    return SavedModelSession(version)
 
 
 def test_the_signature_is_what_clients_were_promised(version):
@@ -122,7 +122,7 @@ def test_every_cell_passes_the_gate_untrained(cell, tmp_path, version):
     task = cls(config, tmp_path / "assets")
     model = task.build("reuse")
     draft = export.draft(task, model, tmp_path / "draft")
-    given = Served(draft).ask({"text": TEXTS})["probabilities"]
+    given = SavedModelSession(draft).ask({"text": TEXTS})["probabilities"]
     strings = [t if isinstance(t, bytes) else t.encode() for t in TEXTS]
     logits = model(task.ids(tf.constant(strings)).to_tensor())
     np.testing.assert_allclose(given, tf.nn.softmax(logits), atol=1e-5)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import tasks
 from app.training.batches import Batches, Share
-from app.training.example_cache import Encoded, origins
+from app.training.example_cache import EncodedExamples, origins
 from tasks.core.examples import Example, Stream
 
 TOKENS = 64
@@ -35,7 +35,7 @@ def encoded(request, task, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("app.training.example_cache._BLOCK", 1000)
         patched.setattr("app.training.example_cache._SHARD", 4000)
-        written = Encoded.write(task, task.examples, tmp_path_factory.mktemp("encoded"))
+        written = EncodedExamples.write(task, task.examples, tmp_path_factory.mktemp("encoded"))
     assert len(written.sizes) > 10 and max(written.sizes) <= 4000
     written.buffer = request.param
     return written
@@ -95,9 +95,9 @@ def test_a_batch_has_rows_of_more_than_one_part_of_the_buffer_and_waits_for_them
 
 
 def test_the_buffer_is_filled_in_an_order_of_each_pass_and_holds_no_more(encoded, monkeypatch):
-    read, held = Encoded.read, []
+    read, held = EncodedExamples.read, []
     monkeypatch.setattr(
-        Encoded, "read", lambda self, shards: held.append(shards) or read(self, shards)
+        EncodedExamples, "read", lambda self, shards: held.append(shards) or read(self, shards)
     )
 
     def order(seed, number):

@@ -54,7 +54,8 @@ def fitted(name, config, place, strategy):
     place.mkdir(parents=True, exist_ok=True)
     (place / "learnt").mkdir(exist_ok=True)
     task = cls.learn(config, examples, place / "learnt")
-    parts = {part: Encoded.write(task, examples, place / part) for part in ("train", "valid")}
+    names_of_parts = ("train", "valid")
+    parts = {p: EncodedExamples.write(task, examples, place / p) for p in names_of_parts}
     run = run_state.Run(place / "run")
     splits = Splits(examples, examples, examples)
     _, progress = loop.fit(task, **parts, run=run, splits=splits, strategy=strategy)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import tasks
 from app.training import example_cache
-from app.training.example_cache import Encoded
+from app.training.example_cache import EncodedExamples
 from tasks.core.errors import UserError
 from tasks.core.examples import Stream
 from tests.support import untrained
@@ -35,7 +35,7 @@ def told(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(example_cache, "_BLOCK", 300)
         patched.setattr(example_cache, "_SHARD", 900)
-        Encoded.write(task, examples, folder / "train")
+        EncodedExamples.write(task, examples, folder / "train")
     return task, examples, folder
 
 
@@ -49,7 +49,7 @@ def values(example):
 
 def test_what_is_read_back_is_what_was_encoded(told):
     task, examples, folder = told
-    part = Encoded(folder / "train")
+    part = EncodedExamples(folder / "train")
     rows, row = read(part), 0
     assert len(part.sizes) > 1
     for example in examples:
@@ -70,7 +70,7 @@ def test_what_is_read_back_is_what_was_encoded(told):
 
 def test_a_batch_is_padded_with_zeros_to_its_longest(told):
     _, _, folder = told
-    rows = read(Encoded(folder / "train"))
+    rows = read(EncodedExamples(folder / "train"))
     at = np.array([3, len(rows) - 1, 7, 3])
     batch, taken = rows.padded(at), rows.take(at)
     np.testing.assert_array_equal(taken.numbers, rows.numbers[at])
@@ -87,7 +87,7 @@ def test_a_batch_is_padded_with_zeros_to_its_longest(told):
 
 def test_records_are_examples_that_other_programs_read(told):
     _, _, folder = told
-    part = Encoded(folder / "train")
+    part = EncodedExamples(folder / "train")
     (record,) = tf.data.TFRecordDataset(str(folder / "train" / "00000.tfrecord")).take(1)
     keys = [each for key in part.specs for each in (key, f"{key}/ends")]
     read_by = tf.io.parse_single_example(
@@ -101,7 +101,9 @@ def test_records_are_examples_that_other_programs_read(told):
 def test_what_is_there_is_not_encoded_again(told, monkeypatch):
     task, examples, folder = told
     monkeypatch.setattr(task, "encode", None)
-    assert len(Encoded.write(task, examples, folder / "train")) == len(Encoded(folder / "train"))
+    assert len(EncodedExamples.write(task, examples, folder / "train")) == len(
+        EncodedExamples(folder / "train")
+    )
 
 
 def test_what_was_not_finished_is_made_anew(told, tmp_path):
@@ -111,8 +113,8 @@ def test_what_was_not_finished_is_made_anew(told, tmp_path):
     for shard in sorted((tmp_path / "train").glob("*.tfrecord"))[1:]:
         shard.write_bytes(b"half")
     given, want = (
-        read(Encoded.write(task, examples, tmp_path / "train")),
-        read(Encoded(folder / "train")),
+        read(EncodedExamples.write(task, examples, tmp_path / "train")),
+        read(EncodedExamples(folder / "train")),
     )
     everything = np.arange(len(want))
     for key, value in want.padded(everything).items():
@@ -135,7 +137,7 @@ def test_what_is_damaged_is_told(told, tmp_path, broken):
     with pytest.raises(
         UserError, match=rf"{shard.name}: what was encoded cannot be read: .*Remove"
     ):
-        read(Encoded(tmp_path / "train"))
+        read(EncodedExamples(tmp_path / "train"))
 
 
 def test_who_comes_second_waits_and_encodes_nothing(told, tmp_path, monkeypatch):
@@ -151,7 +153,7 @@ def test_who_comes_second_waits_and_encodes_nothing(told, tmp_path, monkeypatch)
     counts = []
 
     def write():
-        counts.append(len(Encoded.write(task, Stream(slowly), tmp_path / "train")))
+        counts.append(len(EncodedExamples.write(task, Stream(slowly), tmp_path / "train")))
 
     first, second = threading.Thread(target=write), threading.Thread(target=write)
     first.start()
@@ -213,7 +215,7 @@ def test_the_version_of_the_code_is_that_of_its_lines(tmp_path, monkeypatch, sou
 def test_the_record_says_what_the_shards_hold(told):
     _, _, folder = told
     record = json.loads((folder / "train/encoded.json").read_text())
-    rows = read(Encoded(folder / "train"))
+    rows = read(EncodedExamples(folder / "train"))
     assert sum(record["rows"]) == len(rows) and len(record["rows"]) == len(record["bytes"])
     assert {path.name for path in (folder / "train").glob("*.tfrecord")} == {
         f"{shard:05}.tfrecord" for shard in range(len(record["rows"]))

@@ -5,7 +5,7 @@ import pytest
 
 import tasks
 from app.training import loop, run_state
-from app.training.example_cache import Encoded
+from app.training.example_cache import EncodedExamples
 from tasks.core.examples import Splits
 from tests.support import untrained
 
@@ -25,7 +25,10 @@ def test_twenty_steps_in_float16_are_numbers_and_learn(task, tmp_path):
     )
     (tmp_path / "learnt").mkdir()
     learnt = cls.learn(config, examples, tmp_path / "learnt")
-    parts = {part: Encoded.write(learnt, examples, tmp_path / part) for part in ("train", "valid")}
+    parts = {
+        part: EncodedExamples.write(learnt, examples, tmp_path / part)
+        for part in ("train", "valid")
+    }
     lengths = parts["train"].lengths
     assert min(lengths) < max(lengths)  # so something is masked
     splits = Splits(examples, examples, examples)

@@ -48,7 +48,7 @@ EQUATIONS = {
 UNFOLDED = ("rnn", "lstm", "gru", "gru_before")  # which can hold any weights of a peer
 
 
-def why_not(peer, spec):
+def rejection_reason(peer, spec):
     """A word that a refusal must say; None where the peer can express the cell."""
     if spec.equation not in EQUATIONS[peer]:
         return spec.equation
@@ -71,7 +71,7 @@ def why_not(peer, spec):
 
 
 def expressible(peer):
-    return [name for name, spec in SPECS.items() if why_not(peer, spec) is None]
+    return [name for name, spec in SPECS.items() if rejection_reason(peer, spec) is None]
 
 
 def made(name, seed=1, **kwargs):
@@ -134,7 +134,7 @@ def test_weights_come_back_as_they_went(peer, name, direction):
 @pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize("name", SPECS)
 def test_what_a_peer_cannot_express_is_refused_by_name(name, peer):
-    word = why_not(peer, SPECS[name])
+    word = rejection_reason(peer, SPECS[name])
     if word is None:
         PEERS[peer][0](made(name))
         return
@@ -261,7 +261,7 @@ def test_gates_that_onnx_couples_come_as_coupled():
     (node,) = convert.to_onnx(ours)
     rng = np.random.default_rng(3)
     arrays = {name: rng.normal(size=w.shape).astype("float32") for name, w in node.weights.items()}
-    node = convert.Theirs("LSTM", {**node.arguments, "input_forget": 1}, arrays)
+    node = convert.ExportedWeights("LSTM", {**node.arguments, "input_forget": 1}, arrays)
     spec = CellSpec("coupled", peepholes=("forget", "output"))
     ours = GatedRNN(H, spec, direction="both", return_sequences=True, return_state=True)
     ours.build((None, None, D))
@@ -279,7 +279,7 @@ def test_onnx_attributes_may_be_left_out_or_be_bytes():
     for attributes in ({}, told):
         came = made("lstm", seed=2)
         arrays = {name: node.weights[name] for name in ("W", "R")}
-        convert.from_onnx(came, [convert.Theirs("LSTM", attributes, arrays)])
+        convert.from_onnx(came, [convert.ExportedWeights("LSTM", attributes, arrays)])
         np.testing.assert_array_equal(came.cells[0].kernel, ours.cells[0].kernel)
         assert not np.any(came.cells[0].bias)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from models.cells.printing import equations
 from models.cells.recurrent import DIRECTIONS, GatedRNN
 from models.cells.specs import CELLS
-from models.cells.tracing import watched
+from models.cells.tracing import trace
 from models.layers.decoder import Decoder
 from models.networks.captioner import Sweep
 from models.networks.tagger import CharacterReader
@@ -81,7 +81,7 @@ def combined(cell, gates, candidate, states):
 def test_what_is_seen_combines_to_what_comes_next(name, direction):
     layer = made(name, direction=direction)
     (cell,) = layer.cells
-    with watched(layer) as seen:
+    with trace(layer) as seen:
         layer(inputs(), initial_state=initial_state(layer), mask=MASK)
     (each,) = seen
     for row in range(B):
@@ -99,7 +99,7 @@ def test_what_is_seen_combines_to_what_comes_next(name, direction):
 @every_cell
 def test_the_names_are_those_of_the_printed_equations(name):
     layer = made(name)
-    with watched(layer) as seen:
+    with trace(layer) as seen:
         layer(inputs())
     lines = {line.split(" = ")[0] for line in equations(CELLS[name])}
     want = {line for line in lines if not line.endswith("'")} - {"candidate"}
@@ -115,7 +115,7 @@ def test_looking_changes_nothing(name, mask):
     layer = made(name, direction="both", layers=2)
     states = initial_state(layer)
     plain = layer(inputs(), initial_state=states, mask=mask)
-    with watched(layer) as seen:
+    with trace(layer) as seen:
         looked = layer(inputs(), initial_state=states, mask=mask)
     for one, other in zip(plain, looked, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-6)
@@ -140,9 +140,9 @@ def test_values_stand_in_the_same_order_where_time_comes_first(direction):
 
 def same_as(plain, layer):
     """Two layers see the same at the same steps."""
-    with watched(plain) as wanted:
+    with trace(plain) as wanted:
         plain(inputs())
-    with watched(layer) as seen:
+    with trace(layer) as seen:
         layer(np.swapaxes(inputs(), 0, 1) if layer.time_major else inputs())
     for one, other in zip(wanted, seen, strict=True):
         np.testing.assert_allclose(one.gates["reset"], other.gates["reset"], atol=1e-6)
@@ -157,7 +157,7 @@ def test_every_layer_within_a_model_is_seen_by_its_place():
     model = keras.Model(words, logits)
     given = np.random.default_rng(0).integers(1, 9, (2, 3, 4))
     plain = model(given)
-    with watched(model) as seen:
+    with trace(model) as seen:
         looked = model(given)
     np.testing.assert_allclose(plain, looked, atol=1e-5)
     assert [(each.place, each.backward) for each in seen] == [
@@ -170,10 +170,10 @@ def test_every_layer_within_a_model_is_seen_by_its_place():
     ]
     assert [sorted(each.gates) for each in seen[-1:]] == [["forget", "forget_2"]]
     sweep = Sweep("gru", "columns", name="sweep")
-    with watched(sweep) as seen:
+    with trace(sweep) as seen:
         sweep(np.zeros([1, 4, 5, 6], "float32"))
     assert [each.place for each in seen] == []  # it had no layer before it was built
-    with watched(sweep) as seen:
+    with trace(sweep) as seen:
         sweep(np.zeros([1, 4, 5, 6], "float32"))
     assert [each.states["h"].shape for each in seen] == [(5, 4, 3)] * 2
 
@@ -181,9 +181,9 @@ def test_every_layer_within_a_model_is_seen_by_its_place():
 def test_nothing_is_kept_when_it_is_over():
     """Whatever ends it; and a block within another sees by itself."""
     layer = made("lstm")
-    with pytest.raises(RuntimeError, match="on purpose"), watched(layer) as seen:
+    with pytest.raises(RuntimeError, match="on purpose"), trace(layer) as seen:
         layer(inputs())
-        with watched(layer) as inner:
+        with trace(layer) as inner:
             layer(inputs())
         layer(inputs())
         raise RuntimeError("on purpose")
@@ -206,7 +206,7 @@ def test_a_layer_that_is_not_watched_is_traced_as_if_there_were_no_watching(name
         return sorted(op.type for each in whole for op in each.get_operations())
 
     before = ops_of()
-    with watched(layer):
+    with trace(layer):
         layer(inputs())
     assert ops_of() == before and len(before) > 10
 
@@ -214,7 +214,7 @@ def test_a_layer_that_is_not_watched_is_traced_as_if_there_were_no_watching(name
 def test_what_is_seen_can_be_differentiated():
     """The gradient at the last step's gates reaches the input by what was seen."""
     layer, xs = made("gru"), tf.constant(inputs())
-    with tf.GradientTape() as tape, watched(layer) as seen:
+    with tf.GradientTape() as tape, trace(layer) as seen:
         tape.watch(xs)
         layer(xs)
         total = tf.reduce_sum(seen[0].gates["update"][:, 2])

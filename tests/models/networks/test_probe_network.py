@@ -17,10 +17,10 @@ def test_padding_at_the_end_changes_no_answer(each, embedding):
     ids = rng.integers(1, 5, (2, 7)).astype("int32")
     steps = ids if embedding else np.eye(5, dtype="float32")[ids]
     padded = np.pad(steps, [(0, 0), (0, 3), (0, 0)][: steps.ndim])
-    alone, beside = np.array(model(steps)), np.array(model(padded))
+    alone, concurrent = np.array(model(steps)), np.array(model(padded))
     assert alone.shape == ((2, 7, 3) if each else (2, 3))
     if each or embedding:  # steps that are no symbols have no padding to be known by
-        np.testing.assert_allclose(beside[:, :7] if each else beside, alone, atol=1e-6)
+        np.testing.assert_allclose(concurrent[:, :7] if each else concurrent, alone, atol=1e-6)
 
 
 def test_an_answer_after_the_last_step_is_the_last_of_those_after_each():

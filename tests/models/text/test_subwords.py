@@ -354,7 +354,7 @@ def test_no_texts_and_empty_texts(subwords):
 
 
 def test_it_is_served_without_this_project(subwords, tmp_path):
-    class Served(tf.Module):
+    class SavedModelSession(tf.Module):
         def __init__(self):
             super().__init__()
             self.subwords = subwords
@@ -368,7 +368,7 @@ def test_it_is_served_without_this_project(subwords, tmp_path):
                 "pieces": self.subwords.pieces(ids).to_tensor(),
             }
 
-    served = Served()
+    served = SavedModelSession()
     tf.saved_model.save(served, tmp_path / "made", signatures=served.__call__)
     shutil.move(tmp_path / "made", tmp_path / "elsewhere")
     texts = ["ba di ko", "", "  never\tseen\u202f! ▁", *sentences(20, seed=4)]

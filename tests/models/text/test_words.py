@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.text.words import PADDING, UNKNOWN, Counts, Vocabulary, spell, split
+from models.text.words import PADDING, UNKNOWN, LossyCounter, Vocabulary, spell, split
 
 ALONE = ("CJK UNIFIED", "HIRAGANA", "KATAKANA LETTER", "THAI", "LAO", "KHMER", "MYANMAR")
 
@@ -170,9 +170,9 @@ def test_a_vocabulary_never_answers_from_another_ones_file(tmp_path):
 
 
 def test_counts_are_exact_while_there_is_room(monkeypatch):
-    monkeypatch.setattr(Counts, "MOST", 100)
+    monkeypatch.setattr(LossyCounter, "MOST", 100)
     words = [f"word{n}" for n in range(100) for _ in range(n + 1)]
-    counts = Counts()
+    counts = LossyCounter()
     for at in range(0, len(words), 7):
         counts.update(words[at : at + 7])
     assert counts == {f"word{n}": n + 1 for n in range(100)}
@@ -180,10 +180,10 @@ def test_counts_are_exact_while_there_is_room(monkeypatch):
 
 @pytest.mark.parametrize("given", ["words", "counts"])
 def test_what_is_common_is_counted_right_among_words_without_end(monkeypatch, given):
-    monkeypatch.setattr(Counts, "MOST", 100)
+    monkeypatch.setattr(LossyCounter, "MOST", 100)
     rng = np.random.default_rng(0)
     common = [f"common{n}" for n in range(20)]
-    counts, most, wanted = Counts(), 0, dict.fromkeys(common, 0)
+    counts, most, wanted = LossyCounter(), 0, dict.fromkeys(common, 0)
     for turn in range(500):
         drawn = [*rng.choice(common, 30), *(f"rare{turn}.{n}" for n in range(30))]
         drawn += common if turn == 0 else []
