@@ -1,6 +1,6 @@
 """What goes on inside gated layers: each gate and state of each step, by name.
 
-    with watched(model) as seen:
+    with trace(model) as traces:
         model(inputs)
 
 Shapes: B batch, T time, H units, P the width of h, which is H but for a projection.

@@ -18,7 +18,7 @@ from app.report import heatmaps
 from app.serving import export
 from models.cells.recurrent import GatedRNN
 from models.cells.specs import CELLS
-from models.cells.tracing import watched
+from models.cells.tracing import trace
 from tasks.core.inspection import Reading
 from tests.support.untrained import examples
 
@@ -147,7 +147,7 @@ def read(name, steps=T, **kwargs):
     layer.build((None, None, D))
     rng = np.random.default_rng(1)
     layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
-    with watched(layer) as seen:
+    with trace(layer) as seen:
         layer(rng.normal(size=(1, steps, D)).astype("float32"))
     return Reading("a $reader", [f"${at}" for at in range(steps)], seen[0].row(0))
 
