@@ -15,7 +15,7 @@ TENSORFLOW = {
     "images.py",
     "cells/jacobians.py",
     "cells/recurrent.py",
-    "networks/tagger.py",
+    "layers/characters.py",
     "text/subwords.py",
     "text/ud_tokenizer.py",
     "text/windows.py",

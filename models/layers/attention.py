@@ -1,6 +1,6 @@
-"""Attention: what in a memory does each query look at?
+"""Attention over a memory, multiplicative or additive.
 
-Shapes: B batch, T queries, S places of the memory, Q and M their features.
+Shapes: B batch, T queries, S positions of the memory, Q and M their features.
 """
 
 import keras
@@ -11,25 +11,37 @@ ATTENTIONS = ("multiplicative", "additive")
 
 @keras.saving.register_keras_serializable(package="gated")
 class Attention(keras.layers.Layer):
-    """Weighs a memory by how well its places answer a query.
+    """Attention of queries over a memory, with weights that sum to 1 over its positions.
 
-    "multiplicative" scores a place by q W m, divided by the root of Q (the "general"
-    score of Luong et al. 2015, eq. 8); "additive" by v tanh(q W + m U) (Bahdanau et
-    al. 2015). Places that the mask leaves out have no weight, whatever they hold; where
-    there is no place at all, all weights are 0.
+    "multiplicative" scores a position by q W m / sqrt(Q), the scaled "general" score of
+    Luong et al. (2015, eq. 8); "additive" by v tanh(q W + m U) (Bahdanau et al. 2015,
+    appendix A.1.2). Masked positions get weight 0 whatever their values, NaN included; a
+    row whose positions are all masked gets weights 0 throughout.
 
     Args:
-        kind: One of `ATTENTIONS`.
-        units: Features in which queries and keys meet; None takes those of the query.
+        kind: Score function, one of `ATTENTIONS`.
+        units: Features in which queries and keys are compared; None uses those of the query.
+        **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
 
     Call arguments:
         query: (B, T, Q).
         memory: (B, S, M).
-        mask: (B, S) bool, true where there is something; None if everywhere.
-        keys: What `keys` made of the memory, for those who ask often; None makes it.
+        mask: (B, S) bool, true at valid positions; None means all are valid.
+        keys: Precomputed output of `keys(memory)`, (B, S, units), for repeated calls with
+            the same memory; None computes it.
 
     Returns:
-        The weighted sum of the memory, (B, T, M); and the weights, (B, T, S) float32.
+        The weighted sum of the memory, (B, T, M), and the weights, (B, T, S) float32.
+
+    Raises:
+        ValueError: `kind` is not in `ATTENTIONS`.
+
+    Example:
+        >>> import numpy as np
+        >>> from models.layers.attention import Attention
+        >>> context, weights = Attention()(np.ones((2, 3, 4)), np.ones((2, 5, 6)))
+        >>> tuple(context.shape), tuple(weights.shape)
+        ((2, 3, 6), (2, 3, 5))
     """
 
     def __init__(self, kind: str = "multiplicative", units: int | None = None, **kwargs):
@@ -37,7 +49,7 @@ class Attention(keras.layers.Layer):
         if kind not in ATTENTIONS:
             raise ValueError(f"kind must be one of {list(ATTENTIONS)}, got {kind!r}.")
         self.kind, self.units = kind, units
-        self.supports_masking = True  # that of the memory, which ends here
+        self.supports_masking = True  # the mask of the memory; outputs carry none
 
     def compute_mask(self, query, memory, *others):
         return [None, None]
@@ -56,7 +68,7 @@ class Attention(keras.layers.Layer):
         return self.add_weight(name=name, shape=(inputs, outputs), initializer="glorot_uniform")
 
     def keys(self, memory):
-        """What queries are held against, (B, S, units)."""
+        """Returns the keys of a memory (B, S, M), to which queries are compared: (B, S, units)."""
         return ops.matmul(ops.cast(memory, self.compute_dtype), self._key)
 
     def call(self, query, memory, mask=None, keys=None):
@@ -67,11 +79,11 @@ class Attention(keras.layers.Layer):
         if self._query is not None:
             query = ops.matmul(query, self._query)
         if self.kind == "additive":
-            met = ops.tanh(query[:, :, None] + keys[:, None])
-            scores = ops.matmul(met, self._score)[..., 0]
+            hidden = ops.tanh(query[:, :, None] + keys[:, None])
+            scores = ops.matmul(hidden, self._score)[..., 0]
         else:
             scores = ops.matmul(query, ops.transpose(keys, (0, 2, 1))) * query.shape[-1] ** -0.5
-        weights = _softmax(ops.cast(scores, "float32"), mask)
+        weights = _masked_softmax(ops.cast(scores, "float32"), mask)
         return ops.matmul(ops.cast(weights, memory.dtype), memory), weights
 
     def compute_output_shape(self, query_shape, memory_shape, *others):
@@ -81,12 +93,12 @@ class Attention(keras.layers.Layer):
         return {**super().get_config(), "kind": self.kind, "units": self.units}
 
 
-def _softmax(scores, mask):
-    """The softmax of (B, T, S) over the places that a mask (B, S) keeps; 0 if there are none."""
+def _masked_softmax(scores, mask):
+    """Softmax of (B, T, S) over the positions that a mask (B, S) keeps; 0 if it keeps none."""
     if mask is not None:
         scores = ops.where(mask[:, None], scores, -1e9)
     scores = scores - ops.max(scores, axis=-1, keepdims=True, initial=-1e9)
-    shares = ops.exp(scores)
+    exponentials = ops.exp(scores)
     if mask is not None:
-        shares = shares * ops.cast(mask[:, None], shares.dtype)
-    return shares / ops.maximum(ops.sum(shares, axis=-1, keepdims=True), 1e-9)
+        exponentials = exponentials * ops.cast(mask[:, None], exponentials.dtype)
+    return exponentials / ops.maximum(ops.sum(exponentials, axis=-1, keepdims=True), 1e-9)

@@ -1,4 +1,4 @@
-"""What training lessens and watches where a network answers each step of a sequence.
+"""Losses and metrics for per-step predictions.
 
 Shapes: B batch, T time, V classes.
 """
@@ -9,28 +9,39 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="gated")
 class SmoothedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of ids (B, T) under logits (B, T, V), in part against the uniform distribution.
+    """Cross-entropy of ids (B, T) under logits (B, T, V), with label smoothing.
 
     Args:
-        smoothing: That part (Szegedy et al. 2016, sec. 7); 0 is plain cross-entropy.
+        smoothing: Share of the target that is spread evenly over all classes (Szegedy et
+            al. 2016, sec. 7), at least 0 and below 1; 0 is plain cross-entropy.
+        reduction: Reduction over steps, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the loss, as in `keras.losses.Loss`.
+
+    Raises:
+        ValueError: `smoothing` is out of range.
     """
 
     def __init__(
-        self, smoothing: float = 0.0, reduction="mean_with_sample_weight", name="cross_entropy",
-        dtype=None,
-    ):  # fmt: skip
+        self,
+        smoothing: float = 0.0,
+        reduction: str = "mean_with_sample_weight",
+        name: str = "cross_entropy",
+        dtype: str | None = None,
+    ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         if not 0.0 <= smoothing < 1.0:
             raise ValueError(f"smoothing must be at least 0 and below 1, got {smoothing!r}.")
         self.smoothing = smoothing
 
     def call(self, y_true, y_pred):
-        logs = ops.log_softmax(y_pred)
+        log_probabilities = ops.log_softmax(y_pred)
         ids = ops.cast(y_true, "int32")[..., None]
-        right = ops.take_along_axis(logs, ids, axis=-1)[..., 0]
+        log_likelihood = ops.take_along_axis(log_probabilities, ids, axis=-1)[..., 0]
         if not self.smoothing:
-            return -right
-        return -(1.0 - self.smoothing) * right - self.smoothing * ops.mean(logs, axis=-1)
+            return -log_likelihood
+        uniform = ops.mean(log_probabilities, axis=-1)
+        return -(1.0 - self.smoothing) * log_likelihood - self.smoothing * uniform
 
     def get_config(self):
         return {**super().get_config(), "smoothing": self.smoothing}
@@ -38,13 +49,13 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="gated")
 class StepAccuracy(keras.metrics.Mean):
-    """The share of steps whose largest logit is that of the right class.
+    """Share of steps whose largest logit is that of the target class, weighted by step.
 
-    Keras's own accuracy takes the mean of each sequence first, over all its steps, so
-    that of batches padded to different lengths the shorter count for more.
+    The accuracy of Keras first averages over the steps of each sequence. In batches padded
+    to different lengths, the steps of shorter batches would then count for more.
     """
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        right = ops.equal(ops.argmax(y_pred, axis=-1), ops.cast(y_true, "int32"))
+        correct = ops.equal(ops.argmax(y_pred, axis=-1), ops.cast(y_true, "int32"))
         weights = None if sample_weight is None else ops.reshape(sample_weight, (-1,))
-        super().update_state(ops.reshape(right, (-1,)), weights)
+        super().update_state(ops.reshape(correct, (-1,)), weights)

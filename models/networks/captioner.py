@@ -4,14 +4,11 @@ Shapes: B batch, C captions of an image, T steps, V ids, S places of the memory.
 """
 
 import keras
-from keras import ops
 
-from ..cells import specs
-from ..cells.recurrent import GatedRNN
 from ..layers.decoder import Decoder
+from ..layers.grid import AXES, Places, Sweep
 
 ATTENTIONS = ("grid", "none")
-AXES = ("rows", "columns")
 
 
 def captioner(
@@ -114,83 +111,3 @@ def convolutions(pixels, filters: int, dtype: str = "float32"):
             name=f"convolution_{at}",
         )(x)
     return x
-
-
-@keras.saving.register_keras_serializable(package="gated")
-class Sweep(keras.layers.Layer):
-    """Adds to each place of a grid, (B, H, W, F), what gated cells read on the way to it.
-
-    They read each row, or each column, in both directions, by one set of weights, with half
-    of F units each (ReNet, Visin et al. 2015; there without the sum). Of an F that is odd, or
-    a cell whose outputs are narrower than its units, a dense layer makes F features.
-
-    Args:
-        cell: What `models.cells.specs.find` takes.
-        along: One of `AXES`.
-        implementation: That of `GatedRNN`.
-    """
-
-    def __init__(self, cell="gru", along: str = "rows", implementation: str = "auto", **kwargs):
-        super().__init__(**kwargs)
-        if along not in AXES:
-            raise ValueError(f"along must be one of {list(AXES)}, got {along!r}.")
-        self.spec, self.along, self.implementation = specs.find(cell), along, implementation
-
-    def build(self, shape):
-        features, policy = shape[-1], self.dtype_policy
-        self.rnn = GatedRNN(
-            (features + 1) // 2,
-            self.spec,
-            direction="both",
-            return_sequences=True,
-            implementation=self.implementation,
-            dtype=policy,
-            name="rnn",
-        )
-        self.rnn.build((None, None, features))
-        self.fit = None
-        if self.rnn.output_size != features:
-            self.fit = keras.layers.Dense(features, dtype=policy, name="fit")
-            self.fit.build((None, None, self.rnn.output_size))
-        self.built = True
-
-    def call(self, grid):
-        turned = self._turned(grid)
-        _, lines, places, features = turned.shape
-        read = self.rnn(ops.reshape(turned, (-1, places, features)))
-        read = self.fit(read) if self.fit else read
-        return grid + self._turned(ops.reshape(read, (-1, lines, places, features)))
-
-    def _turned(self, grid):
-        """The grid with what is to be read as its rows; and back."""
-        return ops.transpose(grid, (0, 2, 1, 3)) if self.along == "columns" else grid
-
-    def compute_output_shape(self, shape):
-        return shape
-
-    def get_config(self):
-        told = {"along": self.along, "implementation": self.implementation}
-        return {**super().get_config(), "cell": self.spec.to_json(), **told}
-
-
-@keras.saving.register_keras_serializable(package="gated")
-class Places(keras.layers.Layer):
-    """Makes a row of places of a grid, (B, H, W, F) to (B, H * W, F), that tell where they are.
-
-    To each is added a vector of its own, which is learnt: attention knows no order.
-    """
-
-    def build(self, shape):
-        self.where = self.add_weight(
-            name="where",
-            shape=(shape[1] * shape[2], shape[3]),
-            initializer=keras.initializers.RandomNormal(stddev=0.2),  # to be seen from the start
-        )
-
-    def call(self, grid):
-        places, features = self.where.shape
-        row = ops.reshape(grid, (-1, places, features))
-        return row + ops.cast(self.where, row.dtype)
-
-    def compute_output_shape(self, shape):
-        return shape[0], shape[1] * shape[2], shape[3]

@@ -27,8 +27,9 @@ import tensorflow as tf
 from models import images
 from models.cells.recurrent import PORTABLE
 from models.cells.tracing import trace
+from models.layers.grid import AXES
 from models.networks import pretrained
-from models.networks.captioner import ATTENTIONS, AXES, captioner
+from models.networks.captioner import ATTENTIONS, captioner
 from models.text.subwords import BLANK, END, MARKS, START
 from models.text.words import PADDING
 from tasks.core import inspection

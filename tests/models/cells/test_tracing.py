@@ -9,9 +9,9 @@ from models.cells.printing import equations
 from models.cells.recurrent import DIRECTIONS, GatedRNN
 from models.cells.specs import CELLS
 from models.cells.tracing import trace
+from models.layers.characters import CharacterReader
 from models.layers.decoder import Decoder
-from models.networks.captioner import Sweep
-from models.networks.tagger import CharacterReader
+from models.layers.grid import Sweep
 from tests.support.textbook import FUNCTIONS, normalized
 
 B, T, D, H = 3, 5, 4, 3

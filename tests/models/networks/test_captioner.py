@@ -10,7 +10,8 @@ import tensorflow as tf
 import models
 from models.cells.recurrent import GatedRNN
 from models.cells.specs import CELLS
-from models.networks.captioner import ATTENTIONS, Sweep, captioner
+from models.layers.grid import Sweep
+from models.networks.captioner import ATTENTIONS, captioner
 
 V, B, C, T, SIDE = 11, 2, 3, 4, 16
 

@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 
 from models.cells.specs import CELLS
-from models.networks.classifier import Evidence, MaskedPooling, WordDropout, classifier
+from models.layers.evidence import Evidence
+from models.layers.pooling import MaskedPooling
+from models.layers.word_dropout import WordDropout
+from models.networks.classifier import classifier
 from models.text.words import PADDING, UNKNOWN
 
 

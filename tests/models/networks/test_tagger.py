@@ -13,8 +13,10 @@ import pytest
 import tensorflow as tf
 
 from models.cells.specs import CELLS
+from models.layers.characters import CharacterReader
 from models.layers.crf import CRFLoss
-from models.networks.tagger import CharacterReader, RareWordDropout, tagger
+from models.layers.word_dropout import RareWordDropout
+from models.networks.tagger import tagger
 from models.text.words import PADDING, UNKNOWN
 from tests.support import textbook
 
