@@ -1,25 +1,32 @@
-"""A linear-chain conditional random field, to stand on any network that reads a sequence.
+"""A linear-chain conditional random field (CRF) on top of any sequence network.
 
-A softmax per step judges each tag by itself; a conditional random field (Lafferty
-et al. 2001) judges whole sequences of tags, so that it can learn which tag may
-follow which. It runs on every Keras backend. In a model of Keras's own layers:
+A softmax per step scores each tag independently; a conditional random field (Lafferty
+et al. 2001) scores whole sequences of tags, so that it can learn which tag may follow
+which. It runs on every Keras backend. In a model of Keras layers:
 
     >>> import keras, numpy as np
     >>> from models.layers.crf import CRF, CRFLoss
     >>> words = keras.Input((None,), dtype="int32")
-    >>> x = keras.layers.Embedding(100, 8, mask_zero=True)(words)
-    >>> x = keras.layers.LSTM(8, return_sequences=True)(x)
+    >>> mask = keras.ops.not_equal(words, 0)
+    >>> x = keras.layers.Embedding(100, 8)(words)
+    >>> x = keras.layers.LSTM(8, return_sequences=True)(x, mask=mask)
+    >>> logits = keras.layers.Dense(5)(x)
     >>> crf = CRF(5)
-    >>> model = keras.Model(words, crf(keras.layers.Dense(5)(x)))
+    >>> model = keras.Model(words, crf(logits, mask=mask))
     >>> model.compile("adam", loss=CRFLoss(crf))
     >>> sentences, tags = np.array([[7, 2, 9, 0]]), np.array([[1, 0, 4, 0]])
     >>> history = model.fit(sentences, tags, verbose=0)
-    >>> tagger = keras.Model(words, crf(model.layers[-2].output, decode=True))
+    >>> tagger = keras.Model(words, crf(logits, mask=mask, decode=True))
     >>> tagger.predict(sentences, verbose=0).shape
     (1, 4)
 
-Shapes: B batch, T time, K classes, which is to say tags.
+The mask is passed explicitly: whether Keras propagates it through a layer depends on the
+layer and on the version of Keras.
+
+Shapes: B batch, T time, K tags.
 """
+
+import warnings
 
 import keras
 from keras import ops
@@ -29,46 +36,51 @@ from keras import ops
 class CRF(keras.layers.Layer):
     """A linear-chain conditional random field over K tags.
 
-    The score of tags y for logits x is that of Collobert et al. (2011): start of
-    the first tag, end of the last, x of every tag and the transition between
-    neighbours. Its exponential, over the sum for all sequences of tags, is the
-    probability of y.
+    The score of tags y for logits x is that of Collobert et al. (2011, eq. 12, with start
+    and end scores): the start score of the first tag, the end score of the last, the logit
+    of every tag and the transition score of every pair of neighbours. The probability of y
+    is the exponential of its score, normalised over all sequences of tags.
 
-    A mask may have holes and may begin anywhere: the chain is that of the steps
-    that it keeps, in their order. What stands at the others, in logits or tags,
-    changes no value and no gradient, whatever it is, NaN included. Sums are of
-    float32, or of float64 if that is the type of the layer.
+    A mask may have gaps and may begin anywhere: the chain consists of the valid steps, in
+    their order. Logits and tags at masked steps affect no value and no gradient, NaN
+    included. Sums are computed in float32, or in float64 if that is the dtype of the layer.
 
     Weights:
         transitions: (K, K), from the tag of the row to that of the column.
-        start, end: (K,), of the first tag and of the last.
+        start, end: (K,), scores of the first and of the last tag.
 
     Args:
-        classes: K.
-        initializer: Of all weights; with zeros the field begins as a softmax per step.
-        regularizer: Of all weights.
+        classes: K, the number of tags.
+        initializer: Initializer of all weights; with zeros the field starts as a softmax
+            per step.
+        regularizer: Regularizer of all weights.
         **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
 
     Call arguments:
-        logits: (B, T, K), what the network says for each tag at each step.
-        mask: (B, T) bool, true where there is a step; if None, the one that
-            Keras carries along with the logits, or else all steps.
-        decode: Whether to give tags.
+        logits: (B, T, K), the scores of the network for each tag at each step.
+        mask: (B, T) bool, true at valid steps; None uses the mask that Keras propagates
+            with the logits, or else all steps. A warning is given if there is neither and
+            the number of steps is variable, where batches are usually padded.
+        decode: Whether to return tags.
 
     Returns:
-        The logits as they are, along with the mask, for `CRFLoss`; or the most
-        probable tags, as `decode` gives them.
+        The logits, unchanged, with the mask attached for `CRFLoss`; or, with `decode`, the
+        most probable tags, (B, T) int32, as of the method `decode`.
+
+    Raises:
+        ValueError: `classes` is not a positive integer, or the shape of the logits or of
+            the mask does not fit.
     """
 
     def __init__(self, classes: int, *, initializer="zeros", regularizer=None, **kwargs):
         super().__init__(autocast=False, **kwargs)
         if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-            raise ValueError(f"classes must be a whole number of at least 1, got {classes!r}.")
+            raise ValueError(f"classes must be an integer of at least 1, got {classes!r}.")
         self.classes = classes
         self.initializer = keras.initializers.get(initializer)
         self.regularizer = keras.regularizers.get(regularizer)
         self.supports_masking = True
-        # Mixed precision has weights of float32 already; sums over time in 16 bits say nothing.
+        # In mixed precision weights are float32 already; sums over time need more than 16 bits.
         self._float = "float64" if self.variable_dtype == "float64" else "float32"
         self.transitions, self.start, self.end = (
             self.add_weight(
@@ -90,37 +102,50 @@ class CRF(keras.layers.Layer):
     def call(self, logits, mask=None, decode=False):
         if decode:
             return self.decode(logits, mask)[0]
-        self._prepared(logits, mask)  # refuses what the loss would refuse
-        # Another tensor: Keras hangs the mask on it, which is not to change the caller's.
+        self._prepared(logits, mask)  # raises the errors that the loss would raise
+        if (
+            mask is None
+            and getattr(logits, "_keras_mask", None) is None
+            and logits.shape[1] is None
+        ):
+            warnings.warn(
+                f"{self.name} was called without a mask on sequences of variable length: padded "
+                "steps will count as tags. Pass mask=...; a mask of ones states that nothing is "
+                "padded.",
+                stacklevel=2,
+            )
+        # A copy, because Keras attaches the mask to the output, which must not be the input.
         return ops.copy(logits)
 
     def log_likelihood(self, logits, tags, mask=None):
-        """The log-probability of sequences of tags.
+        """Returns the log-probability of sequences of tags.
 
         Args:
-            logits, mask: As for a call.
-            tags: (B, T) of whole numbers, each below K.
+            logits: (B, T, K), as in a call.
+            tags: (B, T) integers, at least 0 and below K.
+            mask: (B, T) bool or None, as in a call.
 
         Returns:
-            (B,): 0 for a row without any step, NaN where a tag is none of the K.
+            (B,): 0 for a row without valid steps, NaN where a tag is out of range.
         """
         logits, mask = self._prepared(logits, mask)
         tags = ops.where(mask, ops.cast(tags, "int32"), 0)
-        known = ops.all(ops.logical_and(tags >= 0, tags < self.classes), axis=1)
+        in_range = ops.all(ops.logical_and(tags >= 0, tags < self.classes), axis=1)
         weights = self._weights()
         score = _score(logits, ops.clip(tags, 0, self.classes - 1), mask, *weights)
         value = ops.where(ops.any(mask, axis=1), score - _partition(logits, mask, *weights), 0.0)
-        return ops.where(known, value, float("nan"))
+        return ops.where(in_range, value, float("nan"))
 
     def decode(self, logits, mask=None):
-        """The most probable sequences of tags (Viterbi 1967).
+        """Returns the most probable sequences of tags (Viterbi 1967).
 
         Args:
-            logits, mask: As for a call.
+            logits: (B, T, K), as in a call.
+            mask: (B, T) bool or None, as in a call.
 
         Returns:
-            The tags, (B, T) int32, 0 at masked steps; and their scores, (B,), 0
-            for a row without any step.
+            The tags, (B, T) int32, 0 at masked steps; and their scores, (B,), 0 for a row
+            without valid steps.
         """
         logits, mask = self._prepared(logits, mask)
         transitions, start, end = self._weights()
@@ -132,26 +157,27 @@ class CRF(keras.layers.Layer):
             onward = ops.where(is_last, end, ops.take(following, tag[:, 0], axis=0))
             return ops.cast(ops.argmax(alpha + onward, axis=-1, keepdims=True), "int32")
 
-        none = ops.zeros((ops.shape(logits)[0], 1), dtype="int32")
-        tags, _ = _over_steps(back, none, ops.flip(alphas, 1), ops.flip(mask, 1))
+        initial = ops.zeros((ops.shape(logits)[0], 1), dtype="int32")
+        tags, _ = _scan_valid_steps(back, initial, ops.flip(alphas, 1), ops.flip(mask, 1))
         return ops.where(mask, ops.flip(tags, 1)[..., 0], 0), score
 
     def marginals(self, logits, mask=None):
-        """The probability of each tag at each step, by forward and backward sums.
+        """Returns the marginal probability of each tag at each step (forward-backward).
 
         Args:
-            logits, mask: As for a call.
+            logits: (B, T, K), as in a call.
+            mask: (B, T) bool or None, as in a call.
 
         Returns:
-            (B, T, K): sums to 1 over the tags, and is 0 at masked steps.
+            (B, T, K): sums to 1 over the tags at valid steps, and is 0 at masked ones.
         """
         logits, mask = self._prepared(logits, mask)
         transitions, start, end = self._weights()
         before, _ = _beginnings(logits, mask, transitions, start, ops.logsumexp)
-        return _shares(logits, mask, before, _endings(logits, mask, transitions, end))
+        return _marginals(logits, mask, before, _endings(logits, mask, transitions, end))
 
     def _prepared(self, logits, mask):
-        """The logits, (B, T, K) and 0 at masked steps, and the mask, (B, T) bool."""
+        """The logits, (B, T, K), 0 at masked steps, and the mask, (B, T) bool."""
         carried = getattr(logits, "_keras_mask", None)
         if carried is not None and mask is not None and carried is not mask:
             raise ValueError(
@@ -173,7 +199,7 @@ class CRF(keras.layers.Layer):
         return ops.where(mask[..., None], logits, 0.0), mask
 
     def _weights(self):
-        """Transitions, start and end as tensors: not every backend takes variables everywhere."""
+        """Transitions, start and end as tensors, for backends whose ops reject variables."""
         return [ops.copy(weight) for weight in (self.transitions, self.start, self.end)]
 
     def get_config(self):
@@ -187,46 +213,50 @@ class CRF(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="gated")
 class CRFLoss(keras.losses.Loss):
-    """The negative log-likelihood of the tags, of each sequence: `compile(loss=CRFLoss(crf))`.
+    """Negative log-likelihood of the tags of each sequence: `compile(loss=CRFLoss(crf))`.
 
-    Sequences count alike, however long. A metric beside it sees the logits, not
-    the decoded tags, but for `CRFAccuracy`. A file of Keras's cannot tell which layer
-    of a model its loss refers to: load the model with compile=False, and compile it
-    with the loss of its own layer.
+    Sequences have equal weight, whatever their length. Metrics receive the logits, not the
+    decoded tags; use `CRFAccuracy` for the accuracy of the latter. A saved model cannot
+    store which layer its loss refers to: load it with compile=False, and compile it with
+    the loss of its own layer.
 
     Args:
-        crf: The layer of the model that gave the logits.
-        reduction, name, dtype: As `keras.losses.Loss` has them.
+        crf: CRF layer of the model, whose output the loss receives.
+        reduction: Reduction over sequences, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the loss, as in `keras.losses.Loss`.
 
     Call arguments:
-        y_true: Tags (B, T).
-        y_pred: What the layer gave, (B, T, K); the mask that Keras carries along
-            with it counts.
-        sample_weight: (B,), the weights of the sequences; or (B, T), where 0
-            masks a step and all else does not.
+        y_true: Tags, (B, T).
+        y_pred: Output of the layer, (B, T, K); a mask attached by Keras is applied.
+        sample_weight: (B,), weights of the sequences; or (B, T), where 0 masks a step and
+            any other value does not.
+
+    Raises:
+        ValueError: `crf` is not a `CRF`, or the loss is restored from a config.
     """
 
     def __init__(self, crf: CRF, *, reduction="sum_over_batch_size", name="crf_loss", dtype=None):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         if not isinstance(crf, CRF):
             raise ValueError(f"crf must be the CRF layer of the model, got {crf!r}.")
-        # Not the layer itself: Keras would save its weights as those of the loss.
+        # Not the layer itself, whose weights Keras would save a second time with the loss.
         self._name_of_crf, self._log_likelihood = crf.name, crf.log_likelihood
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        # Keras would take the mask for weights of the values, and those are of sequences.
+        # Keras would apply the mask to the values of the loss, which are per sequence.
         mask = getattr(y_pred, "_keras_mask", None)
         if sample_weight is not None and len(sample_weight.shape) == 2:
             steps = ops.not_equal(sample_weight, 0)
             mask = steps if mask is None else ops.logical_and(mask, steps)
             sample_weight = None
         if mask is not None:
-            y_pred = {"logits": ops.copy(y_pred), "mask": mask}  # a copy carries none of its own
+            y_pred = {"logits": ops.copy(y_pred), "mask": mask}  # a copy has no mask attached
         return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred):
-        told = y_pred if isinstance(y_pred, dict) else {"logits": y_pred}
-        return -self._log_likelihood(tags=y_true, **told)
+        inputs = y_pred if isinstance(y_pred, dict) else {"logits": y_pred}
+        return -self._log_likelihood(tags=y_true, **inputs)
 
     def get_config(self):
         return {**super().get_config(), "crf": self._name_of_crf, "dtype": self.dtype}
@@ -234,21 +264,25 @@ class CRFLoss(keras.losses.Loss):
     @classmethod
     def from_config(cls, config):
         raise ValueError(
-            f"the loss was that of a CRF layer named {config['crf']!r}, which no file can tell it: "
-            "load the model with compile=False, and compile it with CRFLoss(that layer)."
+            f"CRFLoss cannot be restored from a file, as it refers to the layer {config['crf']!r}: "
+            "load the model with compile=False and compile it with CRFLoss(that layer)."
         )
 
 
 @keras.saving.register_keras_serializable(package="gated")
 class CRFAccuracy(keras.metrics.Mean):
-    """The share of steps whose decoded tag is right: `compile(weighted_metrics=[...])`.
+    """Share of valid steps whose decoded tag is correct: `compile(weighted_metrics=[...])`.
 
-    As of `CRFLoss`, the mask is the one that Keras carries along with the logits, or
-    weights (B, T) of which 0 masks a step and all else does not.
+    As in `CRFLoss`, the mask is the one that Keras attaches to the logits, or weights
+    (B, T) where 0 masks a step and any other value does not.
 
     Args:
-        crf: The layer of the model that gave the logits.
-        name, dtype: As `keras.metrics.Mean` has them.
+        crf: CRF layer of the model, whose output the metric receives.
+        name: Name of the metric.
+        dtype: Dtype of the metric, as in `keras.metrics.Mean`.
+
+    Raises:
+        ValueError: `crf` is not a `CRF`, or the metric is restored from a config.
     """
 
     def __init__(self, crf: CRF, name="crf_accuracy", dtype=None):
@@ -263,9 +297,9 @@ class CRFAccuracy(keras.metrics.Mean):
             steps = ops.not_equal(sample_weight, 0)
             mask = steps if mask is None else ops.logical_and(mask, steps)
         tags, _ = self._decode(ops.copy(y_pred), mask)
-        right = ops.reshape(ops.equal(tags, ops.cast(y_true, tags.dtype)), (-1,))
-        # In one row, for Keras would take the mean of each sequence first, padding included.
-        super().update_state(right, None if mask is None else ops.reshape(mask, (-1,)))
+        correct = ops.reshape(ops.equal(tags, ops.cast(y_true, tags.dtype)), (-1,))
+        # Flat, because Keras would first average each sequence, padding included.
+        super().update_state(correct, None if mask is None else ops.reshape(mask, (-1,)))
 
     def get_config(self):
         return {"name": self.name, "dtype": self.dtype, "crf": self._name_of_crf}
@@ -273,31 +307,33 @@ class CRFAccuracy(keras.metrics.Mean):
     @classmethod
     def from_config(cls, config):
         raise ValueError(
-            f"the metric was that of a CRF layer named {config['crf']!r}, which no file can tell "
-            "it: load the model with compile=False, and compile it with CRFAccuracy(that layer)."
+            "CRFAccuracy cannot be restored from a file, as it refers to the layer "
+            f"{config['crf']!r}: load the model with compile=False and compile it with "
+            "CRFAccuracy(that layer)."
         )
 
 
 def _score(logits, tags, mask, transitions, start, end):
-    """The score of sequences of tags, (B,); at masked steps tags are 0."""
-    own = ops.take_along_axis(logits, tags[..., None], axis=-1)[..., 0]
-    own += ops.where(_first(mask), ops.take(start, tags), 0.0)
-    own += ops.where(_last(mask), ops.take(end, tags), 0.0)
-    # Kept steps to the left, in their order: so neighbours of the chain are neighbours.
+    """Score of sequences of tags, (B,); tags are 0 at masked steps."""
+    unary = ops.take_along_axis(logits, tags[..., None], axis=-1)[..., 0]
+    unary += ops.where(_first(mask), ops.take(start, tags), 0.0)
+    unary += ops.where(_last(mask), ops.take(end, tags), 0.0)
+    # Valid steps move to the left, in their order, so that neighbours become adjacent.
     time = ops.shape(mask)[1]
     order = ops.argsort(ops.where(mask, 0, time) + ops.arange(time), axis=1)
-    tags, mask = (ops.take_along_axis(each, order, axis=1) for each in (tags, mask))
+    tags = ops.take_along_axis(tags, order, axis=1)
+    mask = ops.take_along_axis(mask, order, axis=1)
     pairs = tags[:, :-1] * logits.shape[-1] + tags[:, 1:]
-    moves = ops.take(ops.reshape(transitions, (-1,)), pairs)
-    return ops.sum(own, axis=1) + ops.sum(ops.where(mask[:, 1:], moves, 0.0), axis=1)
+    binary = ops.take(ops.reshape(transitions, (-1,)), pairs)
+    return ops.sum(unary, axis=1) + ops.sum(ops.where(mask[:, 1:], binary, 0.0), axis=1)
 
 
 def _partition(logits, mask, transitions, start, end):
-    """The logsumexp of the scores of all sequences of tags, (B,).
+    """Log partition function: logsumexp of the scores of all sequences of tags, (B,).
 
-    Its gradient is what the field expects of each potential (Lafferty et al. 2001),
-    summed from both ends. It is told, for XLA cannot find it: it does not
-    differentiate TensorFlow's scan.
+    The gradient is the expectation of each potential (Lafferty et al. 2001), computed by
+    forward-backward. It is given explicitly because XLA cannot differentiate the scan of
+    TensorFlow.
     """
 
     @ops.custom_gradient
@@ -307,90 +343,91 @@ def _partition(logits, mask, transitions, start, end):
         def gradient(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
             after = _endings(logits, mask, transitions, end)
-            shares = _shares(logits, mask, before, after) * upstream[:, None, None]
-            came = ops.pad(before, [[0, 0], [1, 0], [0, 0]])[:, :-1]
-            moves = _softmax(came[..., None] + transitions + after[:, :, None], axis=(2, 3))
-            moved = ops.logical_and(mask, ops.logical_not(_first(mask)))
-            moves *= ops.where(moved, upstream[:, None], 0.0)[..., None, None]
-            firsts = ops.where(_first(mask)[..., None], shares, 0.0)
-            lasts = ops.where(_last(mask)[..., None], shares, 0.0)
-            return shares, *(ops.sum(each, axis=(0, 1)) for each in (moves, firsts, lasts))
+            unary = _marginals(logits, mask, before, after) * upstream[:, None, None]
+            previous = ops.pad(before, [[0, 0], [1, 0], [0, 0]])[:, :-1]
+            pairs = _softmax(previous[..., None] + transitions + after[:, :, None], axis=(2, 3))
+            has_previous = ops.logical_and(mask, ops.logical_not(_first(mask)))
+            pairs *= ops.where(has_previous, upstream[:, None], 0.0)[..., None, None]
+            first = ops.where(_first(mask)[..., None], unary, 0.0)
+            last_step = ops.where(_last(mask)[..., None], unary, 0.0)
+            return unary, *(ops.sum(terms, axis=(0, 1)) for terms in (pairs, first, last_step))
 
         return ops.logsumexp(last + end, axis=-1), gradient
 
     return value(logits, transitions, start, end)
 
 
-def _shares(logits, mask, before, after):
-    """The probability of each tag, of the totals up to its step and from it on."""
-    shares = _softmax(before + after - logits, axis=-1)  # both have the logits of the step
-    return ops.where(mask[..., None], shares, 0.0)
+def _marginals(logits, mask, before, after):
+    """Marginal probability of each tag, from the totals up to its step and from it on."""
+    # Both totals contain the logits of the step.
+    probabilities = _softmax(before + after - logits, axis=-1)
+    return ops.where(mask[..., None], probabilities, 0.0)
 
 
 def _beginnings(logits, mask, transitions, start, total):
-    """By its last tag, the total of the scores of all beginnings.
+    """Forward recursion: the total score of all prefixes, by their last tag.
 
-    `total` is `ops.logsumexp`, or `_largest` for the best of them. Returns that up
-    to each step, (B, T, K), and up to the last, (B, K).
+    `total` is `ops.logsumexp`, or `_largest` for the best prefix. Returns the totals up to
+    each step, (B, T, K), and up to the last, (B, K).
     """
 
     def step(alpha, x, is_first):
         return x + ops.where(is_first, start, total(alpha[:, :, None] + transitions, axis=1))
 
-    none = ops.zeros((ops.shape(logits)[0], logits.shape[-1]), dtype=logits.dtype)
-    return _over_steps(step, none, logits, mask)
+    initial = ops.zeros((ops.shape(logits)[0], logits.shape[-1]), dtype=logits.dtype)
+    return _scan_valid_steps(step, initial, logits, mask)
 
 
 def _endings(logits, mask, transitions, end):
-    """By its first tag, the logsumexp of the scores of all endings from each step, (B, T, K)."""
-    turned = ops.flip(logits, 1), ops.flip(mask, 1)
-    totals, _ = _beginnings(*turned, ops.transpose(transitions), end, ops.logsumexp)
+    """Backward recursion: logsumexp of the scores of all suffixes by first tag, (B, T, K)."""
+    reverse = ops.flip(logits, 1), ops.flip(mask, 1)
+    totals, _ = _beginnings(*reverse, ops.transpose(transitions), end, ops.logsumexp)
     return ops.flip(totals, 1)
 
 
-def _over_steps(step, state, values, mask):
-    """Runs a recurrence over the steps that a mask keeps; masked steps keep the state.
+def _scan_valid_steps(step, state, values, mask):
+    """Runs a recurrence over the valid steps; masked steps leave the state unchanged.
 
     Args:
-        step: Of the state, the values (B, F) and whether it is the first step
-            (B, 1), gives the next state.
-        state: (B, N), before the first step, which is told that it is the first.
+        step: Function of the state, the values (B, F) and a flag (B, 1), true at the first
+            valid step, that returns the next state.
+        state: (B, N), before the first step.
         values: (B, T, F).
         mask: (B, T) bool.
 
     Returns:
         The states after each step, (B, T, N), and after the last, (B, N).
     """
-    marks = ops.cast(ops.stack([mask, _first(mask)], axis=-1), values.dtype)
-    # In one tensor, for TensorFlow cannot scan two of unknown time; and with one masked step
-    # more, for it cannot scan none.
-    packed = ops.pad(ops.concatenate([values, marks], axis=-1), [[0, 0], [0, 1], [0, 0]])
+    flags = ops.cast(ops.stack([mask, _first(mask)], axis=-1), values.dtype)
+    # One tensor, because TensorFlow cannot scan two of unknown length; padded by one masked
+    # step, because it cannot scan zero steps.
+    packed = ops.pad(ops.concatenate([values, flags], axis=-1), [[0, 0], [0, 1], [0, 0]])
 
-    def advance(state, now):
-        after = step(state, now[:, :-2], now[:, -1:] > 0)
-        after = ops.where(now[:, -2:-1] > 0, after, state)
-        return after, after
+    def advance(state, inputs):
+        following = step(state, inputs[:, :-2], inputs[:, -1:] > 0)
+        following = ops.where(inputs[:, -2:-1] > 0, following, state)
+        return following, following
 
-    last, every = ops.scan(advance, state, ops.swapaxes(packed, 0, 1))
-    return ops.swapaxes(every, 0, 1)[:, :-1], last
+    last, states = ops.scan(advance, state, ops.swapaxes(packed, 0, 1))
+    return ops.swapaxes(states, 0, 1)[:, :-1], last
 
 
 def _first(mask):
-    """Where the first kept step of each row is, (B, T) bool."""
+    """True at the first valid step of each row, (B, T) bool."""
     return ops.logical_and(mask, ops.cumsum(ops.cast(mask, "int32"), axis=1) == 1)
 
 
 def _last(mask):
-    """Where the last kept step of each row is, (B, T) bool."""
+    """True at the last valid step of each row, (B, T) bool."""
     return ops.flip(_first(ops.flip(mask, 1)), 1)
 
 
 def _largest(x, axis, keepdims=False):
-    """The maximum; that of Keras alone refuses an empty batch."""
+    """Maximum that allows an empty batch, unlike `ops.max` without an initial value."""
     return ops.max(x, axis=axis, keepdims=keepdims, initial=float("-inf"))
 
 
 def _softmax(x, axis):
-    """The softmax over one axis or two; that of Keras warns of a single class."""
+    """Softmax over one or two axes, without the warning of Keras for a single class."""
     x = ops.exp(x - _largest(x, axis, keepdims=True))
     return x / ops.sum(x, axis=axis, keepdims=True)

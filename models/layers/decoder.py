@@ -15,12 +15,12 @@ KINDS = (*ATTENTIONS, "none")
 
 
 class Memory(NamedTuple):
-    """What a decoder looks at.
+    """Encoded source that a decoder attends to.
 
     Attributes:
         values: (B, S, M).
-        mask: (B, S) bool, true where there is something.
-        keys: What `Attention.keys` made of the values.
+        mask: (B, S) bool, true at valid positions.
+        keys: `Attention.keys(values)`, (B, S, units).
     """
 
     values: object
@@ -30,37 +30,49 @@ class Memory(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="gated")
 class Decoder(keras.layers.Layer):
-    """Layers of gated cells, attention, and the logits of the next token.
+    """Gated layers with attention over a memory, predicting the next token.
 
-    Each layer adds its output to its input from the second on. Attention comes after
-    the recurrence (Luong et al. 2015), so that under teacher forcing each layer runs
-    over the whole sequence at once; what it looked at is mixed in by a tanh. With
-    `input_feeding` that mix goes into the next step too, so steps come one by one.
-    The first states are what a tanh makes of the mean of the memory.
+    From the second layer on, each layer adds its output to its input. Attention follows the
+    recurrence (Luong et al. 2015, sec. 3.1), so that with teacher forcing each layer
+    computes the whole sequence in one call; a tanh layer combines hidden state and context
+    into the attentional state (eq. 5). With `input_feeding` the next step reads the
+    attentional state as well (sec. 3.3), so steps are computed one by one. The initial
+    states are tanh layers of the mean of the memory.
 
     Args:
-        vocabulary: V.
-        embedding: Features of a token, and of the mix that is held against the
-            tokens where weights are tied.
-        units: Of each layer.
-        cell: What `models.cells.specs.find` takes.
-        layers: How many.
-        attention: One of `KINDS`; with "none" the memory is in the first states alone.
-        input_feeding: Whether a step reads the mix of the one before.
-        tied: Whether the output's weights are the embedding's.
-        dropout: Share of features dropped while training.
-        implementation: That of `GatedRNN`.
+        vocabulary: V, one more than the largest id.
+        embedding: Features of an embedded token and of the attentional state.
+        units: Units of each layer.
+        cell: Cell spec or name, as accepted by `models.cells.specs.find`.
+        layers: Number of recurrent layers.
+        attention: One of `KINDS`; with "none" the memory only sets the initial states.
+        input_feeding: Whether a step reads the attentional state of the previous step.
+        tied: Whether output weights and embedding are shared.
+        dropout: Share of features dropped in training.
+        implementation: Implementation of `GatedRNN`.
+        **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
 
     Call arguments:
-        tokens: (B, T) int32, each the token before the one to predict; or (B, C, T), C
-            sequences of one memory, which then have logits and weights each.
+        tokens: (B, T) int32, at each step the token before the one to predict; or
+            (B, C, T), C sequences per memory.
         memory: (B, S, M).
-        mask: (B, S) bool, true where the memory holds something.
-        training: Whether dropout drops.
+        mask: (B, S) bool, true at valid positions of the memory; None means all are.
+        training: Whether dropout is applied.
 
     Returns:
-        The logits, (B, T, V) float32; and the weights of attention, (B, T, S) float32,
-        zeros without attention.
+        The logits, (B, T, V) float32, or (B, C, T, V); and the attention weights,
+        (B, T, S) float32, or (B, C, T, S), zeros without attention.
+
+    Raises:
+        ValueError: `attention` is not in `KINDS`, or the cell is invalid.
+
+    Example:
+        >>> import numpy as np
+        >>> from models.layers.decoder import Decoder
+        >>> decoder = Decoder(vocabulary=9, embedding=4, units=5, cell="gru")
+        >>> logits, weights = decoder(np.array([[1, 7, 3]]), np.ones((1, 6, 2), "float32"))
+        >>> tuple(logits.shape), tuple(weights.shape)
+        ((1, 3, 9), (1, 3, 6))
     """
 
     def __init__(
@@ -81,7 +93,7 @@ class Decoder(keras.layers.Layer):
         super().__init__(**kwargs)
         if attention not in KINDS:
             raise ValueError(f"attention must be one of {list(KINDS)}, got {attention!r}.")
-        self._told = {
+        self._settings = {
             "vocabulary": vocabulary,
             "embedding": embedding,
             "units": units,
@@ -94,7 +106,7 @@ class Decoder(keras.layers.Layer):
         }
         policy = self.dtype_policy
         self.input_feeding, self.tied = input_feeding, tied
-        # Tied weights are an output's too: of Keras's small ones nothing would come.
+        # Tied weights also form the output: with Keras's small defaults the logits would vanish.
         self.embedding = keras.layers.Embedding(
             vocabulary,
             embedding,
@@ -110,9 +122,9 @@ class Decoder(keras.layers.Layer):
                 return_state=True,
                 implementation=implementation,
                 dtype=policy,
-                name=f"layer_{at}",
+                name=f"layer_{number}",
             )
-            for at in range(layers)
+            for number in range(layers)
         ]
         self.attention = None
         if attention != "none":
@@ -120,17 +132,17 @@ class Decoder(keras.layers.Layer):
         self.mix = keras.layers.Dense(embedding, activation="tanh", dtype=policy, name="mix")
         widths = [width for layer in self.layers for width in layer.cells[0].state_size]
         self.first = [
-            keras.layers.Dense(width, activation="tanh", dtype=policy, name=f"first_{at}")
-            for at, width in enumerate(widths)
+            keras.layers.Dense(width, activation="tanh", dtype=policy, name=f"first_{number}")
+            for number, width in enumerate(widths)
         ]
         self.dropout = keras.layers.Dropout(dropout, dtype=policy)
-        self.supports_masking = True  # that of the memory, which ends here
+        self.supports_masking = True  # the mask of the memory; outputs carry none
 
     def compute_mask(self, tokens, memory, mask=None):
         return [None, None]
 
     def build(self, tokens_shape, memory_shape, *others):
-        size, hidden = self._told["embedding"], self.layers[0].output_size
+        size, hidden = self._settings["embedding"], self.layers[0].output_size
         features = memory_shape[-1]
         self.embedding.build((None, None))
         inputs = size * (2 if self.input_feeding else 1)
@@ -144,39 +156,40 @@ class Decoder(keras.layers.Layer):
         for dense in self.first:
             dense.build((None, features))
         self.bias = self.add_weight(
-            name="bias", shape=(self._told["vocabulary"],), initializer="zeros"
+            name="bias", shape=(self._settings["vocabulary"],), initializer="zeros"
         )
         if not self.tied:
             self.output_embedding = self.add_weight(
                 name="output_embedding",
-                shape=(self._told["vocabulary"], size),
+                shape=(self._settings["vocabulary"], size),
                 initializer="glorot_uniform",
             )
         self.built = True
 
     def call(self, tokens, memory, mask=None, training=False):
-        memory = self.look_at(memory, mask)
+        memory = self.prepare_memory(memory, mask)
         shape = ops.shape(tokens)
         if len(shape) == 3:
-            memory = Memory(*(_repeated(each, shape[1]) for each in memory))
-            logits, weights = self._taught(ops.reshape(tokens, (-1, shape[2])), memory, training)
+            memory = Memory(*(_repeat_rows(tensor, shape[1]) for tensor in memory))
+            flat = ops.reshape(tokens, (-1, shape[2]))
+            logits, weights = self._teacher_forcing(flat, memory, training)
             return tuple(
-                ops.reshape(each, (*shape, ops.shape(each)[-1])) for each in (logits, weights)
+                ops.reshape(output, (*shape, ops.shape(output)[-1])) for output in (logits, weights)
             )
-        return self._taught(tokens, memory, training)
+        return self._teacher_forcing(tokens, memory, training)
 
-    def _taught(self, tokens, memory, training):
-        """The logits and weights of tokens (B, T) that are all known."""
-        states = self.begin(memory)
+    def _teacher_forcing(self, tokens, memory, training):
+        """Logits and attention weights of tokens (B, T) that are given in advance."""
+        states = self.initial_states(memory)
         x = self.dropout(self.embedding(tokens), training=training)
         if self.input_feeding:
-            mixed, weights = self._one_by_one(x, memory, states)
+            attentional, weights = self._step_by_step(x, memory, states)
         else:
-            mixed, weights = self._at_once(x, memory, states, training)
-        return self.logits(self.dropout(mixed, training=training)), weights
+            attentional, weights = self._whole_sequence(x, memory, states, training)
+        return self.logits(self.dropout(attentional, training=training)), weights
 
-    def look_at(self, values, mask=None) -> Memory:
-        """Makes a memory of values (B, S, M) and a mask (B, S), once for all steps."""
+    def prepare_memory(self, values, mask=None) -> Memory:
+        """Returns the `Memory` of values (B, S, M) and a mask (B, S) or None, for all steps."""
         values = ops.cast(values, self.compute_dtype)
         if mask is None:
             mask = ops.ones_like(values[..., 0], dtype="bool")
@@ -184,110 +197,122 @@ class Decoder(keras.layers.Layer):
         values = ops.where(mask[..., None], values, ops.zeros_like(values))
         return Memory(values, mask, self.attention.keys(values) if self.attention else values)
 
-    def begin(self, memory: Memory) -> list:
-        """The states before the first token: those of each layer, each (B, its width).
+    def initial_states(self, memory: Memory) -> list:
+        """Returns the states before the first token, those of each layer in turn, each (B, width).
 
-        With input feeding the mix of the step before comes last, as zeros.
+        With input feeding the last one is the attentional state, zeros at first.
         """
         count = ops.sum(ops.cast(memory.mask, "float32"), axis=1, keepdims=True)
         total = ops.sum(ops.cast(memory.values, "float32"), axis=1)
         mean = ops.cast(total / ops.maximum(count, 1.0), self.compute_dtype)
-        kind = self.layers[0].cells[0].state_dtype
-        states = [ops.cast(dense(mean), kind) for dense in self.first]
+        dtype = self.layers[0].cells[0].state_dtype
+        states = [ops.cast(dense(mean), dtype) for dense in self.first]
         if self.input_feeding:
-            none = ops.zeros_like(mean[:, :1])
-            states.append(ops.cast(ops.repeat(none, self._told["embedding"], axis=1), kind))
+            zeros = ops.zeros_like(mean[:, :1])
+            states.append(ops.cast(ops.repeat(zeros, self._settings["embedding"], axis=1), dtype))
         return states
 
     def step(self, tokens, memory: Memory, states: list) -> tuple:
-        """Takes one token (B,) int32 and gives what the next may be.
+        """Computes one step.
+
+        Args:
+            tokens: (B,) int32, the previous tokens.
+            memory: Output of `prepare_memory`.
+            states: Output of `initial_states`, or those of the previous step.
 
         Returns:
-            The logits (B, V), the weights of attention (B, S), and the next states.
+            The logits of the next token, (B, V) float32; the attention weights, (B, S)
+            float32; and the next states.
         """
-        mixed, weights, states = self._advance(self.embedding(tokens), memory, states)
-        return self.logits(mixed), weights, states
+        attentional, weights, states = self._advance(self.embedding(tokens), memory, states)
+        return self.logits(attentional), weights, states
 
-    def logits(self, mixed):
-        """The logits of a mix (..., embedding): (..., V) float32."""
+    def logits(self, attentional):
+        """Returns the logits (..., V) float32 of attentional states (..., embedding)."""
         table = self.embedding.embeddings if self.tied else self.output_embedding
-        table = ops.cast(ops.convert_to_tensor(table), mixed.dtype)
-        logits = ops.matmul(mixed, ops.transpose(table))
+        table = ops.cast(ops.convert_to_tensor(table), attentional.dtype)
+        logits = ops.matmul(attentional, ops.transpose(table))
         return ops.cast(logits, "float32") + ops.cast(self.bias, "float32")
 
-    def _at_once(self, x, memory, states, training):
+    def _whole_sequence(self, x, memory, states, training):
+        """Attentional states (B, T, E) and weights of a sequence, layer by layer."""
         states = iter(states)
-        for at, layer in enumerate(self.layers):
-            given = [next(states) for _ in layer.cells[0].state_size]
-            read = x if not at else self.dropout(x, training=training)
-            output, *_ = layer(read, initial_state=given)
-            x = x + output if at else output
-        return self._looked(x, memory)
+        for number, layer in enumerate(self.layers):
+            initial = [next(states) for _ in layer.cells[0].state_size]
+            if number == 0:
+                x, *_ = layer(x, initial_state=initial)
+            else:
+                inputs = self.dropout(x, training=training)
+                output, *_ = layer(inputs, initial_state=initial)
+                x = x + output
+        return self._attend(x, memory)
 
-    def _looked(self, hidden, memory):
-        """The mix of outputs (B, T, H) and what they look at; and the weights."""
+    def _attend(self, hidden, memory):
+        """Attentional states (B, T, E) of hidden states (B, T, H), and the attention weights."""
         if not self.attention:
-            weights = ops.zeros_like(hidden[..., :1], dtype="float32")
-            there = ops.zeros_like(memory.mask, dtype="float32")
-            return self.mix(hidden), weights * there[:, None]
+            steps = ops.zeros_like(hidden[..., :1], dtype="float32")
+            positions = ops.zeros_like(memory.mask, dtype="float32")
+            return self.mix(hidden), steps * positions[:, None]
         context, weights = self.attention(hidden, memory.values, memory.mask, memory.keys)
         return self.mix(ops.concatenate([hidden, context], axis=-1)), weights
 
     def _advance(self, x, memory, states):
-        """One step of what is embedded, (B, E): its mix, its weights, the next states."""
-        states, after = list(states), []
+        """Attentional state, weights and next states of one embedded token (B, E)."""
+        states, next_states = list(states), []
         if self.input_feeding:
             x = ops.concatenate([x, ops.cast(states.pop(), x.dtype)], axis=-1)
-        for at, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.layers):
             cell = layer.cells[0]
-            given = [states.pop(0) for _ in cell.state_size]
-            output, found = cell(x, given)
-            after += found
+            previous = [states.pop(0) for _ in cell.state_size]
+            output, following = cell(x, previous)
+            next_states += following
             output = ops.cast(output, self.compute_dtype)
-            x = x + output if at else output
-        mixed, weights = self._looked(x[:, None], memory)
-        mixed, weights = mixed[:, 0], weights[:, 0]
+            x = x + output if number else output
+        attentional, weights = self._attend(x[:, None], memory)
+        attentional, weights = attentional[:, 0], weights[:, 0]
         if self.input_feeding:
-            after.append(ops.cast(mixed, after[0].dtype))
-        return mixed, weights, after
+            next_states.append(ops.cast(attentional, next_states[0].dtype))
+        return attentional, weights, next_states
 
-    def _one_by_one(self, x, memory, states):
-        """The mixes of all steps (B, T, E), each of which reads the one before, and the weights."""
-        widths, size = [state.shape[-1] for state in states], self._told["embedding"]
+    def _step_by_step(self, x, memory, states):
+        """Attentional states (B, T, E) and weights, each step reading the previous state."""
+        widths, size = [state.shape[-1] for state in states], self._settings["embedding"]
 
-        def advance(packed, now):
-            mixed, weights, after = self._advance(now, memory, _split(packed, widths))
-            told = [ops.cast(mixed, "float32"), weights]
-            packed = ops.concatenate([*after, *told], axis=-1)
+        def advance(packed, inputs):
+            previous = _split(packed, widths)
+            attentional, weights, following = self._advance(inputs, memory, previous)
+            packed = ops.concatenate(
+                [*following, ops.cast(attentional, "float32"), weights], axis=-1
+            )
             return packed, packed
 
-        # Keras scans one tensor, of one step or more, into steps of the shape of the state.
+        # Keras scans one tensor, of at least one step, into outputs of the shape of the state.
         steps = ops.swapaxes(ops.pad(x, [[0, 0], [0, 1], [0, 0]]), 0, 1)
-        told = ops.concatenate([steps[0], memory.values[..., 0]], axis=-1)
-        first = ops.concatenate([*states, ops.cast(ops.zeros_like(told), "float32")], axis=-1)
-        told = ops.swapaxes(ops.scan(advance, first, steps)[1], 0, 1)[:, :-1, sum(widths) :]
-        return ops.cast(told[..., :size], self.compute_dtype), told[..., size:]
+        outputs = ops.concatenate([steps[0], memory.values[..., 0]], axis=-1)
+        first = ops.concatenate([*states, ops.cast(ops.zeros_like(outputs), "float32")], axis=-1)
+        outputs = ops.swapaxes(ops.scan(advance, first, steps)[1], 0, 1)[:, :-1, sum(widths) :]
+        return ops.cast(outputs[..., :size], self.compute_dtype), outputs[..., size:]
 
     def compute_output_shape(self, tokens_shape, memory_shape, *others):
         steps = tuple(tokens_shape)
-        return (*steps, self._told["vocabulary"]), (*steps, memory_shape[1])
+        return (*steps, self._settings["vocabulary"]), (*steps, memory_shape[1])
 
     def get_config(self):
         cell = self.layers[0].get_config()["cell"]
-        return {**super().get_config(), **self._told, "cell": cell}
+        return {**super().get_config(), **self._settings, "cell": cell}
 
 
-def _repeated(x, times):
-    """Each row some times, one after another."""
+def _repeat_rows(x, times):
+    """Repeats each row `times` times, consecutively."""
     shape = ops.shape(x)
     x = ops.broadcast_to(x[:, None], (shape[0], times, *shape[1:]))
     return ops.reshape(x, (-1, *shape[1:]))
 
 
 def _split(packed, widths):
-    """Parts of the last axis, of some widths."""
-    ends, parts = 0, []
+    """Splits the last axis into parts of the given widths."""
+    start, parts = 0, []
     for width in widths:
-        parts.append(packed[..., ends : ends + width])
-        ends += width
+        parts.append(packed[..., start : start + width])
+        start += width
     return parts

@@ -331,7 +331,7 @@ class Writer:
         beams = Memory(*(tf.repeat(each, self._settings.beams, axis=0) for each in memory))
         return search(
             lambda tokens, _, states: self._decoder.step(tokens, beams, states),
-            self._decoder.begin(memory),
+            self._decoder.initial_states(memory),
             memory.mask,
             vocabulary=self._decoder.embedding.input_dim,
             start=START,

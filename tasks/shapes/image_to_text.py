@@ -242,7 +242,7 @@ class Description(generation.Generation):
         pixels = tf.pad(pixels, [[0, tf.maximum(1 - tf.shape(asked)[0], 0)], *[[0, 0]] * 3])
         encoder = keras.Model(model.input["image"], model.get_layer("memory").output)
         values = encoder(self._grid(pixels) if self._grid else pixels, training=False)
-        memory = model.get_layer("decoder").look_at(values[: tf.shape(asked)[0]])
+        memory = model.get_layer("decoder").prepare_memory(values[: tf.shape(asked)[0]])
         return memory, tf.where(valid, self.config.longest, 0)
 
     def illustrate(self, ask, examples):

@@ -164,7 +164,7 @@ class Transduction(generation.Generation):
         source = self.source(asked)
         encoder = keras.Model(model.input["source"], model.get_layer("memory").output)
         values = encoder(source, training=False)
-        memory = model.get_layer("decoder").look_at(values, source != PADDING)
+        memory = model.get_layer("decoder").prepare_memory(values, source != PADDING)
         read = tf.cast(_lengths(source), tf.float32)
         # Of nothing, nothing is all that is allowed.
         longest = tf.where(read > 0, read * self.config.longest_output + 10, 0)

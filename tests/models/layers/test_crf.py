@@ -5,6 +5,7 @@ import itertools
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import keras
@@ -253,6 +254,21 @@ def decoder(model, crf):
     return keras.Model(model.input, crf(model.get_layer("logits").output, decode=True))
 
 
+def test_variable_length_without_a_mask_is_reported():
+    logits = keras.Input((None, 3))
+    with pytest.warns(UserWarning, match="field was called without a mask on sequences of vari"):
+        CRF(3, name="field")(logits)
+
+
+@pytest.mark.parametrize("length", [None, 4])
+def test_a_mask_or_a_fixed_length_gives_no_warning(length):
+    logits = keras.Input((length, 3))
+    mask = keras.Input((length,), dtype="bool") if length is None else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CRF(3)(logits, mask=mask)
+
+
 def alternating(count=512, longest=8):
     """Tags that alternate, of which one word, anywhere in a sentence, tells one."""
     rng = np.random.default_rng(0)
@@ -289,7 +305,7 @@ def test_learns_what_no_softmax_per_step_can_and_survives_saving(tmp_path):
     assert solved(softmax.predict(ids, verbose=0).argmax(-1)) < 0.7
 
     model.save(tmp_path / "model.keras")
-    with pytest.raises(ValueError, match=f"named '{crf.name}', which no file .* compile=False"):
+    with pytest.raises(ValueError, match=f"refers to the layer '{crf.name}': .* compile=False"):
         keras.saving.load_model(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     field = again.layers[-1]

@@ -32,7 +32,7 @@ def inputs(rows=3, time=4):
 
 
 def stepwise(layer, tokens, memory, mask):
-    memory = layer.look_at(memory, mask)
+    memory = layer.prepare_memory(memory, mask)
     states, logits, weights = layer.begin(memory), [], []
     for at in range(tokens.shape[1]):
         now, looked, states = layer.step(tokens[:, at], memory, states)
