@@ -8,6 +8,7 @@ import pytest
 from models.cells.cell import GatedCell
 from models.cells.printing import equations
 from models.cells.specs import CELLS
+from tests.support.close import assert_close
 from tests.support.textbook import FUNCTIONS, Weights, normalized, sigmoid
 
 H = D = 3
@@ -76,6 +77,6 @@ def test_the_text_computes_what_the_cell_computes(name):
         code = re.sub(r"(\w|\)) ([WUR]_|P\b)", r"\1 @ \2", code.replace("c'", "c_new"))
         known[target.replace("'", "_new")] = eval(code, {"__builtins__": {}}, known)
     want, after = cell(x, before)
-    np.testing.assert_allclose(known["h_new"], want, atol=1e-5)
+    assert_close(known["h_new"], want, 1e-5)
     if "c" in names:
-        np.testing.assert_allclose(known["c_new"], after[1], atol=1e-5)
+        assert_close(known["c_new"], after[1], 1e-5)

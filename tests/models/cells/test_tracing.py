@@ -12,6 +12,7 @@ from models.cells.tracing import trace
 from models.layers.characters import CharacterReader
 from models.layers.decoder import Decoder
 from models.layers.grid import Sweep
+from tests.support.close import assert_close
 from tests.support.textbook import FUNCTIONS, normalized
 
 B, T, D, H = 3, 5, 4, 3
@@ -93,7 +94,7 @@ def test_what_is_seen_combines_to_what_comes_next(name, direction):
                 states = combined(cell, gates, one.candidate[t], states)
             assert set(states) == set(one.states)
             for state, values in states.items():
-                np.testing.assert_allclose(one.states[state][t], values, atol=2e-6, err_msg=state)
+                assert_close(one.states[state][t], values, 2e-6, state)
 
 
 @every_cell
@@ -118,14 +119,14 @@ def test_looking_changes_nothing(name, mask):
     with trace(layer) as seen:
         looked = layer(inputs(), initial_state=states, mask=mask)
     for one, other in zip(plain, looked, strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-6)
+        assert_close(one, other, 2e-6)
     told = [(each.layer, each.backward) for each in seen]
     assert told == [(0, False), (0, True), (1, False), (1, True)]
     size = layer.cells[0].output_size
     last = np.concatenate([seen[2].states["h"], seen[3].states["h"]], axis=-1)
     there = np.ones([B, T], bool) if mask is None else mask
     assert last.shape == (B, T, 2 * size)
-    np.testing.assert_allclose(last[there], np.asarray(looked[0])[there], atol=1e-6)
+    assert_close(last[there], np.asarray(looked[0])[there], 1e-6)
 
 
 @pytest.mark.parametrize(("direction", "twin"), [("forward", "backward"), ("backward", "forward")])

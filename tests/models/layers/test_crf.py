@@ -459,7 +459,7 @@ def test_accuracy_of_another_field_or_none_is_told(tmp_path):
     model, crf = tagger()
     config = CRFAccuracy(crf, name="right").get_config()
     assert config["name"] == "right"
-    with pytest.raises(ValueError, match=rf"layer named '{crf.name}', .*CRFAccuracy\(that layer\)"):
+    with pytest.raises(ValueError, match=rf"layer '{crf.name}': .*CRFAccuracy\(that layer\)"):
         CRFAccuracy.from_config(config)
     model.compile("sgd", loss=CRFLoss(crf), weighted_metrics=[CRFAccuracy(crf)])
     model.fit(*alternating(8), verbose=0)

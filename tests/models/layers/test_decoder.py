@@ -9,6 +9,7 @@ import models.layers.decoder  # noqa: F401 - registers the layer
 from models.cells.specs import CELLS
 from models.layers.attention import ATTENTIONS, Attention
 from models.layers.decoder import KINDS, Decoder
+from tests.support.close import assert_close
 
 V, S, M = 11, 5, 6
 
@@ -33,7 +34,7 @@ def inputs(rows=3, time=4):
 
 def stepwise(layer, tokens, memory, mask):
     memory = layer.prepare_memory(memory, mask)
-    states, logits, weights = layer.begin(memory), [], []
+    states, logits, weights = layer.initial_states(memory), [], []
     for at in range(tokens.shape[1]):
         now, looked, states = layer.step(tokens[:, at], memory, states)
         logits.append(now)
@@ -44,7 +45,7 @@ def stepwise(layer, tokens, memory, mask):
 def assert_steps_agree(layer):
     given = inputs()
     for one, other in zip(layer(*given), stepwise(layer, *given), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+        assert_close(one, other, 1e-5)
 
 
 @pytest.mark.parametrize("tied", [True, False])
