@@ -1,8 +1,8 @@
-"""Asks a published version by Apache Beam: `python -m app.beam sentiment --from IN* --to OUT`.
+"""Predicts with Apache Beam: `python -m app.beam sentiment --from 'lines-*.txt' --to out`.
 
-Each line of the files is answered by an object in JSON that has the request too, in any order,
-in files OUT-*.jsonl. What follows -- are options of Beam, such as the runner. Without one it
-runs in this process.
+Each line of the input files is a request. Requests and responses are written as JSON objects,
+one per line and in any order, to files out-*.jsonl. Options of Beam, such as the runner, follow
+after --; without one the pipeline runs in this process.
 """
 
 import argparse
@@ -13,20 +13,25 @@ from collections.abc import Sequence
 from app import cli
 from tasks.core.errors import UserError
 
-# Beam's own DirectRunner first tries to fetch another one from the network.
-_LOCAL = "--runner=FnApiRunner"
+# Beam's own DirectRunner first tries to fetch another runner from the network.
+_LOCAL_RUNNER = "--runner=FnApiRunner"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Writes the answers to the lines of files."""
+    """Writes the responses to the lines of some files."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    at = argv.index("--") if "--" in argv else len(argv)
-    args, task_class = cli.parse("beam", __doc__, argv[:at], _add)
-    exchange = cli.settings(task_class.RequestFormat, args)
-    if not exchange.by_line:
-        raise UserError("app.beam asks a line at a time, and --input conllu has more in a request.")
-    if exchange.draws:
-        raise UserError("--from asks many, and a picture can be of one; ask that one by itself.")
+    end = argv.index("--") if "--" in argv else len(argv)
+    args, task_class = cli.parse("beam", __doc__, argv[:end], _add_flags)
+    request_format = cli.settings(task_class.RequestFormat, args)
+    if not request_format.by_line:
+        raise UserError(
+            "app.beam reads one request per line; --input conllu has requests of several lines."
+        )
+    if request_format.draws:
+        raise UserError(
+            "app.beam cannot be combined with a flag that draws a figure, which is for a single "
+            "request; use app.predict."
+        )
     if not importlib.util.find_spec("apache_beam"):
         raise UserError("apache-beam is not installed; run: pip install -r requirements-beam.txt")
     with cli.quiet():
@@ -35,31 +40,28 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         from app.serving import beam_handler, export
     folder = export.find(args.saved_models, args.task, args.version)
-    known, old = FileSystems.match([args.source, f"{args.to}*.jsonl"])
-    if not known.metadata_list:
-        raise UserError(f"--from: there is no file {args.source!r}.")
-    if old.metadata_list:
-        raise UserError(f"--to: {old.metadata_list[0].path} is there already.")
-    options = PipelineOptions([_LOCAL, *argv[at + 1 :]])
-    beam_handler.answer_files(args.source, args.to, exchange, folder, options)
+    inputs, outputs = FileSystems.match([args.source, f"{args.to}*.jsonl"])
+    if not inputs.metadata_list:
+        raise UserError(f"--from: no file matches {args.source!r}.")
+    if outputs.metadata_list:
+        raise UserError(f"--to: {outputs.metadata_list[0].path} already exists.")
+    options = PipelineOptions([_LOCAL_RUNNER, *argv[end + 1 :]])
+    beam_handler.predict_files(args.source, args.to, request_format, folder, options)
 
 
-def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
+def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
     cli.add_saved_models(parser)
     parser.add_argument(
         "--from",
         dest="source",
         required=True,
         metavar="PATTERN",
-        help="files with the lines to ask, such as 'lines-*.txt' or the same as .gz",
+        help="files of requests, one per line, such as 'lines-*.txt'; may end in .gz",
     )
     parser.add_argument(
-        "--to",
-        required=True,
-        metavar="PREFIX",
-        help="what names of files of answers begin with",
+        "--to", required=True, metavar="PREFIX", help="prefix of the names of the output files"
     )
-    parser.add_argument("--version", type=int, help="the version to ask; the newest if not given")
+    parser.add_argument("--version", type=int, help="version of the model (default: the latest)")
     cli.add_settings(parser, task_class.RequestFormat)
 
 

@@ -1,223 +1,255 @@
-"""Asks a published version: `python -m app.predict sentiment "a dull film"`.
+"""Predicts with a published version: `python -m app.predict sentiment "a dull film"`.
 
-With --server it is one that TensorFlow Serving serves; nothing of it need be on this machine.
-With --from and --to the requests of a file are answered in another, however many they are; what
-is interrupted goes on when the command is repeated.
+With --server the model runs on TensorFlow Serving, and no file of it is needed on this machine.
+With --from and --to the requests of a file are predicted and the responses written to another
+file, in bounded memory; to resume an interrupted run, repeat the command.
 """
+
+from __future__ import annotations
 
 import argparse
 import contextlib
 import dataclasses
 import hashlib
 import itertools
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from app import cli
 from tasks.core.errors import UserError
 from tasks.core.settings import flag
 
-_AT_ONCE = 256
+if TYPE_CHECKING:  # TensorFlow is not imported for a bare --help
+    from tasks.core.predictor import Predictor
+    from tasks.core.task import RequestFormat
+
+_PRINT_BATCH = 256  # rows that are predicted and printed together from a local version
 
 
 class _Model(NamedTuple):
-    """What is asked.
+    """The model to predict with.
 
     Attributes:
-        predict: That of `app.serving.session.SavedModelSession` or of a client.
-        at_once: Rows that are printed together.
-        batch: Rows to ask at once, where those of like size can share a batch.
-        folder: Where it is, if it is here.
+        predictor: A session with a local version, or a client of a server.
+        print_batch: Rows that are predicted and printed together.
+        predict_batch: Rows per request where rows of similar size share a batch.
+        folder: Folder of the version; None if it is on a server.
     """
 
-    predict: Callable[..., list[dict]]
-    at_once: int
-    batch: int
+    predictor: Predictor
+    print_batch: int
+    predict_batch: int
     folder: Path | None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the answer to each request, in their order, or writes them into a file."""
-    args, task_class = cli.parse("predict", __doc__, argv, _add)
-    exchange = cli.settings(task_class.RequestFormat, args)
+    """Prints the response to each request, in order, or writes all responses to a file."""
+    args, task_class = cli.parse("predict", __doc__, argv, _add_flags)
+    request_format = cli.settings(task_class.RequestFormat, args)
     if args.source or args.to:
-        _check_files(args, exchange)
-    with _model(args) as model:
-        (_write if args.to else _print)(args, exchange, model)
+        _check_files(args, request_format)
+    with _open_model(args) as model:
+        if args.to:
+            _write(args, request_format, model)
+        else:
+            _print(args, request_format, model)
 
 
-def _print(args: argparse.Namespace, exchange, model: _Model) -> None:
-    """Prints the answer to each request."""
-    typed = not args.text and sys.stdin.isatty()
-    requests = exchange.requests(map(os.fsencode, args.text) if args.text else _lines())
-    requests = _counted(requests, hidden=bool(args.text) or typed)
-    # Who types is answered after each request; a file is read in batches.
-    while batch := list(itertools.islice(requests, 1 if typed else model.at_once)):
-        answers = model.predict([row for row, _ in batch], exchange.signature)
-        for (row, asked), answer in zip(batch, answers, strict=True):
-            print(told(exchange, row, asked, answer, args.json))
-            if drawing := exchange.drawing(asked, _ordered(answer)):
+def _print(args: argparse.Namespace, request_format: RequestFormat, model: _Model) -> None:
+    """Prints the response to each request."""
+    from app.serving import responses
+
+    interactive = not args.text and sys.stdin.isatty()
+    lines = map(os.fsencode, args.text) if args.text else _stdin_lines()
+    requests = request_format.requests(lines)
+    if not args.text and not interactive:
+        requests = _with_progress(requests)
+    # A person at a terminal gets each response at once; a file is read in batches.
+    batch_size = 1 if interactive else model.print_batch
+    while batch := list(itertools.islice(requests, batch_size)):
+        predicted = model.predictor.predict([row for row, _ in batch], request_format.signature)
+        for (row, context), response in zip(batch, predicted, strict=True):
+            print(_format(args, request_format, row, context, response))
+            if drawing := request_format.drawing(context, responses.decoded(response)):
                 from app.report import plots
 
-                path, shown = drawing
-                plots.save(plots.attention(shown), Path(path))
+                path, content = drawing
+                plots.save(plots.attention(content), Path(path))
         sys.stdout.flush()
 
 
-def _write(args: argparse.Namespace, exchange, model: _Model) -> None:
-    """Writes the answers to the requests of a file into another."""
+def _write(args: argparse.Namespace, request_format: RequestFormat, model: _Model) -> None:
+    """Writes the responses to the requests of a file to another file."""
     from app.serving import bulk, payloads
 
-    def answers(block):
-        asked = [row for row, _ in block]
-        found = payloads.answered(model.predict, asked, exchange.signature, model.batch)
-        for (row, about), answer in zip(block, found, strict=True):
-            yield told(exchange, row, about, answer, args.json)
+    def predict(block: Sequence[tuple[dict, object]]) -> Iterator[str]:
+        predicted = payloads.predict_in_batches(
+            model.predictor,
+            [row for row, _ in block],
+            request_format.signature,
+            model.predict_batch,
+        )
+        for (row, context), response in zip(block, predicted, strict=True):
+            yield _format(args, request_format, row, context, response)
 
-    lines, part = bulk.Lines(args.source), bulk.Part(args.to, _made(args, exchange, model))
-    if part.done.answers:
-        print(f"going on after {part.done.answers} answers", file=sys.stderr)
-    bulk.run(lines, part, exchange.requests, answers)
-    print(f"{part.done.answers} answers in {args.to}")
+    lines = bulk.Lines(args.source)
+    output = bulk.PartialOutput(args.to, _fingerprint(args, request_format, model))
+    if output.checkpoint.responses:
+        print(f"resuming after {output.checkpoint.responses} responses", file=sys.stderr)
+    bulk.run(lines, output, request_format.requests, predict)
+    print(f"{output.checkpoint.responses} responses in {args.to}")
 
 
-def _made(args: argparse.Namespace, exchange, model: _Model) -> dict[str, object]:
-    """What makes answers what they are, by the names that a user knows."""
+def _format(
+    args: argparse.Namespace,
+    request_format: RequestFormat,
+    row: dict,
+    context: object,
+    response: dict,
+) -> str:
+    from app.serving import responses
+
+    if args.json:
+        return responses.as_json(request_format, row, context, response)
+    return responses.as_text(request_format, context, response)
+
+
+def _fingerprint(
+    args: argparse.Namespace, request_format: RequestFormat, model: _Model
+) -> dict[str, object]:
+    """Returns everything that the responses depend on, by flag or file."""
     from models import manifest
 
-    made = {"task": args.task, "--version": args.version, "--server": args.server}
+    fingerprint = {"task": args.task, "--version": args.version, "--server": args.server}
     if model.folder:
-        made["--version"] = int(model.folder.name)
-        listed = (model.folder / manifest.PLACE).read_bytes()
-        made["manifest"] = hashlib.sha256(listed).hexdigest()
-    settings = {flag(name): value for name, value in dataclasses.asdict(exchange).items()}
-    return {**made, "--json": args.json, **settings}
+        fingerprint["--version"] = int(model.folder.name)
+        manifest_file = (model.folder / manifest.PLACE).read_bytes()
+        fingerprint["manifest"] = hashlib.sha256(manifest_file).hexdigest()
+    fingerprint["--json"] = args.json
+    for name, value in dataclasses.asdict(request_format).items():
+        fingerprint[flag(name)] = value
+    return fingerprint
 
 
-def _check_files(args: argparse.Namespace, exchange) -> None:
-    """Holds what was said of files against the rules.
+def _check_files(args: argparse.Namespace, request_format: RequestFormat) -> None:
+    """Checks the flags that --from and --to need or exclude.
 
     Raises:
-        UserError: One is broken.
+        UserError: A flag is missing or cannot be combined with them.
     """
     if not args.source or not args.to:
-        raise UserError("--from and --to go together: give both files or none.")
+        raise UserError("--from and --to must be given together.")
     if args.text:
-        raise UserError(f"--from has the lines to ask; there are others, the first {args.text[0]}.")
-    if exchange.draws:
-        raise UserError("--from asks many, and a picture can be of one; ask that one by itself.")
+        raise UserError(
+            f"--from reads the requests from a file and cannot be combined with requests on the "
+            f"command line, got {args.text[0]!r}."
+        )
+    if request_format.draws:
+        raise UserError(
+            "--from cannot be combined with a flag that draws a figure, which is for a single "
+            "request."
+        )
     if args.server and args.version is None:
         raise UserError(
-            "--from with --server needs --version, for the newest may change while answers are "
-            "written."
+            "--from with --server requires --version: the latest version may change during the run."
         )
 
 
-def told(exchange, row: dict, asked: object, answer: dict, machines: bool) -> str:
-    """The answer to a request, as it is printed.
-
-    Args:
-        exchange: How the task is asked.
-        row, asked: The request, as `RequestFormat.requests` gave it.
-        answer: A row of each output, by name.
-        machines: Whether to give it as JSON, with the request.
-    """
-    answer = _ordered(answer)
-    if not machines:
-        return exchange.show(asked, answer)
-    row = exchange.echo(row, asked)
-    return json.dumps({name: _plain(value) for name, value in row.items()} | answer)
-
-
-def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
-    cli.add_saved_models(parser)
-    parser.add_argument("text", nargs="*", help="lines to ask; none: those of standard input")
-    parser.add_argument(
-        "--from",
-        dest="source",
-        type=Path,
-        metavar="FILE",
-        help="file with the lines to ask, or the same as .gz; needs --to",
-    )
-    parser.add_argument(
-        "--to",
-        type=Path,
-        metavar="FILE",
-        help="file to be made, of answers in the order of the lines; .gz is packed. What is "
-        "interrupted goes on when the command is repeated",
-    )
-    parser.add_argument("--version", type=int, help="the version to ask; the newest if not given")
-    parser.add_argument("--json", action="store_true", help="print an object a line, for machines")
-    parser.add_argument(
-        "--server",
-        metavar="URL",
-        help="ask TensorFlow Serving there: http://HOST:PORT (REST) or grpc://HOST:PORT",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=30.0,
-        metavar="SECONDS",
-        help="of a request to a server, with all its tries (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--tries",
-        type=int,
-        default=4,
-        metavar="INT",
-        help="of a request to a server that is busy or away (default: %(default)s)",
-    )
-    cli.add_settings(parser, task_class.RequestFormat)
-
-
 @contextlib.contextmanager
-def _model(args: argparse.Namespace) -> Iterator[_Model]:
-    """The model that the flags name."""
+def _open_model(args: argparse.Namespace) -> Iterator[_Model]:
+    """Opens the model that the flags name."""
     if args.server:
         with cli.quiet():
             from app.serving import client, payloads
-        found = client.connect(args.server, args.task, args.version, args.timeout, args.tries)
-        with contextlib.closing(found):
-            yield _Model(found.predict, payloads.AT_ONCE, payloads.AT_ONCE, None)
+        connection = client.connect(
+            args.server, args.task, args.version, args.timeout, args.retries
+        )
+        with contextlib.closing(connection):
+            yield _Model(connection, payloads.SERVER_BATCH, payloads.SERVER_BATCH, None)
         return
     with cli.quiet():
         from app.serving import export
-        from app.serving.session import BATCH, SavedModelSession
+        from app.serving.session import PREDICT_BATCH, SavedModelSession
     folder = export.find(args.saved_models, args.task, args.version)
-    yield _Model(SavedModelSession(folder).predict, _AT_ONCE, BATCH, folder)
+    yield _Model(SavedModelSession(folder), _PRINT_BATCH, PREDICT_BATCH, folder)
 
 
-def _counted(requests: Iterator[tuple], hidden: bool) -> Iterator[tuple]:
-    """The requests, with a bar that counts them where answers do not show how far it is."""
-    shown = sys.stderr.isatty() and not sys.stdout.isatty()
-    if hidden or not shown:
+def _with_progress(requests: Iterator[tuple]) -> Iterator[tuple]:
+    """Counts requests in a progress bar if the responses do not show the progress."""
+    if sys.stdout.isatty() or not sys.stderr.isatty():
         return requests
     from tqdm import tqdm
 
     return iter(tqdm(requests, unit=" requests", delay=1, file=sys.stderr))
 
 
-def _lines() -> Iterator[bytes]:
-    """The lines of standard input as they are; text of any encoding gets an answer."""
+def _stdin_lines() -> Iterable[bytes]:
+    """Yields the lines of standard input as bytes, because their encoding may be invalid."""
     for line in sys.stdin.buffer:
         yield line.rstrip(b"\r\n")
 
 
-def _ordered(answer: dict) -> dict:
-    """An answer as JSON has it; a signature has no order of outputs, and here they have one."""
-    return {name: _plain(answer[name]) for name in sorted(answer)}
+class _Tries(argparse.Action):
+    """Accepts `--tries N`, the former name of `--retries N-1`."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        namespace.retries = values - 1
+        print(
+            f"--tries is now --retries, which does not count the first attempt: "
+            f"use --retries {namespace.retries}",
+            file=sys.stderr,
+        )
 
 
-def _plain(value):
-    """A value of an answer as JSON has it."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    value = value.tolist() if hasattr(value, "tolist") else value
-    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
+    cli.add_saved_models(parser)
+    parser.add_argument(
+        "text", nargs="*", help="requests, one per argument (default: lines of standard input)"
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FILE",
+        help="file of requests, one per line; may end in .gz; requires --to",
+    )
+    parser.add_argument(
+        "--to",
+        type=Path,
+        metavar="FILE",
+        help="new file for the responses, in the order of the requests; compressed if it ends in "
+        ".gz. To resume an interrupted run, repeat the command",
+    )
+    parser.add_argument("--version", type=int, help="version of the model (default: the latest)")
+    parser.add_argument(
+        "--json", action="store_true", help="print each request and response as a JSON object"
+    )
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="TensorFlow Serving to use instead of a local version: http://HOST:PORT (REST) or "
+        "grpc://HOST:PORT",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="time limit of a request to the server, retries included (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--retries",
+        type=int,
+        default=3,
+        metavar="INT",
+        help="additional attempts of a request if the server is unavailable or busy "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--tries", type=int, action=_Tries, help=argparse.SUPPRESS)
+    cli.add_settings(parser, task_class.RequestFormat)
 
 
 if __name__ == "__main__":

@@ -253,7 +253,7 @@ def _train(args, task, splits: Splits, run, cache, data, seconds, strategy) -> P
     folder.mkdir(parents=True, exist_ok=True)
     draft = export.draft(task, model, folder / f"draft-{run.folder.name}")
     served = SavedModelSession(draft)
-    judgement = task.judge(served.answers(task, splits.test))
+    judgement = task.judge(served.predict_examples(task, splits.test))
     looks = task.illustrate(served.predict, splits.test)
     seconds["export_and_judge"] = time.monotonic() - began
 

@@ -96,7 +96,7 @@ def _speed(version, told) -> dict[str, float]:
         for _ in range(TURNS):
             began = time.monotonic()
             for batch in batches:
-                served.ask({"image_bytes": batch})
+                served.predict_columns({"image_bytes": batch})
             taken.append(time.monotonic() - began)
         found[str(size)] = len(images) / statistics.median(taken)
     return found

@@ -59,7 +59,7 @@ def measure(name: str, saved_models: Path) -> list:
     ]
 
     def ask(requests: list[list[int]], url: str) -> list[tuple[float, list[dict]]]:
-        own, answers = client.connect(url, name, None, 300, 4), []
+        own, answers = client.connect(url, name, timeout=300), []
         for places in requests:
             began = time.perf_counter()
             given = own.predict([known[at] for at in places])

@@ -34,7 +34,7 @@ def learnt(version: Path, task, served: SavedModelSession):
 
 def confused(version: Path, task, served: SavedModelSession):
     """The first confusion matrix of the test part."""
-    judgement = task.judge(served.answers(task, type(task).Corpus().open().test))
+    judgement = task.judge(served.predict_examples(task, type(task).Corpus().open().test))
     return plots.confusion(judgement.confusions[0])
 
 

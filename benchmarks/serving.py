@@ -107,13 +107,13 @@ def latencies(
     """The seconds of each answer of each model; they take turns with the same requests."""
     taken = [[] for _ in served]
     for each in served:
-        each.ask(request(batch))
+        each.predict_columns(request(batch))
     until = time.monotonic() + SECONDS
     while len(taken[0]) < LEAST or (time.monotonic() < until and len(taken[0]) < MOST):
         asked = request(batch)
         for each, found in zip(served, taken, strict=True):
             began = time.perf_counter()
-            each.ask(asked)
+            each.predict_columns(asked)
             found.append(time.perf_counter() - began)
     return [np.array(found) for found in taken]
 

@@ -150,7 +150,9 @@ def main() -> None:
                 for at in range(0, len(some), size)
             ]
             calls = {
-                name: lambda s=each, r=requests: [s.ask(request, "tokens") for request in r]
+                name: lambda s=each, r=requests: [
+                    s.predict_columns(request, "tokens") for request in r
+                ]
                 for name, each in served.items()
             }
             words = sum(map(len, some))

@@ -58,7 +58,7 @@ def measure(name: str) -> dict:
     for path in folder.glob("translation/*/assets"):
         task = task_class.restore(path)
         splits = task_class.Corpus(data=data[1], source=source, target=target).open()
-        judgement = task.judge(SavedModelSession(path.parent).answers(task, splits.test))
+        judgement = task.judge(SavedModelSession(path.parent).predict_examples(task, splits.test))
         table = judgement.tables[0].rows
         found["scores"][str(task.config.beams)] = {name: score for name, score, _ in table}
         found["signatures"] = {name: signature for name, _, signature in table}

@@ -217,7 +217,9 @@ def main() -> None:
             batches = [some[at : at + size] for at in range(0, len(some), size)]
 
             def ours(served=served, batches=batches):
-                answers = [served.ask({"text": batch})["translation"] for batch in batches]
+                answers = [
+                    served.predict_columns({"text": batch})["translation"] for batch in batches
+                ]
                 return [text.decode() for answer in answers for text in answer]
 
             def theirs(beams=beams, batches=batches):

@@ -1,9 +1,10 @@
-"""A published version in a pipeline of Apache Beam, as the model of its `RunInference`.
+"""Published version as the model of Apache Beam's `RunInference`.
 
     from apache_beam.ml.inference.base import RunInference
-    rows | RunInference(Handler("saved_models/sentiment/1"))    # PredictionResult(row, answer)
+    handler = SavedModelHandler("saved_models/sentiment/1")
+    rows | RunInference(handler)    # elements: PredictionResult(row, response)
 
-Every worker needs this project, and the folder of the version under the same path.
+Every worker needs this project and the folder of the version, under the same path.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,75 +20,78 @@ from apache_beam.ml.inference.base import (
 )
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from app import cli, predict
+from app import cli
+from tasks.core.predictor import Predictor
 from tasks.core.task import RequestFormat
 
-_AT_ONCE = 1024  # most rows of which those of like size share a batch
-_LEAST = 64  # what is worth a batch
+_MIN_BATCH = 64  # rows
+_MAX_BATCH = 1024  # rows that are sorted by size, so that similar ones share a session run
 
 
-class Handler(ModelHandler[Mapping, PredictionResult, object]):
-    """Asks rows of a published version; the answer to each is a row of each output, by name.
+class SavedModelHandler(ModelHandler[Mapping, PredictionResult, Predictor]):
+    """Predicts rows with a published version; a response is a row of the outputs, by name.
 
     Args:
-        folder: That of the version, as workers see it.
-        signature: The signature to ask.
+        folder: Folder of the version, as the workers see it.
+        signature: Name of the signature.
     """
 
     def __init__(self, folder: str, signature: str = "serving_default"):
-        super().__init__(min_batch_size=_LEAST, max_batch_size=_AT_ONCE)
+        super().__init__(min_batch_size=_MIN_BATCH, max_batch_size=_MAX_BATCH)
         self._folder, self._signature = folder, signature
 
-    def load_model(self):
+    def load_model(self) -> Predictor:
         with cli.quiet():
             from app.serving.session import SavedModelSession
         return SavedModelSession(Path(self._folder))
 
     def run_inference(
-        self, batch: Sequence[Mapping], model, inference_args: Mapping | None = None
+        self, batch: Sequence[Mapping], model: Predictor, inference_args: Mapping | None = None
     ) -> Iterator[PredictionResult]:
         from app.serving import payloads
-        from app.serving.session import BATCH
+        from app.serving.session import PREDICT_BATCH
 
-        answers = payloads.answered(model.predict, batch, self._signature, BATCH)
-        return map(PredictionResult, batch, answers)
+        responses = payloads.predict_in_batches(model, batch, self._signature, PREDICT_BATCH)
+        return map(PredictionResult, batch, responses)
 
     def get_num_bytes(self, batch: Sequence[Mapping]) -> int:
         from app.serving import payloads
 
-        return sum(map(payloads.size, batch))
+        return sum(map(payloads.row_size, batch))
 
 
-def answer_files(
-    pattern: str, to: str, exchange: RequestFormat, folder: Path, options: PipelineOptions
+def predict_files(
+    pattern: str, prefix: str, request_format: RequestFormat, folder: Path, options: PipelineOptions
 ) -> None:
-    """Answers each line of some files by an object in JSON, with the request, in any order.
+    """Predicts each line of some files, and writes requests and responses as JSON, in any order.
 
     Args:
-        pattern: The files; those that end in `.gz` are unpacked.
-        to: What the names of the files of answers begin with.
-        exchange: How the task is asked.
-        folder: That of the version.
-        options: Those of Beam, with the runner.
+        pattern: Pattern of the input files, which are decompressed if they end in `.gz`.
+        prefix: Prefix of the names of the output files.
+        request_format: The task's format of requests and responses.
+        folder: Folder of the version.
+        options: Options of Beam, among them the runner.
     """
-    handler = Handler(str(folder.resolve()), exchange.signature)
+    handler = SavedModelHandler(str(folder.resolve()), request_format.signature)
     with beam.Pipeline(options=options) as pipeline:
         (
             pipeline
-            | "Lines" >> beam.io.ReadFromText(pattern, coder=BytesCoder())
-            | "Requests" >> beam.FlatMap(_requests, exchange)
-            | "Answers" >> RunInference(KeyedModelHandler(handler))
-            | "Told" >> beam.Map(_told, exchange)
-            | "Files" >> beam.io.WriteToText(to, file_name_suffix=".jsonl")
+            | "Read" >> beam.io.ReadFromText(pattern, coder=BytesCoder())
+            | "Parse" >> beam.FlatMap(_requests, request_format)
+            | "Predict" >> RunInference(KeyedModelHandler(handler))
+            | "Format" >> beam.Map(_json_line, request_format)
+            | "Write" >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl")
         )
 
 
-def _requests(line: bytes, exchange: RequestFormat) -> Iterable[tuple[object, dict]]:
-    """The request of a line, by what `told` wants to know of it."""
-    return [(asked, row) for row, asked in exchange.requests([line.rstrip(b"\r\n")])]
+def _requests(line: bytes, request_format: RequestFormat) -> Iterable[tuple[object, dict]]:
+    """Parses a line; returns the request with its context as the key."""
+    requests = request_format.requests([line.rstrip(b"\r\n")])
+    return [(context, row) for row, context in requests]
 
 
-def _told(answered: tuple[object, PredictionResult], exchange: RequestFormat) -> str:
-    """The line that tells a request and its answer."""
-    asked, result = answered
-    return predict.told(exchange, result.example, asked, result.inference, machines=True)
+def _json_line(keyed: tuple[object, PredictionResult], request_format: RequestFormat) -> str:
+    from app.serving import responses
+
+    context, result = keyed
+    return responses.as_json(request_format, result.example, context, result.inference)

@@ -1,10 +1,11 @@
-"""Answers to the requests of a file, in another: in order, in bounded memory, resumable.
+"""Bulk prediction from file to file: in order, in bounded memory, resumable.
 
-Requests are asked a block at a time. The answers to a block go to the end of `TO.part`, and
-then `TO.part.json` says how far it is: how many lines of the input are answered, their SHA-256,
-and how long the part is. Whatever kills a process, the next one cuts off what is beyond that
-and goes on. A block has the same requests, and they share the same batches, whoever asks it,
-so the answers are the same, byte for byte, however often a run was interrupted.
+Requests are predicted a block at a time. The responses to a block are appended to `TO.part`;
+then `TO.part.json` records the progress: the number of input lines that are done, their
+SHA-256, and the size of the partial output. Whenever a process is killed, the next one
+truncates the partial output to that size and resumes. A block always holds the same requests
+in the same batches, so the output is the same, byte for byte, however often a run is
+interrupted.
 """
 
 import collections
@@ -21,38 +22,44 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from app.serving import payloads
 from tasks.core.errors import UserError
 
-BLOCK = 2048  # requests that are sorted by size, asked and written together
-BYTES = 64 * 2**20  # what the requests of a block may have, be they fewer: images are large
+BLOCK_REQUESTS = 2048  # most requests that are sorted by size, predicted and written together
+BLOCK_BYTES = 64 * 2**20  # most bytes of the requests of a block; images are large
 
 
 @dataclasses.dataclass(frozen=True)
-class Done:
-    """How much of a file is answered.
+class Checkpoint:
+    """Progress of a run.
 
     Attributes:
-        lines: The lines that are.
-        sha256: That of those lines.
-        answers: The answers to them.
-        size: The bytes of the part that holds these.
+        lines: Input lines whose responses are written.
+        sha256: Hash of those lines.
+        responses: Responses that are written.
+        size: Size in bytes of the partial output that holds them.
     """
 
     lines: int = 0
     sha256: str = hashlib.sha256().hexdigest()
-    answers: int = 0
+    responses: int = 0
     size: int = 0
 
 
 class Lines:
-    """The lines of a file without their ends, counted and hashed as they are read.
+    """Lines of a file without their line ends, counted and hashed as they are read.
 
     Args:
-        path: The file; what ends in `.gz` is unpacked.
+        path: The file; it is decompressed if its name ends in `.gz`.
+
+    Attributes:
+        count: Lines read so far.
+        size: Size in bytes of the file as stored.
 
     Raises:
-        UserError: It cannot be read.
+        UserError: The file cannot be read.
     """
 
     def __init__(self, path: Path):
@@ -63,183 +70,200 @@ class Lines:
             self._stored = path.open("rb")
         except OSError as error:
             raise UserError(f"--from: {path} cannot be read: {error.strerror}.") from error
-        packed = path.suffix == ".gz"
-        self._file = gzip.GzipFile(fileobj=self._stored) if packed else self._stored
+        self._file = self._stored
+        if path.suffix == ".gz":
+            self._file = gzip.GzipFile(fileobj=self._stored)
         self._hash = hashlib.sha256()
 
     @property
     def position(self) -> int:
-        """The bytes of the file, as it is stored, that have been read."""
+        """Bytes of the stored file that have been read."""
         return self._stored.tell()
 
     @property
     def sha256(self) -> str:
-        """That of the lines so far."""
+        """Hash of the lines read so far."""
         return self._hash.hexdigest()
 
     def __iter__(self) -> Iterator[bytes]:
-        """The lines from where it is; never one more than was asked for."""
+        """Yields lines from the current position, and never reads ahead."""
         try:
             for line in self._file:
                 self.count += 1
                 self._hash.update(line)
                 yield line.rstrip(b"\r\n")
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(f"--from: {self.path} is no whole gzip file: {error}.") from error
+            raise UserError(
+                f"--from: {self.path} is not a valid gzip file (truncated?): {error}."
+            ) from error
 
-    def skip(self, done: Done) -> None:
-        """Passes over the lines that are answered.
+    def skip(self, checkpoint: Checkpoint) -> None:
+        """Skips the lines that are done.
 
         Raises:
-            UserError: They are no longer those that were answered.
+            UserError: The lines have changed since.
         """
-        collections.deque(itertools.islice(self, done.lines), maxlen=0)
-        if (self.count, self.sha256) != (done.lines, done.sha256):
+        collections.deque(itertools.islice(self, checkpoint.lines), maxlen=0)
+        if (self.count, self.sha256) != (checkpoint.lines, checkpoint.sha256):
             raise UserError(
-                f"the first {done.lines} lines of {self.path} are not those that were answered: "
-                "the file has changed."
+                f"{self.path} has changed: its first {checkpoint.lines} lines are not those that "
+                "were predicted."
             )
 
 
-class Part:
-    """The answers so far, in a file of which others keep off while the process has it open.
+class PartialOutput:
+    """The responses so far, in a file that is locked while this process has it open.
 
     Args:
-        to: The file that the answers are for; what ends in `.gz` is packed.
-        made: What makes the answers what they are, by the names that a user knows.
+        path: The output file; it is compressed if its name ends in `.gz`.
+        fingerprint: Everything that the responses depend on, by names known to the user.
+
+    Attributes:
+        checkpoint: Progress of the run.
 
     Raises:
-        UserError: There is such a file, or a part that is none of these answers.
+        UserError: The output file exists, or a partial output that cannot be continued.
     """
 
-    def __init__(self, to: Path, made: Mapping[str, object]):
-        self._to, self._made = to, dict(made)
-        self.path, self.state = (to.with_name(to.name + end) for end in (".part", ".part.json"))
-        self._check_is_new()
+    def __init__(self, path: Path, fingerprint: Mapping[str, object]):
+        self._target, self._fingerprint = path, dict(fingerprint)
+        self.path = path.with_name(f"{path.name}.part")
+        self.state_path = path.with_name(f"{path.name}.part.json")
+        self._check_target()
         try:
             self._file = self.path.open("ab")
         except OSError as error:
-            raise UserError(f"--to: {to} cannot be written: {error.strerror}.") from error
+            raise UserError(f"--to: {path} cannot be written: {error.strerror}.") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another process is writing {self.path}.") from None
-        self.done = Done()
+        self.checkpoint = Checkpoint()
         if self._file.tell():
-            self.done = self._read()
-            self._file.truncate(self.done.size)
+            self.checkpoint = self._read_state()
+            self._file.truncate(self.checkpoint.size)
             self._file.seek(0, os.SEEK_END)
         else:
-            self._tell(self.done)  # so that a part without a state is none of ours
+            # From now on, a partial output without a state file is not from this program.
+            self._write_state(self.checkpoint)
 
-    def add(self, answers: str, done: Done) -> None:
-        """Keeps the answers to a block, and that they are there.
+    def append(self, responses: str, checkpoint: Checkpoint) -> None:
+        """Appends the responses to a block, then records the progress.
 
         Args:
-            answers: The answers.
-            done: How far it then is, but for the size.
+            responses: The responses, in lines.
+            checkpoint: The progress including the block; its size is ignored.
         """
-        data = answers.encode("utf-8", "surrogateescape")  # names of files may be any bytes
-        self._file.write(gzip.compress(data, mtime=0) if self._to.suffix == ".gz" else data)
+        data = responses.encode("utf-8", "surrogateescape")  # file names may be any bytes
+        if self._target.suffix == ".gz":
+            data = gzip.compress(data, mtime=0)
+        self._file.write(data)
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._tell(dataclasses.replace(done, size=self._file.tell()))
+        self._write_state(dataclasses.replace(checkpoint, size=self._file.tell()))
 
     def publish(self) -> None:
-        """Gives the whole part the name of the file that it is for."""
-        self._check_is_new()
-        self.path.rename(self._to)
-        self.state.unlink()
+        """Renames the complete partial output to the output file.
+
+        Raises:
+            UserError: The output file exists by now.
+        """
+        self._check_target()
+        self.path.rename(self._target)
+        self.state_path.unlink()
+        self.close()
+
+    def close(self) -> None:
+        """Releases the lock."""
         self._file.close()
 
-    def _check_is_new(self) -> None:
-        if self._to.exists():
-            raise UserError(f"--to: {self._to} is there already.")
+    def _check_target(self) -> None:
+        if self._target.exists():
+            raise UserError(f"--to: {self._target} already exists.")
 
-    def _tell(self, done: Done) -> None:
-        """Writes how far it is, whole or not at all."""
-        draft = self.state.with_name(self.state.name + ".draft")
+    def _write_state(self, checkpoint: Checkpoint) -> None:
+        state = {"fingerprint": self._fingerprint, "checkpoint": dataclasses.asdict(checkpoint)}
+        draft = self.state_path.with_name(self.state_path.name + ".draft")
         with draft.open("w", encoding="utf-8") as file:
-            json.dump({"made": self._made, "done": dataclasses.asdict(done)}, file)
+            json.dump(state, file)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(self.state)
-        self.done = done
+        draft.replace(self.state_path)
+        self.checkpoint = checkpoint
 
-    def _read(self) -> Done:
-        """How far a part is that was begun, by the same command or one that made the same."""
-        begin = f"to begin anew, remove {self.path} and {self.state}"
+    def _read_state(self) -> Checkpoint:
+        """Returns the progress of an interrupted run of the same command."""
+        start_over = f"to start over, remove {self.path} and {self.state_path}"
         try:
-            told = json.loads(self.state.read_text(encoding="utf-8"))
-            made, done = told["made"], Done(**told["done"])
+            state = json.loads(self.state_path.read_text(encoding="utf-8"))
+            fingerprint, checkpoint = dict(state["fingerprint"]), Checkpoint(**state["checkpoint"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             raise UserError(
-                f"{self.path} is there, and {self.state} does not say how far it is; {begin}."
+                f"{self.path} exists, but {self.state_path} does not record its progress; "
+                f"{start_over}."
             ) from None
-        for name in {**made, **self._made}:
-            was, wanted = made.get(name), self._made.get(name)
-            if was != wanted:
+        for name in {**fingerprint, **self._fingerprint}:
+            before, now = fingerprint.get(name), self._fingerprint.get(name)
+            if before != now:
                 raise UserError(
-                    f"{self.path} has answers made with {name} {was}, and this command is with "
-                    f"{name} {wanted}; to go on, repeat the first command; {begin}."
+                    f"{self.path} was started with {name} {before}, but this command has {name} "
+                    f"{now}; to resume, repeat the first command; {start_over}."
                 )
-        if self._file.tell() < done.size:
-            raise UserError(f"{self.path} is shorter than {self.state} says; {begin}.")
-        return done
+        if self._file.tell() < checkpoint.size:
+            raise UserError(f"{self.path} is shorter than {self.state_path} records; {start_over}.")
+        return checkpoint
 
 
 def run(
     lines: Lines,
-    part: Part,
+    output: PartialOutput,
     requests: Callable[[Iterable[bytes]], Iterator[tuple[dict, object]]],
-    answers: Callable[[Sequence[tuple[dict, object]]], Iterable[str]],
+    predict: Callable[[Sequence[tuple[dict, object]]], Iterable[str]],
 ) -> None:
-    """Answers what is not yet answered of the lines, and publishes the part.
+    """Predicts the remaining lines, and publishes the output.
 
     Args:
-        lines: The lines, from the first.
-        part: The answers so far.
-        requests: Reads requests from lines: `RequestFormat.requests`.
-        answers: The answers to some requests, in their order, as they are to be written.
+        lines: The input, at its first line.
+        output: The responses so far.
+        requests: Parses lines: `RequestFormat.requests`.
+        predict: Returns the formatted responses to a block of requests, in order.
 
     Raises:
-        UserError: The lines have changed, or one is none of a request's.
+        UserError: The lines that are done have changed, or a line cannot be parsed.
     """
-    lines.skip(part.done)
-    begun, since = part.done, time.monotonic()
-    with _bar(lines) as bar:
+    lines.skip(output.checkpoint)
+    resumed, start = output.checkpoint, time.monotonic()
+    with _progress_bar(lines) as bar:
         try:
             for block in _blocks(requests(lines)):
-                text = "".join(f"{answer}\n" for answer in answers(block))
-                count = part.done.answers + len(block)
-                part.add(text, Done(lines.count, lines.sha256, count))
-                rate = (count - begun.answers) / (time.monotonic() - since)
-                bar.set_postfix_str(f"{count:,} answers, {rate:,.0f}/s", refresh=False)
+                responses = "".join(f"{response}\n" for response in predict(block))
+                count = output.checkpoint.responses + len(block)
+                output.append(responses, Checkpoint(lines.count, lines.sha256, count))
+                rate = (count - resumed.responses) / (time.monotonic() - start)
+                bar.set_postfix_str(f"{count:,} responses, {rate:,.0f}/s", refresh=False)
                 bar.update(lines.position - bar.n)
         except UserError as error:
-            if not begun.lines:
+            if not resumed.lines:
                 raise
-            raise UserError(f"after the first {begun.lines} lines: {error}") from error
-    part.publish()
+            raise UserError(f"after the first {resumed.lines} lines: {error}") from error
+    output.publish()
 
 
 def _blocks(requests: Iterable[tuple[dict, object]]) -> Iterator[list[tuple[dict, object]]]:
-    """The requests in lists; not one more is read than those of a list before it is given."""
+    """Groups requests into blocks; yields a block before it reads the next request."""
     block, size = [], 0
     for request in requests:
         block.append(request)
-        size += payloads.size(request[0])
-        if len(block) == BLOCK or size >= BYTES:
+        size += payloads.row_size(request[0])
+        if len(block) == BLOCK_REQUESTS or size >= BLOCK_BYTES:
             yield block
             block, size = [], 0
     if block:
         yield block
 
 
-def _bar(lines: Lines):
-    """A bar of how much of the file is read, where a person sees it."""
-    from tqdm import tqdm
-
+def _progress_bar(lines: Lines) -> tqdm:
+    """Returns a bar of the bytes read, which is shown only on a terminal."""
     return tqdm(
         total=lines.size,
         initial=lines.position,

@@ -1,4 +1,4 @@
-"""A published model on a server: TensorFlow Serving, asked over REST or gRPC."""
+"""Client of a published model on TensorFlow Serving, over REST or gRPC."""
 
 import abc
 import base64
@@ -14,15 +14,16 @@ from urllib.parse import SplitResult, quote, urlsplit
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
 from app.serving import payloads, session, warmup
 from tasks.core.errors import UserError
 
-_FIRST_WAIT = 0.25  # seconds before the second try; each further one waits twice as long
-_PASSES = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")  # what another try may find otherwise
-_CODES = {  # of HTTP, as the server makes them of its own
+_FIRST_WAIT = 0.25  # seconds before the first retry; each further wait is twice as long
+_RETRIABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")  # codes of failures that may pass
+_HTTP_CODES = {  # gRPC status codes by the HTTP status that the server maps them to
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED",
@@ -31,15 +32,16 @@ _CODES = {  # of HTTP, as the server makes them of its own
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-_Answer = TypeVar("_Answer")
+_Response = TypeVar("_Response")
+_Message = TypeVar("_Message", bound=Message)
 
 
 class RequestError(Exception):
-    """A request that got no answer.
+    """A request that failed.
 
     Args:
-        code: Why, in the words of gRPC's status codes.
-        message: Why, in the server's words.
+        code: Name of the gRPC status code.
+        message: Message of the server.
     """
 
     def __init__(self, code: str, message: str):
@@ -48,211 +50,230 @@ class RequestError(Exception):
 
 
 class Client(abc.ABC):
-    """A model on a server, asked as `app.serving.session.SavedModelSession` asks one that is here.
+    """Model on a server.
+
+    A `tasks.core.predictor.Predictor`. Use `connect` to create one.
 
     Args:
-        url: Where the server is.
-        model: The name under which it serves the model.
-        version: Which; the newest that it has if None.
-        timeout: Seconds that a request may take, with all its tries.
-        tries: How often a request is sent before a trouble that may pass is told.
+        url: URL of the server.
+        model: Name under which the server has the model.
+        version: Version of the model; None for the latest on the server.
+        timeout: Time limit of a request in seconds, retries included.
+        retries: Additional attempts of a request after a failure that may pass.
     """
 
-    def __init__(self, url: str, model: str, version: int | None, timeout: float, tries: int):
+    def __init__(self, url: str, model: str, version: int | None, timeout: float, retries: int):
         self._url, self._model, self._version = url, model, version
-        self._timeout, self._tries = timeout, tries
+        self._timeout, self._retries = timeout, retries
 
     @functools.cached_property
     def signatures(self) -> dict[str, SignatureDef]:
-        """What the model can be asked, by name, as the server tells it.
+        """The signatures of the model by name, as the server reports them.
 
         Raises:
-            UserError: The server does not answer, or has no such model or version.
+            UserError: The server does not respond, or does not have the model or the version.
         """
-        return self._patiently(self._metadata)
+        return self._with_retries(self._metadata)
 
-    def predict(self, asked: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:
-        """Answers requests of one row each, in one: of each its row of each output, by name.
+    def predict(self, rows: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:
+        """Predicts rows in one request; see `tasks.core.predictor.Predictor.predict`.
 
         Raises:
-            UserError: There is no answer, in words that say why.
+            UserError: The request failed; the message says why.
         """
         if signature not in self.signatures:
-            known = ", ".join(sorted(self.signatures))
-            raise UserError(f"{self._told()} has no signature {signature!r}; it has: {known}.")
-        told = self.signatures[signature]
-        if lacking := sorted(set(told.inputs) - set(asked[0])):
+            names = ", ".join(sorted(self.signatures))
+            raise UserError(f"{self._name()} has no signature {signature!r}; it has: {names}.")
+        definition = self.signatures[signature]
+        if missing := sorted(set(definition.inputs) - set(rows[0])):
             raise UserError(
-                f"{signature} of {self._told()} takes {', '.join(lacking)} too, of which this "
-                "task knows nothing; is it another model of that name?"
+                f"signature {signature} of {self._name()} also requires {', '.join(missing)}, "
+                "which this task does not provide; is it another model of the same name?"
             )
-        columns = payloads.columns(told, asked)
-        answer = self._patiently(lambda seconds: self._predict(signature, columns, seconds))
-        return payloads.by_row({name: answer[name] for name in told.outputs})
+        columns = payloads.columns(definition, rows)
+        outputs = self._with_retries(lambda seconds: self._predict(signature, columns, seconds))
+        return payloads.rows({name: outputs[name] for name in definition.outputs})
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
 
     @abc.abstractmethod
     def _metadata(self, seconds: float) -> dict[str, SignatureDef]:
-        """Asks for the signatures. Like all that follow, it raises Refusal."""
+        """Requests the signatures; like the methods below, raises RequestError."""
 
     @abc.abstractmethod
     def _status(self, seconds: float) -> get_model_status_pb2.GetModelStatusResponse:
-        """Asks for the states of all versions of the model."""
+        """Requests the states of all versions of the model."""
 
     @abc.abstractmethod
     def _predict(
         self, signature: str, columns: Mapping[str, np.ndarray], seconds: float
     ) -> dict[str, np.ndarray]:
-        """Asks for the outputs, by name."""
+        """Requests a prediction; returns the outputs by name."""
 
-    def _patiently(self, ask: Callable[[float], _Answer]) -> _Answer:
-        """What `ask` gives within the time and the tries that there are.
+    def _with_retries(self, send: Callable[[float], _Response]) -> _Response:
+        """Returns the response of the first attempt that succeeds.
 
         Args:
-            ask: Takes the seconds that are left. It may be called again: an answer
-                changes nothing on the server.
+            send: Sends the request, given the seconds that remain. Repeating it is safe,
+                because no request changes anything on the server.
         """
-        end, wait = time.monotonic() + self._timeout, _FIRST_WAIT
-        for left in reversed(range(self._tries)):
+        deadline, wait = time.monotonic() + self._timeout, _FIRST_WAIT
+        for attempt in range(self._retries + 1):
             try:
-                return ask(max(end - time.monotonic(), 1e-3))
-            except RequestError as refusal:
-                # Clients that were refused together shall not come back together.
+                return send(max(deadline - time.monotonic(), 1e-3))
+            except RequestError as error:
+                # Jitter, so that rejected clients do not retry in lockstep.
                 pause = wait * random.uniform(0.5, 1.5)
-                in_time = time.monotonic() + pause < end
-                if not (left and in_time and refusal.code in _PASSES):
-                    raise UserError(self._why(refusal)) from refusal
+                in_time = time.monotonic() + pause < deadline
+                last = attempt == self._retries
+                if last or not in_time or error.code not in _RETRIABLE:
+                    raise UserError(self._explain(error)) from error
             time.sleep(pause)
             wait *= 2
-        raise AssertionError("a client tries at least once")
+        raise AssertionError("--retries is at least 0")
 
-    def _why(self, refusal: RequestError) -> str:
-        """What a user is told of a refusal."""
-        if refusal.code == "NOT_FOUND":
-            return self._why_not_found(refusal)
-        if refusal.code == "DEADLINE_EXCEEDED":
+    def _explain(self, error: RequestError) -> str:
+        """Returns the message to the user about a failed request."""
+        if error.code == "NOT_FOUND":
+            return self._explain_not_found(error)
+        if error.code == "DEADLINE_EXCEEDED":
             return (
-                f"{self._url} did not answer in time: {refusal}; "
+                f"{self._url} did not respond in time: {error}; "
                 f"--timeout is {self._timeout:g} seconds."
             )
-        if refusal.code == "UNAVAILABLE":
+        if error.code == "UNAVAILABLE":
             return (
-                f"{self._url} cannot be asked: {refusal}. It was tried {self._tries} times at "
-                "most (--tries); see that the server runs and that the port is of this protocol."
+                f"{self._url} is unavailable: {error}. Retries: at most {self._retries} "
+                "(--retries). Check that the server is running and that the port is for this "
+                "protocol."
             )
-        return f"{self._url} refuses what {self._model} was asked: {refusal}"
+        return f"{self._url} rejected the request to {self._model}: {error}"
 
-    def _why_not_found(self, refusal: RequestError) -> str:
-        """What the server says of the states of the versions: absent, loading or failed."""
+    def _explain_not_found(self, error: RequestError) -> str:
+        """Returns a message that says whether the version is absent, loading or failed."""
         try:
-            told = self._status(self._timeout).model_version_status
-        except RequestError as other:
-            absent = f"has no model {self._model!r}"
-            return f"{self._url} {absent if other.code == 'NOT_FOUND' else 'fails'}: {other}"
-        name = get_model_status_pb2.ModelVersionStatus.State.Name
-        states = ", ".join(
-            f"{one.version} ({' '.join(filter(None, [name(one.state), one.status.error_message]))})"
-            for one in told
-        )
-        wanted = [one for one in told if self._version in (None, one.version)]
-        if any(name(one.state) in ("START", "LOADING") for one in wanted):
-            return f"{self._told()} is still loading; its versions: {states}."
-        return f"{self._told()} is not served: {refusal}; its versions: {states}."
+            statuses = self._status(self._timeout).model_version_status
+        except RequestError as status_error:
+            if status_error.code == "NOT_FOUND":
+                return f"{self._url} has no model {self._model!r}: {status_error}"
+            return f"{self._url} failed to report the status of {self._model!r}: {status_error}"
+        state_name = get_model_status_pb2.ModelVersionStatus.State.Name
+        descriptions = []
+        loading = False
+        for status in statuses:
+            state = state_name(status.state)
+            details = f"{state} {status.status.error_message}".rstrip()
+            descriptions.append(f"{status.version} ({details})")
+            if self._version in (None, status.version) and state in ("START", "LOADING"):
+                loading = True
+        states = ", ".join(descriptions)
+        if loading:
+            return f"{self._name()} is still loading; its versions: {states}."
+        return f"{self._name()} is not served: {error}; its versions: {states}."
 
-    def _told(self) -> str:
+    def _name(self) -> str:
         version = "" if self._version is None else f" version {self._version}"
         return f"{self._model}{version} at {self._url}"
 
 
 class Rest(Client):
-    """A model asked in JSON; `http://HOST:PORT`, `https://`, perhaps with a path before /v1."""
+    """Client over REST: `http://HOST:PORT` or `https://HOST:PORT`, with an optional path prefix."""
 
-    def __init__(self, url: str, model: str, version: int | None, timeout: float, tries: int):
-        super().__init__(url, model, version, timeout, tries)
+    def __init__(self, url: str, model: str, version: int | None, timeout: float, retries: int):
+        super().__init__(url, model, version, timeout, retries)
         parts = urlsplit(url)
-        secure = parts.scheme == "https"
-        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port)
-        self._path = f"{parts.path.rstrip('/')}/v1/models/{quote(model, safe='')}"
+        if parts.scheme == "https":
+            self._connection = http.client.HTTPSConnection(parts.hostname, parts.port)
+        else:
+            self._connection = http.client.HTTPConnection(parts.hostname, parts.port)
+        self._model_path = f"{parts.path.rstrip('/')}/v1/models/{quote(model, safe='')}"
 
     def close(self) -> None:
         self._connection.close()
 
     @property
-    def _of_version(self) -> str:
-        return self._path + ("" if self._version is None else f"/versions/{self._version}")
+    def _version_path(self) -> str:
+        if self._version is None:
+            return self._model_path
+        return f"{self._model_path}/versions/{self._version}"
 
-    def _metadata(self, seconds):
-        told = self._asked("GET", f"{self._of_version}/metadata", None, seconds)
-        found = get_model_metadata_pb2.SignatureDefMap()
-        return session.own(_parsed(lambda: told["metadata"]["signature_def"], found))
+    def _metadata(self, seconds: float) -> dict[str, SignatureDef]:
+        content = self._send("GET", f"{self._version_path}/metadata", None, seconds)
+        try:
+            definitions = content["metadata"]["signature_def"]
+        except (KeyError, TypeError) as error:
+            raise _unexpected(error) from error
+        message = _parse_message(definitions, get_model_metadata_pb2.SignatureDefMap())
+        return session.public_signatures(message)
 
-    def _status(self, seconds):
-        told = self._asked("GET", self._path, None, seconds)
-        return _parsed(lambda: told, get_model_status_pb2.GetModelStatusResponse())
+    def _status(self, seconds: float) -> get_model_status_pb2.GetModelStatusResponse:
+        content = self._send("GET", self._model_path, None, seconds)
+        return _parse_message(content, get_model_status_pb2.GetModelStatusResponse())
 
-    def _predict(self, signature, columns, seconds):
-        inputs = {name: _json(array.tolist()) for name, array in columns.items()}
+    def _predict(
+        self, signature: str, columns: Mapping[str, np.ndarray], seconds: float
+    ) -> dict[str, np.ndarray]:
+        inputs = {name: _to_json(array.tolist()) for name, array in columns.items()}
         body = json.dumps({"signature_name": signature, "inputs": inputs}).encode()
-        told = self.signatures[signature].outputs
-        outputs = self._asked("POST", f"{self._of_version}:predict", body, seconds).get("outputs")
-        if len(told) == 1:  # then the server gives it without its name
-            outputs = dict.fromkeys(told, outputs)
-        if not isinstance(outputs, dict) or outputs.keys() != set(told):
-            raise RequestError(
-                "UNKNOWN", f"the answer has not the outputs {', '.join(sorted(told))}"
-            )
-        return {name: _array(info.dtype, outputs[name]) for name, info in told.items()}
+        content = self._send("POST", f"{self._version_path}:predict", body, seconds)
+        outputs, infos = content.get("outputs"), self.signatures[signature].outputs
+        if len(infos) == 1:  # the server omits the name of a single output
+            outputs = dict.fromkeys(infos, outputs)
+        if not isinstance(outputs, dict) or outputs.keys() != set(infos):
+            names = ", ".join(sorted(infos))
+            raise RequestError("UNKNOWN", f"the response does not have the outputs {names}")
+        return {name: _to_array(info.dtype, outputs[name]) for name, info in infos.items()}
 
-    def _asked(self, method: str, path: str, body: bytes | None, seconds: float) -> dict:
-        """The object that the server answers with."""
+    def _send(self, method: str, path: str, body: bytes | None, seconds: float) -> dict:
+        """Sends a request; returns the JSON object of the response."""
         self._connection.timeout = seconds
         if self._connection.sock:
             self._connection.sock.settimeout(seconds)
         try:
             self._connection.request(method, path, body, {"Content-Type": "application/json"})
-            answer = self._connection.getresponse()
-            # One that broke within its headers looks as if it had no length.
-            sized = answer.chunked or answer.length is not None
-            status, content = answer.status, answer.read()
+            response = self._connection.getresponse()
+            # If the connection broke within the headers, the response seems to have no length.
+            complete = response.chunked or response.length is not None
+            status, data = response.status, response.read()
         except TimeoutError as error:
             self._connection.close()
-            raise RequestError("DEADLINE_EXCEEDED", "no answer in time") from error
+            raise RequestError("DEADLINE_EXCEEDED", "no response in time") from error
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()  # the next request opens another
             raise RequestError("UNAVAILABLE", str(error) or type(error).__name__) from error
-        # Strings of an answer may be any bytes, and JSON is UTF-8.
-        text = content.decode("utf-8", "replace")
+        # The strings of a response may be any bytes, but JSON is UTF-8.
+        text = data.decode("utf-8", "replace")
         try:
-            told = json.loads(text)
+            content = json.loads(text)
         except ValueError:
-            told = None
+            content = None
         if status != 200:
-            message = told["error"] if isinstance(told, dict) and "error" in told else text[:300]
-            raise RequestError(_CODES.get(status, f"HTTP {status}"), str(message).strip())
-        if not isinstance(told, dict):
-            code = "UNKNOWN" if sized else "UNAVAILABLE"
-            raise RequestError(code, f"the answer is no JSON object: {text[:300]!r}")
-        return told
+            message = text[:300]
+            if isinstance(content, dict) and "error" in content:
+                message = str(content["error"])
+            raise RequestError(_HTTP_CODES.get(status, f"HTTP {status}"), message.strip())
+        if not isinstance(content, dict):
+            code = "UNKNOWN" if complete else "UNAVAILABLE"
+            raise RequestError(code, f"the response is not a JSON object: {text[:300]!r}")
+        return content
 
 
 class Grpc(Client):
-    """A model asked in protocol buffers; `grpc://HOST:PORT`."""
+    """Client over gRPC: `grpc://HOST:PORT`."""
 
-    def __init__(self, url: str, model: str, version: int | None, timeout: float, tries: int):
+    def __init__(self, url: str, model: str, version: int | None, timeout: float, retries: int):
         import grpc
         from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-        super().__init__(url, model, version, timeout, tries)
+        super().__init__(url, model, version, timeout, retries)
         options = {
-            "grpc.max_receive_message_length": -1,  # 4 MB if not told otherwise
+            "grpc.max_receive_message_length": -1,  # the default is 4 MB
             "grpc.max_send_message_length": -1,
-            "grpc.enable_retries": 0,  # `tries` counts them
+            "grpc.enable_retries": 0,  # `_with_retries` counts them
             "grpc.enable_http_proxy": 0,
-            "grpc.initial_reconnect_backoff_ms": 100,  # shorter than what `_patiently` waits
+            "grpc.initial_reconnect_backoff_ms": 100,  # shorter than the waits between retries
         }
         self._error = grpc.RpcError
         self._channel = grpc.insecure_channel(urlsplit(url).netloc, list(options.items()))
@@ -262,54 +283,72 @@ class Grpc(Client):
     def close(self) -> None:
         self._channel.close()
 
-    def _metadata(self, seconds):
+    def _metadata(self, seconds: float) -> dict[str, SignatureDef]:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        self._name(request.model_spec)
-        told = self._asked(self._predictions.GetModelMetadata, request, seconds)
-        found = get_model_metadata_pb2.SignatureDefMap()
-        told.metadata["signature_def"].Unpack(found)
-        return session.own(found)
+        self._fill_spec(request.model_spec)
+        response = self._send(self._predictions.GetModelMetadata, request, seconds)
+        message = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(message)
+        return session.public_signatures(message)
 
-    def _status(self, seconds):
+    def _status(self, seconds: float) -> get_model_status_pb2.GetModelStatusResponse:
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = self._model
-        return self._asked(self._models.GetModelStatus, request, seconds)
+        return self._send(self._models.GetModelStatus, request, seconds)
 
-    def _predict(self, signature, columns, seconds):
+    def _predict(
+        self, signature: str, columns: Mapping[str, np.ndarray], seconds: float
+    ) -> dict[str, np.ndarray]:
         request = warmup.predict_request(self._model, signature, columns)
-        self._name(request.model_spec)
-        answer = self._asked(self._predictions.Predict, request, seconds)
-        return {name: tf.make_ndarray(value) for name, value in answer.outputs.items()}
+        self._fill_spec(request.model_spec)
+        response = self._send(self._predictions.Predict, request, seconds)
+        return {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
 
-    def _name(self, spec) -> None:
+    def _fill_spec(self, spec: model_pb2.ModelSpec) -> None:
         spec.name = self._model
         if self._version is not None:
             spec.version.value = self._version
 
-    def _asked(self, method: Callable, request, seconds: float):
+    def _send(
+        self, method: Callable[..., _Response], request: Message, seconds: float
+    ) -> _Response:
         try:
             return method(request, timeout=seconds)
         except self._error as error:
             raise RequestError(error.code().name, error.details()) from error
 
 
-def connect(url: str, model: str, version: int | None, timeout: float, tries: int) -> Client:
-    """Returns the model on the server; nothing is sent before it is asked.
+def connect(
+    url: str, model: str, version: int | None = None, timeout: float = 30.0, retries: int = 3
+) -> Client:
+    """Returns a client of a model on a server; nothing is sent before the first request.
+
+    Args:
+        url: `http://HOST:PORT` or `https://HOST:PORT` for REST, `grpc://HOST:PORT` for gRPC.
+        model: Name under which the server has the model.
+        version: Version of the model; None for the latest on the server.
+        timeout: Time limit of a request in seconds, retries included.
+        retries: Additional attempts of a request after a failure that may pass.
 
     Raises:
-        UserError: The URL is none of a server, or a number is out of its range.
+        UserError: The URL is invalid, or a number is out of range.
+
+    Example::
+
+        client = connect("http://localhost:8501", "sentiment")
+        [row] = client.predict([{"text": "a dull film"}])
+        row["label"]    # b"negative"
     """
-    parts = _split(url)
+    parts = _parse_url(url)
     if timeout <= 0:
         raise UserError(f"--timeout must be above 0, got {timeout:g}.")
-    if tries < 1:
-        raise UserError(f"--tries must be at least 1, got {tries}.")
-    kind = Grpc if parts.scheme == "grpc" else Rest
-    return kind(url.rstrip("/"), model, version, timeout, tries)
+    if retries < 0:
+        raise UserError(f"--retries must be at least 0, got {retries}.")
+    client_class = Grpc if parts.scheme == "grpc" else Rest
+    return client_class(url.rstrip("/"), model, version, timeout, retries)
 
 
-def _split(url: str) -> SplitResult:
-    """The parts of a server's URL."""
+def _parse_url(url: str) -> SplitResult:
     rule = "--server must be http://HOST:PORT, https://HOST:PORT or grpc://HOST:PORT"
     try:
         parts = urlsplit(url)
@@ -319,16 +358,16 @@ def _split(url: str) -> SplitResult:
     if parts.scheme not in ("http", "https", "grpc") or not parts.hostname:
         raise UserError(f"{rule}, got {url!r}.")
     if parts.scheme == "grpc" and (port is None or parts.path.strip("/")):
-        raise UserError(f"{rule}; gRPC needs a port and takes no path, got {url!r}.")
+        raise UserError(f"{rule}; gRPC requires a port and has no path, got {url!r}.")
     if parts.query or parts.fragment or parts.username is not None:
         raise UserError(f"{rule}, without a user, a query or a fragment, got {url!r}.")
     return parts
 
 
-def _json(value):
-    """Nested lists as the server reads them: strings in base64, that any bytes may travel."""
+def _to_json(value: object) -> object:
+    """Converts nested lists to JSON; strings become base64, because they may be any bytes."""
     if isinstance(value, list):
-        return [_json(each) for each in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, str):
         value = value.encode()
     if isinstance(value, bytes):
@@ -336,23 +375,28 @@ def _json(value):
     return value
 
 
-def _array(dtype: int, value) -> np.ndarray:
-    """Nested lists of an answer as an array of what the signature promised."""
+def _to_array(dtype: int, value: object) -> np.ndarray:
+    """Converts nested lists of a response to an array of the signature's dtype."""
     if tf.as_dtype(dtype) != tf.string:
         return np.array(value, tf.as_dtype(dtype).as_numpy_dtype)
-    return np.array(_bytes(value), object)
+    return np.array(_to_bytes(value), object)
 
 
-def _bytes(value):
-    """Strings of an answer as bytes: they come as text, those of names in `_bytes` in base64."""
+def _to_bytes(value: list | dict | str) -> list | bytes:
+    """Converts strings of a response: base64 if the output's name ends in `_bytes`, else text."""
     if isinstance(value, list):
-        return [_bytes(each) for each in value]
-    return base64.b64decode(value["b64"]) if isinstance(value, dict) else value.encode()
+        return [_to_bytes(item) for item in value]
+    if isinstance(value, dict):
+        return base64.b64decode(value["b64"])
+    return value.encode()
 
 
-def _parsed(told: Callable[[], dict], message):
-    """A message made of the object that `told` finds in an answer."""
+def _parse_message(content: dict, message: _Message) -> _Message:
     try:
-        return json_format.ParseDict(told(), message, ignore_unknown_fields=True)
-    except (KeyError, TypeError, json_format.ParseError) as error:
-        raise RequestError("UNKNOWN", f"the answer is not TensorFlow Serving's: {error}") from error
+        return json_format.ParseDict(content, message, ignore_unknown_fields=True)
+    except (TypeError, json_format.ParseError) as error:
+        raise _unexpected(error) from error
+
+
+def _unexpected(error: Exception) -> RequestError:
+    return RequestError("UNKNOWN", f"the response is not from TensorFlow Serving: {error}")

@@ -1,70 +1,80 @@
-"""Requests of rows as the arrays that a signature takes, and arrays that it gives as rows."""
+"""Conversion between rows of values and the arrays that a signature takes and returns."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
-AT_ONCE = 32  # rows of a request to a server: what its batching is set to take
+from tasks.core.predictor import Predictor
+
+SERVER_BATCH = 32  # most rows of a request to a server, and of a batch that it merges
 
 
 def columns(signature: SignatureDef, rows: Sequence[Mapping]) -> dict[str, np.ndarray]:
-    """The rows of a request as an array of each input, by name.
+    """Converts B rows to one array per input, by name, each of shape (B,) or (B, longest).
 
     Args:
-        signature: What is to be asked.
-        rows: Of each a value of each input, by name; those of an input of two dimensions
-            may differ in length: they are padded with 0 or nothing.
+        signature: The signature that takes the arrays.
+        rows: A value for each input, by name. Lists of an input of two dimensions may differ
+            in length; they are padded with 0 or "".
+
+    Raises:
+        KeyError: A row lacks an input.
     """
     return {
-        name: array(told, [row[name] for row in rows]) for name, told in signature.inputs.items()
+        name: array(info, [row[name] for row in rows]) for name, info in signature.inputs.items()
     }
 
 
-def array(told, values: Sequence) -> np.ndarray:
-    """The values of one input, a `TensorInfo`, as an array of its type."""
-    dtype = tf.as_dtype(told.dtype)
-    kind = object if dtype == tf.string else dtype.as_numpy_dtype
-    if len(told.tensor_shape.dim) == 1:
-        return np.array(values, kind)
+def array(info: TensorInfo, values: Sequence) -> np.ndarray:
+    """Converts the B values of one input to an array of its dtype, (B,) or (B, longest)."""
+    dtype = tf.as_dtype(info.dtype)
+    numpy_dtype = object if dtype == tf.string else dtype.as_numpy_dtype
+    if len(info.tensor_shape.dim) == 1:
+        return np.array(values, numpy_dtype)
     longest = max(map(len, values), default=0)
     padding = "" if dtype == tf.string else 0
     padded = [[*value, *[padding] * (longest - len(value))] for value in values]
-    return np.array(padded, kind).reshape(len(values), longest)
+    return np.array(padded, numpy_dtype).reshape(len(values), longest)
 
 
-def by_row(answer: Mapping[str, Iterable]) -> list[dict]:
-    """Turns an answer of columns into one of rows, each cut by its `lengths` if it has them."""
-    rows = [dict(zip(answer, row, strict=True)) for row in zip(*answer.values(), strict=True)]
-    for row in rows:
+def rows(outputs: Mapping[str, Iterable]) -> list[dict]:
+    """Converts outputs of shape (B, ...) to B rows, each truncated to its `lengths`, if any."""
+    by_row = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
+    for row in by_row:
         if "lengths" in row:
-            cut = row["lengths"]
-            row.update({name: value[:cut] for name, value in row.items() if np.ndim(value)})
-    return rows
+            length = row["lengths"]
+            row.update({name: value[:length] for name, value in row.items() if np.ndim(value)})
+    return by_row
 
 
-def size(row: Mapping) -> int:
-    """The length of all that is to be read of a row: of a text, an image, the tokens of a list."""
-    texts = sum(len(value) for value in row.values() if isinstance(value, str | bytes))
-    lists = (value for value in row.values() if isinstance(value, list | tuple))
-    return texts + sum(len(token) for tokens in lists for token in tokens)
+def row_size(row: Mapping) -> int:
+    """Returns the size of a row: bytes or characters of its strings and of lists of strings."""
+    size = 0
+    for value in row.values():
+        if isinstance(value, str | bytes):
+            size += len(value)
+        elif isinstance(value, list | tuple):
+            size += sum(map(len, value))
+    return size
 
 
-def answered(
-    predict: Callable[..., list[dict]], rows: Sequence[Mapping], signature: str, at_once: int
+def predict_in_batches(
+    predictor: Predictor, rows: Sequence[Mapping], signature: str, batch_size: int
 ) -> list[dict]:
-    """The answers to many rows, in their order; rows of like size share a batch.
+    """Predicts many rows, in batches of rows of similar size; returns responses in row order.
 
     Args:
-        predict: `app.serving.session.SavedModelSession.predict` or that of a client.
-        rows: The rows.
-        signature: The signature to ask.
-        at_once: Rows of a batch.
+        predictor: The model.
+        rows: N rows.
+        signature: Name of the signature.
+        batch_size: Most rows per batch.
     """
-    order, answers = np.argsort([size(row) for row in rows], kind="stable"), [{}] * len(rows)
-    for batch in np.split(order, range(at_once, len(order), at_once)):
-        asked = [rows[at] for at in batch]
-        for at, answer in zip(batch, predict(asked, signature), strict=True):
-            answers[at] = answer
-    return answers
+    order = np.argsort([row_size(row) for row in rows], kind="stable")
+    responses: list[dict] = [{}] * len(rows)
+    for indices in np.split(order, range(batch_size, len(order), batch_size)):
+        predicted = predictor.predict([rows[index] for index in indices], signature)
+        for index, response in zip(indices, predicted, strict=True):
+            responses[index] = response
+    return responses

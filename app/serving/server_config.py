@@ -118,7 +118,7 @@ def batching() -> Message:
     """
     return text_format.Parse(
         f"""
-        max_batch_size {{ value: {payloads.AT_ONCE} }}
+        max_batch_size {{ value: {payloads.SERVER_BATCH} }}
         batch_timeout_micros {{ value: 1000 }}
         max_enqueued_batches {{ value: 256 }}
         num_batch_threads {{ value: {os.cpu_count() or 1} }}

@@ -1,8 +1,9 @@
-"""A published model as TensorFlow Serving runs it: the SavedModel in a graph session."""
+"""Published model as TensorFlow Serving runs it: a SavedModel in a graph session."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -12,62 +13,91 @@ from app.serving import payloads
 from tasks.core.examples import Example, Stream
 from tasks.core.task import Task
 
-BATCH = 64  # rows asked at once, where many are to be
-_AT_ONCE = 2048  # examples sorted by size, so that those of like size share a batch
+PREDICT_BATCH = 64  # rows per session run where there are many to predict
+_SORT_WINDOW = 2048  # examples sorted by size, so that a batch holds rows of similar size
 
 
 class SavedModelSession:
-    """A SavedModel, loaded by the session that Serving's loader wraps.
+    """SavedModel loaded by the session that TensorFlow Serving's loader wraps.
+
+    A `tasks.core.predictor.Predictor`.
 
     Args:
-        folder: The folder of a version, or of a draft.
+        folder: Folder of a version or of a draft.
+
+    Attributes:
+        signatures: The signatures by name, without those that TensorFlow adds.
+
+    Example::
+
+        session = SavedModelSession(Path("saved_models/sentiment/1"))
+        [row] = session.predict([{"text": "a dull film"}])
+        row["label"]    # b"negative"
     """
 
     def __init__(self, folder: Path):
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         with self._session.graph.as_default():
-            self._loaded = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
-        self.signatures = own(self._loaded)
+            loaded = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
+        self.signatures = public_signatures(loaded)
 
-    def ask(self, request: dict[str, Sequence], signature: str = "serving_default") -> dict:
-        """Answers a request of B rows: arrays with B rows each, by name.
+    def predict(self, rows: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:
+        """Predicts rows as one batch; see `tasks.core.predictor.Predictor.predict`.
+
+        Raises:
+            KeyError: There is no such signature, or a row lacks one of its inputs.
+        """
+        columns = payloads.columns(self.signatures[signature], rows)
+        return payloads.rows(self._run(signature, columns))
+
+    def predict_columns(
+        self, columns: Mapping[str, Sequence], signature: str = "serving_default"
+    ) -> dict[str, np.ndarray]:
+        """Predicts a batch of B rows that is given by columns.
 
         Args:
-            request: Rows by the name of each input. Rows of an input of two
-                dimensions may differ in length: they are padded.
-            signature: The signature to ask.
+            columns: B values for each input, by name. Lists of an input of two dimensions may
+                differ in length; they are padded.
+            signature: Name of the signature.
+
+        Returns:
+            The outputs by name, each of shape (B, ...).
+
+        Raises:
+            KeyError: There is no such signature or input.
+            tf.errors.OpError: The graph rejects the values, or an input is missing.
         """
-        told = self.signatures[signature]
-        feeds = {
-            told.inputs[name].name: payloads.array(told.inputs[name], request[name])
-            for name in request
-        }
-        return self._session.run({k: t.name for k, t in told.outputs.items()}, feeds)
+        inputs = self.signatures[signature].inputs
+        for name in columns:
+            if name not in inputs:  # indexing a protobuf map would add the name
+                raise KeyError(name)
+        arrays = {name: payloads.array(inputs[name], values) for name, values in columns.items()}
+        return self._run(signature, arrays)
 
-    def predict(self, asked: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:
-        """Answers requests of one row each, in one: of each its row of each output, by name."""
-        names = self.signatures[signature].inputs
-        return payloads.by_row(
-            self.ask({name: [row[name] for row in asked] for name in names}, signature)
-        )
+    def predict_examples(self, task: Task, examples: Stream) -> Iterator[tuple[Example, dict]]:
+        """Pairs each example with the response of the signature that the task is evaluated by."""
+        for window in examples.batches(_SORT_WINDOW):
+            rows = [task.row(example.values) for example in window]
+            responses = payloads.predict_in_batches(self, rows, task.judged, PREDICT_BATCH)
+            yield from zip(window, responses, strict=True)
 
-    def answers(self, task: Task, examples: Stream) -> Iterator[tuple[Example, dict]]:
-        """The answer of the signature that judges to each example, in their order."""
-        for some in examples.batches(_AT_ONCE):
-            asked = [task.row(example.values) for example in some]
-            answers = payloads.answered(self.predict, asked, task.judged, BATCH)
-            yield from zip(some, answers, strict=True)
+    def _run(self, signature: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        definition = self.signatures[signature]
+        feeds = {definition.inputs[name].name: array for name, array in arrays.items()}
+        fetches = {name: tensor.name for name, tensor in definition.outputs.items()}
+        return self._session.run(fetches, feeds)
 
 
 def signatures(folder: Path) -> dict[str, SignatureDef]:
-    """The signatures of a SavedModel, by name, without loading it."""
-    return own(SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0])
+    """Returns the public signatures of a SavedModel by name, without loading the model."""
+    saved_model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    return public_signatures(saved_model.meta_graphs[0])
 
 
-def own(told: MetaGraphDef | SignatureDefMap) -> dict[str, SignatureDef]:
-    """Those that are asked; TensorFlow's own, which initialises tables, is not."""
+def public_signatures(graph: MetaGraphDef | SignatureDefMap) -> dict[str, SignatureDef]:
+    """Returns the signatures by name, without TensorFlow's own, which initialises tables."""
     return {
         name: signature
-        for name, signature in told.signature_def.items()
+        for name, signature in graph.signature_def.items()
         if not name.startswith("__")
     }

@@ -73,7 +73,7 @@ def replay(folder: Path, served: SavedModelSession | None = None) -> int:
     for number, request in enumerate(requests, start=1):
         arrays = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
         try:
-            served.ask(arrays, request.model_spec.signature_name)
+            served.predict_columns(arrays, request.model_spec.signature_name)
         except (tf.errors.OpError, KeyError) as error:
             raise ValueError(f"{place}: request {number} of {len(requests)}: {error}.") from error
     return len(requests)

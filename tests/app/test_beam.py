@@ -49,9 +49,9 @@ def test_the_local_runner_answers_each_line_as_the_plain_command(asked, capsys):
     for ours, other in zip(given, wanted, strict=True):
         assert (ours["text"], ours["label"]) == (other["text"], other["label"])
         assert ours["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         run(beam, asked, "lines-*.txt", "beam")
-    with pytest.raises(UserError, match="there is no file"):
+    with pytest.raises(UserError, match="no file matches"):
         run(beam, asked, "none-*.txt", "other")
 
 
@@ -64,8 +64,8 @@ def test_the_engine_is_optional_and_its_absence_is_told(asked, monkeypatch):
 @pytest.mark.parametrize(
     "argv, told",
     [
-        (["tagging", "--input", "conllu"], "asks a line at a time"),
-        (["translation", "--align", "new.png"], "picture"),
+        (["tagging", "--input", "conllu"], "reads one request per line"),
+        (["translation", "--align", "new.png"], "draws a figure"),
         (["sentiment", "--runner", "FlinkRunner"], "unrecognized arguments: --runner"),
     ],
 )

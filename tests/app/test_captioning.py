@@ -137,7 +137,7 @@ def test_it_learns_to_say_what_it_sees(served, version):
     for colour in COLOURS:
         for side in ("left", "right"):
             given = written(picture(colour, side, 31), "jpeg")
-            (caption,) = served.ask({"image_bytes": [given]})["caption"]
+            (caption,) = served.predict_columns({"image_bytes": [given]})["caption"]
             assert colour.encode() in caption and side.encode() in caption
 
 
@@ -155,7 +155,10 @@ def test_what_is_no_image_harms_no_neighbour(served):
 
 def test_the_best_of_n_is_the_default(served):
     images = [written(picture(colour, "left")) for colour in COLOURS] + BAD[:1]
-    best, many = served.ask({"image_bytes": images}), served.ask({"image_bytes": images}, "n_best")
+    best, many = (
+        served.predict_columns({"image_bytes": images}),
+        served.predict_columns({"image_bytes": images}, "n_best"),
+    )
     np.testing.assert_array_equal(many["captions"][:, 0], best["caption"])
     np.testing.assert_array_equal(many["valid"], [True, True, True, False])
     logs = many["log_probabilities"]
@@ -166,8 +169,8 @@ def test_the_best_of_n_is_the_default(served):
 def test_each_word_has_a_map_of_what_it_looked_at(served):
     images = [written(picture("blue", "right")), BAD[0]]
     answer, best = (
-        served.ask({"image_bytes": images}, "attend"),
-        served.ask({"image_bytes": images}),
+        served.predict_columns({"image_bytes": images}, "attend"),
+        served.predict_columns({"image_bytes": images}),
     )
     assert answer["caption"].tolist() == best["caption"].tolist()
     length = answer["lengths"][0]
@@ -180,7 +183,7 @@ def test_each_word_has_a_map_of_what_it_looked_at(served):
 
 def test_an_empty_batch_has_an_empty_answer(served):
     for signature in served.signatures:
-        for name, value in served.ask({"image_bytes": []}, signature).items():
+        for name, value in served.predict_columns({"image_bytes": []}, signature).items():
             assert value.shape[0] == 0, name
 
 
@@ -208,7 +211,7 @@ def test_the_scores_are_those_of_plain_counting_and_of_sacrebleu(
         name, caption = line.split("\t")
         captions.setdefault(name, []).append(caption)
     images = [(corpus / name).read_bytes() for name in captions]
-    given = [text.decode() for text in served.ask({"image_bytes": images})["caption"]]
+    given = [text.decode() for text in served.predict_columns({"image_bytes": images})["caption"]]
     exact = np.mean([text in captions[name] for text, name in zip(given, captions, strict=True)])
     first, second = (
         [some[at] if at < len(some) else "" for some in captions.values()] for at in (0, 1)
@@ -280,7 +283,7 @@ def test_where_a_word_looked_is_bright():
 )
 def test_every_choice_trains_and_is_served(corpus, tmp_path, more):
     version = trained(corpus, tmp_path, *more)
-    answer = SavedModelSession(version).ask(
+    answer = SavedModelSession(version).predict_columns(
         {"image_bytes": [written(picture("red", "left")), *BAD]}
     )
     assert answer["valid"].tolist() == [True, *[False] * len(BAD)]
@@ -301,7 +304,7 @@ def test_a_network_that_is_not_trained_reads_the_images(corpus, encoder_weights,
     more = ["--encoder", "MobileNetV2", "--encoder-weights", str(encoder_weights)]
     more += ["--height", "32", "--width", "64", "--sweeps", "1"]
     version = trained(corpus, tmp_path, *more)
-    answer = SavedModelSession(version).ask(
+    answer = SavedModelSession(version).predict_columns(
         {"image_bytes": [written(picture("red", "left")), *BAD]}, "attend"
     )
     assert answer["valid"].tolist() == [True, *[False] * len(BAD)]

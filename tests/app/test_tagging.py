@@ -119,9 +119,9 @@ def test_every_token_has_a_tag_that_does_not_depend_on_its_neighbours(served, ve
 
 def test_what_stands_beyond_lengths_is_ignored_whatever_it_is(served):
     tokens = [["boats", "sank", b"\xff", "junk"], ["man", "", "ader", "x"]]
-    given = served.ask({"tokens": tokens, "lengths": [2, 1]}, "tokens")
+    given = served.predict_columns({"tokens": tokens, "lengths": [2, 1]}, "tokens")
     other = [["boats", "sank"], ["man", "kesish"]]
-    want = served.ask({"tokens": other, "lengths": [2, 1]}, "tokens")
+    want = served.predict_columns({"tokens": other, "lengths": [2, 1]}, "tokens")
     for name, value in want.items():
         if value.dtype == np.float32:
             np.testing.assert_allclose(given[name], value, atol=1e-5)
@@ -133,7 +133,7 @@ def test_what_stands_beyond_lengths_is_ignored_whatever_it_is(served):
 
 @pytest.mark.parametrize(("lengths", "want"), [([9, -4], [3, 0]), ([2**31 - 1, -(2**31)], [3, 0])])
 def test_lengths_are_held_to_what_there_is(served, lengths, want):
-    given = served.ask({"tokens": [["a", "b", "c"]] * 2, "lengths": lengths}, "tokens")
+    given = served.predict_columns({"tokens": [["a", "b", "c"]] * 2, "lengths": lengths}, "tokens")
     assert given["lengths"].tolist() == want
     assert (given["tags"][0] != b"").all() and (given["tags"][1] == b"").all()
 
@@ -143,7 +143,7 @@ def test_nothing_has_an_answer_of_nothing(served):
         ("serving_default", {"text": []}),
         ("tokens", {"tokens": [], "lengths": []}),
     ):
-        answer = served.ask(request, signature)
+        answer = served.predict_columns(request, signature)
         assert {name: value.shape for name, value in answer.items()} == {
             "tokens": (0, 0),
             "tags": (0, 0),
@@ -151,7 +151,7 @@ def test_nothing_has_an_answer_of_nothing(served):
             "lengths": (0,),
         }
     for text in ("", " \t\u00a0 "):
-        answer = served.ask({"text": [text]})
+        answer = served.predict_columns({"text": [text]})
         assert answer["lengths"].tolist() == [0] and answer["tags"].shape == (1, 0)
 
 

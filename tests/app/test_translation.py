@@ -124,13 +124,13 @@ def test_the_signatures_are_what_clients_were_promised(version):
 def test_it_learns_to_say_it_the_other_way_round(served, version):
     scores = json.loads((version / "assets.extra/run.json").read_text())["scores"]
     assert list(scores) == ["bleu", "chrf"] and scores["chrf"] > 60
-    assert served.ask({"text": ["te"]})["translation"].tolist() == [b"four"]
+    assert served.predict_columns({"text": ["te"]})["translation"].tolist() == [b"four"]
 
 
 def test_any_text_has_an_answer_that_does_not_depend_on_its_neighbours(served):
-    together = served.ask({"text": TEXTS})
+    together = served.predict_columns({"text": TEXTS})
     for row, text in enumerate(TEXTS):
-        alone = served.ask({"text": [text]})
+        alone = served.predict_columns({"text": [text]})
         assert alone["translation"][0] == together["translation"][row]
         np.testing.assert_allclose(
             alone["log_probability"][0], together["log_probability"][row], atol=1e-4
@@ -142,7 +142,10 @@ def test_any_text_has_an_answer_that_does_not_depend_on_its_neighbours(served):
 
 def test_the_best_of_n_is_the_default_and_no_two_are_alike(served):
     texts = [text for text in TEXTS if text != b"\xff su"]
-    best, many = served.ask({"text": texts}), served.ask({"text": texts}, "n_best")
+    best, many = (
+        served.predict_columns({"text": texts}),
+        served.predict_columns({"text": texts}, "n_best"),
+    )
     np.testing.assert_array_equal(many["translations"][:, 0], best["translation"])
     logs = many["log_probabilities"]
     assert (np.diff(logs, axis=1) <= 1e-6).all()
@@ -153,8 +156,8 @@ def test_the_best_of_n_is_the_default_and_no_two_are_alike(served):
 
 
 def test_an_alignment_says_what_each_subword_looked_at(served):
-    answer = served.ask({"text": TEXTS}, "align")
-    best = served.ask({"text": TEXTS})
+    answer = served.predict_columns({"text": TEXTS}, "align")
+    best = served.predict_columns({"text": TEXTS})
     assert answer["translation"].tolist() == best["translation"].tolist()
     for row in range(len(TEXTS)):
         source, target = answer["source_lengths"][row], answer["target_lengths"][row]
@@ -170,14 +173,14 @@ def test_an_alignment_says_what_each_subword_looked_at(served):
 
 def test_an_empty_batch_has_an_empty_answer(served):
     for signature in served.signatures:
-        for name, value in served.ask({"text": []}, signature).items():
+        for name, value in served.predict_columns({"text": []}, signature).items():
             assert value.shape[0] == 0, name
 
 
 def test_what_is_beyond_the_longest_text_is_cut(served, version):
     longest = json.loads((version / "assets/config.json").read_text())["longest"]
     text = "ka bo " * longest
-    given = served.ask({"text": [text, text + "su " * 50]})["translation"]
+    given = served.predict_columns({"text": [text, text + "su " * 50]})["translation"]
     assert given[0] == given[1]
 
 
@@ -199,7 +202,7 @@ def test_the_scores_are_those_of_sacrebleu_on_what_is_served(
 ):
     sources = (corpus / "test.xx").read_text().splitlines()
     wanted = (corpus / "test.yy").read_text().splitlines()
-    given = [text.decode() for text in served.ask({"text": sources})["translation"]]
+    given = [text.decode() for text in served.predict_columns({"text": sources})["translation"]]
     argv = ["translation", "--data", str(corpus), "--source", "xx", "--target", "yy"]
     scores = evaluate.main([*argv, "--saved-models", str(version.parent.parent)])
     assert scores["bleu"] == pytest.approx(sacrebleu.corpus_bleu(given, [wanted]).score)
@@ -266,7 +269,7 @@ def test_pairs_that_are_too_unequal_are_counted_and_left_out_of_train_alone(begu
 )
 def test_every_choice_trains_and_is_served(corpus, tmp_path, more):
     version = trained(corpus, tmp_path, *more)
-    answer = SavedModelSession(version).ask({"text": TEXTS})
+    answer = SavedModelSession(version).predict_columns({"text": TEXTS})
     assert len(answer["translation"]) == len(TEXTS)
 
 
@@ -279,7 +282,10 @@ def test_how_it_searches_can_be_changed_without_training_anew(begun, tmp_path, m
     assert "will serve with other settings" in said and "val_loss" not in said
     assert greedy.name == "2"
     assert json.loads((greedy / "assets/config.json").read_text())["beams"] == 1
-    many = [SavedModelSession(each).ask({"text": ["ka bo"]}, "n_best") for each in (first, greedy)]
+    many = [
+        SavedModelSession(each).predict_columns({"text": ["ka bo"]}, "n_best")
+        for each in (first, greedy)
+    ]
     assert [each["translations"].shape for each in many] == [(1, 4), (1, 1)]
     networks = [models.load(each).get_weights() for each in (first, greedy)]
     for one, other in zip(*networks, strict=True):

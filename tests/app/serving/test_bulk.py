@@ -32,7 +32,7 @@ from app.serving import bulk
 
 tasks.find("sentiment")
 folder, *argv = sys.argv[1:]
-bulk.BLOCK = 16
+bulk.BLOCK_REQUESTS = 16
 steps = pathlib.Path(folder, "steps")
 
 def child(name, at):
@@ -102,27 +102,27 @@ def dies(monkeypatch):
     """Has the next run end, as by Ctrl-C, once it has answered some blocks."""
 
     def after(blocks):
-        add, count = bulk.Part.add, itertools.count()
+        add, count = bulk.PartialOutput.append, itertools.count()
 
         def dying(self, *args):
             if next(count) == blocks:
                 raise KeyboardInterrupt
             add(self, *args)
 
-        monkeypatch.setattr(bulk.Part, "add", dying)
-        return lambda: monkeypatch.setattr(bulk.Part, "add", add)
+        monkeypatch.setattr(bulk.PartialOutput, "append", dying)
+        return lambda: monkeypatch.setattr(bulk.PartialOutput, "append", add)
 
-    monkeypatch.setattr(bulk, "BLOCK", 8)
+    monkeypatch.setattr(bulk, "BLOCK_REQUESTS", 8)
     return after
 
 
 def test_answers_are_those_of_the_plain_command_in_the_order_of_the_lines(
     ask, version, monkeypatch, capsys
 ):
-    monkeypatch.setattr(bulk, "BLOCK", 32)
+    monkeypatch.setattr(bulk, "BLOCK_REQUESTS", 32)
     lines = [*texts(100), "", " \t", "\ufeff好看的电影!", "dull\r"]
     told, said = ask("\n".join(lines) + "\nthe last has no end", "--json")
-    assert said.out == f"{len(lines) + 1} answers in {told}\n"
+    assert said.out == f"{len(lines) + 1} responses in {told}\n"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
     predict.main(["sentiment", "--json", "--saved-models", str(version)])
     plain = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -147,7 +147,7 @@ def test_a_run_that_is_killed_at_any_moment_comes_to_the_same_bytes(tmp_path, ve
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-1] == "5"
-    assert "going on after" in ended.stderr
+    assert "resuming after" in ended.stderr
     told = (tmp_path / "killed.txt").read_text(encoding="utf-8")
     assert told == (tmp_path / "whole.txt").read_text(encoding="utf-8")
     assert [line.split("\t")[2] for line in told.splitlines()] == lines
@@ -170,7 +170,7 @@ def test_a_run_goes_on_without_asking_again_and_ends_the_same(ask, dies, monkeyp
         ),
     )
     out, said = ask(lines)
-    assert said.err == "going on after 24 answers\n" and sum(blocks) == 26
+    assert said.err == "resuming after 24 responses\n" and sum(blocks) == 26
     assert out.read_bytes() == whole
 
 
@@ -188,9 +188,9 @@ def test_lines_that_were_added_or_mended_beyond_what_is_answered_are_asked(ask, 
 @pytest.mark.parametrize(
     "change, told",
     [
-        (lambda lines: (["changed", *lines[1:]], []), "the file has changed"),
-        (lambda lines: (lines[:3], []), "the file has changed"),
-        (lambda lines: (lines, ["--json"]), "--json False, and this command is with --json True"),
+        (lambda lines: (["changed", *lines[1:]], []), "has changed: its first"),
+        (lambda lines: (lines[:3], []), "has changed: its first"),
+        (lambda lines: (lines, ["--json"]), "--json False, but this command has --json True"),
     ],
     ids=["another line", "fewer lines", "another flag"],
 )
@@ -208,28 +208,28 @@ def test_it_does_not_go_on_with_answers_to_something_else(ask, dies, change, tol
 
 def part_of(folder, made):
     """A part with an answer in it, as a process leaves that is killed."""
-    part = bulk.Part(folder / "out.txt", made)
-    part.add("an answer\n", bulk.Done(1, bulk.Done().sha256, 1))
+    part = bulk.PartialOutput(folder / "out.txt", made)
+    part.append("an answer\n", bulk.Checkpoint(1, bulk.Checkpoint().sha256, 1))
     return part
 
 
 def test_it_does_not_go_on_with_another_version(tmp_path):
     part_of(tmp_path, {"--version": 1, "manifest": "a"})
-    with pytest.raises(UserError, match="--version 1, and this command is with --version 2"):
-        bulk.Part(tmp_path / "out.txt", {"--version": 2, "manifest": "b"})
+    with pytest.raises(UserError, match="--version 1, but this command has --version 2"):
+        bulk.PartialOutput(tmp_path / "out.txt", {"--version": 2, "manifest": "b"})
 
 
 def test_two_processes_do_not_write_the_same(tmp_path):
     kept = part_of(tmp_path, {})
     with pytest.raises(UserError, match="another process is writing"):
-        bulk.Part(tmp_path / "out.txt", {})
-    assert kept.done.answers == 1
+        bulk.PartialOutput(tmp_path / "out.txt", {})
+    assert kept.checkpoint.responses == 1
 
 
 @pytest.mark.parametrize("there", ["out.txt", "out.txt.part"])
 def test_nothing_that_is_there_is_overwritten(ask, there, tmp_path):
     (tmp_path / there).write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match="there"):
+    with pytest.raises(UserError, match="exists"):
         ask("dull")
     assert (tmp_path / there).read_text(encoding="utf-8") == "mine"
 
@@ -243,14 +243,16 @@ def test_what_a_process_leaves_that_dies_as_it_publishes_is_in_nobodys_way(tmp_p
         part_of(tmp_path, {"--json": False}).publish()
     assert (tmp_path / "out.txt").read_text(encoding="utf-8") == "an answer\n"
     (tmp_path / "out.txt").rename(tmp_path / "kept.txt")
-    assert bulk.Part(tmp_path / "out.txt", {"--json": True}).done == bulk.Done()
+    assert (
+        bulk.PartialOutput(tmp_path / "out.txt", {"--json": True}).checkpoint == bulk.Checkpoint()
+    )
 
 
 def test_what_was_killed_in_its_first_block_begins_anew(tmp_path):
-    begun = bulk.Part(tmp_path / "out.txt", {})
+    begun = bulk.PartialOutput(tmp_path / "out.txt", {})
     begun._file.write(b"half a blo")
-    begun._file.close()
-    assert bulk.Part(tmp_path / "out.txt", {}).done == bulk.Done()
+    begun.close()
+    assert bulk.PartialOutput(tmp_path / "out.txt", {}).checkpoint == bulk.Checkpoint()
     assert (tmp_path / "out.txt.part").read_bytes() == b""
 
 
@@ -258,21 +260,21 @@ def test_a_part_that_lost_something_is_told(tmp_path):
     part_of(tmp_path, {})
     (tmp_path / "out.txt.part").write_text("an", encoding="utf-8")
     with pytest.raises(UserError, match="shorter than"):
-        bulk.Part(tmp_path / "out.txt", {})
+        bulk.PartialOutput(tmp_path / "out.txt", {})
     (tmp_path / "out.txt.part.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(UserError, match="does not say how far"):
-        bulk.Part(tmp_path / "out.txt", {})
+    with pytest.raises(UserError, match="does not record its progress"):
+        bulk.PartialOutput(tmp_path / "out.txt", {})
 
 
 @pytest.mark.parametrize(
     "argv, told",
     [
-        (["--from", "in.txt"], "go together"),
-        (["--to", "out.txt"], "go together"),
-        (["--from", "in.txt", "--to", "out.txt", "dull"], "the first dull"),
+        (["--from", "in.txt"], "must be given together"),
+        (["--to", "out.txt"], "must be given together"),
+        (["--from", "in.txt", "--to", "out.txt", "dull"], "got 'dull'"),
         (["--from", "no.txt", "--to", "out.txt"], "must be a file"),
         (["--from", "in.txt", "--to", "no/out.txt"], "No such file"),
-        (["--from", "torn.gz", "--to", "out.txt"], "no whole gzip file"),
+        (["--from", "torn.gz", "--to", "out.txt"], "not a valid gzip file"),
         (["--from", "in.txt", "--to", "out.txt", "--server", "http://localhost:1"], "--version"),
     ],
 )
@@ -290,7 +292,7 @@ def test_what_cannot_be_is_told_in_plain_words(argv, told, version, tmp_path, mo
 
 def test_a_picture_can_be_of_one(tmp_path):
     argv = ["translation", "--from", "in.txt", "--to", "out.txt", "--align"]
-    with pytest.raises(UserError, match="picture"):
+    with pytest.raises(UserError, match="draws a figure"):
         predict.main([*argv, str(tmp_path / "new.png")])
 
 
@@ -303,11 +305,11 @@ def tag(source, to):
         for row, sentence in block:
             yield exchange.show(sentence, {**row, "tags": ["NOUN"] * row["lengths"]})
 
-    part = bulk.Part(to, {})
+    part = bulk.PartialOutput(to, {})
     try:
         bulk.run(bulk.Lines(source), part, exchange.requests, answers)
     finally:
-        part._file.close()  # as the end of a process does
+        part.close()  # as the end of a process does
     return asked
 
 
@@ -320,7 +322,7 @@ def test_sentences_of_many_lines_stay_whole(end, dies, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         tag(source, to)
     lives()
-    assert len(tag(source, to)) == 50 - 3 * bulk.BLOCK
+    assert len(tag(source, to)) == 50 - 3 * bulk.BLOCK_REQUESTS
     assert to.read_bytes() == (tmp_path / f"whole{end}").read_bytes()
     with (gzip.open if end == ".gz" else open)(to, "rt", encoding="utf-8") as file:
         assert file.read() == CONLLU.replace("\t_\t_\t_\t_\t", "\t_\tNOUN\t_\t_\t") * 50
@@ -375,12 +377,12 @@ def test_memory_holds_a_block_of_requests_and_no_more(block, size, tmp_path, mon
             most = max(most, len(alive))
             yield row, None
 
-    monkeypatch.setattr(bulk, "BLOCK", block)
-    monkeypatch.setattr(bulk, "BYTES", size)
+    monkeypatch.setattr(bulk, "BLOCK_REQUESTS", block)
+    monkeypatch.setattr(bulk, "BLOCK_BYTES", size)
     (tmp_path / "in.txt").write_text("x" * 99 + "\n" + ("x" * 99 + "\n") * 999)
     bulk.run(
         bulk.Lines(tmp_path / "in.txt"),
-        bulk.Part(tmp_path / "out.txt", {}),
+        bulk.PartialOutput(tmp_path / "out.txt", {}),
         requests,
         lambda block: ("answer" for _ in block),
     )

@@ -123,7 +123,7 @@ def test_rows_are_those_of_a_version_that_is_here(double, untrained_versions, he
     for signature in near.signatures:
         want = near.predict(rows, signature)
         for url in (double.rest, double.grpc):
-            found = client.connect(url, "translation", None, 30, 1)
+            found = client.connect(url, "translation", retries=0)
             assert set(found.signatures) == set(near.signatures)
             for answer, wanted in zip(found.predict(rows, signature), want, strict=True):
                 assert set(answer) == set(wanted)
@@ -148,7 +148,7 @@ def test_values_of_every_type_come_back(tmp_path):
     }
     with Double(tmp_path) as double:
         for url in (double.rest, double.grpc):
-            found = client.connect(url, "toy", None, 30, 1)
+            found = client.connect(url, "toy", retries=0)
             for signature, rows in asked.items():
                 want = here.predict(rows, signature)
                 for answer, wanted in zip(found.predict(rows, signature), want, strict=True):
@@ -169,7 +169,7 @@ def test_many_lines_are_answered_in_their_order(protocol, double, served, capsys
     argv = ["sentiment", "--json", "--server", getattr(double, protocol)]
     given = [json.loads(line) for line in told(capsys, argv).splitlines()]
     assert [row["text"] for row in given] == [line.decode("utf-8", "replace") for line in lines]
-    want = served.ask({"text": lines})
+    want = served.predict_columns({"text": lines})
     assert [row["label"].encode() for row in given] == list(want["label"])
     np.testing.assert_allclose(
         [row["probabilities"] for row in given], want["probabilities"], atol=1e-5
@@ -183,17 +183,17 @@ def test_a_server_that_is_down_is_told(scheme, capsys):
         port = free.getsockname()[1]
     url = f"{scheme}://127.0.0.1:{port}"
     begun = time.monotonic()
-    said = failed(capsys, ["sentiment", "dull", "--server", url, "--tries", "2"])
-    assert url in said and "cannot be asked" in said and "tried 2 times" in said
+    said = failed(capsys, ["sentiment", "dull", "--server", url, "--retries", "1"])
+    assert url in said and "is unavailable" in said and "at most 1 (--retries)" in said
     assert 0.1 < time.monotonic() - begun < 10
 
 
 def test_a_port_of_another_protocol_is_told(double, capsys):
     ports = (f"http://127.0.0.1:{double.grpc_port}", f"grpc://127.0.0.1:{double.rest_port}")
     for url in (*ports, f"https://127.0.0.1:{double.rest_port}"):
-        argv = ["sentiment", "dull", "--server", url, "--tries", "1", "--timeout", "5"]
+        argv = ["sentiment", "dull", "--server", url, "--retries", "0", "--timeout", "5"]
         said = failed(capsys, argv)
-        assert url in said and "port is of this protocol" in said
+        assert url in said and "port is for this protocol" in said
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -202,11 +202,11 @@ def test_what_is_not_served_is_told(protocol, double, capsys):
     said = failed(capsys, ["sentiment", "dull", "--server", url, "--version", "7"])
     assert f"sentiment version 7 at {url} is not served" in said and "1 (AVAILABLE)" in said
     with pytest.raises(UserError, match="has no model 'nothing': Could not find any versions"):
-        client.connect(url, "nothing", None, 30, 4).predict([{"text": "dull"}])
+        client.connect(url, "nothing", retries=3).predict([{"text": "dull"}])
     with pytest.raises(UserError, match=r"has no signature 'align'; it has: serving_default\."):
-        client.connect(url, "sentiment", None, 30, 4).predict([{"text": "dull"}], "align")
-    with pytest.raises(UserError, match="takes text too"):
-        client.connect(url, "sentiment", None, 30, 4).predict([{"image_bytes": b""}])
+        client.connect(url, "sentiment", retries=3).predict([{"text": "dull"}], "align")
+    with pytest.raises(UserError, match="also requires text"):
+        client.connect(url, "sentiment", retries=3).predict([{"image_bytes": b""}])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -244,7 +244,7 @@ def test_what_the_server_refuses_is_told_in_its_words_and_not_tried_again(protoc
         double.predictions, double.failures = 0, [code]
         url = getattr(double, protocol)
         said = failed(capsys, ["sentiment", "dull", "--server", url])
-        assert f"refuses what sentiment was asked: the double was told to fail ({code})" in said
+        assert f"rejected the request to sentiment: the double was told to fail ({code})" in said
         assert double.predictions == 1
 
 
@@ -256,7 +256,7 @@ def test_what_passes_is_waited_for(protocol, double, capsys):
     assert told(capsys, ["sentiment", "dull", "--server", url]) == want
     assert double.predictions == 3
     double.predictions, double.failures = 0, ["UNAVAILABLE"] * 2
-    said = failed(capsys, ["sentiment", "dull", "--server", url, "--tries", "2"])
+    said = failed(capsys, ["sentiment", "dull", "--server", url, "--retries", "1"])
     assert "told to fail (UNAVAILABLE)" in said and double.predictions == 2
 
 
@@ -264,14 +264,14 @@ def test_waiting_ends_with_the_time(double, monkeypatch):
     """And grows from try to try, differently for each client."""
     waits = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    found = client.connect(double.rest, "sentiment", None, 30, 6)
+    found = client.connect(double.rest, "sentiment", retries=5)
     double.failures = ["UNAVAILABLE"] * 5
     assert found.predict([{"text": b"dull"}])
     assert len(waits) == 5 and len({wait / 2**at for at, wait in enumerate(waits)}) == 5
     for at, wait in enumerate(waits):
         assert 0.5 * 0.25 * 2**at <= wait <= 1.5 * 0.25 * 2**at
     double.failures = ["UNAVAILABLE"] * 5
-    hasty = client.connect(double.rest, "sentiment", None, 0.1, 6)
+    hasty = client.connect(double.rest, "sentiment", timeout=0.1, retries=5)
     with pytest.raises(UserError, match="told to fail"):
         hasty.predict([{"text": b"dull"}])
     assert len(waits) == 5
@@ -285,7 +285,7 @@ def test_a_connection_that_breaks_is_opened_again(protocol, after, double, serve
         protocol
     ]
     with Breaking(port, after) as relay:
-        found = client.connect(f"{scheme}://127.0.0.1:{relay.port}", "sentiment", None, 30, 4)
+        found = client.connect(f"{scheme}://127.0.0.1:{relay.port}", "sentiment", retries=3)
         given = found.predict(rows)
         found.close()
         assert relay.broken == 1
@@ -297,7 +297,7 @@ def test_large_requests_and_answers_pass(double):
     """4 MB are the most that gRPC sends or takes if it is not told otherwise."""
     row = {"tokens": [b"a" * 5 * 2**20], "lengths": 1}
     for url in (double.rest, double.grpc):
-        [answer] = client.connect(url, "tagging", None, 30, 1).predict([row], "tokens")
+        [answer] = client.connect(url, "tagging", retries=0).predict([row], "tokens")
         assert list(answer["tokens"]) == row["tokens"]
 
 
@@ -309,8 +309,8 @@ def test_large_requests_and_answers_pass(double):
         ("http://", "must be http://HOST:PORT"),
         ("http://localhost:port", "must be http://HOST:PORT"),
         ("http://localhost:99999", "out of range"),
-        ("grpc://localhost", "gRPC needs a port"),
-        ("grpc://localhost:8500/v1", "takes no path"),
+        ("grpc://localhost", "gRPC requires a port"),
+        ("grpc://localhost:8500/v1", "has no path"),
         ("http://me:secret@localhost:8501", "without a user"),
         ("http://localhost:8501?x=1", "a query"),
     ],
@@ -333,7 +333,10 @@ class _Unread:
 
 @pytest.mark.parametrize(
     ("flag", "message"),
-    [(["--timeout", "0"], "--timeout must be above 0"), (["--tries", "0"], "at least 1")],
+    [
+        (["--timeout", "0"], "--timeout must be above 0"),
+        (["--retries", "-1"], "--retries must be at least 0, got -1"),
+    ],
 )
 def test_numbers_out_of_range_are_told(flag, message, capsys):
     assert message in failed(capsys, ["sentiment", "x", "--server", "http://localhost:1", *flag])
@@ -341,7 +344,7 @@ def test_numbers_out_of_range_are_told(flag, message, capsys):
 
 def test_a_path_before_the_interface_is_kept(double):
     """As proxies have it; the double knows none, and says so."""
-    found = client.connect(f"{double.rest}/models/", "sentiment", None, 30, 1)
+    found = client.connect(f"{double.rest}/models/", "sentiment", retries=0)
     with pytest.raises(UserError, match="/models has no model"):
         found.predict([{"text": b"dull"}])
 
@@ -363,7 +366,7 @@ def test_sixteen_clients_at_once_lose_nothing(untrained_versions, served):
     ):
 
         def ask(requests, url):
-            own = client.connect(url, "sentiment", None, 60, 4)
+            own = client.connect(url, "sentiment", timeout=60)
             answers = [own.predict(rows) for rows in requests]
             own.close()
             return answers

@@ -57,12 +57,12 @@ def test_the_signature_is_what_clients_were_promised(version):
 
 
 def test_any_text_has_an_answer_that_does_not_depend_on_its_neighbours(served):
-    together = served.ask({"text": [*TEXTS, " ".join(["word"] * 100_000)]})
+    together = served.predict_columns({"text": [*TEXTS, " ".join(["word"] * 100_000)]})
     assert {label.decode() for label in together["label"]} <= {"positive", "negative"}
     np.testing.assert_allclose(together["probabilities"].sum(axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(together["probability"], together["probabilities"].max(axis=1))
     for row, text in enumerate(TEXTS):
-        alone = served.ask({"text": [text]})
+        alone = served.predict_columns({"text": [text]})
         assert alone["label"][0] == together["label"][row]
         np.testing.assert_allclose(
             alone["probabilities"][0], together["probabilities"][row], atol=1e-5
@@ -71,7 +71,7 @@ def test_any_text_has_an_answer_that_does_not_depend_on_its_neighbours(served):
 
 
 def test_an_empty_batch_has_an_empty_answer(served):
-    answer = served.ask({"text": []})
+    answer = served.predict_columns({"text": []})
     assert {name: value.shape for name, value in answer.items()} == {
         "label": (0,),
         "probability": (0,),
@@ -82,7 +82,7 @@ def test_an_empty_batch_has_an_empty_answer(served):
 def test_what_is_beyond_the_longest_text_is_cut(served, version):
     longest = json.loads((version / "assets/config.json").read_text())["longest"]
     text = "dull " * longest
-    given = served.ask({"text": [text, text + "superb " * 50]})["probabilities"]
+    given = served.predict_columns({"text": [text, text + "superb " * 50]})["probabilities"]
     np.testing.assert_allclose(given[0], given[1], atol=1e-6)
 
 
@@ -92,7 +92,7 @@ def test_it_answers_as_the_keras_model_does(served, version):
     task = tasks.find("sentiment").restore(version / "assets")
     texts = [text for text in TEXTS if isinstance(text, str)]
     logits = models.load(version)(task.ids(tf.constant(texts)).to_tensor())
-    given = served.ask({"text": texts})
+    given = served.predict_columns({"text": texts})
     np.testing.assert_allclose(given["probabilities"], tf.nn.softmax(logits), atol=1e-5)
     classes = (version / "assets/labels.txt").read_text().splitlines()
     best = [classes[at] for at in np.argmax(logits, axis=-1)]
@@ -122,7 +122,7 @@ def test_every_cell_passes_the_gate_untrained(cell, tmp_path, version):
     task = cls(config, tmp_path / "assets")
     model = task.build("reuse")
     draft = export.draft(task, model, tmp_path / "draft")
-    given = SavedModelSession(draft).ask({"text": TEXTS})["probabilities"]
+    given = SavedModelSession(draft).predict_columns({"text": TEXTS})["probabilities"]
     strings = [t if isinstance(t, bytes) else t.encode() for t in TEXTS]
     logits = model(task.ids(tf.constant(strings)).to_tensor())
     np.testing.assert_allclose(given, tf.nn.softmax(logits), atol=1e-5)
@@ -142,7 +142,7 @@ def test_predict_answers_texts_in_their_order(published, served, capsys):
     texts = ["the plot is dull", "", "a\tb"]
     predict.main(["sentiment", *texts, "--saved-models", str(published)])
     lines = capsys.readouterr().out.splitlines()
-    want = [label.decode() for label in served.ask({"text": texts})["label"]]
+    want = [label.decode() for label in served.predict_columns({"text": texts})["label"]]
     assert [line.split("\t")[0] for line in lines] == want
     assert [line.split("\t", 2)[2] for line in lines] == texts
 

@@ -28,7 +28,7 @@ def made(name, folder, **settings):
     def ask(asked, signature="serving_default"):
         given = {key: tf.constant([row[key] for row in asked]) for key in asked[0]}
         answer = signatures[signature](**given)
-        return payloads.by_row({key: value.numpy() for key, value in answer.items()})
+        return payloads.rows({key: value.numpy() for key, value in answer.items()})
 
     row = {"text": TEXT}
     if name == "captioning":
