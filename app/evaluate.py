@@ -1,19 +1,23 @@
-"""Judges a published version on any part of any corpus: `python -m app.evaluate sentiment`."""
+"""Evaluates a published version on any part of any corpus: `python -m app.evaluate sentiment`."""
 
 import argparse
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from app import cli
 from tasks.core.errors import UserError
 from tasks.core.examples import PARTS
 
-_MOST_CLASSES = 20  # of a confusion matrix that fits a screen
+if TYPE_CHECKING:  # TensorFlow is not imported for a bare --help
+    from tasks.core.evaluation import Evaluation
+
+_MAX_CLASSES = 20  # largest confusion matrix that fits on a screen
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
-    """Prints the judgement, and returns the scores."""
-    args, task_class = cli.parse("evaluate", __doc__, argv, _add)
+    """Prints the evaluation, and returns the scores."""
+    args, task_class = cli.parse("evaluate", __doc__, argv, _add_flags)
     corpus = cli.settings(task_class.Corpus, args)
     with cli.quiet():
         from app.serving import export
@@ -22,39 +26,48 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     folder = export.find(args.saved_models, args.task, args.version)
     task = task_class.restore(folder / "assets")
     part, notes = corpus.part(args.part)
-    left_out = sum(1 for example in part if task.rejection_reason(example))
-    judgement = task.judge(
-        SavedModelSession(folder).answers(
-            task, part.where(lambda example: not task.rejection_reason(example))
-        )
-    )
-    if not judgement.count:
-        raise UserError(f"the {args.part} part holds no examples that could be judged.")
+    rejected = sum(1 for example in part if task.rejection_reason(example))
+    examples = part.where(lambda example: not task.rejection_reason(example))
+    session = SavedModelSession(folder)
+    evaluation = task.judge(session.predict_examples(task, examples))
+    if not evaluation.count:
+        raise UserError(f"the {args.part} part holds no examples that can be evaluated.")
     if args.json:
-        print(json.dumps({"version": int(folder.name), "scores": judgement.scores}))
-        return judgement.scores
+        print(json.dumps({"version": int(folder.name), "scores": evaluation.scores}))
+        return evaluation.scores
     for note in notes:
         print(note)
-    told = getattr(args, args.part) or f"{args.part} part of {args.train or args.data}"
-    print(f"{folder} on {told}: {judgement.count} examples")
-    if left_out:
-        print(f"{left_out} more left out, for the model was not trained for their answer")
-    print(cli.columns([[name, f"{score:.4f}"] for name, score in judgement.scores.items()]))
-    for table in judgement.tables:
-        print(f"\n{table.title}\n" + cli.columns([table.columns, *table.rows]))
-    for confusion in judgement.confusions:
-        if len(confusion.classes) <= _MOST_CLASSES:
-            counts = zip(confusion.classes, confusion.counts, strict=True)
-            rows = [["", *confusion.classes], *([name, *row] for name, row in counts)]
-            print(f"\n{confusion.title} (wanted down, given across)\n" + cli.columns(rows))
-    return judgement.scores
+    source = getattr(args, args.part) or f"{args.part} part of {args.train or args.data}"
+    print(f"{folder} on {source}: {evaluation.count} examples")
+    if rejected:
+        print(f"{rejected} more examples skipped: the model was not trained for their output")
+    _print_evaluation(evaluation)
+    return evaluation.scores
 
 
-def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
+def _print_evaluation(evaluation: "Evaluation") -> None:
+    """Prints scores, tables and confusion matrices."""
+    scores = [[name, f"{score:.4f}"] for name, score in evaluation.scores.items()]
+    print(cli.columns(scores))
+    for table in evaluation.tables:
+        print(f"\n{table.title}")
+        print(cli.columns([table.columns, *table.rows]))
+    for confusion in evaluation.confusions:
+        if len(confusion.classes) <= _MAX_CLASSES:
+            rows = [["", *confusion.classes]]
+            for name, counts in zip(confusion.classes, confusion.counts, strict=True):
+                rows.append([name, *counts])
+            print(f"\n{confusion.title} (rows: reference, columns: prediction)")
+            print(cli.columns(rows))
+
+
+def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
     cli.add_saved_models(parser)
-    parser.add_argument("--version", type=int, help="the version to judge; the newest if not given")
-    parser.add_argument("--part", choices=PARTS, default="test", help="(default: test)")
-    parser.add_argument("--json", action="store_true", help="print one object, for machines")
+    parser.add_argument("--version", type=int, help="version of the model (default: the latest)")
+    parser.add_argument(
+        "--part", choices=PARTS, default="test", help="part of the corpus (default: test)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     cli.add_settings(parser, task_class.Corpus)
 
 
