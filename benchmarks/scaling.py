@@ -29,7 +29,7 @@ from benchmarks import growth, results
 LINES = 20_000
 EPOCHS = 3
 SIZE = ["--units", "128", "--embedding", "128", "--vocabulary", "10000", "--tokens", "8192"]
-KINDS = {
+MESSAGES = {
     "one process, one core": [{0}],
     "two processes, a core each": [{0}, {1}],
     "one process, two cores": [{0, 1}],
@@ -102,12 +102,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--repeats", type=int, default=3, help="times that all is measured in turn")
     args = parser.parse_args()
-    found = {kind: [] for kind in KINDS}
+    found = {kind: [] for kind in MESSAGES}
     with tempfile.TemporaryDirectory() as name:
         corpus = Path(name)
         words, _ = growth.write("sentiment", corpus, LINES)
         for _ in range(args.repeats):
-            for kind, cores in KINDS.items():
+            for kind, cores in MESSAGES.items():
                 found[kind].append(words / seconds(corpus, cores))
                 print(f"{kind}: {found[kind][-1]:,.0f} words/s", file=sys.stderr, flush=True)
     alone = found["one process, one core"]

@@ -73,7 +73,17 @@ def versions(folder: Path) -> list[int]:
     """The published versions in a task's folder, the oldest first."""
     if not folder.is_dir():
         return []
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit() and p.is_dir())
+    return sorted(
+        int(path.name)
+        for path in folder.iterdir()
+        if path.name.isascii() and path.name.isdigit() and path.is_dir()
+    )
+
+
+def published(saved_models: Path) -> dict[str, list[int]]:
+    """Returns the published versions of each model that has any, in ascending order."""
+    models = {folder.name: versions(folder) for folder in sorted(saved_models.glob("*"))}
+    return {name: numbers for name, numbers in models.items() if numbers}
 
 
 def find(saved_models: Path, task: str, version: int | None = None) -> Path:

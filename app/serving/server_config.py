@@ -1,8 +1,8 @@
-"""The files that a server is started with, as text and as what is in them.
+"""Contents of the configuration files of TensorFlow Serving, as messages and as text.
 
-TensorFlow Serving reads its settings in the text form of Protocol Buffers. Those of models
-come with its API; those of batching and monitoring do not, so their messages are declared
-here, by the names and types that the server's own files give them.
+The server reads its settings in the text format of Protocol Buffers. The messages of models
+come with its API; those of batching and monitoring do not, so they are declared here with the
+names and types of the server's own files.
 """
 
 import hashlib
@@ -11,45 +11,56 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 import yaml
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    text_format,
+    wrappers_pb2,
+)
 from google.protobuf.message import Message
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from app.serving import payloads
 
-MODELS, BATCHING, MONITORING, COMPOSE = (
-    "models.config",
-    "batching.config",
-    "monitoring.config",
-    "docker-compose.yml",
-)
+MODELS = "models.config"
+BATCHING = "batching.config"
+MONITORING = "monitoring.config"
+COMPOSE = "docker-compose.yml"
 IMAGE = "tensorflow/serving:2.20.0"
-BASE = PurePosixPath("/models")  # where the container has the saved models
+BASE = PurePosixPath("/models")  # folder of the saved models in the container
 LABELS = ("stable", "canary")
-_WRITTEN = "# Written by app.deploy, SHA-256 of what follows: "
-_GRPC, _REST = 8500, 8501
-_DEPLOY = "/deploy"  # where the container has these files
+_HEADER = "# Written by app.deploy, SHA-256 of what follows: "
+_GRPC_PORT, _REST_PORT = 8500, 8501
+_DEPLOY = "/deploy"  # folder of the configuration files in the container
 _TYPES = descriptor_pb2.FieldDescriptorProto
 
 
-def _declared(package: str, messages: Mapping[str, Mapping[str, object]]) -> dict[str, type]:
-    """Message classes of fields that have a type of `_TYPES`, or the name of a message."""
+def _declare(package: str, messages: Mapping[str, Mapping[str, object]]) -> dict[str, type]:
+    """Creates message classes.
+
+    Args:
+        package: Name of their package.
+        messages: By message, the type of each field: one of `_TYPES`, the name of a message, or
+            a list of one of these for a repeated field.
+    """
     file = descriptor_pb2.FileDescriptorProto(
         name=f"{package}.proto", package=package, syntax="proto3"
     )
     file.dependency.append("google/protobuf/wrappers.proto")
     for name, fields in messages.items():
         message = file.message_type.add(name=name)
-        for number, (field, kind) in enumerate(fields.items(), start=1):
-            told = message.field.add(name=field, number=number, label=_TYPES.LABEL_OPTIONAL)
+        for number, (field_name, kind) in enumerate(fields.items(), start=1):
+            label = _TYPES.LABEL_OPTIONAL
             if isinstance(kind, list):
-                told.label, (kind,) = _TYPES.LABEL_REPEATED, kind
+                label, (kind,) = _TYPES.LABEL_REPEATED, kind
+            field = message.field.add(name=field_name, number=number, label=label)
             if isinstance(kind, str):
-                told.type, told.type_name = _TYPES.TYPE_MESSAGE, kind
+                field.type, field.type_name = _TYPES.TYPE_MESSAGE, kind
             else:
-                told.type = kind
+                field.type = kind
     pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(_wrappers())
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(file)
     return {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
@@ -57,23 +68,17 @@ def _declared(package: str, messages: Mapping[str, Mapping[str, object]]) -> dic
     }
 
 
-def _wrappers() -> bytes:
-    from google.protobuf import wrappers_pb2
-
-    return wrappers_pb2.DESCRIPTOR.serialized_pb
-
-
-_WHOLE, _WORDS = ".google.protobuf.Int64Value", ".google.protobuf.StringValue"
-_MESSAGES = _declared(
+_INT64, _STRING = ".google.protobuf.Int64Value", ".google.protobuf.StringValue"
+_MESSAGES = _declare(
     "deployment",
     {
         # session_bundle_config.proto of TensorFlow Serving
         "BatchingParameters": {
-            "max_batch_size": _WHOLE,
-            "batch_timeout_micros": _WHOLE,
-            "max_enqueued_batches": _WHOLE,
-            "num_batch_threads": _WHOLE,
-            "thread_pool_name": _WORDS,
+            "max_batch_size": _INT64,
+            "batch_timeout_micros": _INT64,
+            "max_enqueued_batches": _INT64,
+            "num_batch_threads": _INT64,
+            "thread_pool_name": _STRING,
             "allowed_batch_sizes": [_TYPES.TYPE_INT64],
             "pad_variable_length_inputs": _TYPES.TYPE_BOOL,
         },
@@ -82,7 +87,7 @@ _MESSAGES = _declared(
         "MonitoringConfig": {"prometheus_config": ".deployment.PrometheusConfig"},
     },
 )
-KINDS: dict[str, type[Message]] = {
+MESSAGES: dict[str, type[Message]] = {
     MODELS: ModelServerConfig,
     BATCHING: _MESSAGES["BatchingParameters"],
     MONITORING: _MESSAGES["MonitoringConfig"],
@@ -90,10 +95,10 @@ KINDS: dict[str, type[Message]] = {
 
 
 def models(labels: Mapping[str, Mapping[str, int]]) -> ModelServerConfig:
-    """The settings that have a server serve versions under labels.
+    """Returns the settings to serve the labelled versions.
 
     Args:
-        labels: By model its versions, by label.
+        labels: By model, the version of each label.
     """
     settings = ModelServerConfig()
     for name, versions in labels.items():
@@ -107,14 +112,15 @@ def models(labels: Mapping[str, Mapping[str, int]]) -> ModelServerConfig:
 
 
 def labels(settings: ModelServerConfig) -> dict[str, dict[str, int]]:
-    """The labels that settings give, as `models` takes them."""
+    """Returns the labels in settings: by model, the version of each label."""
     return {model.name: dict(model.version_labels) for model in settings.model_config_list.config}
 
 
 def batching() -> Message:
-    """How a server merges requests: whole batches when it is busy, no wait when it is not.
+    """Returns the settings to merge requests: full batches under load, no wait otherwise.
 
-    Padding is what lets requests of lists of tokens be merged; our graphs look at none of it.
+    Padding allows requests with token lists of different lengths to be merged; the graphs
+    ignore it.
     """
     return text_format.Parse(
         f"""
@@ -124,27 +130,27 @@ def batching() -> Message:
         num_batch_threads {{ value: {os.cpu_count() or 1} }}
         pad_variable_length_inputs: true
         """,
-        KINDS[BATCHING](),
+        MESSAGES[BATCHING](),
     )
 
 
 def monitoring() -> Message:
-    """Has a server tell Prometheus what it does."""
-    return KINDS[MONITORING](
+    """Returns the settings to export metrics to Prometheus."""
+    return MESSAGES[MONITORING](
         prometheus_config={"enable": True, "path": "/monitoring/prometheus/metrics"}
     )
 
 
 def compose(saved_models: str) -> dict:
-    """A service that serves with these files, on loopback ports.
+    """Returns a Compose file with one service, which uses the other files.
 
     Args:
-        saved_models: The folder of published models, as seen from that of the file.
+        saved_models: Folder of the published models, relative to that of the file.
     """
     flags = {
         "model_config_file": f"{_DEPLOY}/{MODELS}",
         "model_config_file_poll_wait_seconds": 10,
-        # A server that starts has loaded nothing yet, so no label could be given.
+        # A server that starts has loaded nothing yet, so no label could be assigned.
         "allow_version_labels_for_unavailable_models": "true",
         "enable_batching": "true",
         "batching_parameters_file": f"{_DEPLOY}/{BATCHING}",
@@ -155,8 +161,8 @@ def compose(saved_models: str) -> dict:
             "serving": {
                 "image": IMAGE,
                 "command": [f"--{name}={value}" for name, value in flags.items()],
-                # Who can reach these ports can ask anything: nobody but this machine can.
-                "ports": [f"127.0.0.1:{port}:{port}" for port in (_GRPC, _REST)],
+                # The server does not authenticate, so only this machine can reach its ports.
+                "ports": [f"127.0.0.1:{port}:{port}" for port in (_GRPC_PORT, _REST_PORT)],
                 "volumes": [f"{saved_models}:{BASE}:ro", f".:{_DEPLOY}:ro"],
                 "cap_drop": ["ALL"],
                 "security_opt": ["no-new-privileges:true"],
@@ -167,36 +173,42 @@ def compose(saved_models: str) -> dict:
 
 
 def text(content: Message | dict) -> str:
-    """A file's text: its content, under a line that tells whether it was edited since."""
+    """Returns the text of a file, with a header that shows whether it was edited since."""
     if isinstance(content, dict):
         body = yaml.safe_dump(content, sort_keys=False)
     else:
         body = text_format.MessageToString(content)
-    return f"{_WRITTEN}{_sha256(body)}\n{body}"
+    return f"{_HEADER}{_sha256(body.encode())}\n{body}"
 
 
-def parse(name: str, body: str) -> Message | dict:
-    """The content of a file by its name.
+def parse(name: str, text: str) -> Message | dict:
+    """Returns the content of a file by its name: a message, or a dict for Compose.
 
     Raises:
-        ValueError: It is not of its kind; the text says where and why.
+        ValueError: The text is malformed; the message says where and why.
     """
+    if name != COMPOSE:
+        try:
+            return text_format.Parse(text, MESSAGES[name]())
+        except text_format.ParseError as error:
+            raise ValueError(str(error)) from error
     try:
-        if name != COMPOSE:
-            return text_format.Parse(body, KINDS[name]())
-        content = yaml.safe_load(body)
-    except (text_format.ParseError, yaml.YAMLError) as error:
-        raise ValueError(str(error)) from error
+        content = yaml.safe_load(text)
+    except RecursionError as error:
+        raise ValueError("the YAML is nested too deeply") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+        # PyYAML raises built-in exceptions for values that do not fit their tag.
+        raise ValueError(f"the YAML is invalid: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"it must be a mapping, got {content!r}")
+        raise ValueError(f"the file must be a mapping, got {content!r}")
     return content
 
 
-def is_untouched(file: str) -> bool:
-    """Whether the text of a file is as `text` made it."""
-    first, _, body = file.partition("\n")
-    return first == f"{_WRITTEN}{_sha256(body)}"
+def is_unedited(file: bytes) -> bool:
+    """Returns whether the content of a file is as `text` wrote it."""
+    header, _, body = file.replace(b"\r\n", b"\n").partition(b"\n")
+    return header == f"{_HEADER}{_sha256(body)}".encode()
 
 
-def _sha256(body: str) -> str:
-    return hashlib.sha256(body.encode("utf-8")).hexdigest()
+def _sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()

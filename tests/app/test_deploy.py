@@ -1,4 +1,4 @@
-"""What a server is started with: written, kept where it was edited, checked."""
+"""Configuration files of a server: written, kept where they were edited, checked."""
 
 import shutil
 
@@ -26,19 +26,19 @@ def published(tmp_path_factory):
 
 @pytest.fixture
 def run(published, tmp_path, capsys):
-    """Runs the verb on a copy of what is published, and gives what it printed."""
+    """Runs the command on a copy of the published versions; returns its output."""
     shutil.copytree(published, tmp_path / "saved_models")
 
-    def deployed(*argv):
-        places = ["--saved-models", str(tmp_path / "saved_models"), "--to", str(tmp_path / "to")]
-        deploy.main([*places, *argv])
+    def run_command(*argv):
+        paths = ["--saved-models", str(tmp_path / "saved_models"), "--to", str(tmp_path / "to")]
+        deploy.main([*paths, *argv])
         return capsys.readouterr().out
 
-    return deployed
+    return run_command
 
 
-def labels(folder):
-    """By model its labels, as the server's own message reads them."""
+def settings_by_model(folder):
+    """Labels, versions, path and platform of each model, parsed by the server's own message."""
     text = (folder / "to/models.config").read_text()
     settings = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
     return {
@@ -52,49 +52,55 @@ def labels(folder):
     }
 
 
-def test_all_that_is_published_is_served_under_labels(run, tmp_path):
-    told = run()
-    want = {
+def test_every_published_model_is_served_under_labels(run, tmp_path):
+    output = run()
+    expected = {
         task: ({"stable": 1, "canary": 1}, [1], f"/models/{task}", "tensorflow") for task in TASKS
     }
-    want["sentiment"] = ({"stable": 2, "canary": 2}, [2], "/models/sentiment", "tensorflow")
-    assert labels(tmp_path) == want
+    expected["sentiment"] = ({"stable": 2, "canary": 2}, [2], "/models/sentiment", "tensorflow")
+    assert settings_by_model(tmp_path) == expected
     assert sorted(path.name for path in (tmp_path / "to").iterdir()) == sorted(FILES)
-    assert ["sentiment", "2", "2"] in [line.split() for line in told.splitlines()]
+    assert ["sentiment", "2", "2"] in [line.split() for line in output.splitlines()]
 
 
-def test_a_new_version_is_a_canary_until_it_is_told_to_be_stable_and_back(run, tmp_path):
+def test_a_new_version_is_a_canary_until_it_is_made_stable(run, tmp_path):
     run("--stable", "sentiment=1")
-    assert labels(tmp_path)["sentiment"][:2] == ({"stable": 1, "canary": 2}, [1, 2])
+    assert settings_by_model(tmp_path)["sentiment"][:2] == ({"stable": 1, "canary": 2}, [1, 2])
     shutil.copytree(tmp_path / "saved_models/sentiment/2", tmp_path / "saved_models/sentiment/3")
     run()
-    assert labels(tmp_path)["sentiment"][:2] == ({"stable": 1, "canary": 3}, [1, 3])
+    assert settings_by_model(tmp_path)["sentiment"][:2] == ({"stable": 1, "canary": 3}, [1, 3])
     run("--stable", "sentiment=3")
-    assert labels(tmp_path)["sentiment"][:2] == ({"stable": 3, "canary": 3}, [3])
+    assert settings_by_model(tmp_path)["sentiment"][:2] == ({"stable": 3, "canary": 3}, [3])
     run("--stable", "sentiment=1", "--canary", "sentiment=1")
-    assert labels(tmp_path)["sentiment"][:2] == ({"stable": 1, "canary": 1}, [1])
+    assert settings_by_model(tmp_path)["sentiment"][:2] == ({"stable": 1, "canary": 1}, [1])
     shutil.rmtree(tmp_path / "saved_models/sentiment/1")
     run()
-    assert labels(tmp_path)["sentiment"][:2] == ({"stable": 3, "canary": 3}, [3])
+    assert settings_by_model(tmp_path)["sentiment"][:2] == ({"stable": 3, "canary": 3}, [3])
 
 
 @pytest.mark.parametrize("pair", ["sentiment=7", "sentiment", "sentiments=1", "=1"])
-def test_a_version_that_is_not_there_is_told(run, pair):
+def test_a_label_for_a_version_that_is_not_published_is_rejected(run, pair):
     with pytest.raises(cli.UserError, match=r"--stable .*must .* one of|--stable must name"):
         run("--stable", pair)
 
 
-def test_nothing_published_is_told(tmp_path):
+def test_an_empty_folder_of_saved_models_is_rejected(tmp_path):
     with pytest.raises(cli.UserError, match="holds no published model"):
         deploy.main(["--saved-models", str(tmp_path)])
 
 
-def test_what_is_edited_is_kept(run, tmp_path):
+def test_a_folder_whose_name_is_not_an_ascii_number_is_not_a_version(run, tmp_path):
+    (tmp_path / "saved_models/sentiment/\u00b2").mkdir()
+    run()
+    assert settings_by_model(tmp_path)["sentiment"][1] == [2]
+
+
+def test_edited_files_are_kept(run, tmp_path):
     run()
     batching = tmp_path / "to/batching.config"
     edited = batching.read_text().replace("value: 32", "value: 16")
     batching.write_text(edited)
-    assert f"kept      {batching}" in run()
+    assert f"kept      {batching}, because it was edited" in run()
     assert batching.read_text() == edited
     models = tmp_path / "to/models.config"
     models.write_text("# mine\n" + models.read_text())
@@ -104,16 +110,24 @@ def test_what_is_edited_is_kept(run, tmp_path):
     assert models.read_text().startswith("# mine\n")
 
 
-def test_the_service_is_reached_from_this_machine_alone_and_finds_its_files(run, tmp_path):
+def test_edited_files_are_kept_whatever_their_bytes(run, tmp_path):
     run()
-    service = yaml.safe_load((tmp_path / "to/docker-compose.yml").read_text())["services"][
-        "serving"
-    ]
+    batching = tmp_path / "to/batching.config"
+    batching.write_bytes(b"\xff\xfe")
+    assert f"kept      {batching}" in run()
+    assert batching.read_bytes() == b"\xff\xfe"
+
+
+def test_the_service_is_reachable_from_this_machine_alone_and_finds_its_files(run, tmp_path):
+    run()
+    content = yaml.safe_load((tmp_path / "to/docker-compose.yml").read_text())
+    service = content["services"]["serving"]
     assert service["ports"] == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
-    volumes = dict(volume.removesuffix(":ro").split(":")[::-1] for volume in service["volumes"])
-    assert {
-        inside: (tmp_path / "to" / outside).resolve() for inside, outside in volumes.items()
-    } == {
+    sources = {}
+    for volume in service["volumes"]:
+        source, target = volume.removesuffix(":ro").split(":")
+        sources[target] = (tmp_path / "to" / source).resolve()
+    assert sources == {
         "/models": (tmp_path / "saved_models").resolve(),
         "/deploy": (tmp_path / "to").resolve(),
     }
@@ -121,15 +135,15 @@ def test_the_service_is_reached_from_this_machine_alone_and_finds_its_files(run,
     assert sorted(files) == [f"/deploy/{name}" for name in sorted(FILES[:3])]
 
 
-def test_what_is_written_passes_the_check(run, published):
+def test_files_as_written_pass_the_check(run):
     run()
-    told = run("--check").splitlines()
-    assert len(told) == len(FILES) + len(TASKS) + 1
-    assert all(line.startswith("ok") for line in told)
+    lines = run("--check").splitlines()
+    assert len(lines) == len(FILES) + len(TASKS) + 1
+    assert all(line.startswith("ok") for line in lines)
 
 
-def replaced(name, old, new):
-    """A mutation: in one file of `to`, one text for another, which must be there."""
+def replace(name, old, new):
+    """Returns a function that replaces a text, which must be present, in one of the files."""
 
     def mutate(folder):
         path = folder / "to" / name
@@ -144,54 +158,55 @@ def replaced(name, old, new):
     ("mutate", "message"),
     [
         (lambda folder: (folder / "to/models.config").unlink(), "models.config cannot be read"),
-        (replaced("models.config", "base_path", "base_paths"), 'no field named "base_paths"'),
-        (replaced("models.config", "/models/sentiment", "/models/other"), "base_path of sentiment"),
-        (replaced("models.config", "versions: 2", "versions: 5"), "sentiment 5 is not published"),
+        (replace("models.config", "base_path", "base_paths"), 'no field named "base_paths"'),
+        (replace("models.config", "/models/sentiment", "/models/other"), "base_path of sentiment"),
+        (replace("models.config", "versions: 2", "versions: 5"), "5 of sentiment is not published"),
         (
-            replaced("models.config", "versions: 2", "versions: 1"),
-            "is for 2, and \\[1\\] are served",
+            replace("models.config", "versions: 2", "versions: 1"),
+            r"is for version 2, but only \[1\] are served",
         ),
-        (replaced("batching.config", "value: 32", "value: many"), "batching.config: "),
-        (replaced("batching.config", "max_batch_size", "max_batch_sizes"), "max_batch_sizes"),
-        (replaced("batching.config", "value: 32", "value: 0"), "max_batch_size must be at least"),
-        (replaced("batching.config", "true", "false"), "pad_variable_length_inputs must be"),
+        (replace("batching.config", "value: 32", "value: many"), "batching.config: "),
+        (replace("batching.config", "max_batch_size", "max_batch_sizes"), "max_batch_sizes"),
+        (replace("batching.config", "value: 32", "value: 0"), "max_batch_size must be at least"),
+        (replace("batching.config", "true", "false"), "pad_variable_length_inputs must be"),
         (
-            replaced("batching.config", "pad_var", "allowed_batch_sizes: 8\npad_var"),
-            "allowed_batch_sizes must rise to max_batch_size, 32, got \\[8\\]",
+            replace("batching.config", "pad_var", "allowed_batch_sizes: 8\npad_var"),
+            r"must be ascending and end with max_batch_size, 32, got \[8\]",
         ),
-        (replaced("monitoring.config", "enable: true", "enable: maybe"), "monitoring.config: "),
-        (replaced("docker-compose.yml", "127.0.0.1:", "0.0.0.0:"), "must begin with 127.0.0.1"),
-        (replaced("docker-compose.yml", "saved_models:", "lost:"), "lost, which is no folder"),
-        (replaced("docker-compose.yml", "/deploy/batching", "/deploy/b"), "none of the volumes"),
-        (replaced("docker-compose.yml", "services:", "service:"), "services must be a mapping"),
-        (replaced("docker-compose.yml", "services:", "services: ["), "docker-compose.yml: "),
+        (replace("monitoring.config", "enable: true", "enable: maybe"), "monitoring.config: "),
+        (replace("docker-compose.yml", "127.0.0.1:", "0.0.0.0:"), "begins with 127.0.0.1:"),
+        (replace("docker-compose.yml", "saved_models:", "lost:"), "lost is not a folder"),
+        (replace("docker-compose.yml", "/deploy/batching", "/deploy/b"), "any of the volumes"),
+        (replace("docker-compose.yml", "/deploy/batching", "/b/batching"), "any of the volumes"),
+        (replace("docker-compose.yml", "services:", "service:"), "services must be a mapping"),
+        (replace("docker-compose.yml", "services:", "services: ["), "docker-compose.yml: "),
         (
             lambda folder: (folder / "saved_models/tagging/1/assets/words.txt").write_text("x"),
             r"words\.txt is not what was published",
         ),
     ],
 )
-def test_the_check_tells_what_is_wrong(run, tmp_path, mutate, message):
+def test_the_check_reports_errors(run, tmp_path, mutate, message):
     run()
     mutate(tmp_path)
     with pytest.raises(cli.UserError, match=message):
         run("--check")
 
 
-def test_the_check_asks_what_the_server_will_ask(run, tmp_path):
-    """A warm-up request that fails keeps the server from taking the version."""
+def test_the_check_replays_the_warm_up_requests(run, tmp_path):
+    """A warm-up request that fails keeps the server from loading the version."""
     from app.serving import warmup
     from models import manifest
 
     run()
     version = tmp_path / "saved_models/tagging/1"
-    place = version / warmup.PLACE
-    whole = place.read_bytes()
-    place.write_bytes(whole.replace(b"serving_default", b"serving_defaulz"))
+    path = version / warmup.PLACE
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"serving_default", b"serving_defaulz"))
     manifest.write(version)
-    with pytest.raises(cli.UserError, match="cannot be read"):  # the record's own checksum
+    with pytest.raises(cli.UserError, match="cannot be read"):  # the checksum of the record
         run("--check")
-    place.write_bytes(whole[:-3])
+    path.write_bytes(content[:-3])
     manifest.write(version)
     with pytest.raises(cli.UserError, match="cannot be read"):
         run("--check")

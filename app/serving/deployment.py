@@ -1,0 +1,118 @@
+"""Labels of the published versions, and the folder of a server's configuration files."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from app.serving import server_config
+from tasks.core.errors import UserError
+
+Labels = dict[str, dict[str, int]]  # by model: the version of each label
+
+
+def labels(
+    folder: Path, published: Mapping[str, Sequence[int]], overrides: Mapping[str, Sequence[str]]
+) -> Labels:
+    """Chooses the version of each label.
+
+    Args:
+        folder: Folder of the configuration files, whose current stable versions are kept.
+        published: Versions of each model, in ascending order.
+        overrides: MODEL=VERSION strings by label.
+
+    Raises:
+        UserError: An override is malformed or not published, or the current file is invalid.
+    """
+    path = folder / server_config.MODELS
+    current = server_config.labels(read(path)) if path.exists() else {}
+    chosen = {
+        label: _parse_overrides(label, pairs, published) for label, pairs in overrides.items()
+    }
+    result = {}
+    for model, versions in published.items():
+        latest = versions[-1]
+        stable = current.get(model, {}).get("stable")
+        if stable not in versions:
+            stable = latest
+        result[model] = {
+            "stable": chosen["stable"].get(model, stable),
+            "canary": chosen["canary"].get(model, latest),
+        }
+    return result
+
+
+def write(folder: Path, saved_models: Path, labels: Labels) -> Iterator[str]:
+    """Writes the configuration files, except those that were edited; yields a line for each.
+
+    Args:
+        folder: Folder of the configuration files.
+        saved_models: Folder of the published models.
+        labels: By model, the version of each label.
+
+    Raises:
+        UserError: The file of models was edited and does not have these labels.
+    """
+    relative = Path(os.path.relpath(saved_models, folder)).as_posix()
+    contents = {
+        server_config.MODELS: server_config.models(labels),
+        server_config.BATCHING: server_config.batching(),
+        server_config.MONITORING: server_config.monitoring(),
+        # For Docker, a source without ./ is the name of a volume.
+        server_config.COMPOSE: server_config.compose(f"./{relative}"),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        path = folder / name
+        if _write_unless_edited(path, server_config.text(content)):
+            yield f"written   {path}"
+        else:
+            yield f"kept      {path}, because it was edited"
+    path = folder / server_config.MODELS
+    if server_config.labels(read(path)) != labels:
+        raise UserError(
+            f"{path} was edited by hand, so it is kept, but it does not have these labels: "
+            f"{labels}. Edit it, or move it away and repeat the command."
+        )
+
+
+def read(path: Path):
+    """Returns the parsed content of a configuration file: a message, or a dict for Compose.
+
+    Raises:
+        UserError: The file cannot be read or is malformed.
+    """
+    try:
+        return server_config.parse(path.name, path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}.") from error
+
+
+def _parse_overrides(
+    label: str, pairs: Sequence[str], published: Mapping[str, Sequence[int]]
+) -> dict[str, int]:
+    """Parses the MODEL=VERSION values of a flag."""
+    versions = {}
+    for pair in pairs:
+        model, _, version = pair.partition("=")
+        if model not in published:
+            raise UserError(
+                f"--{label} must name a published model, one of {sorted(published)}, got {pair!r}."
+            )
+        if version not in map(str, published[model]):
+            raise UserError(
+                f"--{label} {model}=VERSION must be one of {published[model]}, got {pair!r}."
+            )
+        versions[model] = int(version)
+    return versions
+
+
+def _write_unless_edited(path: Path, text: str) -> bool:
+    """Writes a file unless it was edited; returns whether it did."""
+    if path.exists() and not server_config.is_unedited(path.read_bytes()):
+        return False
+    draft = path.with_name(f"{path.name}.draft")  # a server may be reading the file
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+    return True

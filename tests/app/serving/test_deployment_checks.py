@@ -1,0 +1,175 @@
+"""Malformed configuration files: every one is reported with its path, none ends in a traceback."""
+
+import copy
+
+import pytest
+import yaml
+
+from app.serving import deployment, deployment_checks, server_config
+
+PUBLISHED = {"sentiment": [1, 2]}
+NOT_MAPPINGS = [None, True, 3, 1.5, "text", [], ["text"]]
+NOT_LISTS = [None, True, 3, 1.5, "text", {}, {"key": "value"}]
+NOT_STRINGS = [None, True, 3, 1.5, [], ["text"], {}, {"key": "value"}]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Folder with valid files, beside an empty folder of saved models."""
+    (tmp_path / "saved_models").mkdir()
+    labels = {"sentiment": {"stable": 1, "canary": 2}}
+    list(deployment.write(tmp_path / "deploy", tmp_path / "saved_models", labels))
+    return tmp_path / "deploy"
+
+
+def errors_of(folder):
+    """The errors in the files of a folder, by file name."""
+    results = deployment_checks.files(folder, PUBLISHED)
+    return {path.name: errors for path, errors in results if errors}
+
+
+def compose_errors(folder, text):
+    """The errors when the Compose file has this text; the other files are valid."""
+    path = folder / server_config.COMPOSE
+    path.write_text(text, encoding="utf-8")
+    errors = errors_of(folder)
+    assert errors.keys() == {server_config.COMPOSE}, text
+    for error in errors[server_config.COMPOSE]:
+        assert error.startswith(f"{path}: ")
+    return errors[server_config.COMPOSE]
+
+
+def with_value(keys, value):
+    """The text of the Compose file with another value at a path of keys."""
+    content = copy.deepcopy(server_config.compose("../saved_models"))
+    parent = content
+    for key in keys[:-1]:
+        parent = parent[key]
+    parent[keys[-1]] = value
+    return yaml.safe_dump(content)
+
+
+SERVICE = ("services", "serving")
+
+
+def test_files_as_written_have_no_errors(folder):
+    assert errors_of(folder) == {}
+
+
+@pytest.mark.parametrize(
+    ("keys", "values", "message"),
+    [
+        (("services",), [*NOT_MAPPINGS, {}], "services must be a mapping with at least one"),
+        (SERVICE, NOT_MAPPINGS, "service serving must be a mapping, got "),
+        ((*SERVICE, "ports"), NOT_LISTS, "service serving: ports must be a list, got "),
+        ((*SERVICE, "volumes"), NOT_LISTS, "service serving: volumes must be a list, got "),
+        ((*SERVICE, "command"), NOT_LISTS, "service serving: command must be a list, got "),
+        ((*SERVICE, "ports", 0), [*NOT_STRINGS, "", ":", "8500"], "a port must be a string that"),
+        (
+            (*SERVICE, "volumes", 0),
+            [*NOT_STRINGS, "", ":", "::", ":/deploy", ".", ".:", ".:deploy", ".:/deploy:a:b"],
+            "a volume must be a string SOURCE:TARGET",
+        ),
+        ((*SERVICE, "command", 0), NOT_STRINGS, "a flag of the command must be a string, got "),
+    ],
+    ids=lambda part: ".".join(map(str, part)) if isinstance(part, tuple) else None,
+)
+def test_a_value_of_the_wrong_type_is_reported_at_every_level(folder, keys, values, message):
+    for value in values:
+        assert any(message in error for error in compose_errors(folder, with_value(keys, value)))
+
+
+@pytest.mark.parametrize("name", [None, 1, True, 1.5])
+def test_a_service_name_that_is_not_a_string_is_reported(folder, name):
+    [error] = compose_errors(folder, yaml.safe_dump({"services": {name: {}}}))
+    assert f"the name of a service must be a string, got {name!r}" in error
+
+
+@pytest.mark.parametrize("value", NOT_MAPPINGS)
+def test_a_file_that_is_not_a_mapping_is_reported(folder, value):
+    [error] = compose_errors(folder, yaml.safe_dump(value))
+    assert f"the file must be a mapping, got {value!r}" in error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "services: [",
+        "a: 1\n---\nb: 2\n",
+        "? [a]\n: b\n",
+        "a: *b\n",
+        "\tservices: {}\n",
+        "a: \x00",
+        "a: !!int ''",
+        "a: !!float ''",
+        "a: !!int x",
+        "a: !!bool x",
+        "a: !!timestamp x",
+        "a: 2026-13-45",
+        "a: !!binary 'a'",
+        "a: !!python/object:os.system {}",
+        "a: " + "[" * 100_000,
+    ],
+    ids=lambda text: repr(text[:30]),
+)
+def test_invalid_yaml_is_reported(folder, text):
+    [error] = compose_errors(folder, text)
+    assert "YAML" in error
+
+
+def test_bytes_that_are_not_utf_8_are_reported(folder):
+    for name in server_config.MESSAGES:
+        (folder / name).write_bytes(b"\xff\xfe")
+    (folder / server_config.COMPOSE).write_bytes(b"\xff\xfe")
+    errors = errors_of(folder)
+    assert errors.keys() == {*server_config.MESSAGES, server_config.COMPOSE}
+    assert all("can't decode byte 0xff" in error for [error] in errors.values())
+
+
+def test_a_service_that_contains_itself_is_checked(folder):
+    text = "services: &all\n  serving: &one\n    ports: [*one]\n  all: *all\n"
+    assert any("a port must be" in error for error in compose_errors(folder, text))
+
+
+@pytest.mark.parametrize(
+    "flag", ["--monitoring_config_file=/elsewhere/monitoring.config", "--monitoring_config_file"]
+)
+def test_a_file_in_a_folder_that_is_not_mounted_is_reported(folder, flag):
+    [error] = compose_errors(folder, with_value((*SERVICE, "command", 5), flag))
+    assert "monitoring_config_file is " in error and "not a file in any of the volumes" in error
+
+
+def test_every_file_is_reported_if_no_folder_is_mounted(folder):
+    errors = compose_errors(folder, with_value((*SERVICE, "volumes"), []))
+    assert len([error for error in errors if "not a file in any of the volumes" in error]) == 3
+
+
+def test_a_file_below_a_mounted_folder_is_found(folder):
+    (folder / "more").mkdir()
+    (folder / "more" / "own.config").write_text("")
+    flag = "--monitoring_config_file=/deploy/more/own.config"
+    (folder / server_config.COMPOSE).write_text(with_value((*SERVICE, "command", 5), flag))
+    assert errors_of(folder) == {}
+
+
+@pytest.mark.parametrize("source", ["lost", "a\0b", "x" * 5000, r"C:\models"], ids=repr)
+def test_a_volume_whose_source_is_not_a_folder_is_reported(folder, source):
+    volume = f"{source}:/other:ro"
+    errors = compose_errors(folder, with_value((*SERVICE, "volumes", 0), volume))
+    assert any(f"{source} is not a folder" in error for error in errors)
+
+
+@pytest.mark.parametrize("mode", ["", ":ro", ":rw", ":ro,z"])
+def test_a_volume_may_have_a_mode(folder, mode):
+    volume = f"../saved_models:/models{mode}"
+    text = with_value((*SERVICE, "volumes", 0), volume)
+    (folder / server_config.COMPOSE).write_text(text)
+    assert errors_of(folder) == {}
+
+
+@pytest.mark.parametrize("name", server_config.MESSAGES)
+@pytest.mark.parametrize("text", ["{", "unknown: 1", "max_batch_size: 1", "\x00", "7"])
+def test_a_malformed_message_is_reported(folder, name, text):
+    (folder / name).write_text(text)
+    [error] = errors_of(folder)[name]
+    assert error.startswith(f"{folder / name}: ")
