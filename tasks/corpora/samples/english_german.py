@@ -1,21 +1,20 @@
-"""The embedded sample of translation: English sentences from a seeded grammar, in simplified
-German.
+"""Embedded sample for translation: English sentences from a seeded grammar, and their
+translations into simplified German.
 
-What is simplified is the language and not its grammar: few words, regular ones, and no
-"beim" for "bei dem". Little of what the German sentence needs stands in the English
-word that it goes with:
+The vocabulary is simplified (few and regular words, no contractions such as "beim"), the
+grammar is not. The German form of a word often depends on more than the English word:
 
 * Number and gender. "the women near the old tower slept" and "the woman near the old
   tower slept" differ far from the verb, which is "schliefen" or "schlief". "it" is "er",
-  "sie" or "es" by what it stands for, a clause away.
+  "sie" or "es" depending on its antecedent in the preceding clause.
 * Case. "the king gave the queen the key" has the same "the" three times; "der König gab
   der Königin den Schlüssel".
-* Order. The verb is second in a main clause and last in one that depends on it, and an
-  infinitive goes to the end: "the king will see the tower" is "der König wird den Turm
+* Order. The verb is second in a main clause and last in a subordinate clause, and an
+  infinitive comes last: "the king will see the tower" is "der König wird den Turm
   sehen", or "weil der König den Turm sehen wird".
 
-So a dictionary falls short, whatever it holds, and so does whoever forgets the
-subject before the verb comes. Each sentence has one translation.
+A dictionary is therefore not sufficient, whatever it contains, nor is a model that forgets the
+subject before it reaches the verb. Each sentence has exactly one translation.
 """
 
 import dataclasses
@@ -30,7 +29,7 @@ SEED = 2014
 SIZES = {"train": 3000, "valid": 300, "test": 300}
 _SHARES = {"train": (0.0, 0.8), "valid": (0.8, 0.9), "test": (0.9, 1.0)}  # of all texts
 
-# Gender (masculine, feminine, neuter); one and many, in English and in German.
+# Gender (masculine, feminine, neuter); singular and plural in English, then in German.
 PERSONS = """
     m man men Mann Männer
     m painter painters Maler Maler
@@ -61,7 +60,7 @@ THINGS = """
     n book books Buch Bücher
     n window windows Fenster Fenster
 """
-# Past, present of one, infinitive; in English and in German.
+# Past, third person singular present, infinitive; in English, then in German.
 SEE = """
     saw sees see sah sieht sehen
     found finds find fand findet finden
@@ -115,7 +114,7 @@ NUMBERS = """
     three drei
     seven sieben
 """
-# Where something is; in German all of these go with the dative.
+# Prepositions of place; in German all of them take the dative.
 NEAR = """
     near bei
     behind hinter
@@ -132,8 +131,8 @@ WHEN = {
     "present": "today heute\nhere hier",
     "future": "tomorrow morgen\nsoon bald",
 }
-# What takes the form of a noun: in each case masculine, feminine, neuter, plural. Of
-# adjectives the endings, which are weak after "the" and mixed after "a" and numbers.
+# Words that agree with a noun: masculine, feminine, neuter and plural in each case. For
+# adjectives their endings, which are weak after "the" and mixed after "a" and numbers.
 CASES = ("nominative", "accusative", "dative")
 FORMS = "mfnp"
 DECLENSIONS = """
@@ -149,11 +148,13 @@ DECLENSIONS = """
 
 @dataclasses.dataclass(frozen=True)
 class Nominal:
-    """What can be a subject or an object: "the old tower", "den alten Turm".
+    """Noun phrase: "the old tower", "den alten Turm".
 
     Attributes:
-        form: One of `FORMS`.
-        is_person: Whether it can act.
+        english: The English phrase.
+        german: The German phrase.
+        form: Gender or plural, one of `FORMS`.
+        is_person: Whether it can perform actions.
     """
 
     english: str
@@ -164,14 +165,14 @@ class Nominal:
 
 @dataclasses.dataclass(frozen=True)
 class Verb:
-    """The forms of a verb: past and present, each of one and of many, and the infinitive."""
+    """Forms of a verb: past singular and plural, present singular and plural, infinitive."""
 
     english: tuple[str, ...]
     german: tuple[str, ...]
 
     @classmethod
-    def regular(cls, saw, sees, see, sah, sieht, sehen) -> "Verb":
-        """A verb whose other forms follow from these."""
+    def regular(cls, saw: str, sees: str, see: str, sah: str, sieht: str, sehen: str) -> "Verb":
+        """Builds a verb from its principal parts."""
         sahen = sah + ("n" if sah.endswith("e") else "en")
         return cls((saw, saw, sees, see, see), (sah, sahen, sieht, sehen, sehen))
 
@@ -182,62 +183,64 @@ DO = ("did", "did", "does", "do")
 
 @dataclasses.dataclass(frozen=True)
 class Clause:
-    """A subject and what is said of it, as in "the king" and "will see the tower".
+    """A subject and a predicate, as in "the king" and "will see the tower".
 
     Attributes:
+        subject: The subject.
+        predicate: The English predicate, "will see the tower".
         verb: The finite verb in German, "wird".
-        rest: What else is said, "den Turm sehen".
+        rest: The rest of the German predicate, "den Turm sehen".
     """
 
     subject: Nominal
-    said: str
+    predicate: str
     verb: str
     rest: str
 
     @property
     def english(self) -> str:
-        return f"{self.subject.english} {self.said}"
+        return f"{self.subject.english} {self.predicate}"
 
-    def german(self, place: str = "second") -> str:
-        """The clause, its finite verb in the first, the second or the last place."""
+    def german(self, verb_position: str = "second") -> str:
+        """Returns the clause with its finite verb in "first", "second" or "last" position."""
         subject, verb, rest = self.subject.german, self.verb, self.rest
         orders = {
             "first": (verb, subject, rest),
             "second": (subject, verb, rest),
             "last": (subject, rest, verb),
         }
-        return " ".join(orders[place])
+        return " ".join(orders[verb_position])
 
 
 def parts() -> dict[str, Stream]:
-    """The three parts, each drawn anew whenever it is read."""
+    """Returns the three parts; each is generated whenever it is read."""
     return {part: Stream(lambda part=part: _draw(part)) for part in SIZES}
 
 
 def _draw(part: str) -> Iterator[Example]:
-    speaker, met = Speaker(random.Random(f"{SEED} {part}")), set()
+    generator, texts = SentenceGenerator(random.Random(f"{SEED} {part}")), set()
     low, high = _SHARES[part]
-    while len(met) < SIZES[part]:
-        text, translation = speaker.sentence()
-        if low <= position(text) < high and text not in met:
-            met.add(text)
+    while len(texts) < SIZES[part]:
+        text, translation = generator.sentence()
+        if low <= position(text) < high and text not in texts:
+            texts.add(text)
             values = {"text": text, "translation": translation}
-            yield Example(values, f"sample:{part}:{len(met)}")
+            yield Example(values, f"sample:{part}:{len(texts)}")
 
 
-class Speaker:
-    """Says something in English, and in German.
+class SentenceGenerator:
+    """Generates sentences in English and German.
 
     Args:
-        source: What chance decides.
+        rng: Source of random decisions; the sentences are a function of its state.
     """
 
-    def __init__(self, source: random.Random):
-        self._source = source
+    def __init__(self, rng: random.Random):
+        self._rng = rng
         self._declensions = {name: forms for name, *forms in _rows(DECLENSIONS)}
 
     def sentence(self) -> tuple[str, str]:
-        """A sentence and its translation, blanks around each word and each mark."""
+        """Returns a sentence and its translation; spaces separate words and punctuation."""
         kinds = {
             self._plain: 4,
             self._reported: 3,
@@ -246,143 +249,168 @@ class Speaker:
             self._together: 2,
             self._but_it: 4,
         }
-        (kind,) = self._source.choices([*kinds], [*kinds.values()])
-        english, german = (" ".join(f"{told} .".split()) for told in kind())
+        (kind,) = self._rng.choices([*kinds], [*kinds.values()])
+        english, german = (" ".join(f"{text} .".split()) for text in kind())
         english = re.sub(r"\ba (?=[aeiou])", "an ", english)
-        # A comma is not written before a stop or another comma.
+        # No comma before a full stop or another comma.
         return english, re.sub(r"( ,)+(?= [,.])", "", german)
 
     # --- Kinds of sentences --------------------------------------------------
 
-    def _plain(self):
+    def _plain(self) -> tuple[str, str]:
         tense = self._tense()
         clause = self._clause(tense)
-        if self._sometimes(0.7):
+        if self._chance(0.7):
             return clause.english, clause.german()
-        when, wann = self._one_of(WHEN[tense])
+        when, wann = self._pick(WHEN[tense])
         return f"{when} {clause.english}", f"{wann} {clause.german('first')}"
 
-    def _reported(self):
-        said = self._does(self._noun(PERSONS), SAY, self._tense())
+    def _reported(self) -> tuple[str, str]:
+        main = self._does(self._noun(PERSONS), SAY, self._tense())
         clause = self._clause(self._tense())
-        english = f"{said.english} that {clause.english}"
-        return english, f"{said.german()} , dass {clause.german('last')}"
+        english = f"{main.english} that {clause.english}"
+        return english, f"{main.german()} , dass {clause.german('last')}"
 
-    def _because(self):
-        one, other, (because, weil) = *self._two_clauses(), self._one_of(BECAUSE)
-        english = f"{one.english} {because} {other.english}"
-        return english, f"{one.german()} , {weil} {other.german('last')}"
+    def _because(self) -> tuple[str, str]:
+        first, second = self._two_clauses()
+        because, weil = self._pick(BECAUSE)
+        english = f"{first.english} {because} {second.english}"
+        return english, f"{first.german()} , {weil} {second.german('last')}"
 
-    def _because_first(self):
-        one, other, (because, weil) = *self._two_clauses(), self._one_of(BECAUSE)
-        english = f"{because} {one.english} , {other.english}"
-        return english, f"{weil} {one.german('last')} , {other.german('first')}"
+    def _because_first(self) -> tuple[str, str]:
+        first, second = self._two_clauses()
+        because, weil = self._pick(BECAUSE)
+        english = f"{because} {first.english} , {second.english}"
+        return english, f"{weil} {first.german('last')} , {second.german('first')}"
 
-    def _together(self):
+    def _together(self) -> tuple[str, str]:
+        """Two predicates of one subject."""
         tense, subject = self._tense(), self._noun(PERSONS)
-        one, other = (self._acts(subject, tense) for _ in range(2))
-        english = f"{one.english} and {other.said}"
-        return english, f"{one.german()} und {other.verb} {other.rest}"
+        first, second = (self._acts(subject, tense) for _ in range(2))
+        english = f"{first.english} and {second.predicate}"
+        return english, f"{first.german()} und {second.verb} {second.rest}"
 
-    def _but_it(self):
+    def _but_it(self) -> tuple[str, str]:
+        """Two clauses, of which the second has a pronoun for the subject of the first."""
         tense, thing = self._tense(), self._noun(THINGS)
-        one = self._is(thing, tense)
-        many, subject = thing.form == "p", self._sometimes(0.5)
-        word = ("they" if subject else "them") if many else "it"
-        case = "nominative" if subject else "accusative"
-        it = Nominal(word, self._declined("it", case, thing.form), thing.form)
-        if subject:
-            other = self._is(it, tense)
+        first = self._is(thing, tense)
+        is_subject = self._chance(0.5)
+        if thing.form != "p":
+            word = "it"
+        elif is_subject:
+            word = "they"
         else:
-            other = self._does(self._noun(PERSONS), self._source.choice((SEE, BUY)), tense, it)
-        return f"{one.english} , but {other.english}", f"{one.german()} , aber {other.german()}"
+            word = "them"
+        case = "nominative" if is_subject else "accusative"
+        pronoun = Nominal(word, self._declined("it", case, thing.form), thing.form)
+        if is_subject:
+            second = self._is(pronoun, tense)
+        else:
+            second = self._does(self._noun(PERSONS), self._rng.choice((SEE, BUY)), tense, pronoun)
+        english = f"{first.english} , but {second.english}"
+        return english, f"{first.german()} , aber {second.german()}"
 
     # --- Clauses -------------------------------------------------------------
 
     def _tense(self) -> str:
-        return self._source.choices(("past", "present", "future"), (4, 3, 3))[0]
+        return self._rng.choices(("past", "present", "future"), (4, 3, 3))[0]
 
     def _two_clauses(self) -> tuple[Clause, Clause]:
         tense = self._tense()
         return self._clause(tense), self._clause(tense)
 
-    def _clause(self, tense) -> Clause:
-        if self._sometimes(0.3):
+    def _clause(self, tense: str) -> Clause:
+        if self._chance(0.3):
             return self._is(self._noun(PERSONS + THINGS), tense)
         return self._acts(self._noun(PERSONS), tense)
 
-    def _is(self, subject, tense) -> Clause:
-        if self._sometimes(0.3):
+    def _is(self, subject: Nominal, tense: str) -> Clause:
+        """The subject has a property or is somewhere."""
+        if self._chance(0.3):
             what, was = self._near()
         else:
             what, was = self._adjective(subject.is_person)
-        return self._said_of(subject, BE, tense, what, was, self._sometimes(0.2))
+        return self._predicate(subject, BE, tense, what, was, negated=self._chance(0.2))
 
-    def _acts(self, subject, tense, modified=0.1) -> Clause:
-        """Whatever a person can do, to an object that is modified as often as that."""
-        verbs = self._source.choices((SEE, BUY, GIVE, SLEEP), (4, 2, 2, 3))[0]
+    def _acts(self, subject: Nominal, tense: str, modified: float = 0.1) -> Clause:
+        """A person does something; `modified` is the probability that the object is modified."""
+        verbs = self._rng.choices((SEE, BUY, GIVE, SLEEP), (4, 2, 2, 3))[0]
         if verbs is SLEEP:
             return self._does(subject, verbs, tense)
-        given = [self._noun(PERSONS, "dative", 0)] if verbs is GIVE else []
+        objects = []
+        if verbs is GIVE:
+            objects.append(self._noun(PERSONS, "dative", 0))
         nouns = PERSONS + THINGS if verbs is SEE else THINGS
-        thing = self._noun(nouns, "accusative", modified)
-        return self._does(subject, verbs, tense, *given, thing)
+        objects.append(self._noun(nouns, "accusative", modified))
+        return self._does(subject, verbs, tense, *objects)
 
-    def _does(self, subject, verbs, tense, *objects: Nominal) -> Clause:
-        verb = Verb.regular(*self._one_of(verbs))
-        # Where there is an object, "nicht" has more than one place.
-        negated = verbs is SLEEP and self._sometimes(0.3)
+    def _does(self, subject: Nominal, verbs: str, tense: str, *objects: Nominal) -> Clause:
+        verb = Verb.regular(*self._pick(verbs))
+        # Only without an object, since otherwise "nicht" has more than one possible position.
+        negated = verbs is SLEEP and self._chance(0.3)
         what, was = (" ".join(o.english for o in objects), " ".join(o.german for o in objects))
-        return self._said_of(subject, verb, tense, what, was, negated)
+        return self._predicate(subject, verb, tense, what, was, negated)
 
-    def _said_of(self, subject, verb, tense, what="", was="", negated=False) -> Clause:
-        """A clause: a verb in its form, and what follows it, in English and in German."""
-        many, nicht = subject.form == "p", "nicht" if negated else ""
+    def _predicate(
+        self,
+        subject: Nominal,
+        verb: Verb,
+        tense: str,
+        what: str = "",
+        was: str = "",
+        negated: bool = False,
+    ) -> Clause:
+        """Builds a clause from a verb and its complement in English (what) and German (was)."""
+        plural, nicht = subject.form == "p", "nicht" if negated else ""
         if tense == "future":
             will = "will not" if negated else "will"
-            wird = "werden" if many else "wird"
-            said = f"{will} {verb.english[-1]} {what}"
-            return Clause(subject, said, wird, f"{nicht} {was} {verb.german[-1]}")
-        at = (0 if tense == "past" else 2) + many
-        said = verb.english[at]
-        if negated:
-            said = f"{said} not" if verb is BE else f"{DO[at]} not {verb.english[-1]}"
-        return Clause(subject, f"{said} {what}", verb.german[at], f"{nicht} {was}")
+            wird = "werden" if plural else "wird"
+            english = f"{will} {verb.english[-1]} {what}"
+            return Clause(subject, english, wird, f"{nicht} {was} {verb.german[-1]}")
+        index = (0 if tense == "past" else 2) + plural
+        english = verb.english[index]
+        if negated and verb is BE:
+            english = f"{english} not"
+        elif negated:
+            english = f"{DO[index]} not {verb.english[-1]}"
+        return Clause(subject, f"{english} {what}", verb.german[index], f"{nicht} {was}")
 
-    # --- Nouns and what belongs to them ----------------------------------------
+    # --- Noun phrases ----------------------------------------------------------
 
-    def _noun(self, nouns, case="nominative", modified=0.4) -> Nominal:
-        """A noun with what stands before it and, as often as it is modified, what follows."""
-        form, one, many, ein, viele = row = self._one_of(nouns)
-        english, german, is_person = one, ein, row in _rows(PERSONS)
-        if self._sometimes(0.5):
-            form, english, german = "p", many, viele
-            if case == "dative" and viele[-1] not in "ns":
+    def _noun(self, nouns: str, case: str = "nominative", modified: float = 0.4) -> Nominal:
+        """Builds a noun phrase; `modified` is the probability of a modifier after the noun."""
+        form, english, plural, german, german_plural = row = self._pick(nouns)
+        is_person = row in _rows(PERSONS)
+        if self._chance(0.5):
+            form, english, german = "p", plural, german_plural
+            if case == "dative" and german[-1] not in "ns":
                 german += "n"
         the, der, endings = self._determiner(case, form)
-        old = alt = ""
-        if self._sometimes(0.4):
+        old = alt = who = die = ""
+        if self._chance(0.4):
             old, alt = self._adjective(is_person)
             alt += self._declined(endings, case, form)
-        who, die = self._modifier(form, is_person) if self._sometimes(modified) else ("", "")
+        if self._chance(modified):
+            who, die = self._modifier(form, is_person)
         english, german = f"{the} {old} {english} {who}", f"{der} {alt} {german} {die}"
         return Nominal(english, german, form, is_person)
 
-    def _determiner(self, case, form) -> tuple[str, str, str]:
-        """A word before a noun, its translation, and the endings of adjectives after it."""
-        many = form == "p"
-        kind = self._source.choices(("the", "a", "this", "every"), (5, 4, 1, not many))[0]
-        if kind == "a" and many:
-            return *self._one_of(NUMBERS), "mixed"
-        english = "these" if kind == "this" and many else kind
+    def _determiner(self, case: str, form: str) -> tuple[str, str, str]:
+        """Returns a determiner, its translation, and the declension of adjectives after it."""
+        plural = form == "p"
+        kinds = {"the": 5, "a": 4, "this": 1, "every": 0 if plural else 1}
+        kind = self._rng.choices([*kinds], [*kinds.values()])[0]
+        if kind == "a" and plural:
+            return *self._pick(NUMBERS), "mixed"
+        english = "these" if kind == "this" and plural else kind
         return english, self._declined(kind, case, form), "mixed" if kind == "a" else "weak"
 
-    def _modifier(self, form, is_person) -> tuple[str, str]:
-        """What follows a noun of that form: where it is, or a relative clause."""
-        drawn, tense = self._source.random(), self._tense()
-        if drawn < 0.4:
+    def _modifier(self, form: str, is_person: bool) -> tuple[str, str]:
+        """Returns a prepositional phrase or a relative clause that follows a noun."""
+        kind, tense = self._rng.random(), self._tense()
+        if kind < 0.4:
             return self._near()
-        if drawn < 0.7:
+        if kind < 0.7:
             who, der = "who" if is_person else "that", self._declined("the", "nominative", form)
             subject = Nominal(who, der, form, is_person)
             clause = self._acts(subject, tense, 0) if is_person else self._is(subject, tense)
@@ -392,25 +420,25 @@ class Speaker:
         return f"that {clause.english}", f", {den} {clause.german('last')} ,"
 
     def _near(self) -> tuple[str, str]:
-        (near, bei), noun = self._one_of(NEAR), self._noun(PERSONS + THINGS, "dative", 0)
+        (near, bei), noun = self._pick(NEAR), self._noun(PERSONS + THINGS, "dative", 0)
         return f"{near.replace('_', ' ')} {noun.english}", f"{bei} {noun.german}"
 
-    def _adjective(self, is_person) -> tuple[str, str]:
-        return self._one_of(ADJECTIVES + (OF_PERSONS if is_person else OF_THINGS))
+    def _adjective(self, is_person: bool) -> tuple[str, str]:
+        return self._pick(ADJECTIVES + (OF_PERSONS if is_person else OF_THINGS))
 
-    def _declined(self, word, case, form) -> str:
+    def _declined(self, word: str, case: str, form: str) -> str:
         return self._declensions[word][len(FORMS) * CASES.index(case) + FORMS.index(form)]
 
-    # --- Chance --------------------------------------------------------------
+    # --- Random decisions --------------------------------------------------------------
 
-    def _sometimes(self, share) -> bool:
-        return self._source.random() < share
+    def _chance(self, probability: float) -> bool:
+        return self._rng.random() < probability
 
-    def _one_of(self, table) -> tuple[str, ...]:
-        return self._source.choice(_rows(table))
+    def _pick(self, table: str) -> tuple[str, ...]:
+        return self._rng.choice(_rows(table))
 
 
 @functools.cache
 def _rows(table: str) -> list[tuple[str, ...]]:
-    """The lines of a table, each cut at its blanks."""
+    """Returns the lines of a table, each split at spaces."""
     return [tuple(line.split()) for line in table.splitlines() if line.strip()]

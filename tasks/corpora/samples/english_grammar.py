@@ -1,17 +1,17 @@
-"""The embedded sample of tagging: sentences from a seeded grammar, tagged as Universal
-Dependencies tag words of their kind.
+"""Embedded sample for tagging: sentences from a seeded grammar, with the tags of Universal
+Dependencies.
 
-Most of its words have more than one tag, and what stands around decides: "the old
-man the boats", "the king knew that the man that saw the mill can fish". Where two tags
-would suit a place, there is one of two things to tell them apart:
+Most words have more than one tag, and context decides: "the old man the boats", "the king
+knew that the man that saw the mill can fish". Where the neighbouring words allow two tags,
+one of two clues decides:
 
 * The number of a noun that may be far away. The verb of "the farmer near the old mill
   plants fish" is plants, that of "the farmers near the old mill plants fish" is fish.
-* The ending of a word never met. "The farmers delistily fish" and "the farmers
-  delistize fish" differ in nothing else. The stems of such words are others in each part.
+* The ending of an unknown word. "The farmers delistily fish" and "the farmers
+  delistize fish" differ in nothing else. Each part has stems of its own.
 
-So what a word is most often falls short, its neighbours tell more, and whoever
-remembers the subject and reads the characters can have it all.
+A word's most frequent tag is therefore not sufficient and its neighbours help only in part;
+a model that remembers the subject and reads characters can get every tag right.
 """
 
 import itertools
@@ -24,8 +24,8 @@ SEED = 2021
 SIZES = {"train": 2000, "valid": 300, "test": 300}
 _SHARES = {"train": (0.0, 0.7), "valid": (0.7, 0.85), "test": (0.85, 1.0)}  # of all texts
 
-# Words by class. Those of BOTH and MASS are nouns and verbs in one; BOTHS is the
-# plural and the third person of BOTH, and MASS has no plural and needs no object.
+# Words by class. Those in BOTH and MASS are nouns as well as verbs; BOTHS contains the
+# plural and third person of BOTH; MASS has no plural and needs no object.
 WORDS = {
     name: words.split()
     for name, words in {
@@ -52,9 +52,9 @@ WORDS = {
         "AFTER": "after before since",
     }.items()
 }
-# What stands for what: a weight, then words with their tags, classes of words with the
-# tag they have here, other rules, or, with a question mark, rules that are sometimes left
-# out. A word that begins with ~ is a stem with that ending.
+# Grammar rules. Each alternative is a weight followed by words with tags, word classes with
+# the tag that applies, or other rules; rules with a question mark are optional. ~ stands for
+# a stem, and is followed by its ending.
 RULES = """
 sentence
     8 clause stop
@@ -194,8 +194,8 @@ end
     1 WHEN/ADV
     1 near
 """
-_SOMETIMES = 0.4
-# What stems are made of, one after another.
+_OPTIONAL_PROBABILITY = 0.4
+# Stems consist of one element from each tuple.
 _SYLLABLES = (
     ("b", "br", "d", "dr", "f", "fl", "g", "gl", "k", "kr", "m", "n", "p", "pl", "t", "v"),
     ("a", "e", "i", "o", "u"),
@@ -205,34 +205,34 @@ _SYLLABLES = (
 
 
 def parts() -> dict[str, Stream]:
-    """The three parts, each drawn anew whenever it is read."""
+    """Returns the three parts; each is generated whenever it is read."""
     return {part: Stream(lambda part=part: _draw(part)) for part in SIZES}
 
 
 def _draw(part: str) -> Iterator[Example]:
-    source, rules, met = random.Random(f"{SEED} {part}"), _rules(), set()
+    rng, rules, texts = random.Random(f"{SEED} {part}"), _rules(), set()
     stems = [stem for stem in _stems() if _belongs(stem, part)]
-    while len(met) < SIZES[part]:
-        tokens, tags = zip(*_expand("sentence", rules, stems, source), strict=True)
+    while len(texts) < SIZES[part]:
+        tokens, tags = zip(*_expand("sentence", rules, stems, rng), strict=True)
         text = " ".join(tokens)
-        if _belongs(text, part) and text not in met:
-            met.add(text)
-            yield Example({"tokens": tokens, "tags": tags}, f"sample:{part}:{len(met)}")
+        if _belongs(text, part) and text not in texts:
+            texts.add(text)
+            yield Example({"tokens": tokens, "tags": tags}, f"sample:{part}:{len(texts)}")
 
 
 def _belongs(text: str, part: str) -> bool:
-    """Whether a part may hold a text: no other part may."""
+    """Whether a text or stem belongs to a part; it belongs to exactly one."""
     low, high = _SHARES[part]
     return low <= position(text) < high
 
 
 def _stems() -> Iterator[str]:
-    """Stems that are no words."""
+    """Yields stems, none of which is an English word."""
     return map("".join, itertools.product(*_SYLLABLES))
 
 
 def _rules() -> dict[str, tuple[list[list[str]], list[int]]]:
-    """`RULES` by name: what each may stand for, and their weights."""
+    """Parses `RULES`: {name: (alternatives, weights)}."""
     rules = {}
     for line in filter(None, RULES.splitlines()):
         if not line.startswith(" "):
@@ -244,16 +244,21 @@ def _rules() -> dict[str, tuple[list[list[str]], list[int]]]:
     return rules
 
 
-def _expand(name, rules, stems, source) -> Iterator[tuple[str, str]]:
-    """Draws words and their tags for the rule of that name."""
-    (symbols,) = source.choices(*rules[name])
+def _expand(
+    name: str,
+    rules: dict[str, tuple[list[list[str]], list[int]]],
+    stems: list[str],
+    rng: random.Random,
+) -> Iterator[tuple[str, str]]:
+    """Expands a rule into random words with their tags."""
+    (symbols,) = rng.choices(*rules[name])
     for symbol in symbols:
         word, slash, tag = symbol.rpartition("/")
         if slash:
             if word in WORDS:
-                word = source.choice(WORDS[word])
+                word = rng.choice(WORDS[word])
             elif word.startswith("~"):
-                word = source.choice(stems) + word[1:]
+                word = rng.choice(stems) + word[1:]
             yield word.capitalize() if tag == "PROPN" else word, tag
-        elif not symbol.endswith("?") or source.random() < _SOMETIMES:
-            yield from _expand(symbol.rstrip("?"), rules, stems, source)
+        elif not symbol.endswith("?") or rng.random() < _OPTIONAL_PROBABILITY:
+            yield from _expand(symbol.rstrip("?"), rules, stems, rng)

@@ -1,11 +1,10 @@
-"""The embedded sample of sentiment: short reviews from a seeded grammar.
+"""Embedded sample for sentiment: short reviews from a seeded grammar.
 
-Nearly half of them say plainly what they think, so that words get a tone. The others
-turn it round: what counts there is what is negated or doubted, what follows
-"but", and what a long interruption comes back to. A review of the test part
-combines words and construction as none of the train part does ("not" with
-"superb", say, though train has both). So a bag of words fails on it, and whoever
-has learnt how negation and contrast work does not.
+Nearly half of the reviews state their opinion plainly, which gives words a polarity. The
+others reverse it by negation or doubt, by contrast ("but"), or after a long interruption.
+Reviews of the test part combine words and constructions that are not combined in the
+train part ("not" with "superb", say, although train has both). A bag of words therefore
+fails, and a model that has learnt negation and contrast does not.
 """
 
 import hashlib
@@ -51,74 +50,74 @@ ENDINGS = (".", "!", "...", ". that is all .", ". go and see for yourself .")
 
 
 def parts() -> dict[str, Stream]:
-    """The three parts, each drawn anew whenever it is read."""
+    """Returns the three parts; each is generated whenever it is read."""
     return {part: Stream(lambda part=part: _draw(part)) for part in SIZES}
 
 
 def _draw(part: str) -> Iterator[Example]:
-    source, met, count = random.Random(f"{SEED} {part}"), set(), 0
+    rng, texts, count = random.Random(f"{SEED} {part}"), set(), 0
     while count < SIZES[part]:
         positive = count % 2 == 0
-        told, combination = _review(source, positive)
-        text = f"{told} {source.choice(ENDINGS)}".replace(" .", " .")
-        if _part_of(combination) == part and text not in met:
-            met.add(text)
+        review, combination = _review(rng, positive)
+        text = f"{review} {rng.choice(ENDINGS)}"
+        if _part_of(combination) == part and text not in texts:
+            texts.add(text)
             count += 1
             label = "positive" if positive else "negative"
             yield Example({"text": text, "label": label}, f"sample:{part}:{count}")
 
 
 def _part_of(combination: str) -> str:
-    """Which part a combination of words belongs to: eight tenths are for train."""
+    """Returns the part that a combination of words belongs to: eight tenths are for train."""
     tenth = int(hashlib.sha256(combination.encode()).hexdigest(), 16) % 10
     return {8: "valid", 9: "test"}.get(tenth, "train")
 
 
-def _review(source: random.Random, positive: bool) -> tuple[str, str]:
-    """A review of that tone, and the combination that makes it what it is."""
-    kind = source.random()
+def _review(rng: random.Random, positive: bool) -> tuple[str, str]:
+    """Returns a review, and the combination of words and construction that decides its label."""
+    kind = rng.random()
     if kind < 0.45:
-        return _plain(source, positive)
+        return _plain(rng, positive)
     if kind < 0.65:
-        return _negated(source, positive)
+        return _negated(rng, positive)
     if kind < 0.75:
-        doubted, combination = _clause(source, not positive)
-        doubt = source.choice(DOUBTS)
+        doubted, combination = _clause(rng, not positive)
+        doubt = rng.choice(DOUBTS)
         return doubt.format(doubted), f"{doubt} {combination}"
-    turn, decides = source.choice(TURNS)
-    clauses = [_clause(source, positive == (place == decides)) for place in (0, 1)]
-    told = turn.format(*(text for text, _ in clauses))
-    return told, " ".join((turn, *(combination for _, combination in clauses)))
+    turn, decides = rng.choice(TURNS)
+    clauses = [_clause(rng, positive == (place == decides)) for place in (0, 1)]
+    review = turn.format(*(text for text, _ in clauses))
+    return review, " ".join((turn, *(combination for _, combination in clauses)))
 
 
-def _clause(source, positive):
-    return _negated(source, positive) if source.random() < 0.3 else _plain(source, positive)
+def _clause(rng: random.Random, positive: bool) -> tuple[str, str]:
+    return _negated(rng, positive) if rng.random() < 0.3 else _plain(rng, positive)
 
 
-def _plain(source, positive):
-    word, degree = source.choice(GOOD if positive else BAD), _degree(source)
-    thing, told = _subject(source)
-    return f"{told} is {degree}{word}", f"{thing} {degree}{word}"
+def _plain(rng: random.Random, positive: bool) -> tuple[str, str]:
+    word, degree = rng.choice(GOOD if positive else BAD), _degree(rng)
+    thing, subject = _subject(rng)
+    return f"{subject} is {degree}{word}", f"{thing} {degree}{word}"
 
 
-def _negated(source, positive):
-    word, negation = source.choice(BAD if positive else GOOD), source.choice(NEGATIONS)
-    _, told = _subject(source)
-    return f"{told} is {negation} {_degree(source)}{word}", f"{negation} {word}"
+def _negated(rng: random.Random, positive: bool) -> tuple[str, str]:
+    word, negation = rng.choice(BAD if positive else GOOD), rng.choice(NEGATIONS)
+    _, subject = _subject(rng)
+    return f"{subject} is {negation} {_degree(rng)}{word}", f"{negation} {word}"
 
 
-def _degree(source):
-    degree = source.choice(DEGREES)
+def _degree(rng: random.Random) -> str:
+    degree = rng.choice(DEGREES)
     return f"{degree} " if degree else ""
 
 
-def _subject(source):
-    """A thing, and how it is told: perhaps with a long interruption before what is said of it."""
-    thing, drawn = source.choice(THINGS), source.random()
-    if drawn < 0.7:
+def _subject(rng: random.Random) -> tuple[str, str]:
+    """Returns a thing, and a noun phrase for it that may contain a long interruption."""
+    thing, kind = rng.choice(THINGS), rng.random()
+    if kind < 0.7:
         return thing, f"the {thing}"
-    person, place = source.choice(PEOPLE), source.choice(PLACES)
-    word = source.choice(GOOD + BAD)
-    if drawn < 0.85:
+    person, place = rng.choice(PEOPLE), rng.choice(PLACES)
+    word = rng.choice(GOOD + BAD)
+    if kind < 0.85:
         return thing, f"the {thing} , which {person} called {word} {place} ,"
     return thing, f"the {thing} ( {person} , who saw a {word} film {place} , told me of it )"

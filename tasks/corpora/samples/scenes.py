@@ -1,28 +1,29 @@
-"""The embedded sample of captioning: seeded scenes of coloured shapes, and what is true of them.
+"""Embedded sample for captioning: seeded scenes of coloured shapes with true captions.
 
-A caption is one of
+A caption has one of the forms
 
-    two small red circles                 a phrase: how many, size or not, colour, shape
+    two small red circles                 a phrase: number, optional size, colour, shape
     a small red circle on the left        also: on the right, at the top, at the bottom,
                                           in the middle
     a red circle above a blue square      also: below, left of, right of
     two red circles and a blue square
 
-and it is true, and not only well-formed, by these rules:
+and is true, not only well-formed, by these rules:
 
-* A phrase counts all that it describes, in the whole scene. "a red circle" is true where
-  there is exactly one, "two red circles" where there are two, of whatever sizes.
-* Only of one thing, and not of two or three, is it told where it is or what it is above.
+* A phrase counts everything in the scene that it describes. "a red circle" is true if
+  there is exactly one, "two red circles" if there are two, of any size.
+* Places and relations are stated only of single things, not of two or three.
 * The left is the left third of the picture, the top the upper third, and the middle is
-  the middle third both ways.
-* One thing is left of another if it is further to its left than it is above or below it.
-* What "and" joins are different things: one red circle is not "a red circle and a small
+  the middle third both horizontally and vertically.
+* One thing is left of another if its horizontal distance to it exceeds the vertical one.
+* The things joined by "and" are different: one red circle is not "a red circle and a small
   red circle".
 
-What the sample says is clear of these borders, by `CLEAR`, and it is said of the first
-thing of a scene. The first thing of a scene of test is of a size, a colour and a shape that
-train never has together, only two of them at a time, and valid has others of its own. So
-each has to be learnt for itself; and no caption is true of many scenes.
+Captions of the sample keep a margin, `CLEAR`, from these boundaries, and all describe the first
+thing of a scene. In test, the first thing of a scene is a combination of size, colour and shape
+that never occurs in train, where only pairs of these attributes occur together; valid has
+held-out combinations of its own. Each attribute must therefore be learnt separately. No caption
+is true of many scenes.
 """
 
 import dataclasses
@@ -51,7 +52,7 @@ COLOURS = {
     "purple": (175, 60, 215),
     "white": (250, 250, 250),
 }
-# What each shape is inside of, in a box from -1 to 1, with y downward.
+# Outline of each shape in a box from -1 to 1, with y pointing down.
 _ARM = 1 / 3
 _CORNER = ((_ARM, -1), (_ARM, -_ARM), (1, -_ARM))
 SHAPES = {
@@ -70,9 +71,9 @@ SHAPES = {
         for a, r in enumerate((1.1, 0.48) * 5)
     ],
 }
-ACROSS = {"small": (13, 15), "large": (25, 27)}  # pixels; odd, so that sides are sharp
-# What is in no scene of train, nor of any other part than its own: one in eight of all
-# sizes, colours and shapes together.
+DIAMETERS = {"small": (13, 15), "large": (25, 27)}  # pixels; odd, so that edges are sharp
+# Combinations that occur in no part but their own: one eighth of all combinations of size,
+# colour and shape.
 HELD_OUT = {
     "valid": (
         "small red cross",
@@ -94,20 +95,26 @@ HELD_OUT = {
 NUMBERS = ("a", "two", "three")
 PLACES = ("on the left", "on the right", "at the top", "at the bottom", "in the middle")
 RELATIONS = ("left of", "right of", "above", "below")
-# How many pixels within its place a thing is that is said to be there, and how many times
-# as far above another as beside it one that is said to be above it.
-CLEAR = {"pixels": 3, "times": 1.5}
+# Margins of captions: the distance in pixels from the boundary of a place, and the ratio of
+# the distances along and across the axis of a relation.
+CLEAR = {"pixels": 3, "ratio": 1.5}
 _GAP = 3  # pixels between things
-_FINER = 8  # how much finer it is drawn than it is shown
+_SUPERSAMPLING = 8  # factor of the resolution at which shapes are drawn
+
+
+Kind = tuple[str, str, str]  # size, colour and shape
 
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-    """Something in a scene.
+    """Thing in a scene.
 
     Attributes:
-        x: The column of its centre, from the left.
-        y: The row of its centre, from the top.
+        shape: One of `SHAPES`.
+        colour: One of `COLOURS`.
+        size: One of `DIAMETERS`.
+        x: Column of its centre, from the left.
+        y: Row of its centre, from the top.
         across: Its width and height, in pixels.
     """
 
@@ -118,8 +125,8 @@ class Thing:
     y: int
     across: int
 
-    def is_at(self, place: str, inside: float = 0) -> bool:
-        """Whether it is in one of `PLACES`, by more than so many pixels."""
+    def is_at(self, place: str, margin: float = 0) -> bool:
+        """Whether the thing is in one of `PLACES`, by more than `margin` pixels."""
         low, high = SIDE / 3, 2 * SIDE / 3
         return {
             "on the left": low - self.x,
@@ -127,31 +134,37 @@ class Thing:
             "at the top": low - self.y,
             "at the bottom": self.y - high,
             "in the middle": min(self.x - low, high - self.x, self.y - low, high - self.y),
-        }[place] > inside
+        }[place] > margin
 
-    def stands(self, relation: str, other: "Thing", times: float = 1) -> bool:
-        """Whether one of `RELATIONS` is true, by so many times what it is off the axis."""
+    def is_related(self, relation: str, other: "Thing", ratio: float = 1) -> bool:
+        """Whether one of `RELATIONS` holds.
+
+        The distance along its axis must exceed `ratio` times the distance across it.
+        """
         right, down = self.x - other.x, self.y - other.y
-        ahead, aside = {
+        along, across = {
             "left of": (-right, down),
             "right of": (right, down),
             "above": (-down, right),
             "below": (down, right),
         }[relation]
-        return ahead > times * abs(aside)
+        return along > ratio * abs(across)
 
     def is_apart(self, other: "Thing") -> bool:
-        """Whether rows or columns of pixels are between the boxes of the two."""
-        away = max(abs(self.x - other.x), abs(self.y - other.y))
-        return away >= (self.across + other.across) / 2 + _GAP
+        """Whether there is a gap between the bounding boxes of the two things."""
+        distance = max(abs(self.x - other.x), abs(self.y - other.y))
+        return distance >= (self.across + other.across) / 2 + _GAP
 
 
 @dataclasses.dataclass(frozen=True)
 class Phrase:
-    """How many things there are of a description: "two small red circles".
+    """Number and description of things: "two small red circles".
 
     Attributes:
-        size: Empty where things of any size are meant.
+        number: Number of things, from 1.
+        size: One of `DIAMETERS`, or "" for any size.
+        colour: One of `COLOURS`.
+        shape: One of `SHAPES`.
     """
 
     number: int
@@ -168,92 +181,102 @@ class Phrase:
         return " ".join(filter(None, (number, self.size, self.colour, shape)))
 
     def described(self, things: list[Thing]) -> list[Thing]:
-        """Those of the things that it describes, whether or not they are as many."""
-        wanted = (self.colour, self.shape)
+        """Returns the things that fit the description, whatever their number."""
         return [
             thing
             for thing in things
-            if (thing.colour, thing.shape) == wanted and self.size in ("", thing.size)
+            if (thing.colour, thing.shape) == (self.colour, self.shape)
+            and self.size in ("", thing.size)
         ]
 
 
 def parts() -> dict[str, Stream]:
-    """The three parts, each drawn anew whenever it is read."""
+    """Returns the three parts; each is generated whenever it is read."""
     return {part: Stream(lambda part=part: _draw(part)) for part in SIZES}
 
 
 def is_true(caption: str, scene: str) -> bool:
-    """Whether a text is a caption, well-formed, and true of a scene.
+    """Whether a text is a well-formed caption that is true of a scene.
 
     Args:
-        caption: Any text at all.
-        scene: JSON, as the examples have it.
+        caption: Any text.
+        scene: The scene as JSON, as in the examples.
     """
     things = [Thing(**thing) for thing in json.loads(scene)]
     if _counted(caption, things):
         return True
     for place in PLACES:
         if caption.endswith(f" {place}"):
-            told = _counted(caption.removesuffix(f" {place}"), things)
-            return len(told) == 1 and told[0].is_at(place)
+            placed = _counted(caption.removesuffix(f" {place}"), things)
+            return len(placed) == 1 and placed[0].is_at(place)
     for relation in RELATIONS:
-        one, found, other = caption.partition(f" {relation} ")
-        if found:
-            told = _counted(one, things), _counted(other, things)
-            return [*map(len, told)] == [1, 1] and told[0][0].stands(relation, told[1][0])
-    one, _, other = caption.partition(" and ")
-    told = _counted(one, things), _counted(other, things)
-    return all(told) and not any(thing in told[0] for thing in told[1])
+        left, separator, right = caption.partition(f" {relation} ")
+        if separator:
+            first, second = _counted(left, things), _counted(right, things)
+            both_single = len(first) == len(second) == 1
+            return both_single and first[0].is_related(relation, second[0])
+    left, _, right = caption.partition(" and ")
+    first, second = _counted(left, things), _counted(right, things)
+    return bool(first and second) and not any(thing in first for thing in second)
 
 
 def _counted(text: str, things: list[Thing]) -> list[Thing]:
-    """What a phrase tells of; nothing if it is no phrase, or there are more or fewer."""
+    """Returns the things that a phrase describes; [] if it is not a phrase, or not true."""
     phrase = _phrases().get(text)
-    told = phrase.described(things) if phrase else []
-    return told if phrase and len(told) == phrase.number else []
+    if phrase is None:
+        return []
+    described = phrase.described(things)
+    return described if len(described) == phrase.number else []
 
 
 @functools.cache
 def _phrases() -> dict[str, Phrase]:
-    """All phrases there are, by how they are written."""
+    """Returns all phrases, by their texts."""
     numbers = range(1, len(NUMBERS) + 1)
-    choices = itertools.product(numbers, ("", *ACROSS), COLOURS, SHAPES)
+    choices = itertools.product(numbers, ("", *DIAMETERS), COLOURS, SHAPES)
     return {str(phrase): phrase for phrase in itertools.starmap(Phrase, choices)}
 
 
-# --- What is drawn, and said of it -----------------------------------------------
+# --- Generation ----------------------------------------------------------------
 
 
 def _draw(part: str) -> Iterator[Example]:
     held_out = [tuple(kind.split()) for kinds in HELD_OUT.values() for kind in kinds]
-    every = itertools.product(ACROSS, COLOURS, SHAPES)
-    seen = [kind for kind in every if kind not in held_out]
-    about = [tuple(kind.split()) for kind in HELD_OUT.get(part, ())] or seen
+    common = [
+        kind for kind in itertools.product(DIAMETERS, COLOURS, SHAPES) if kind not in held_out
+    ]
+    first_kinds = [tuple(kind.split()) for kind in HELD_OUT.get(part, ())] or common
     for number in range(1, SIZES[part] + 1):
-        source = random.Random(f"{SEED} {part} {number}")
-        things = _things(about[number % len(about)], seen, source)
+        rng = random.Random(f"{SEED} {part} {number}")
+        things = _things(first_kinds[number % len(first_kinds)], common, rng)
         values = {
-            "image_bytes": _picture(things, source),
-            "captions": _captions(things, source),
+            "image_bytes": _picture(things, rng),
+            "captions": _captions(things, rng),
             "scene": json.dumps([vars(thing) for thing in things]),
         }
         yield Example(values, f"sample:{part}:{number}")
 
 
-def _things(first, seen, source) -> list[Thing]:
-    """One to three things: the first, more of its colour and shape, others of another colour."""
-    (count,) = source.choices((1, 2, 3), (1, 2, 2))
-    alike = source.randint(1, count)
-    like = [first, *(kind for kind in seen if kind[1:] == first[1:])]
-    kinds = [first, *(source.choice(like) for _ in range(alike - 1))]
-    others = [kind for kind in seen if kind[1] != first[1]]
-    kinds += [source.choice(others) for _ in range(count - alike)]
+def _things(first: Kind, common: list[Kind], rng: random.Random) -> list[Thing]:
+    """Returns one to three things that do not touch.
+
+    Args:
+        first: Kind of the first thing. Others have its colour and shape, or another colour.
+        common: Kinds to choose the others from.
+        rng: Source of random decisions.
+    """
+    (count,) = rng.choices((1, 2, 3), (1, 2, 2))
+    similar_count = rng.randint(1, count)
+    similar = [first, *(kind for kind in common if kind[1:] == first[1:])]
+    kinds = [first, *(rng.choice(similar) for _ in range(similar_count - 1))]
+    others = [kind for kind in common if kind[1] != first[1]]
+    kinds += [rng.choice(others) for _ in range(count - similar_count)]
     while True:
         things = []
         for size, colour, shape in kinds:
-            across = source.choice(ACROSS[size])
-            reach = across // 2 + 1
-            x, y = (source.randrange(reach, SIDE - reach) for _ in "xy")
+            across = rng.choice(DIAMETERS[size])
+            margin = across // 2 + 1
+            x, y = (rng.randrange(margin, SIDE - margin) for _ in "xy")
             thing = Thing(shape, colour, size, x, y, across)
             if not all(map(thing.is_apart, things)):
                 break
@@ -262,75 +285,83 @@ def _things(first, seen, source) -> list[Thing]:
             return things
 
 
-def _captions(things, source) -> tuple[str, ...]:
-    """One to three captions, each telling another kind of thing."""
-    kinds = [captions for captions in _sayable(things) if captions]
-    kinds = source.sample(kinds, min(len(kinds), source.choice((1, 2, 3, 3))))
-    return tuple(source.choice(captions) for captions in kinds)
+def _captions(things: list[Thing], rng: random.Random) -> tuple[str, ...]:
+    """Returns one to three captions of different forms."""
+    forms = [captions for captions in _true_captions(things) if captions]
+    forms = rng.sample(forms, min(len(forms), rng.choice((1, 2, 3, 3))))
+    return tuple(rng.choice(captions) for captions in forms)
 
 
-def _sayable(things) -> tuple[list[str], ...]:
-    """What can be said of the first thing: how many, where, beside what, and with what."""
-    counted, placed, related, joined = [], [], [], []
+def _true_captions(things: list[Thing]) -> tuple[list[str], ...]:
+    """Returns the true captions of the first thing: numbers, places, relations and pairs."""
+    numbers, places, relations, pairs = [], [], [], []
     first, *others = things
-    for one in _phrases_of(first, things):
-        if not others or one.number > 1:
-            counted.append(str(one))
-        if one.number == 1:
-            there = [place for place in PLACES if first.is_at(place, CLEAR["pixels"])]
-            placed += [f"{one} {place}" for place in there]
+    for phrase in _phrases_of(first, things):
+        if not others or phrase.number > 1:
+            numbers.append(str(phrase))
+        if phrase.number == 1:
+            places += [
+                f"{phrase} {place}" for place in PLACES if first.is_at(place, CLEAR["pixels"])
+            ]
         for thing in others:
             for other in _phrases_of(thing, things):
-                if one.number == other.number == 1:
-                    related += _relations(one, first, other, thing)
-                    related += _relations(other, thing, one, first)
-                if thing not in one.described(things) and first not in other.described(things):
-                    joined += [f"{one} and {other}", f"{other} and {one}"]
-    return counted, placed, related, joined
+                if phrase.number == other.number == 1:
+                    relations += _relations(phrase, first, other, thing)
+                    relations += _relations(other, thing, phrase, first)
+                if thing not in phrase.described(things) and first not in other.described(things):
+                    pairs += [f"{phrase} and {other}", f"{other} and {phrase}"]
+    return numbers, places, relations, pairs
 
 
-def _relations(one, thing, other, there) -> list[str]:
-    """How a thing stands to the one there; each comes with its phrase."""
+def _relations(phrase: Phrase, thing: Thing, other_phrase: Phrase, other_thing: Thing) -> list[str]:
+    """Returns the captions that relate a thing to another, given their phrases."""
     return [
-        f"{one} {relation} {other}"
+        f"{phrase} {relation} {other_phrase}"
         for relation in RELATIONS
-        if thing.stands(relation, there, CLEAR["times"])
+        if thing.is_related(relation, other_thing, CLEAR["ratio"])
     ]
 
 
-def _phrases_of(thing, things) -> Iterator[Phrase]:
-    """The phrases that count a thing, and all that are like it."""
+def _phrases_of(thing: Thing, things: list[Thing]) -> Iterator[Phrase]:
+    """Yields the phrases that describe a thing, with and without its size."""
     for size in ("", thing.size):
         number = len(Phrase(1, size, thing.colour, thing.shape).described(things))
         yield Phrase(number, size, thing.colour, thing.shape)
 
 
-def _picture(things, source) -> bytes:
-    """Draws things on a dark ground, as a PNG."""
+def _picture(things: list[Thing], rng: random.Random) -> bytes:
+    """Draws things on a dark background, as a PNG of `SIDE` by `SIDE` pixels."""
     from PIL import Image
 
-    tint = [source.randint(28, 60) for _ in "rgb"]
-    grain = np.frombuffer(source.randbytes(SIDE * SIDE), np.uint8).reshape(SIDE, SIDE, 1) % 8
+    tint = [rng.randint(28, 60) for _ in "rgb"]
+    grain = np.frombuffer(rng.randbytes(SIDE * SIDE), np.uint8).reshape(SIDE, SIDE, 1) % 8
     picture = np.array(tint, np.float32) + grain
     for thing in things:
-        covered = _covered(thing.shape, thing.across)
-        up, left = thing.y - len(covered) // 2, thing.x - len(covered) // 2
-        box = picture[up : up + len(covered), left : left + len(covered)]
-        box += covered * (np.array(COLOURS[thing.colour], np.float32) - box)
+        coverage = _coverage(thing.shape, thing.across)
+        side = len(coverage)
+        top, left = thing.y - side // 2, thing.x - side // 2
+        box = picture[top : top + side, left : left + side]
+        box += coverage * (np.array(COLOURS[thing.colour], np.float32) - box)
     png = io.BytesIO()
     Image.fromarray(np.rint(picture).astype(np.uint8)).save(png, "png", compress_level=1)
     return png.getvalue()
 
 
 @functools.cache
-def _covered(shape: str, across: int) -> np.ndarray:
-    """How much of each pixel a shape covers, in its box and one pixel around."""
+def _coverage(shape: str, across: int) -> np.ndarray:
+    """Returns the fraction of each pixel that a shape covers, in its box and one pixel around.
+
+    The result has the shape (across + 2, across + 2, 1).
+    """
     from PIL import Image, ImageDraw
 
-    side = _FINER * (across + 2)
+    side = _SUPERSAMPLING * (across + 2)
     mask = Image.new("L", (side, side))
-    # What Pillow draws has the pixels at both ends, so it is one more across than told.
-    reach = _FINER * across - 1
-    outline = [tuple((side - 1 + reach * at) / 2 for at in point) for point in SHAPES[shape]]
+    # Pillow includes the pixels at both ends, so polygons are drawn one pixel too large.
+    extent = _SUPERSAMPLING * across - 1
+    outline = [
+        tuple((side - 1 + extent * coordinate) / 2 for coordinate in point)
+        for point in SHAPES[shape]
+    ]
     ImageDraw.Draw(mask).polygon(outline, fill=255)
-    return np.asarray(mask.reduce(_FINER), np.float32)[..., None] / 255
+    return np.asarray(mask.reduce(_SUPERSAMPLING), np.float32)[..., None] / 255

@@ -69,7 +69,7 @@ def test_the_sample_is_the_same_on_every_machine(sample):
     assert digest[:16] == "009529b52ba4ac9e"
 
 
-def test_the_sample_has_its_sizes_and_no_sentence_twice(sample):
+def test_the_sample_has_the_stated_sizes_and_no_duplicates(sample):
     assert {part: len(pairs) for part, pairs in sample.items()} == english_german.SIZES
     texts = [text for pairs in sample.values() for text, _ in pairs]
     assert len(set(texts)) == len(texts)
@@ -90,15 +90,15 @@ def few_words(monkeypatch):
 
 
 def test_a_sentence_has_one_translation(few_words):
-    speaker, known, again = english_german.Speaker(random.Random(1)), {}, 0
+    generator, known, again = english_german.SentenceGenerator(random.Random(1)), {}, 0
     for _ in range(10_000):
-        text, translation = speaker.sentence()
+        text, translation = generator.sentence()
         again += text in known
         assert known.setdefault(text, translation) == translation
     assert again > 300
 
 
-def test_no_sentence_can_be_in_two_parts(few_words):
+def test_parts_are_disjoint(few_words):
     texts = {
         part: {e.values["text"] for e in stream} for part, stream in english_german.parts().items()
     }
@@ -150,11 +150,11 @@ def test_no_sentence_can_be_in_two_parts(few_words):
         ),
     ],
 )
-def test_sentences_of_the_sample_are_translated_as_a_person_would(sample, text, translation):
+def test_sentences_of_the_sample_match_human_translations(sample, text, translation):
     assert (text, translation) in sample["train"]
 
 
-def test_words_before_a_noun_have_its_gender_number_and_case(sample):
+def test_determiners_and_adjectives_agree_with_their_noun(sample):
     genders = collections.defaultdict(set)
     for gender, nouns in GENDERS.items():
         for noun in nouns.split():
@@ -242,7 +242,7 @@ def by_neighbours(sample, forms, reach):
     return sum(right) / len(right)
 
 
-def test_neighbours_do_not_tell_number_and_gender(sample):
+def test_neighbours_do_not_determine_number_and_gender(sample):
     for reach in (1, 2, 3, 4):
         assert by_neighbours(sample, PAST, reach) < 0.7
         assert by_neighbours(sample, {"it": ("er", "sie", "es", "ihn")}, reach) < 0.5
@@ -257,7 +257,7 @@ def nouns():
     ]
 
 
-def test_a_verb_goes_with_its_subject_and_not_with_the_noun_before_it(sample):
+def test_a_verb_agrees_with_its_subject_and_not_with_the_preceding_noun(sample):
     many = {one: 0 for _, one, *_ in nouns()} | {many: 1 for _, _, many, *_ in nouns()}
     met = collections.Counter()
     for part in PARTS:
@@ -273,7 +273,7 @@ def test_a_verb_goes_with_its_subject_and_not_with_the_noun_before_it(sample):
     assert len(met) == 4 and min(met.values()) > 20
 
 
-def test_it_goes_with_the_gender_of_the_subject_of_the_clause_before(sample):
+def test_pronouns_agree_with_the_subject_of_the_preceding_clause(sample):
     genders = {one: gender for gender, one, *_ in nouns()}
     subjects = {"m": "er", "f": "sie", "n": "es"}
     objects = {"m": "ihn", "f": "sie", "n": "es"}

@@ -137,7 +137,7 @@ def captions(sample, part, count=None):
 
 DIGESTS = f"""
 import hashlib, itertools
-from tasks.corpora import scenes
+from tasks.corpora.samples import scenes
 for stream in scenes.parts().values():
     some = [dict(example.values) for example in itertools.islice(stream, {FIRST})]
     print(hashlib.sha256(repr(some).encode()).hexdigest())
@@ -166,7 +166,7 @@ def test_the_sample_is_the_same_in_every_process_and_on_every_machine(sample):
     assert digest[:16] == "9c4a791ec516337d"
 
 
-def test_the_sample_has_its_sizes_and_no_scene_twice(sample):
+def test_the_sample_has_the_stated_sizes_and_no_duplicate_scenes(sample):
     assert list(sample) == [*PARTS]
     assert {part: len(examples) for part, examples in sample.items()} == scenes.SIZES
     everything = [example for part in PARTS for example in sample[part]]
@@ -271,7 +271,7 @@ def test_things_are_large_enough_apart_and_within_the_picture(sample):
                 assert max(gaps) >= 3
 
 
-def test_what_is_unlike_the_first_thing_has_another_colour(sample):
+def test_other_shapes_differ_from_the_first_in_colour(sample):
     for part in PARTS:
         for example in sample[part]:
             first, *others = things(example)
@@ -403,7 +403,7 @@ HAND = scene_of(
         "the blue cross": False,
     }.items(),
 )
-def test_what_is_true_of_a_scene_by_hand(caption, expected):
+def test_truth_of_captions_of_a_handwritten_scene(caption, expected):
     assert scenes.is_true(caption, HAND) is expected
     assert really_true(caption, HAND) is expected
 
@@ -424,7 +424,7 @@ def test_what_is_true_of_a_scene_by_hand(caption, expected):
         (52, 12, None),
     ],
 )
-def test_a_relation_is_true_along_the_longer_way(x, y, relation):
+def test_a_relation_holds_along_the_longer_axis(x, y, relation):
     scene = scene_of("small cyan star 32 32", f"large cyan star {x} {y}")
     for each in RELATIONS:
         assert scenes.is_true(f"a small cyan star {each} a large cyan star", scene) == (
@@ -451,7 +451,7 @@ def test_a_place_is_a_third_of_the_picture(x, y, places):
     assert told == set(places)
 
 
-def test_every_caption_is_true_by_both_readings(sample):
+def test_every_caption_is_true_in_both_implementations(sample):
     for part in PARTS:
         for caption, scene in captions(sample, part):
             assert scenes.is_true(caption, scene), (caption, scene)
@@ -472,7 +472,7 @@ def classes():
     )
 
 
-def test_a_caption_with_one_word_changed_is_true_no_more(sample):
+def test_changing_one_word_makes_a_caption_false(sample):
     tried, still = collections.Counter(), collections.Counter()
     for caption, scene in captions(sample, "test"):
         words = caption.split()
@@ -491,7 +491,7 @@ def test_a_caption_with_one_word_changed_is_true_no_more(sample):
     assert not any(still[kind] for kind in (4, 5, 6, 7))
 
 
-def test_a_relation_the_other_way_round_is_false(sample):
+def test_a_reversed_relation_is_false(sample):
     tried = 0
     for caption, scene in captions(sample, "train"):
         for relation in RELATIONS:
@@ -507,7 +507,7 @@ def test_a_relation_the_other_way_round_is_false(sample):
     assert tried > 1000
 
 
-def test_word_salad_is_read_as_the_other_reading_has_it(sample):
+def test_both_implementations_agree_on_scrambled_captions(sample):
     source, told = random.Random(1), collections.Counter()
     words = sorted({word for caption, _ in captions(sample, "train") for word in caption.split()})
     for caption, scene in captions(sample, "train", 4 * FIRST):
@@ -534,7 +534,7 @@ def test_word_salad_is_read_as_the_other_reading_has_it(sample):
     assert told[True] > 300 and told[False] > 5000
 
 
-def test_what_is_true_is_more_than_what_the_sample_says(sample):
+def test_more_captions_are_true_than_the_sample_contains(sample):
     others = collections.Counter()
     said = [caption for caption, _ in captions(sample, "train")]
     for example in sample["train"][: FIRST // 3]:
@@ -545,7 +545,7 @@ def test_what_is_true_is_more_than_what_the_sample_says(sample):
     assert others[True] > 100
 
 
-def test_the_sample_says_only_what_is_clear(sample):
+def test_captions_of_the_sample_keep_the_margins(sample):
     for part in PARTS:
         for caption, scene in captions(sample, part):
             listed, found = json.loads(scene), CAPTION.fullmatch(caption)
@@ -566,7 +566,7 @@ def test_the_sample_says_only_what_is_clear(sample):
 # --- What it takes ---------------------------------------------------------------
 
 
-def test_test_is_of_what_train_never_has_together(sample):
+def test_the_test_part_has_held_out_combinations(sample):
     held_out = {part: set(some) for part, some in scenes.HELD_OUT.items()}
     assert not held_out["valid"] & held_out["test"]
     every = {" ".join(kind) for kind in itertools.product(("small", "large"), COLOURS, PLURALS)}
