@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     task = task_class.restore(folder / "assets")
     part, notes = corpus.part(args.part)
     rejected = sum(1 for example in part if task.rejection_reason(example))
-    examples = part.where(lambda example: not task.rejection_reason(example))
+    examples = part.filter(lambda example: not task.rejection_reason(example))
     session = SavedModelSession(folder)
     evaluation = task.judge(session.predict_examples(task, examples))
     if not evaluation.count:

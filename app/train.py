@@ -169,7 +169,7 @@ def _answerable(task, splits: Splits) -> Splits:
         return not task.rejection_reason(example)
 
     return dataclasses.replace(
-        splits, valid=splits.valid.where(can_answer), test=splits.test.where(can_answer)
+        splits, valid=splits.valid.filter(can_answer), test=splits.test.filter(can_answer)
     )
 
 

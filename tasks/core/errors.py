@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """Something that the person at the keyboard can mend; its text says what and how."""
+    """Error that the user can correct; its message states what is wrong and what is allowed."""

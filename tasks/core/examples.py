@@ -1,4 +1,4 @@
-"""Examples, streams of them, and the three parts of a corpus."""
+"""Examples, streams of examples, and the three parts of a corpus."""
 
 import dataclasses
 import hashlib
@@ -10,18 +10,23 @@ PARTS = ("train", "valid", "test")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Example:
-    """One example: its values by key, and where it came from, for messages."""
+    """One example of a corpus.
+
+    Attributes:
+        values: The fields of the example by key, such as `text` and `label`.
+        origin: Source location for messages, such as `train.tsv:7`.
+    """
 
     values: Mapping[str, str | bytes | tuple[str, ...]]
     origin: str
 
 
 class Stream:
-    """Examples one at a time, as often as one likes, never all in memory.
+    """Re-iterable sequence of examples that is never held in memory as a whole.
 
     Args:
         read: Starts reading from the beginning.
-        notes: Tells what a person should know of them; it may read them all.
+        notes: Returns notes for the user about the examples; may read all of them.
     """
 
     def __init__(
@@ -35,12 +40,12 @@ class Stream:
     def __iter__(self) -> Iterator[Example]:
         return iter(self._read())
 
-    def where(self, keep: Callable[[Example], bool]) -> "Stream":
-        """The examples that `keep` is true of."""
-        return Stream(lambda: filter(keep, self))
+    def filter(self, predicate: Callable[[Example], bool]) -> "Stream":
+        """Returns a stream of the examples for which `predicate` is true."""
+        return Stream(lambda: filter(predicate, self))
 
     def batches(self, size: int) -> Iterator[list[Example]]:
-        """Lists of `size` examples, the last perhaps shorter."""
+        """Yields lists of `size` examples; the last list may be shorter."""
         examples = iter(self)
         while batch := list(itertools.islice(examples, size)):
             yield batch
@@ -48,7 +53,7 @@ class Stream:
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """The three parts of a corpus, and what a person should know of how they were made."""
+    """The three parts of a corpus, with notes for the user on how they were made."""
 
     train: Stream
     valid: Stream
@@ -57,6 +62,6 @@ class Splits:
 
 
 def position(text: str) -> float:
-    """Where a text falls in [0, 1): its SHA-256, so the same on every machine and day."""
+    """Maps a text to [0, 1) by its SHA-256, so the result is the same on every machine."""
     digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,23 +1,24 @@
-"""Images and their captions: the corpora of 1→N, in the layouts that people have them in.
+"""Corpora of captioned images, for tasks of the form 1→N.
 
-A corpus is a folder or a zip, or one table. Its parts are told by names:
+A corpus is a folder, a zip archive or a single table. File names define its parts:
 
-    captions_train.tsv ...           a caption a line: the path of the image, below the folder
-                                     of the table, a tab and the caption; or just train.tsv
-    captions_train2017.json ...      as COCO has them, perhaps in a folder annotations; the
-                                     images are in train2017, in images or beside
-    Flickr_8k.trainImages.txt ...    as Flickr8k has them: the name of an image a line. Their
-                                     captions are in Flickr8k.token.txt, as NAME.jpg#0, a tab
-                                     and the caption; they are in whatever folder
+    captions_train.tsv ...           one caption per line: the path of the image, relative to the
+                                     folder of the table, a tab and the caption; or just train.tsv
+    captions_train2017.json ...      as in COCO, possibly in a folder `annotations`; images are
+                                     in `train2017`, in `images` or next to it
+    Flickr_8k.trainImages.txt ...    as in Flickr8k: one image name per line. Captions are in
+                                     Flickr8k.token.txt, as NAME.jpg#0, a tab and the caption;
+                                     images may be in any folder
 
-`dev` and `val` are names of the valid part too. A table may be compressed, as in
-train.tsv.gz. If none is in the root of the corpus, those in its folders are read. A corpus
-without parts is one such table: captions.tsv, captions.json or Flickr8k.token.txt.
+`dev` and `val` are accepted for `valid`. A table may be compressed, as in
+train.tsv.gz. If the root of the corpus has no tables, those in its folders are read. A corpus
+that is not divided into parts is one such table: captions.tsv, captions.json or
+Flickr8k.token.txt.
 
-An image may have many captions, on lines that need not be neighbours: it is one example with
-all of them. Captions are gathered in a file on disk that goes with the process; only a table
-of COCO is read as a whole. Each image is decoded once, before training, so that one that is
-missing or broken is told by then. An image that is there and has no caption is no example.
+An image may have several captions, on lines that need not be adjacent; it is one example with
+all of them. Captions are collected in a temporary file on disk that is deleted with the process;
+only COCO tables are loaded whole. Each image is decoded once, before training, so that missing
+and broken images are reported early. Images without a caption are ignored.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ import json
 import re
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from tasks.core.corpus import Corpus
@@ -36,9 +37,10 @@ from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.settings import setting
 from tasks.corpora import filesystem, tfds
+from tasks.corpora.filesystem import AnyPath
 from tasks.corpora.samples import scenes
 
-# How the names of tables end, and of lists of images. That of a list goes after a part's.
+# Kinds of tables and lists of images by the end of their names; for a list, what follows the part.
 _KINDS = {
     ".tsv": "tsv",
     ".json": "coco",
@@ -46,19 +48,25 @@ _KINDS = {
     ".token": "tokens",
     "Images.txt": "list",
 }
-_LEMMAS = ".lemma.token"  # the captions of Flickr8k for a second time
-_NAME = "captions"  # what the name of a table of COCO begins with; others have no captions
-_TOLD = 3  # bad images that a note names
-# What an image begins with, and what it has nowhere but at its end.
-_MARKS = {b"\x89PNG\r\n\x1a\n": b"\0\0\0\0IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9"}
+_LEMMAS = ".lemma.token"  # lemmatised duplicate of the captions of Flickr8k
+_PREFIX = "captions"  # of names of COCO tables; other COCO tables have no captions
+_MAX_LISTED = 3  # bad images that a note lists
+# The signature at the start of an image, and the marker at its end.
+_SIGNATURES = {b"\x89PNG\r\n\x1a\n": b"\0\0\0\0IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9"}
 _FORMATS = ("JPEG", "PNG")
 
-Row = tuple[str, str, str]  # where a caption is, the path of its image, the caption
+Row = tuple[str, str, str]  # an origin, the path of an image and a caption
 
 
 @dataclasses.dataclass
-class Told:
-    """What is told of an image: where first, its captions, and where there are empty ones."""
+class ImageCaptions:
+    """Captions of one image.
+
+    Attributes:
+        origin: Origin of the first caption.
+        captions: The captions that are not empty.
+        empty: Origins of the empty captions.
+    """
 
     origin: str
     captions: list[str] = dataclasses.field(default_factory=list)
@@ -66,182 +74,196 @@ class Told:
 
 
 class Table:
-    """The captions of each image, wherever in a table they are, on disk until asked for."""
+    """Captions grouped by image, in a temporary database on disk."""
 
     def __init__(self, rows: Iterable[Row]):
-        self._rows = sqlite3.connect("")  # a file without a name
-        self._rows.execute("CREATE TABLE told (name TEXT, origin TEXT, caption TEXT)")
-        self._rows.executemany(
-            "INSERT INTO told VALUES (?, ?, ?)",
-            ((_inside(name, origin), origin, caption.strip()) for origin, name, caption in rows),
+        self._database = sqlite3.connect("")  # an anonymous file, deleted when closed
+        self._database.execute("CREATE TABLE captions (name TEXT, origin TEXT, caption TEXT)")
+        self._database.executemany(
+            "INSERT INTO captions VALUES (?, ?, ?)",
+            (
+                (_relative_path(name, origin), origin, caption.strip())
+                for origin, name, caption in rows
+            ),
         )
-        self._rows.execute("CREATE INDEX of ON told (name)")
+        self._database.execute("CREATE INDEX by_name ON captions (name)")
 
-    def __len__(self):
-        return self._rows.execute("SELECT count(DISTINCT name) FROM told").fetchone()[0]
+    def __len__(self) -> int:
+        """Returns the number of images."""
+        count = "SELECT count(DISTINCT name) FROM captions"
+        return self._database.execute(count).fetchone()[0]
 
     def __iter__(self) -> Iterator[str]:
-        """The paths of the images, in the order in which they are first told of."""
-        ordered = "SELECT name FROM told GROUP BY name ORDER BY min(rowid)"
-        return (name for (name,) in self._rows.execute(ordered))
+        """Yields the paths of the images, in order of their first caption."""
+        ordered = "SELECT name FROM captions GROUP BY name ORDER BY min(rowid)"
+        return (name for (name,) in self._database.execute(ordered))
 
-    def __getitem__(self, name: str) -> Told | None:
-        """What is told of an image; None if nothing is."""
-        found = self._rows.execute(
-            "SELECT origin, caption FROM told WHERE name = ? ORDER BY rowid", [name]
+    def __getitem__(self, name: str) -> ImageCaptions | None:
+        """Returns the captions of an image, or None if the table does not mention it."""
+        rows = self._database.execute(
+            "SELECT origin, caption FROM captions WHERE name = ? ORDER BY rowid", [name]
         ).fetchall()
-        if not found:
+        if not rows:
             return None
-        captions = [caption for _, caption in found if caption]
-        return Told(found[0][0], captions, [origin for origin, caption in found if not caption])
+        return ImageCaptions(
+            origin=rows[0][0],
+            captions=[caption for _, caption in rows if caption],
+            empty=[origin for origin, caption in rows if not caption],
+        )
 
 
-# An example and what messages call it; or, without one, what is wrong.
+# A description for messages and an example; or a description of a problem and None.
 Candidate = tuple[str, Example | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class CaptionedImages(Corpus):
-    """Where the captioned images are; the values of an example are `image_bytes` and `captions`.
+    """Location of captioned images; each example has `image_bytes` and `captions`.
 
-    The first is the file as it is, a whole JPEG or PNG; the second a tuple of one str or
-    more, none of them empty. The origin is the path of the image.
+    `image_bytes` is the unchanged file, a complete JPEG or PNG; `captions` a non-empty tuple
+    of non-empty str. The origin is the path of the image.
     """
 
-    skip_bad: bool = setting(
-        False, "pass over broken or missing images, and count them, rather than stop"
-    )
+    skip_bad: bool = setting(False, "skip and count broken or missing images, instead of stopping")
     encoding: str = setting("utf-8", "encoding of the tables")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         filesystem.check_encoding(self.encoding)
 
-    def identity(self, example):
-        """The image, so that equal ones never fall into two parts."""
+    def identity(self, example: Example) -> str:
+        """Returns the hash of the image, so that identical images share a part."""
         return hashlib.sha256(example.values["image_bytes"]).hexdigest()
 
-    def sample(self):
+    def sample(self) -> dict[str, Stream]:
         return scenes.parts()
 
-    def dataset(self, name):
+    def tfds_parts(self, name: str) -> tuple[dict[str, Stream], list[str]]:
         def checked(stream: Stream) -> Stream:
             return _checked(f"tfds:{name}", lambda: ((e.origin, e) for e in stream), self.skip_bad)
 
         parts, notes = tfds.captioned_images(name, self.tfds_dir)
         return {part: checked(stream) for part, stream in parts.items()}, notes
 
-    def files(self, path):
-        if filesystem.is_one_file(path):
-            return {"train": self.one_file(path)}, []
-        root = filesystem.root(path)
+    def parts_in(self, path: Path) -> tuple[dict[str, Stream], list[str]]:
+        if filesystem.is_plain_file(path):
+            return {"train": self.single_part(path)}, []
+        root = filesystem.corpus_root(path)
         tables = _tables(root)
-        parts = filesystem.parts(
-            path, root, lambda names: self._part(root, tables, names), self.named()
+        parts = filesystem.find_parts(
+            path, root, lambda names: self._part(root, tables, names), skip=self.flagged_parts()
         )
         if parts:
             return parts, self._unlisted(root, tables)
-        return {"train": self._whole(path, root)}, []
+        return {"train": self._undivided(path, root)}, []
 
-    def one_file(self, path):
-        if not filesystem.is_one_file(path):
-            return self._whole(path, filesystem.root(path))
+    def single_part(self, path: Path) -> Stream:
+        if not filesystem.is_plain_file(path):
+            return self._undivided(path, filesystem.corpus_root(path))
         if _kind(path) in ("", "list"):
             raise UserError(
-                f"{path}: expected a table of captions, {_NAME}.tsv, {_NAME}.json of COCO or "
-                f"NAME.token.txt of Flickr8k, got {path.name!r}."
+                f"{path}: not a table of captions; its name must be NAME.tsv, {_PREFIX}*.json "
+                f"(COCO) or NAME.token.txt (Flickr8k), got {path.name!r}."
             )
-        # Beside the folder annotations of COCO are those of its images.
-        coco = _kind(path) == "coco" and path.parent.name == "annotations"
-        return self._stream(path, path.parent.parent if coco else path.parent)
+        root = path.parent
+        if _kind(path) == "coco" and root.name == "annotations":
+            root = root.parent  # the folders of images are next to `annotations`
+        return self._stream(path, root)
 
-    def _part(self, root, tables, names) -> filesystem.Found:
-        """All of the tables and lists that goes by one of the names of a part."""
+    def _part(
+        self, root: AnyPath, tables: Sequence[AnyPath], names: tuple[str, ...]
+    ) -> filesystem.Matches:
+        """Returns the tables and lists that have one of the names of a part."""
         name = rf"({'|'.join(names)})"
-        table, listing = rf"({_NAME}_)?{name}\d*", rf"(.*[._-])?{name}Images"
+        table, listing = rf"({_PREFIX}_)?{name}\d*", rf"(.*[._-])?{name}Images"
         return [
             (file.name, self._stream(file, root, tables))
             for file in tables
             if re.fullmatch(listing if _kind(file) == "list" else table, _stem(file))
         ]
 
-    def _whole(self, path, root) -> Stream:
-        """The examples below a `root` that knows no parts."""
+    def _undivided(self, path: AnyPath, root: AnyPath) -> Stream:
+        """Returns the examples below a `root` that is not divided into parts."""
         tables = [table for table in _tables(root) if _kind(table) != "list"]
-        rule = (
-            f"{_NAME}_train.tsv, {_NAME}_train2017.json of COCO or Flickr_8k.trainImages.txt, "
-            f"and so on; or {_NAME}.tsv, {_NAME}.json or Flickr8k.token.txt alone"
+        layouts = (
+            f"train, valid and test as {_PREFIX}_train.tsv, {_PREFIX}_train2017.json (COCO) or "
+            f"Flickr_8k.trainImages.txt; or a single {_PREFIX}.tsv, {_PREFIX}.json or "
+            "Flickr8k.token.txt"
         )
-        found = [(table.name, self._stream(table, root)) for table in tables]
-        return filesystem.the_only(path, root, found, rule)
+        matches = [(table.name, self._stream(table, root)) for table in tables]
+        return filesystem.single_match(path, root, matches, layouts)
 
-    def _unlisted(self, root, tables) -> list[str]:
-        """A note on images that have captions and are in none of the lists, if there are lists."""
+    def _unlisted(self, root: AnyPath, tables: Sequence[AnyPath]) -> list[str]:
+        """Returns a note on captioned images that are in none of the lists, if there are lists."""
         lists = [table for table in tables if _kind(table) == "list"]
         if not lists:
             return []
-        tokens = _tokens(root, tables)
-        captioned = Table(self._captions(tokens))
+        token_table = _token_table(root, tables)
+        captioned = Table(self._captions(token_table))
         listed = {name for path in lists for _, name in self._names(path)}
-        left = [name for name in captioned if name not in listed]
-        if not left:
+        unlisted = [name for name in captioned if name not in listed]
+        if not unlisted:
             return []
         return [
-            f"{tokens}: {len(left)} of {len(captioned)} images are in no list, and so in no part; "
-            f"the first is {left[0]}"
+            f"{token_table}: {len(unlisted)} of {len(captioned)} images are in no list and "
+            f"therefore in no part; the first is {unlisted[0]}"
         ]
 
     # --- Readers -------------------------------------------------------------
 
-    def _stream(self, path, root, tables=()) -> Stream:
-        """The examples of a table, or of a list of the images of one of the tables."""
-
-        lists = _kind(path) == "list"
+    def _stream(self, path: AnyPath, root: AnyPath, tables: Sequence[AnyPath] = ()) -> Stream:
+        """Returns the examples of a table, or of a list of images with captions in `tables`."""
+        is_list = _kind(path) == "list"
 
         @functools.cache
         def table() -> Table:
-            return Table(self._captions(_tokens(root, tables) if lists else path))
+            return Table(self._captions(_token_table(root, tables) if is_list else path))
 
-        def images() -> Iterator[tuple[str, Told]]:
+        def images() -> Iterator[tuple[str, ImageCaptions]]:
             captioned = table()
-            if not lists:
+            if not is_list:
                 return ((name, captioned[name]) for name in captioned)
             listed = {name: origin for origin, name in self._names(path)}
-            return ((name, captioned[name] or Told(origin)) for name, origin in listed.items())
+            return (
+                (name, captioned[name] or ImageCaptions(origin)) for name, origin in listed.items()
+            )
 
-        def candidates():
+        def candidates() -> Iterator[Candidate]:
             return _candidates(images(), _folders(path, root))
 
         return _checked(path, candidates, self.skip_bad)
 
-    def _captions(self, path) -> Iterator[Row]:
-        """The rows of a table."""
-        return {"tsv": self._tsv, "coco": self._coco, "tokens": self._numbered}[_kind(path)](path)
+    def _captions(self, path: AnyPath) -> Iterator[Row]:
+        """Yields the rows of a table."""
+        readers = {"tsv": self._tsv, "coco": self._coco, "tokens": self._token_rows}
+        return readers[_kind(path)](path)
 
-    def _tsv(self, path):
+    def _tsv(self, path: AnyPath) -> Iterator[Row]:
         for origin, line in filesystem.lines(path, self.encoding):
+            if not line.strip():
+                continue
             row = line.split("\t")
-            if len(row) != 2 and line.strip():
+            if len(row) != 2:
                 raise UserError(
                     f"{origin}: expected the path of an image, a tab and a caption, got "
-                    f"{len(row)} column{'s' * (len(row) != 1)}: {filesystem.shown(line)}."
+                    f"{filesystem.columns(len(row))}: {filesystem.shorten(line)}."
                 )
-            if line.strip():
-                yield origin, *row
+            yield origin, *row
 
-    def _numbered(self, path):
+    def _token_rows(self, path: AnyPath) -> Iterator[Row]:
         for origin, line in filesystem.lines(path, self.encoding):
-            numbered, tab, caption = line.partition("\t")
-            name, mark, _ = numbered.rpartition("#")
-            if not (tab and mark) and line.strip():
+            if not line.strip():
+                continue
+            key, tab, caption = line.partition("\t")
+            name, mark, _ = key.rpartition("#")
+            if not (tab and mark):
                 raise UserError(
                     f"{origin}: expected NAME.jpg#0, a tab and a caption, got "
-                    f"{filesystem.shown(line)}."
+                    f"{filesystem.shorten(line)}."
                 )
-            if line.strip():
-                yield origin, name, caption
+            yield origin, name, caption
 
-    def _coco(self, path):
+    def _coco(self, path: AnyPath) -> Iterator[Row]:
         with filesystem.open_bytes(path) as file:
             text = filesystem.decode(file.read(), self.encoding, path)
         try:
@@ -252,99 +274,111 @@ class CaptionedImages(Corpus):
             row["id"]: row["file_name"]
             for _, row in _objects(path, table, "images", {"id": int, "file_name": str})
         }
-        wanted = {"image_id": int, "caption": str}
-        for origin, row in _objects(path, table, "annotations", wanted):
+        types = {"image_id": int, "caption": str}
+        for origin, row in _objects(path, table, "annotations", types):
             if row["image_id"] not in images:
                 raise UserError(
-                    f"{origin}: 'image_id' must be the 'id' of one of its {len(images)} images, "
-                    f"got {row['image_id']}."
+                    f"{origin}: 'image_id' must be the 'id' of one of the {len(images)} entries "
+                    f"in 'images', got {row['image_id']}."
                 )
-            # JSON can tell half a surrogate pair, which no UTF-8 can.
+            # JSON can contain an unpaired surrogate, which UTF-8 cannot encode.
             texts = (images[row["image_id"]], row["caption"])
             yield origin, *(text.encode("utf-8", "replace").decode() for text in texts)
 
-    def _names(self, path) -> Iterator[tuple[str, str]]:
-        """The images of a list, each with its line."""
+    def _names(self, path: AnyPath) -> Iterator[tuple[str, str]]:
+        """Yields `(path:number, image)` for each line of a list."""
         for origin, line in filesystem.lines(path, self.encoding):
             if line.strip():
-                yield origin, _inside(line, origin)
+                yield origin, _relative_path(line, origin)
 
 
 # --- Tables ----------------------------------------------------------------------
 
 
-def _stem(path) -> str:
+def _stem(path: AnyPath) -> str:
     return filesystem.stem_and_suffix(path)[0]
 
 
-def _kind(path) -> str:
-    """Which of `_KINDS` a file is, by its name; "" if it is none."""
+def _kind(path: AnyPath) -> str:
+    """Returns which of `_KINDS` a file is, judged by its name; "" if none."""
     name = "".join(filesystem.stem_and_suffix(path))
     return next((kind for end, kind in _KINDS.items() if name.endswith(end)), "")
 
 
-def _tables(root) -> list:
-    """The tables and lists in `root`; if there are none, those in its folders."""
+def _tables(root: AnyPath) -> list[AnyPath]:
+    """Returns the tables and lists in `root`, or those in its folders if it has none."""
     entries = filesystem.entries(root)
-    for inside in (
-        entries,
-        (file for e in entries if e.is_dir() for file in filesystem.entries(e)),
-    ):
-        tables = [file for file in inside if _is_table(file) and file.is_file()]
+    in_folders = (file for e in entries if e.is_dir() for file in filesystem.entries(e))
+    for files in (entries, in_folders):
+        tables = [file for file in files if _is_table(file) and file.is_file()]
         if tables:
             return tables
     return []
 
 
-def _is_table(path) -> bool:
-    """Whether it is a table or a list, as far as its name tells."""
-    other = _kind(path) == "coco" and not path.name.startswith(_NAME)
-    return bool(_kind(path)) and not other and not _stem(path).endswith(_LEMMAS)
+def _is_table(path: AnyPath) -> bool:
+    """Whether a file is a table or a list, judged by its name."""
+    if _kind(path) == "coco" and not path.name.startswith(_PREFIX):
+        return False
+    return bool(_kind(path)) and not _stem(path).endswith(_LEMMAS)
 
 
-def _tokens(root, tables):
-    """The one table that has the captions of what is listed."""
-    found = [table for table in tables if _kind(table) == "tokens"]
-    if len(found) != 1:
+def _token_table(root: AnyPath, tables: Sequence[AnyPath]) -> AnyPath:
+    """Returns the table with the captions of listed images."""
+    token_tables = [table for table in tables if _kind(table) == "tokens"]
+    if len(token_tables) != 1:
         raise UserError(
-            f"{root}: lists of images need one table of captions, NAME.token.txt, beside them, "
-            f"got {[table.name for table in found]}."
+            f"{root}: lists of images need exactly one table of captions, NAME.token.txt, in the "
+            f"same folder, got {[table.name for table in token_tables]}."
         )
-    return found[0]
+    return token_tables[0]
 
 
-def _objects(path, table, key: str, wanted: dict[str, type]) -> Iterator[tuple[str, dict]]:
-    """The objects under a key of what COCO has, each with where it is.
+def _objects(
+    path: AnyPath, table: object, key: str, types: dict[str, type]
+) -> Iterator[tuple[str, dict]]:
+    """Yields the objects in a list of a COCO table, each with its origin.
 
     Args:
-        wanted: The keys that each must have, and of what kind they are.
+        path: The table, for messages.
+        table: Its content.
+        key: Key of the list.
+        types: Required keys of each object, with the types of their values.
     """
     rows = table.get(key) if isinstance(table, dict) else None
     if not isinstance(rows, list):
         raise UserError(
-            f"{path}: expected an object of COCO with the lists 'images' and 'annotations', got "
-            f"{sorted(table) if isinstance(table, dict) else filesystem.shown(json.dumps(table))}."
+            f"{path}: expected a JSON object with the lists 'images' and 'annotations' (COCO), got "
+            f"{_summary(table)}."
         )
-    kinds = {int: "a whole number", str: "a string"}
+    type_names = {int: "an integer", str: "a string"}
     for number, row in enumerate(rows):
         origin = f"{path}: {key}[{number}]"
-        for name, kind in wanted.items():
+        for name, expected in types.items():
             value = row.get(name) if isinstance(row, dict) else None
-            if not isinstance(value, kind):
+            if not isinstance(value, expected):
+                actual = value if isinstance(row, dict) else row
                 raise UserError(
-                    f"{origin}: {name!r} must be {kinds[kind]}, got "
-                    f"{filesystem.shown(json.dumps(value if isinstance(row, dict) else row))}."
+                    f"{origin}: {name!r} must be {type_names[expected]}, got "
+                    f"{filesystem.shorten(json.dumps(actual))}."
                 )
         yield origin, row
 
 
-def _inside(name: str, origin: str) -> str:
-    """The path of an image as it is looked for, which must not lead out of the corpus."""
+def _summary(table: object) -> str:
+    """Returns the keys of a JSON object, or the start of any other JSON value."""
+    if isinstance(table, dict):
+        return f"the keys {sorted(table)}"
+    return filesystem.shorten(json.dumps(table))
+
+
+def _relative_path(name: str, origin: str) -> str:
+    """Normalises the path of an image, and checks that it does not leave the corpus."""
     path = PurePath(name.strip())
     if not path.parts or path.is_absolute() or ".." in path.parts:
         raise UserError(
-            f"{origin}: the path of an image must be one below the folder, without .., "
-            f"got {filesystem.shown(name)}."
+            f"{origin}: the path of an image must be relative to the folder and must not contain "
+            f"'..', got {filesystem.shorten(name)}."
         )
     return path.as_posix()
 
@@ -352,125 +386,142 @@ def _inside(name: str, origin: str) -> str:
 # --- Images ----------------------------------------------------------------------
 
 
-def _folders(path, root) -> list:
-    """Where the images of a table are looked for."""
+def _folders(path: AnyPath, root: AnyPath) -> list[AnyPath]:
+    """Returns the folders in which to look for the images of a table, in order."""
     if _kind(path) in ("tokens", "list"):
-        return list(_below(root))
+        return list(_subfolders(root))
     folders = [path.parent, root]
     if _kind(path) == "coco":  # other parts may have images of the same name
-        own = _stem(path).removeprefix(f"{_NAME}_")
+        part = _stem(path).removeprefix(f"{_PREFIX}_")
         images = root / "images"
-        folders = [f for f in (root / own, images / own, images) if f.is_dir()] + folders
+        folders = [f for f in (root / part, images / part, images) if f.is_dir()] + folders
     return list({str(folder): folder for folder in folders}.values())
 
 
-def _below(folder, depth: int = 2) -> Iterator[Path]:
-    """A folder and those in it, some levels downwards."""
+def _subfolders(folder: AnyPath, depth: int = 2) -> Iterator[AnyPath]:
+    """Yields a folder and its subfolders down to `depth` levels."""
     yield folder
-    for entry in filesystem.entries(folder) if depth else ():
+    if depth == 0:
+        return
+    for entry in filesystem.entries(folder):
         if entry.is_dir():
-            yield from _below(entry, depth - 1)
+            yield from _subfolders(entry, depth - 1)
 
 
-def _candidates(images: Iterable[tuple[str, Told]], folders) -> Iterator[Candidate]:
-    """The images that are told of, each read when its turn comes, and what is wrong with others."""
-    for name, told in images:
-        for origin in told.empty:
+def _candidates(
+    images: Iterable[tuple[str, ImageCaptions]], folders: Sequence[AnyPath]
+) -> Iterator[Candidate]:
+    """Reads each image when its turn comes; yields examples and problems."""
+    for name, image in images:
+        for origin in image.empty:
             yield f"{origin}: the caption of {name!r} is empty", None
-        if told.captions:
-            yield _candidate(name, told, folders)
-        elif not told.empty:
-            yield f"{told.origin}: {name!r} has no caption", None
+        if image.captions:
+            yield _candidate(name, image, folders)
+        elif not image.empty:
+            yield f"{image.origin}: {name!r} has no caption", None
 
 
-def _candidate(name, told, folders) -> Candidate:
-    place = next((folder / name for folder in folders if _is_file(folder / name)), None)
-    if place is None:
-        looked = " or ".join(str(folder) for folder in folders)
-        return f"{told.origin}: there is no image {name!r} in {looked}", None
+def _candidate(name: str, image: ImageCaptions, folders: Sequence[AnyPath]) -> Candidate:
+    path = next((folder / name for folder in folders if _is_file(folder / name)), None)
+    if path is None:
+        searched = " or ".join(str(folder) for folder in folders)
+        return f"{image.origin}: image {name!r} not found in {searched}", None
     try:
-        with filesystem.open_bytes(place) as file:
+        with filesystem.open_bytes(path) as file:
             raw = file.read()
     except UserError as error:
-        return f"{told.origin}: {str(error).removesuffix('.')}", None
-    values = {"image_bytes": raw, "captions": tuple(told.captions)}
-    return f"{told.origin}: {place}", Example(values, str(place))
+        return f"{image.origin}: {str(error).removesuffix('.')}", None
+    values = {"image_bytes": raw, "captions": tuple(image.captions)}
+    return f"{image.origin}: {path}", Example(values, str(path))
 
 
-def _is_file(path) -> bool:
+def _is_file(path: AnyPath) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # no file can have such a name
+    except (OSError, ValueError):  # names that no file can have
         return False
 
 
-def _checked(path, read: Callable[[], Iterable[Candidate]], skip_bad: bool) -> Stream:
-    """Those of the candidates whose images are whole; its notes tell of the others.
+def _checked(
+    path: AnyPath | str, read: Callable[[], Iterable[Candidate]], skip_bad: bool
+) -> Stream:
+    """Returns the candidates with intact images; a note lists the others.
 
     Args:
-        path: What messages name.
+        path: Corpus file, for messages.
         read: Starts reading the candidates from the beginning.
-        skip_bad: Whether others are passed over; else the first is an error.
+        skip_bad: Whether problems are skipped; otherwise the first one is an error.
     """
-    flaws = {}  # by origin, of the images that have one
-    bad = {}  # what was told of those that were passed over, once and in order
-    looked = 0  # at how many of the candidates, in the order of reading: once and never again
+    defects = {}  # by origin of the image
+    problems = {}  # the skipped ones: a dict lists each once and in order
+    decoded = 0  # number of candidates already decoded; each is decoded once
 
-    def passed_over():
-        return "; ".join([*bad][:_TOLD] + ["..."] * (len(bad) > _TOLD))
+    def listing() -> str:
+        listed = [*problems][:_MAX_LISTED]
+        if len(problems) > _MAX_LISTED:
+            listed.append("...")
+        return "; ".join(listed)
 
-    def examples():
-        nonlocal looked
-        whole = False
-        for number, (told, example) in enumerate(read(), start=1):
+    def examples() -> Iterator[Example]:
+        nonlocal decoded
+        any_intact = False
+        for number, (description, example) in enumerate(read(), start=1):
+            problem = description
             if example is not None:
-                if number > looked and (found := flaw(example.values["image_bytes"])):
-                    flaws[example.origin] = found
-                found = flaws.get(example.origin, "")
-                told = f"{told} {found}" if found else ""
-            looked = max(looked, number)
-            if not told:
-                whole = True
+                if number > decoded and (defect := image_defect(example.values["image_bytes"])):
+                    defects[example.origin] = defect
+                defect = defects.get(example.origin)
+                problem = f"{description} {defect}" if defect else None
+            decoded = max(decoded, number)
+            if problem is None:
+                any_intact = True
                 yield example
-            elif not skip_bad:
-                raise UserError(f"{told}; --skip-bad passes over such.")
+            elif skip_bad:
+                problems[problem] = None
             else:
-                bad[told] = None
-        if bad and not whole:
-            raise UserError(f"{path}: no example is left: {passed_over()}.")
+                raise UserError(f"{problem}; use --skip-bad to skip such images.")
+        if problems and not any_intact:
+            raise UserError(f"{path}: no usable examples: {listing()}.")
 
-    def notes():
-        whole = sum(1 for _ in stream)
-        if bad:
+    def notes() -> Iterator[str]:
+        count = sum(1 for _ in stream)
+        if problems:
             yield (
-                f"{path}: {len(bad)} bad images or captions passed over, {whole} images kept: "
-                f"{passed_over()}"
+                f"{path}: skipped {len(problems)} bad images or captions, kept {count} images: "
+                f"{listing()}"
             )
 
-    stream = Stream(lambda: filesystem.told(path, examples()), notes)
+    stream = Stream(lambda: filesystem.require_examples(path, examples()), notes)
     return stream
 
 
-def flaw(raw: bytes) -> str:
-    """What is wrong with an image, for a message; "" if it is a whole JPEG or PNG."""
+def image_defect(raw: bytes) -> str | None:
+    """Checks that an image is a complete JPEG or PNG.
+
+    Returns:
+        A description of the defect, for messages, or None if there is none.
+    """
     from PIL import Image
 
-    end = next((end for begin, end in _MARKS.items() if raw.startswith(begin)), None)
+    end = next((end for start, end in _SIGNATURES.items() if raw.startswith(start)), None)
     if end is None:
-        return f"is neither JPEG nor PNG: it begins with {raw[:8]!r}"
+        return f"is not a JPEG or PNG file: it begins with {raw[:8]!r}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file := io.BytesIO(raw), formats=_FORMATS) as image:
-                body = file.tell()  # behind the header, which may have a preview with an end
+                # After the header, which may contain a preview with an end marker of its own.
+                body = file.tell()
                 image.load()
             with Image.open(io.BytesIO(raw), formats=_FORMATS) as image:
-                image.verify()  # the sums of a PNG that loading passes over
+                image.verify()  # checksums of a PNG, which `load` ignores
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return f"has more than {Image.MAX_IMAGE_PIXELS} pixels"
     except Image.UnidentifiedImageError:
         return "is broken: its header cannot be read"
-    except Exception as error:  # whatever a decoder may meet in broken bytes
+    except Exception as error:  # decoders raise many types on broken bytes
         return f"is broken: {error}"
-    # Pillow needs no end where all pixels are there, but TensorFlow refuses such files.
-    return "" if raw.find(end, body) >= 0 else "is broken: its end is missing"
+    # Pillow accepts a file that ends early if no pixel is missing; TensorFlow does not.
+    if raw.find(end, body) < 0:
+        return "is broken: its end is missing"
+    return None

@@ -1,6 +1,6 @@
-"""CoNLL-U, the format of Universal Dependencies: ten columns, a word a line.
+"""CoNLL-U, the format of Universal Dependencies: ten columns, one word per line.
 
-Rows of ranges (1-2) and of empty nodes (1.1) are no words, nor are comments.
+Ranges of multiword tokens (1-2), empty nodes (1.1) and comments are not words.
 """
 
 import dataclasses
@@ -11,21 +11,21 @@ from tasks.core.errors import UserError
 from tasks.corpora import filesystem
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-TAGS = ("lemma", "upos", "xpos", "feats", "deprel")  # the columns that can be tags
+TAGS = ("lemma", "upos", "xpos", "feats", "deprel")  # columns that can serve as tags
 ID = re.compile(r"[0-9]+([-.][0-9]+)?")
 
 
 def rows(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, list[str]]]:
-    """Holds lines against the format.
+    """Parses and validates lines.
 
     Args:
-        lines: Each with where it is, for messages.
+        lines: Pairs of an origin, for messages, and a line.
 
-    Returns:
-        The same, each with its columns if it is that of a word, else with none.
+    Yields:
+        `(origin, line, columns)`; `columns` is empty if the line is not that of a word.
 
     Raises:
-        UserError: A line is none of CoNLL-U.
+        UserError: A line is not valid CoNLL-U.
     """
     count = 0
     for origin, line in lines:
@@ -36,19 +36,19 @@ def rows(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, list[str]
             row = line.split("\t")
             if len(row) != len(COLUMNS):
                 raise UserError(
-                    f"{origin}: expected the {len(COLUMNS)} columns of CoNLL-U with tabs "
-                    f"between, got {len(row)}: {filesystem.shown(line)}."
+                    f"{origin}: expected the {len(COLUMNS)} tab-separated columns of CoNLL-U, "
+                    f"got {len(row)}: {filesystem.shorten(line)}."
                 )
             if not ID.fullmatch(row[0]):
                 raise UserError(
-                    f"{origin}: the id must be a number (1), a range (1-2) or that of an "
+                    f"{origin}: the id must be a number (1), a range (1-2) or the id of an "
                     f"empty node (1.1), got {row[0]!r}."
                 )
             if row[0].isdecimal():
                 count += 1
                 if int(row[0]) != count:
                     raise UserError(
-                        f"{origin}: the ids of words must count from 1 in each sentence, "
+                        f"{origin}: word ids must be consecutive and start at 1 in each sentence, "
                         f"expected {count}, got {row[0]}."
                     )
             else:
@@ -58,55 +58,62 @@ def rows(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, list[str]
 
 @dataclasses.dataclass
 class Sentence:
-    """The lines of a sentence, each with the columns of its word or with none."""
+    """One sentence.
+
+    Attributes:
+        lines: Its lines, each with the columns of its word, or with [] if it is not a word.
+    """
 
     lines: list[tuple[str, list[str]]]
 
     @classmethod
-    def of(cls, tokens: Sequence[str]) -> "Sentence":
-        """A sentence of which nothing but its tokens is known.
+    def from_tokens(cls, tokens: Sequence[str]) -> "Sentence":
+        """Builds a sentence of which only the tokens are known.
 
-        Programs that read CoNLL-U want a tree: each word hangs on the one before.
+        Programs that read CoNLL-U require a tree, so every word is attached to the previous one.
         """
         lines = [(f"# text = {' '.join(tokens)}", [])]
-        for at, token in enumerate(tokens):
-            relation = "dep" if at else "root"
-            row = [str(at + 1), token, *"____", str(at), relation, "_", "_"]
+        for index, token in enumerate(tokens):
+            relation = "dep" if index else "root"
+            row = [str(index + 1), token, *"____", str(index), relation, "_", "_"]
             lines.append(("\t".join(row), row))
         return cls(lines)
 
     def tokens(self) -> list[str]:
-        """The forms of its words."""
+        """Returns the forms of the words."""
         return [row[COLUMNS.index("form")] for _, row in self.lines if row]
 
-    def tagged(self, column: str, tags: Iterable[str]) -> str:
-        """Its lines and an empty one after them, with one column of its words written anew."""
-        tags, written = iter(tags), []
+    def with_tags(self, column: str, tags: Iterable[str]) -> str:
+        """Returns the text of the sentence with one column replaced by `tags`.
+
+        All other bytes are unchanged. The text ends with an empty line.
+        """
+        tags, text = iter(tags), []
         for line, row in self.lines:
             if row:
                 row = [*row]
                 row[COLUMNS.index(column)] = next(tags)
                 line = "\t".join(row)
-            written.append(line)
-        return "\n".join([*written, ""])
+            text.append(line)
+        return "\n".join([*text, ""])
 
 
 def sentences(lines: Iterable[bytes]) -> Iterator[Sentence]:
-    """The sentences of a file in UTF-8, its lines without their ends.
+    """Yields the sentences of a UTF-8 file, given its lines without line endings.
 
     Raises:
-        UserError: A line is none of CoNLL-U.
+        UserError: A line is not valid CoNLL-U.
     """
     numbered = (
-        (f"line {number}", line.decode(filesystem.decoder("utf-8"), "replace"))
+        (f"line {number}", line.decode(filesystem.codec("utf-8"), "replace"))
         for number, line in enumerate(lines, 1)
     )
-    kept = []
+    pending = []
     for _, line, row in rows(numbered):
         if line.strip():
-            kept.append((line, row))
-        elif kept:
-            yield Sentence(kept)
-            kept = []
-    if kept:
-        yield Sentence(kept)
+            pending.append((line, row))
+        elif pending:
+            yield Sentence(pending)
+            pending = []
+    if pending:
+        yield Sentence(pending)

@@ -1,4 +1,4 @@
-"""Folders, zips and the lines of files, as every corpus that is read from disk needs them."""
+"""Folders, zip archives and lines of files, for corpora that are read from disk."""
 
 import contextlib
 import gzip
@@ -20,111 +20,132 @@ PART_NAMES = {
 
 _GZIP = ".gz"
 
-Found = list[tuple[str, Stream]]  # what could be meant, by the names to show
+AnyPath = Path | zipfile.Path
+Matches = list[tuple[str, Stream]]  # candidates, each with the name shown in messages
 
 
 def check_encoding(encoding: str) -> None:
-    """Raises a `UserError` if `--encoding` names none."""
+    """Checks that Python knows an encoding.
+
+    Raises:
+        UserError: It does not.
+    """
     try:
         "".encode(encoding)
     except LookupError:
-        raise UserError(f"--encoding names no encoding: {encoding!r}.") from None
+        raise UserError(
+            f"--encoding must be an encoding that Python knows, such as utf-8, got {encoding!r}."
+        ) from None
 
 
-def is_one_file(path: Path) -> bool:
-    """Whether it is a file to be read as it is: neither a folder nor a zip."""
-    if isinstance(path, zipfile.Path):  # what is in a zip is no other
+def is_plain_file(path: AnyPath) -> bool:
+    """Whether a path is a file that is neither a folder nor a zip archive."""
+    if isinstance(path, zipfile.Path):  # archives inside archives are not opened
         return path.is_file()
     return path.is_file() and path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path)
 
 
-def root(path: Path):
-    """Where a corpus begins in a folder or a zip, which is walked like one.
+def corpus_root(path: Path) -> AnyPath:
+    """Returns the top folder of a corpus in a folder or a zip archive.
 
-    It is the first folder downwards that holds more than one folder and nothing else.
+    Folders that contain nothing but one folder are skipped.
     """
-    folder = _opened(path)
+    folder = _open_folder(path)
     while True:
-        inside = entries(folder)
-        if len(inside) != 1 or not inside[0].is_dir():
+        children = entries(folder)
+        if len(children) != 1 or not children[0].is_dir():
             return folder
-        folder = inside[0]
+        folder = children[0]
 
 
-def _opened(path):
+def _open_folder(path: Path) -> AnyPath:
     if path.is_dir():
         return path
     try:
         return zipfile.Path(zipfile.ZipFile(path))
     except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as a zip: {error}.") from error
+        raise UserError(f"{path}: not a valid zip archive: {error}.") from error
 
 
-def entries(folder) -> list:
-    """What a folder holds, by name, without hidden files and what macOS leaves in a zip."""
-    shown = (e for e in folder.iterdir() if not e.name.startswith((".", "__MACOSX")))
-    return sorted(shown, key=lambda entry: entry.name)
+def entries(folder: AnyPath) -> list[AnyPath]:
+    """Returns the entries of a folder by name, without hidden files and macOS metadata."""
+    visible = (e for e in folder.iterdir() if not e.name.startswith((".", "__MACOSX")))
+    return sorted(visible, key=lambda entry: entry.name)
 
 
-def stem_and_suffix(path) -> tuple[str, str]:
-    """The name of a file without its suffix, and the suffix in lower case.
-
-    That a file is compressed, .gz, is no part of either.
-    """
+def stem_and_suffix(path: AnyPath) -> tuple[str, str]:
+    """Splits a file name into stem and lower-case suffix, ignoring a final .gz."""
     name, dot, suffix = path.name.removesuffix(_GZIP).rpartition(".")
     return (name, "." + suffix.lower()) if dot else (path.name, "")
 
 
-def parts(
-    path, folder, find: Callable[[tuple[str, ...]], Found], named: Sequence[str] = ()
+def find_parts(
+    path: AnyPath,
+    folder: AnyPath,
+    find: Callable[[tuple[str, ...]], Matches],
+    skip: Sequence[str] = (),
 ) -> dict[str, Stream]:
-    """The parts of a corpus that are below `folder`; none at all if it knows no parts.
+    """Returns the parts of a corpus below `folder`, or {} if it is not divided into parts.
 
     Args:
-        path: What the person named, for messages.
-        folder: Its `root`.
-        find: Finds all that goes by one of the names of a part.
-        named: Parts that are not looked for, since a flag names them.
+        path: Path from the user, for messages.
+        folder: Its `corpus_root`.
+        find: Returns the candidates for a part, given the names that the part may have.
+        skip: Parts not to look for, because a flag names them.
+
+    Raises:
+        UserError: A part is ambiguous, or there are parts but no train part.
     """
     streams = {}
     for part, names in PART_NAMES.items():
-        found = find(names) if part not in named else []
-        if len(found) > 1:
+        if part in skip:
+            continue
+        matches = find(names)
+        if len(matches) > 1:
             raise UserError(
-                f"{folder}: {' and '.join(name for name, _ in found)} all claim to be the "
-                f"{part} part; leave one, or name one with --{part}."
+                f"{folder}: several candidates for the {part} part: "
+                f"{', '.join(name for name, _ in matches)}; keep one, or name one with --{part}."
             )
-        if found:
-            streams[part] = found[0][1]
+        if matches:
+            streams[part] = matches[0][1]
     if streams and "train" not in streams:
         raise UserError(
-            f"{path}: there is a {' and a '.join(streams)} part and no train part "
+            f"{path}: there is a {' and a '.join(streams)} part but no train part "
             f"(named {' or '.join(PART_NAMES['train'])})."
         )
     return streams
 
 
-def the_only(path, folder, found: Found, rule: str) -> Stream:
-    """What is found below a `folder` that knows no parts, if it is one thing.
+def single_match(path: AnyPath, folder: AnyPath, matches: Matches, layouts: str) -> Stream:
+    """Returns the only candidate below a `folder` that is not divided into parts.
 
     Args:
-        path: What the person named, for messages.
-        rule: What would have been read.
+        path: Path from the user, for messages.
+        folder: Its `corpus_root`.
+        matches: The candidates.
+        layouts: Description of the supported layouts, for messages.
+
+    Raises:
+        UserError: There is no candidate, or more than one.
     """
-    if len(found) == 1:
-        return found[0][1]
-    if found:
-        raise UserError(
-            f"{path}: which of {[name for name, _ in found]} is meant? Give one; or {rule}."
-        )
+    if len(matches) == 1:
+        return matches[0][1]
+    if matches:
+        names = [name for name, _ in matches]
+        raise UserError(f"{path}: ambiguous: {names}. Name one of them, or provide {layouts}.")
     names = [entry.name for entry in entries(folder)]
-    some = names[:8] + ["..."] * (len(names) > 8)
-    raise UserError(f"{path}: found no corpus among {some}. Expected {rule}.")
+    if len(names) > 8:
+        names = [*names[:8], "..."]
+    raise UserError(f"{path}: no corpus found among {names}. Expected {layouts}.")
 
 
 @contextlib.contextmanager
-def open_bytes(path) -> Iterator[BinaryIO]:
-    """Opens a file on disk or in a zip; one that ends in .gz is unpacked as it is read."""
+def open_bytes(path: AnyPath) -> Iterator[BinaryIO]:
+    """Opens a file on disk or in a zip archive; .gz files are decompressed while reading.
+
+    Raises:
+        UserError: The file cannot be read, or is damaged.
+    """
     try:
         file = path.open("rb")
     except OSError as error:
@@ -136,19 +157,26 @@ def open_bytes(path) -> Iterator[BinaryIO]:
             raise UserError(f"{path}: cannot be read: {error}.") from error
 
 
-def lines(path, encoding: str) -> Iterator[tuple[str, str]]:
-    """The lines of a file without their ends, each with `path:number`."""
+def lines(path: AnyPath, encoding: str) -> Iterator[tuple[str, str]]:
+    """Yields `(path:number, line)` for each line of a file, without line endings."""
     with open_bytes(path) as file:
         for number, raw in enumerate(file, start=1):
             origin = f"{path}:{number}"
             yield origin, decode(raw, encoding, origin).rstrip("\r\n")
 
 
-def objects(path, encoding: str, flags: Mapping[str, str]) -> Iterator[tuple[str, dict]]:
-    """The objects of a .jsonl, one a line, each with `path:number`.
+def json_objects(
+    path: AnyPath, encoding: str, flags: Mapping[str, str]
+) -> Iterator[tuple[str, dict]]:
+    """Yields `(path:number, object)` for each line of a JSON Lines file.
 
     Args:
-        flags: The keys that each must have, and the flags that name others.
+        path: The file.
+        encoding: Its encoding.
+        flags: Required keys, each with the flag that selects another key.
+
+    Raises:
+        UserError: A line is not a JSON object, or lacks a required key.
     """
     for origin, line in lines(path, encoding):
         if not line.strip():
@@ -158,46 +186,69 @@ def objects(path, encoding: str, flags: Mapping[str, str]) -> Iterator[tuple[str
         except ValueError as error:
             raise UserError(f"{origin}: not valid JSON: {error}.") from error
         if not isinstance(row, dict):
-            raise UserError(f"{origin}: expected an object, got {shown(line)}.")
+            raise UserError(f"{origin}: expected a JSON object, got {shorten(line)}.")
         check_keys(row, flags, origin)
         yield origin, row
 
 
 def check_keys(row: Mapping, flags: Mapping[str, str], origin: str) -> None:
-    """Raises a `UserError` if an object lacks one of the keys, which flags can name."""
+    """Checks that a JSON object has all required keys.
+
+    Args:
+        row: The object.
+        flags: Required keys, each with the flag that selects another key.
+        origin: Source location, for messages.
+
+    Raises:
+        UserError: A key is missing.
+    """
     for key, flag in flags.items():
         if key not in row:
             raise UserError(
-                f"{origin}: has no key {key!r}, only {sorted(row)}; name it with {flag}."
+                f"{origin}: missing key {key!r}; the keys are {sorted(row)}. Select one with "
+                f"{flag}."
             )
 
 
-def decode(raw: bytes, encoding: str, origin) -> str:
-    """Bytes as text, or an error that says where they are none."""
+def decode(raw: bytes, encoding: str, origin: object) -> str:
+    """Decodes bytes to text.
+
+    Raises:
+        UserError: They are not valid in this encoding; the message begins with `origin`.
+    """
     try:
-        return raw.decode(decoder(encoding))
+        return raw.decode(codec(encoding))
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{origin}: not {encoding}: {error.reason} (byte {raw[error.start]:#04x}); "
-            "name another with --encoding."
+            f"{origin}: not valid {encoding}: {error.reason} (byte {raw[error.start]:#04x}); "
+            "choose another encoding with --encoding."
         ) from error
 
 
-def decoder(encoding: str) -> str:
-    """The codec of an encoding: that of UTF-8 passes over a mark of byte order."""
+def codec(encoding: str) -> str:
+    """Returns the codec for an encoding; for UTF-8 one that skips a byte order mark."""
     return "utf-8-sig" if encoding.lower().replace("_", "-") == "utf-8" else encoding
 
 
-def told(path, examples: Iterator[Example]) -> Iterator[Example]:
-    """The examples, or an error that names the file if there is none."""
+def require_examples(path: AnyPath | str, examples: Iterator[Example]) -> Iterator[Example]:
+    """Yields the examples of a file.
+
+    Raises:
+        UserError: There are none.
+    """
     empty = True
     for example in examples:
         empty = False
         yield example
     if empty:
-        raise UserError(f"{path}: the file holds no examples.")
+        raise UserError(f"{path}: the file contains no examples.")
 
 
-def shown(text: str, longest: int = 60) -> str:
-    """A text for a message, cut if it is long."""
-    return repr(text if len(text) <= longest else text[: longest - 3] + "...")
+def shorten(text: str, limit: int = 60) -> str:
+    """Returns the `repr` of a text, shortened to `limit` characters, for messages."""
+    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
+
+
+def columns(count: int) -> str:
+    """Returns `1 column`, `2 columns`, ... for messages."""
+    return "1 column" if count == 1 else f"{count} columns"

@@ -1,15 +1,15 @@
-"""Labelled texts: the corpora of N→1, in the layouts that people have them in.
+"""Corpora of labelled texts, for tasks of the form N→1.
 
-A corpus is a folder or a zip, or one file. What it holds is told by names:
+A corpus is a folder, a zip archive or a single file. File and folder names define its parts:
 
-    train.tsv valid.tsv test.tsv     a text, a tab and a label a line, no header
+    train.tsv valid.tsv test.tsv     one text, tab and label per line, no header
     train.csv ...                    with a header
-    train.jsonl ...                  an object a line
-    train.pos train.neg ...          a text a line, one file for each class
-    train/pos/*.txt ...              one file for each text (as aclImdb has it)
+    train.jsonl ...                  one JSON object per line
+    train.pos train.neg ...          one text per line, one file per class
+    train/pos/*.txt ...              one file per text (the layout of aclImdb)
 
-`dev` and `val` are names of the valid part too. A corpus without parts is one
-such file, one family of class files (`NAME.pos`, `NAME.neg`), or one folder of
+`dev` and `val` are accepted for `valid`. A corpus that is not divided into parts is one
+such file, one set of class files (`NAME.pos`, `NAME.neg`), or one folder of
 class folders (`pos/*.txt`).
 """
 
@@ -25,81 +25,85 @@ from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.settings import setting
 from tasks.corpora import filesystem, tfds
+from tasks.corpora.filesystem import AnyPath
 from tasks.corpora.samples import reviews
 
 TABLES = (".tsv", ".csv", ".jsonl")
 _NOT_CLASSES = {*TABLES, "", ".txt", ".md", ".json", ".xml", ".zip", ".gz", ".tgz", ".tar", ".bz2"}
-_UNLABELLED = "unsup"  # aclImdb's folder of reviews without a label
-_LONGEST_FIELD = 2**27  # characters in a field of a .csv: more than Python's 131 072
+_UNLABELLED = "unsup"  # folder of unlabelled reviews in aclImdb
+_MAX_FIELD_CHARACTERS = 2**27  # of a .csv; Python's default of 131 072 is too small for texts
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledTexts(Corpus):
-    """Where the labelled texts are; the values of an example are `text` and `label`."""
+    """Location of labelled texts; each example has `text` and `label`."""
 
     text_key: str = setting("", "column of the text in .csv, .jsonl and tfds: (default: text)")
-    label_key: str = setting("", "column of the label, likewise (default: label)")
+    label_key: str = setting("", "column of the label in .csv, .jsonl and tfds: (default: label)")
     encoding: str = setting("utf-8", "encoding of the files")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         filesystem.check_encoding(self.encoding)
 
-    def sample(self):
+    def sample(self) -> dict[str, Stream]:
         return reviews.parts()
 
-    def dataset(self, name):
+    def tfds_parts(self, name: str) -> tuple[dict[str, Stream], list[str]]:
         return tfds.labelled_texts(name, self.tfds_dir, self.text_key, self.label_key)
 
-    def files(self, path):
-        if filesystem.is_one_file(path):
+    def parts_in(self, path: Path) -> tuple[dict[str, Stream], list[str]]:
+        if filesystem.is_plain_file(path):
             return {"train": self._table(path)}, []
-        root = filesystem.root(path)
-        parts = filesystem.parts(path, root, lambda names: self._part(root, names), self.named())
+        root = filesystem.corpus_root(path)
+        parts = filesystem.find_parts(
+            path, root, lambda names: self._part(root, names), skip=self.flagged_parts()
+        )
         notes = []
         if "train" in parts and (root / "train" / _UNLABELLED).is_dir():
-            notes.append(f"train/{_UNLABELLED} holds texts without a label: left out")
-        return parts or {"train": self._whole(path, root)}, notes
+            notes.append(f"train/{_UNLABELLED} contains unlabelled texts: skipped")
+        return parts or {"train": self._undivided(path, root)}, notes
 
-    def one_file(self, path):
-        if filesystem.is_one_file(path):
+    def single_part(self, path: Path) -> Stream:
+        if filesystem.is_plain_file(path):
             return self._table(path)
-        return self._whole(path, filesystem.root(path))
+        return self._undivided(path, filesystem.corpus_root(path))
 
-    def _part(self, root, names) -> filesystem.Found:
-        """All below `root` that goes by one of the names of a part."""
-        found = []
+    def _part(self, root: AnyPath, names: tuple[str, ...]) -> filesystem.Matches:
+        """Returns the candidates below `root` that have one of the names of a part."""
+        matches = []
         for entry in filesystem.entries(root):
             stem, suffix = filesystem.stem_and_suffix(entry)
             if stem in names and entry.is_file() and suffix in TABLES:
-                found.append((entry.name, self._table(entry)))
+                matches.append((entry.name, self._table(entry)))
             elif stem in names and entry.is_dir() and not suffix and self._classes(entry):
-                found.append((entry.name, self._class_folders(entry)))
+                matches.append((entry.name, self._class_folders(entry)))
         families = self._class_files(root)
         for name in names:
             if family := families.get(name):
-                found.append((", ".join(f.name for f in family.values()), self._lines(family)))
-        return found
+                matches.append((", ".join(f.name for f in family.values()), self._lines(family)))
+        return matches
 
-    def _whole(self, path, root) -> Stream:
-        """The examples below a `root` that knows no parts."""
-        found = [
+    def _undivided(self, path: AnyPath, root: AnyPath) -> Stream:
+        """Returns the examples below a `root` that is not divided into parts."""
+        matches = [
             (entry.name, self._table(entry))
             for entry in filesystem.entries(root)
             if entry.is_file() and filesystem.stem_and_suffix(entry)[1] in TABLES
         ]
         for name, family in self._class_files(root).items():
-            found.append((f"{name}.*", self._lines(family)))
+            matches.append((f"{name}.*", self._lines(family)))
         if self._classes(root):
-            found.append(("folders of texts", self._class_folders(root)))
-        rule = (
-            "train, valid and test as .tsv, .csv or .jsonl, as one file for each class "
-            "(train.pos, train.neg) or as folders of texts (train/pos/*.txt); or one of these alone"
+            matches.append(("folders of texts", self._class_folders(root)))
+        layouts = (
+            "train, valid and test as .tsv, .csv or .jsonl, as one file per class "
+            "(train.pos, train.neg) or as folders of texts (train/pos/*.txt); or a single such "
+            "file, set of class files or folder"
         )
-        return filesystem.the_only(path, root, found, rule)
+        return filesystem.single_match(path, root, matches, layouts)
 
-    def _class_files(self, root) -> dict[str, dict[str, Path]]:
-        """Families of files NAME.CLASS, a text a line: {NAME: {CLASS: file}}."""
+    def _class_files(self, root: AnyPath) -> dict[str, dict[str, AnyPath]]:
+        """Finds sets of files NAME.CLASS, one text per line: {NAME: {CLASS: file}}."""
         families = {}
         for entry in filesystem.entries(root):
             stem, suffix = filesystem.stem_and_suffix(entry)
@@ -107,8 +111,8 @@ class LabelledTexts(Corpus):
                 families.setdefault(stem, {})[suffix[1:]] = entry
         return {stem: family for stem, family in families.items() if len(family) > 1}
 
-    def _classes(self, root) -> dict[str, Path]:
-        """Folders that hold texts, by class."""
+    def _classes(self, root: AnyPath) -> dict[str, AnyPath]:
+        """Finds folders that contain texts, by class."""
         return {
             entry.name: entry
             for entry in filesystem.entries(root)
@@ -119,81 +123,90 @@ class LabelledTexts(Corpus):
 
     # --- Readers -------------------------------------------------------------
 
-    def _table(self, path) -> Stream:
+    def _table(self, path: AnyPath) -> Stream:
         suffix = filesystem.stem_and_suffix(path)[1]
         reader = {".csv": self._csv, ".jsonl": self._jsonl}.get(suffix, self._tsv)
-        return Stream(lambda: filesystem.told(path, reader(path)))
+        return Stream(lambda: filesystem.require_examples(path, reader(path)))
 
-    def _tsv(self, path) -> Iterator[Example]:
-        for origin, line in self._numbered(path):
-            columns = line.split("\t")
-            if len(columns) != 2:
+    def _tsv(self, path: AnyPath) -> Iterator[Example]:
+        for origin, line in self._nonblank_lines(path):
+            row = line.split("\t")
+            if len(row) != 2:
                 raise UserError(
-                    f"{origin}: expected a text, a tab and a label, got {len(columns)} "
-                    f"column{'s' * (len(columns) != 1)}: {filesystem.shown(line)}."
+                    f"{origin}: expected a text, a tab and a label, got "
+                    f"{filesystem.columns(len(row))}: {filesystem.shorten(line)}."
                 )
-            yield _example(*columns, origin)
+            yield _example(*row, origin)
 
-    def _csv(self, path) -> Iterator[Example]:
-        text_key, label_key = self.text_key or "text", self.label_key or "label"
-        csv.field_size_limit(_LONGEST_FIELD)
+    def _csv(self, path: AnyPath) -> Iterator[Example]:
+        csv.field_size_limit(_MAX_FIELD_CHARACTERS)
         with filesystem.open_bytes(path) as file:
-            decoded = io.TextIOWrapper(file, encoding=filesystem.decoder(self.encoding), newline="")
+            decoded = io.TextIOWrapper(file, encoding=filesystem.codec(self.encoding), newline="")
             rows = csv.reader(decoded, strict=True)
             try:
-                header = [name.strip() for name in next(rows, [])]
-                for key, name in ((text_key, "text"), (label_key, "label")):
-                    if key not in header:
-                        raise UserError(
-                            f"{path}:1: the header has no column {key!r}, only {header}; "
-                            f"name it with --{name}-key."
-                        )
-                text, label = header.index(text_key), header.index(label_key)
-                for row in rows:
-                    origin = f"{path}:{rows.line_num}"
-                    if not row:
-                        continue
-                    if len(row) != len(header):
-                        raise UserError(
-                            f"{origin}: expected {len(header)} columns as in the header, "
-                            f"got {len(row)}."
-                        )
-                    yield _example(row[text], row[label], origin)
+                yield from self._csv_examples(path, rows)
             except csv.Error as error:
                 raise UserError(f"{path}:{rows.line_num}: not valid CSV: {error}.") from error
             except UnicodeDecodeError as error:
                 raise UserError(
-                    f"{path}: after line {rows.line_num}: not {self.encoding}: {error.reason}; "
-                    "name another with --encoding."
+                    f"{path}: after line {rows.line_num}: not valid {self.encoding}: "
+                    f"{error.reason}; choose another encoding with --encoding."
                 ) from error
 
-    def _jsonl(self, path) -> Iterator[Example]:
+    def _csv_examples(self, path: AnyPath, rows) -> Iterator[Example]:
+        """Yields the examples of a CSV reader, whose first row is the header."""
+        text_key, label_key = self.text_key or "text", self.label_key or "label"
+        header = [name.strip() for name in next(rows, [])]
+        for key, flag in ((text_key, "--text-key"), (label_key, "--label-key")):
+            if key not in header:
+                raise UserError(
+                    f"{path}:1: missing column {key!r}; the columns are {header}. Select one "
+                    f"with {flag}."
+                )
+        text, label = header.index(text_key), header.index(label_key)
+        for row in rows:
+            origin = f"{path}:{rows.line_num}"
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise UserError(
+                    f"{origin}: expected {filesystem.columns(len(header))} as in the header, "
+                    f"got {len(row)}."
+                )
+            yield _example(row[text], row[label], origin)
+
+    def _jsonl(self, path: AnyPath) -> Iterator[Example]:
         text_key, label_key = self.text_key or "text", self.label_key or "label"
         flags = {text_key: "--text-key", label_key: "--label-key"}
-        for origin, row in filesystem.objects(path, self.encoding, flags):
+        for origin, row in filesystem.json_objects(path, self.encoding, flags):
             text, label = row[text_key], row[label_key]
             if not isinstance(text, str):
                 raise UserError(
-                    f"{origin}: {text_key!r} must be a string, got {filesystem.shown(str(text))}."
+                    f"{origin}: {text_key!r} must be a string, got {filesystem.shorten(str(text))}."
                 )
             if isinstance(label, (dict, list, float)) or label is None:
                 raise UserError(
-                    f"{origin}: {label_key!r} must be a string, a whole number or a truth value, "
-                    f"got {filesystem.shown(json.dumps(label))}."
+                    f"{origin}: {label_key!r} must be a string, an integer or a Boolean, "
+                    f"got {filesystem.shorten(json.dumps(label))}."
                 )
             yield _example(text, label if isinstance(label, str) else json.dumps(label), origin)
 
-    def _lines(self, family: dict[str, Path]) -> Stream:
-        def read():
+    def _lines(self, family: dict[str, AnyPath]) -> Stream:
+        """Reads a set of class files, one text per line."""
+
+        def read() -> Iterator[Example]:
             for label, path in sorted(family.items()):
-                yield from filesystem.told(
-                    path, (_example(line, label, at) for at, line in self._numbered(path))
+                examples = (
+                    _example(line, label, origin) for origin, line in self._nonblank_lines(path)
                 )
+                yield from filesystem.require_examples(path, examples)
 
         return Stream(read)
 
-    def _class_folders(self, root) -> Stream:
-        def read():
+    def _class_folders(self, root: AnyPath) -> Stream:
+        """Reads class folders, one text per file."""
+
+        def read() -> Iterator[Example]:
             for label, folder in sorted(self._classes(root).items()):
                 for path in sorted(folder.iterdir(), key=lambda entry: entry.name):
                     if path.name.endswith(".txt"):
@@ -203,11 +216,10 @@ class LabelledTexts(Corpus):
 
         return Stream(read)
 
-    def _numbered(self, path) -> Iterator[tuple[str, str]]:
-        """The lines of a file that are not blank, each with `path:number`."""
-        return (
-            numbered for numbered in filesystem.lines(path, self.encoding) if numbered[1].strip()
-        )
+    def _nonblank_lines(self, path: AnyPath) -> Iterator[tuple[str, str]]:
+        for origin, line in filesystem.lines(path, self.encoding):
+            if line.strip():
+                yield origin, line
 
 
 def _example(text: str, label: str, origin: str) -> Example:
@@ -215,7 +227,7 @@ def _example(text: str, label: str, origin: str) -> Example:
     if not label:
         raise UserError(f"{origin}: the label is empty.")
     if not label.isprintable():
-        raise UserError(f"{origin}: a label must be printable and in one line, got {label!r}.")
-    # JSON can tell half a surrogate pair, which no UTF-8 can.
+        raise UserError(f"{origin}: the label must be one line of printable text, got {label!r}.")
+    # JSON can contain an unpaired surrogate, which UTF-8 cannot encode.
     text = text.strip().encode("utf-8", "replace").decode("utf-8")
     return Example({"text": text, "label": label}, origin)

@@ -1,37 +1,38 @@
-"""Parallel sentences: the corpora of N→M, in the layouts that people have them in.
+"""Corpora of parallel sentences, for tasks of the form N→M.
 
-A corpus is a folder or a zip, or files. Its parts are told by names:
+A corpus is a folder, a zip archive or files. File names define its parts:
 
-    train.de train.en valid.de ...   a sentence a line, a file for each language
-    train.tsv ...                    a sentence, a tab and its translation a line
-    train.jsonl ...                  an object a line
+    train.de train.en valid.de ...   one sentence per line, one file per language
+    train.tsv ...                    one sentence, tab and translation per line
+    train.jsonl ...                  one JSON object per line
 
-`dev` and `val` are names of the valid part too. Where no file is called just so, one
-whose name goes on after a digit or one of `._-` is the part: test_2016_flickr.de,
-dev2010.en, train.de-en.de. Where that holds of several, a flag has to name one. Each of
-the files may be compressed, as in train.de.gz. A corpus without parts is one such file,
-or one such pair of files.
+`dev` and `val` are accepted for `valid`. If no file has exactly that name, a name that
+continues with a digit or one of `._-` is accepted: test_2016_flickr.de,
+dev2010.en, train.de-en.de. If several qualify, a flag must name one. Each file
+may be compressed, as in train.de.gz. A corpus that is not divided into parts is one such
+file, or one such pair of files.
 
-What `--source` and `--target` name depends on how a corpus is written:
+The meaning of `--source` and `--target` depends on the format:
 
-    parallel files   the languages, which are the ends of the names: NAME.de and NAME.en;
-                     else NAME.source and NAME.target
-    tables           columns, by number, or by name if the first line has names; else the
-                     first and the second. Other columns are passed over, but each line has
-                     to have as many as the first. Not only .tsv: any other file too
-    JSON lines       keys of the object, or of an object of languages that is under its key
-                     `translation`; else `text` and `translation`
-    tfds:            languages; else those that the data set itself has as source and target
+    parallel files   the languages, which are the suffixes: NAME.de and NAME.en;
+                     by default NAME.source and NAME.target
+    tables           columns, by number, or by name if the first line is a header; by default
+                     the first and the second. Other columns are ignored, but every line must
+                     have as many columns as the first. Any suffix that is not one of the
+                     others is read as a table, not only .tsv
+    JSON Lines       keys of the object, or of an object of languages under its key
+                     `translation`; by default `text` and `translation`
+    tfds:            languages; by default the source and target that the data set declares
 
-Where one side of a pair is empty, the pair is left out, and how many were is told. Where
-both are, there is no pair. White space around a sentence is not part of it.
+Pairs with one empty side are skipped and counted in a note; lines where both sides are
+empty are not pairs. White space around a sentence is removed.
 """
 
 import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tasks.core.corpus import Corpus
@@ -39,188 +40,202 @@ from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.settings import setting
 from tasks.corpora import filesystem, tfds
+from tasks.corpora.filesystem import AnyPath
 from tasks.corpora.samples import english_german
 
 TABLES = (".tsv", ".txt", ".jsonl")
-_ABOUT = re.compile("_?(about|readme|licen|changelog)", re.IGNORECASE)  # lies beside a corpus
-_NESTED = "translation"  # the key of an object of languages
+# Names of files that accompany a corpus.
+_NOT_DATA = re.compile("_?(about|readme|licen|changelog)", re.IGNORECASE)
+_NESTED = "translation"  # key of an object of languages
 
-Pair = tuple[str, str, str]  # where it is, a sentence and its translation, one perhaps empty
+Pair = tuple[str, str, str]  # an origin, a sentence and its translation; one may be empty
 
 
 @dataclasses.dataclass(frozen=True)
 class ParallelSentences(Corpus):
-    """Where the pairs of sentences are; the values of an example are `text` and `translation`.
+    """Location of pairs of sentences; each example has `text` and `translation`.
 
     Neither is ever empty. The origin is that of the text.
     """
 
     data: str = setting(
         "sample",
-        "sample, the path of a folder, file, zip or PREFIX of two files, a pattern of files, or "
+        "sample, the path of a folder, file, zip or PREFIX of two files, a glob pattern, or "
         "tfds:NAME",
     )
     train: str = setting(
         "",
-        "path of the train part, PREFIX of PREFIX.SOURCE and PREFIX.TARGET, or a pattern of files, "
-        "not with --data",
+        "path of the train part, PREFIX of PREFIX.SOURCE and PREFIX.TARGET, or a glob pattern; "
+        "instead of --data",
     )
-    valid: str = setting("", "that of the valid part, beside --train; or a name in --data")
-    test: str = setting("", "that of the test part, beside --train; or a name in --data")
+    valid: str = setting(
+        "", "path, PREFIX or glob pattern of the valid part, or its name in --data"
+    )
+    test: str = setting("", "path, PREFIX or glob pattern of the test part, or its name in --data")
     source: str = setting(
-        "", "language to translate from: the end of a file name, or a column, key or feature"
+        "", "language to translate from: a file suffix, column, key or feature of the corpus"
     )
-    target: str = setting("", "language to translate into, likewise")
+    target: str = setting(
+        "", "language to translate into: a file suffix, column, key or feature of the corpus"
+    )
     encoding: str = setting("utf-8", "encoding of the files")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         filesystem.check_encoding(self.encoding)
-        if bool(self.source) != bool(self.target):
-            given, lacking = ("source", "target") if self.source else ("target", "source")
-            raise UserError(f"--{given} needs --{lacking} beside it.")
+        if self.source and not self.target:
+            raise UserError("--source requires --target.")
+        if self.target and not self.source:
+            raise UserError("--target requires --source.")
         if self.source and self.source == self.target:
             raise UserError(f"--source and --target must differ, got {self.source!r} for both.")
 
-    def sample(self):
+    def sample(self) -> dict[str, Stream]:
         if self.source:
             raise UserError(
-                "the sample: --source and --target choose among the languages of other corpora; "
-                "this one has English and German."
+                "--source and --target cannot be used with the sample, which is English to German."
             )
         return english_german.parts()
 
-    def dataset(self, name):
+    def tfds_parts(self, name: str) -> tuple[dict[str, Stream], list[str]]:
         return tfds.translations(name, self.tfds_dir, self.source, self.target)
 
-    def located(self, path, flag):
-        """What a flag names: a file or folder, or what the names of two files begin with.
+    def resolve(self, path: str, flag: str) -> Path:
+        """Returns the existing file or folder that a flag names, or the prefix of a pair of files.
 
-        Of a part it may also be the name of one of these in `--data`.
+        A part may also be named by its name inside `--data`.
         """
-        places, data = [Path(path).expanduser()], Path(self.data).expanduser()
-        if flag != "--data" and self.data != "sample" and data.exists():
-            places += [] if filesystem.is_one_file(data) else [filesystem.root(data) / path]
-        for place in places:
-            if place.exists() or self._pair(place):
-                return place
-        try:
-            return super().located(path, flag)
-        except UserError as error:
-            pair = " and ".join(f"{path}.{name}" for name in self._languages())
-            raise UserError(f"{str(error).rstrip('.')}, nor are there {pair}.") from None
+        candidates, data = [Path(path).expanduser()], Path(self.data).expanduser()
+        names_part = flag != "--data" and self.data != "sample"
+        if names_part and data.exists() and not filesystem.is_plain_file(data):
+            candidates.append(filesystem.corpus_root(data) / path)
+        for candidate in candidates:
+            if candidate.exists() or self._pair(candidate):
+                return candidate
+        pair = " and ".join(f"{path}.{language}" for language in self._languages())
+        raise UserError(f"{flag}: no such file or folder: {path!r}, and no such pair: {pair}.")
 
-    def matching(self, pattern):
-        ends = {f".{language.lower()}" for language in self._languages()}
-        found = {}  # of two files that are a pair, what their names begin with
-        for path in super().matching(pattern):
+    def glob(self, pattern: str) -> list[Path]:
+        suffixes = {f".{language.lower()}" for language in self._languages()}
+        paths = {}  # pairs of files by their common prefix; a dict keeps the order
+        for path in super().glob(pattern):
             stem, suffix = filesystem.stem_and_suffix(path)
             prefix = path.parent / stem
-            if suffix in ends and not self._pair(prefix):
-                raise UserError(
-                    f"{path}: is one side of a pair of files, and the other is missing."
-                )
-            found[prefix if suffix in ends else path] = None
-        return list(found)
+            if suffix in suffixes and not self._pair(prefix):
+                raise UserError(f"{path}: the file of the other language is missing.")
+            paths[prefix if suffix in suffixes else path] = None
+        return list(paths)
 
-    def files(self, path):
-        if not path.exists() or filesystem.is_one_file(path):
-            return {"train": self.one_file(path)}, []
-        root = filesystem.root(path)
-        parts = filesystem.parts(path, root, lambda names: self._part(root, names), self.named())
-        return parts or {"train": self._whole(path, root)}, []
+    def parts_in(self, path: Path) -> tuple[dict[str, Stream], list[str]]:
+        if not path.exists() or filesystem.is_plain_file(path):
+            return {"train": self.single_part(path)}, []
+        root = filesystem.corpus_root(path)
+        parts = filesystem.find_parts(
+            path, root, lambda names: self._part(root, names), skip=self.flagged_parts()
+        )
+        return parts or {"train": self._undivided(path, root)}, []
 
-    def one_file(self, path):
+    def single_part(self, path: Path) -> Stream:
         if not path.exists():
             return self._parallel(*self._pair(path))
-        return (
-            self._table(path)
-            if filesystem.is_one_file(path)
-            else self._whole(path, filesystem.root(path))
-        )
+        if filesystem.is_plain_file(path):
+            return self._table(path)
+        return self._undivided(path, filesystem.corpus_root(path))
 
-    def _part(self, root, names) -> filesystem.Found:
-        """All below `root` that goes by one of the names of a part."""
-        found, longer = self._candidates(root), re.compile(rf"({'|'.join(names)})[\d._-]")
-        exact = [(shown, stream) for shown, name, stream in found if name in names]
-        return exact or [(shown, stream) for shown, name, stream in found if longer.match(name)]
+    def _part(self, root: AnyPath, names: tuple[str, ...]) -> filesystem.Matches:
+        """Returns the candidates below `root` that have one of the names of a part."""
+        candidates = self._candidates(root)
+        exact = [(label, stream) for label, name, stream in candidates if name in names]
+        if exact:
+            return exact
+        longer = re.compile(rf"({'|'.join(names)})[\d._-]")
+        return [(label, stream) for label, name, stream in candidates if longer.match(name)]
 
-    def _whole(self, path, root) -> Stream:
-        """The examples below a `root` that knows no parts."""
-        found = [(shown, stream) for shown, _, stream in self._candidates(root)]
+    def _undivided(self, path: AnyPath, root: AnyPath) -> Stream:
+        """Returns the examples below a `root` that is not divided into parts."""
+        matches = [(label, stream) for label, _, stream in self._candidates(root)]
         families = [family for family in _families(root).values() if len(family) > 1]
-        if families and not found:
+        if families and not matches:
             languages = sorted({language for family in families for language in family})
             raise UserError(
-                f"{path}: --source and --target must be two of {languages}, the ends of the names "
-                f"of its files, got {self.source!r} and {self.target!r}."
+                f"{path}: --source and --target must be two of {languages}, the suffixes of its "
+                f"files, got {self.source!r} and {self.target!r}."
             )
-        rule = (
+        layouts = (
             f"train, valid and test as {' and '.join(f'train.{x}' for x in self._languages())} "
-            "(or .gz), as .tsv or as .jsonl; or one of these alone"
+            "(or .gz), as .tsv or as .jsonl; or a single such file or pair"
         )
-        return filesystem.the_only(path, root, found, rule)
+        return filesystem.single_match(path, root, matches, layouts)
 
-    def _candidates(self, root) -> list[tuple[str, str, Stream]]:
-        """What may be read below `root`: how a flag names it, what it is called, its pairs."""
-        found = [
+    def _candidates(self, root: AnyPath) -> list[tuple[str, str, Stream]]:
+        """Returns the readable files and pairs of files below `root`.
+
+        Each is a label, which a flag can use, its name without languages, and its examples.
+        """
+        candidates = [
             (entry.name, filesystem.stem_and_suffix(entry)[0], self._table(entry))
             for entry in filesystem.entries(root)
-            if entry.is_file() and _is_table(entry) and not _ABOUT.match(entry.name)
+            if entry.is_file() and _is_table(entry) and not _NOT_DATA.match(entry.name)
         ]
-        both = [".{}-{}".format(*order) for order in itertools.permutations(self._languages())]
+        first, second = (
+            ".{}-{}".format(*order) for order in itertools.permutations(self._languages())
+        )
         for stem, family in _families(root).items():
             if sides := self._sides(family):
-                name = stem.removesuffix(both[0]).removesuffix(both[1])
-                found.append((stem, name, self._parallel(*sides)))
-        return found
+                name = stem.removesuffix(first).removesuffix(second)
+                candidates.append((stem, name, self._parallel(*sides)))
+        return candidates
 
-    def _pair(self, place) -> list[Path]:
-        """The two files whose names are that of a path and a language; none if one lacks."""
-        families = _families(place.parent) if place.parent.is_dir() else {}
-        return self._sides(families.get(place.name, {}))
+    def _pair(self, prefix: AnyPath) -> list[AnyPath]:
+        """Returns the source and target files with a common prefix; [] if one is missing."""
+        families = _families(prefix.parent) if prefix.parent.is_dir() else {}
+        return self._sides(families.get(prefix.name, {}))
 
     def _languages(self) -> tuple[str, str]:
-        """The two languages, as the names of parallel files end."""
+        """Returns the two languages, as suffixes of parallel files."""
         return self.source or "source", self.target or "target"
 
-    def _sides(self, family: dict[str, list[Path]]) -> list[Path]:
-        """The source and the target file of a family; none if one lacks."""
+    def _sides(self, family: dict[str, list[AnyPath]]) -> list[AnyPath]:
+        """Returns the source and the target file of a family; [] if one is missing."""
         sides = [family.get(language.lower(), []) for language in self._languages()]
-        for side in sides if all(sides) else []:
+        if not all(sides):
+            return []
+        for side in sides:
             if len(side) > 1:
                 names = " and ".join(entry.name for entry in side)
-                raise UserError(f"{side[0]}: {names} are the same side of a pair; leave one.")
-        return [entry for side in sides for entry in side] if all(sides) else []
+                raise UserError(f"{side[0]}: {names} are the same side of a pair; keep only one.")
+        return [entry for side in sides for entry in side]
 
     # --- Readers -------------------------------------------------------------
 
-    def _parallel(self, source, target) -> Stream:
-        def pairs():
-            both = itertools.zip_longest(
-                *(filesystem.lines(s, self.encoding) for s in (source, target))
+    def _parallel(self, source: AnyPath, target: AnyPath) -> Stream:
+        def pairs() -> Iterator[Pair]:
+            rows = itertools.zip_longest(
+                *(filesystem.lines(path, self.encoding) for path in (source, target))
             )
-            for number, (one, other) in enumerate(both):
-                if one is None or other is None:
-                    more = number + 1 + sum(1 for _ in both)
-                    counts = (more, number) if one else (number, more)
+            for index, (source_line, target_line) in enumerate(rows):
+                if source_line is None or target_line is None:
+                    longer = index + 1 + sum(1 for _ in rows)
+                    counts = (longer, index) if source_line else (index, longer)
                     raise UserError(
-                        f"{source} has {counts[0]} lines and {target} has {counts[1]}; each line "
-                        "of one must be the translation of that of the other."
+                        f"{source} has {counts[0]} lines and {target} has {counts[1]}; line n of "
+                        "one must be the translation of line n of the other."
                     )
-                yield (*one, other[1])
+                yield (*source_line, target_line[1])
 
         return _stream(source, pairs)
 
-    def _table(self, path) -> Stream:
+    def _table(self, path: AnyPath) -> Stream:
         stem, suffix = filesystem.stem_and_suffix(path)
         if suffix in {f".{language.lower()}" for language in self._languages()}:
             raise UserError(
-                f"{path}: is one side of a pair of files; name both as {str(path.parent / stem)!r}."
+                f"{path}: one side of a pair of files; give their common prefix, "
+                f"{str(path.parent / stem)!r}."
             )
-        return _stream(path, lambda: (self._jsonl if suffix == ".jsonl" else self._tsv)(path))
+        reader = self._jsonl if suffix == ".jsonl" else self._tsv
+        return _stream(path, lambda: reader(path))
 
-    def _tsv(self, path) -> Iterator[Pair]:
+    def _tsv(self, path: AnyPath) -> Iterator[Pair]:
         count = 0
         for origin, line in filesystem.lines(path, self.encoding):
             row = line.split("\t")
@@ -228,53 +243,56 @@ class ParallelSentences(Corpus):
                 continue
             if not count:
                 count = len(row)
-                text, translation, by_name = self._columns(row, origin)
-                if by_name:
+                text, translation, has_header = self._columns(row, origin)
+                if has_header:
                     continue
             if len(row) != count:
                 raise UserError(
                     f"{origin}: expected {count} columns as above, got {len(row)}: "
-                    f"{filesystem.shown(line)}."
+                    f"{filesystem.shorten(line)}."
                 )
             yield origin, row[text], row[translation]
 
-    def _columns(self, first, origin) -> tuple[int, int, bool]:
-        """Which columns are the sides, and whether the first line only names them."""
-        shown = filesystem.shown("\t".join(first))
-        if len(first) < 2:
+    def _columns(self, first_row: Sequence[str], origin: str) -> tuple[int, int, bool]:
+        """Returns the indices of the two columns, and whether the first row is a header."""
+        shown = filesystem.shorten("\t".join(first_row))
+        if len(first_row) < 2:
             raise UserError(
                 f"{origin}: expected a sentence, a tab and its translation, got 1 column: {shown}."
             )
         sides = (self.source or "1", self.target or "2")
-        by_name = not all(side.isdecimal() for side in sides)
-        columns = [name.strip() if by_name else str(n) for n, name in enumerate(first, start=1)]
+        has_header = not all(side.isdecimal() for side in sides)
+        if has_header:
+            columns = [name.strip() for name in first_row]
+        else:
+            columns = [str(number) for number in range(1, len(first_row) + 1)]
         for side, flag in zip(sides, ("--source", "--target"), strict=True):
             if side not in columns:
                 raise UserError(
-                    f"{origin}: {flag} must be the number of a column, 1 to {len(first)}, or its "
-                    f"name in the first line, got {side!r} and {shown}."
+                    f"{origin}: {flag} must be a column number from 1 to {len(first_row)}, or a "
+                    f"column name in the first line, got {side!r}; the line is {shown}."
                 )
-        return columns.index(sides[0]), columns.index(sides[1]), by_name
+        return columns.index(sides[0]), columns.index(sides[1]), has_header
 
-    def _jsonl(self, path) -> Iterator[Pair]:
+    def _jsonl(self, path: AnyPath) -> Iterator[Pair]:
         keys = {self.source or "text": "--source", self.target or "translation": "--target"}
-        for origin, row in filesystem.objects(path, self.encoding, {}):
+        for origin, row in filesystem.json_objects(path, self.encoding, {}):
             row = row[_NESTED] if isinstance(row.get(_NESTED), dict) else row
             filesystem.check_keys(row, keys, origin)
             for key in keys:
                 if not isinstance(row[key], str):
-                    got = filesystem.shown(json.dumps(row[key]))
-                    raise UserError(f"{origin}: {key!r} must be a string, got {got}.")
-            # JSON can tell half a surrogate pair, which no UTF-8 can.
+                    value = filesystem.shorten(json.dumps(row[key]))
+                    raise UserError(f"{origin}: {key!r} must be a string, got {value}.")
+            # JSON can contain an unpaired surrogate, which UTF-8 cannot encode.
             yield origin, *(row[key].encode("utf-8", "replace").decode() for key in keys)
 
 
-def _is_table(entry) -> bool:
+def _is_table(entry: AnyPath) -> bool:
     return filesystem.stem_and_suffix(entry)[1] in TABLES
 
 
-def _families(folder) -> dict[str, dict[str, list[Path]]]:
-    """Files NAME.LANGUAGE, compressed or not: {NAME: {LANGUAGE: files}}."""
+def _families(folder: AnyPath) -> dict[str, dict[str, list[AnyPath]]]:
+    """Finds files NAME.LANGUAGE, compressed or not: {NAME: {LANGUAGE: files}}."""
     families = {}
     for entry in filesystem.entries(folder):
         stem, suffix = filesystem.stem_and_suffix(entry)
@@ -283,28 +301,29 @@ def _families(folder) -> dict[str, dict[str, list[Path]]]:
     return families
 
 
-def _stream(path, read: Callable[[], Iterator[Pair]]) -> Stream:
-    """Those of the pairs that have both sides; its notes tell of those that have one."""
+def _stream(path: AnyPath, read: Callable[[], Iterator[Pair]]) -> Stream:
+    """Returns the pairs with two non-empty sides; a note counts those with one empty side."""
 
     def pairs() -> Iterator[Pair]:
         stripped = ((origin, *(side.strip() for side in sides)) for origin, *sides in read())
         return (pair for pair in stripped if pair[1] or pair[2])
 
-    def examples():
+    def examples() -> Iterator[Example]:
         for origin, text, translation in pairs():
             if text and translation:
                 yield Example({"text": text, "translation": translation}, origin)
 
-    def notes():
-        count, left_out, first = 0, 0, ""
+    def notes() -> Iterator[str]:
+        count, skipped, first_origin = 0, 0, ""
         for origin, text, translation in pairs():
             count += 1
             if not (text and translation):
-                left_out, first = left_out + 1, first or origin
-        if left_out:
+                skipped += 1
+                first_origin = first_origin or origin
+        if skipped:
             yield (
-                f"{path}: {left_out} of {count} pairs left out, for one side is empty; the first "
-                f"is {first}"
+                f"{path}: skipped {skipped} of {count} pairs because one side is empty; the first "
+                f"is {first_origin}"
             )
 
-    return Stream(lambda: filesystem.told(path, examples()), notes)
+    return Stream(lambda: filesystem.require_examples(path, examples()), notes)

@@ -1,18 +1,18 @@
-"""Tagged sentences: the corpora of N→N, in the layouts that people have them in.
+"""Corpora of tagged sentences, for tasks of the form N→N.
 
-A corpus is a folder or a zip, or one file. Its parts are told by names:
+A corpus is a folder, a zip archive or a single file. File names define its parts:
 
-    xx_name-ud-train.conllu ...      as releases of Universal Dependencies have them
-    train.conllu valid.conllu ...    or one of the other suffixes of `SUFFIXES`
+    xx_name-ud-train.conllu ...      as in releases of Universal Dependencies
+    train.conllu valid.conllu ...    or one of the other suffixes in `SUFFIXES`
 
-`dev` and `val` are names of the valid part too. How a file is written is told by
+`dev` and `val` are accepted for `valid`. The format of a file is determined by
 its suffix, .conllu or .jsonl, and otherwise by its first line:
 
-    CoNLL-U      ten columns, the first a number; ranges (1-2) and empty nodes (1.1) are no words
-    columns      a word a line, its tag in the last column, blank lines between
-                 sentences, between columns tabs or blanks, as in CoNLL-2000 and -2003
-    word/TAG     a sentence a line; a word ends at its last slash
-    JSON lines   an object a line, of lists `tokens` and `tags`
+    CoNLL-U      ten columns, the first a number; ranges (1-2) and empty nodes (1.1) are not words
+    columns      one word per line with its tag in the last column, columns separated by tabs or
+                 spaces, sentences by blank lines, as in CoNLL-2000 and CoNLL-2003
+    word/TAG     one sentence per line; the tag follows the last slash of each item
+    JSON Lines   one object per line, with the lists `tokens` and `tags`
 """
 
 import dataclasses
@@ -28,102 +28,109 @@ from tasks.core.examples import Example, Stream
 from tasks.core.settings import setting
 from tasks.corpora import conllu, filesystem, tfds
 from tasks.corpora.conllu import COLUMNS, ID, TAGS
+from tasks.corpora.filesystem import AnyPath
 from tasks.corpora.samples import english_grammar
 
 SUFFIXES = (
     ".conllu", ".conll", ".jsonl", ".tsv", ".txt", ".bio", ".iob", ".iob2", ".pos", ".tagged",
 )  # fmt: skip
-_UNIVERSAL = "-ud-"  # before the name of a part in a release of Universal Dependencies
-_ABOUT = ("readme", "licen", "changelog")  # what lies beside a corpus and is none
-# Not whatever is white: a word may hold a no-break space, and French numbers do.
+_UNIVERSAL = "-ud-"  # precedes the part in file names of Universal Dependencies
+_NOT_DATA = ("readme", "licen", "changelog")  # names of files that accompany a corpus
+# Only spaces and tabs: a word may contain a no-break space, as French numbers do.
 _BLANKS = re.compile("[ \t]+")
 
-Word = tuple[str, str, str]  # a word, its tag, and where they are
+Word = tuple[str, str, str]  # a word, its tag and its origin
 
 
 @dataclasses.dataclass(frozen=True)
 class TaggedSentences(Corpus):
-    """Where the tagged sentences are; the values of an example are `tokens` and `tags`.
+    """Location of tagged sentences; each example has `tokens` and `tags`.
 
-    Both are tuples of str, of one length. The origin is that of the first word.
+    Both are tuples of str of equal length. The origin is that of the first word.
     """
 
-    tags: str = setting("upos", "column of CoNLL-U to take as tags", choices=TAGS)
+    tags: str = setting("upos", "column of CoNLL-U that holds the tags", choices=TAGS)
     tokens_key: str = setting(
         "",
-        "key of the words in .jsonl and tfds:, or the number of their column in other files "
+        "key of the words in .jsonl and tfds:, or their column number in other files "
         "(default: tokens, or the first)",
     )
-    tags_key: str = setting("", "that of the tags, likewise (default: tags, or the last)")
+    tags_key: str = setting(
+        "",
+        "key of the tags in .jsonl and tfds:, or their column number in other files "
+        "(default: tags, or the last)",
+    )
     encoding: str = setting("utf-8", "encoding of the files")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         filesystem.check_encoding(self.encoding)
 
-    def identity(self, example):
+    def identity(self, example: Example) -> str:
         return " ".join(example.values["tokens"])
 
-    def sample(self):
-        self._refuse_column("the sample")
+    def sample(self) -> dict[str, Stream]:
+        self._reject_conllu_column("the sample")
         return english_grammar.parts()
 
-    def dataset(self, name):
+    def tfds_parts(self, name: str) -> tuple[dict[str, Stream], list[str]]:
         return tfds.tagged_sentences(name, self.tfds_dir, self.tokens_key, self.tags_key, self.tags)
 
-    def files(self, path):
-        if filesystem.is_one_file(path):
+    def parts_in(self, path: Path) -> tuple[dict[str, Stream], list[str]]:
+        if filesystem.is_plain_file(path):
             return {"train": self._file(path)}, []
-        root = filesystem.root(path)
-        parts = filesystem.parts(path, root, lambda names: self._part(root, names), self.named())
-        return parts or {"train": self._whole(path, root)}, []
-
-    def one_file(self, path):
-        return (
-            self._file(path)
-            if filesystem.is_one_file(path)
-            else self._whole(path, filesystem.root(path))
+        root = filesystem.corpus_root(path)
+        parts = filesystem.find_parts(
+            path, root, lambda names: self._part(root, names), skip=self.flagged_parts()
         )
+        return parts or {"train": self._undivided(path, root)}, []
 
-    def _part(self, root, names) -> filesystem.Found:
-        """All below `root` that goes by one of the names of a part."""
+    def single_part(self, path: Path) -> Stream:
+        if filesystem.is_plain_file(path):
+            return self._file(path)
+        return self._undivided(path, filesystem.corpus_root(path))
+
+    def _part(self, root: AnyPath, names: tuple[str, ...]) -> filesystem.Matches:
+        """Returns the candidates below `root` that have one of the names of a part."""
         return [
             (entry.name, self._file(entry))
             for entry, stem in _candidates(root)
             if stem.rpartition(_UNIVERSAL)[2] in names
         ]
 
-    def _whole(self, path, root) -> Stream:
-        """The examples below a `root` that knows no parts."""
-        found = [
+    def _undivided(self, path: AnyPath, root: AnyPath) -> Stream:
+        """Returns the examples below a `root` that is not divided into parts."""
+        matches = [
             (entry.name, self._file(entry))
             for entry, stem in _candidates(root)
-            if not stem.lower().startswith(_ABOUT)
+            if not stem.lower().startswith(_NOT_DATA)
         ]
-        rule = (
+        layouts = (
             "train, valid and test as .conllu (or NAME-ud-train.conllu), as .jsonl, as columns "
-            f"or as word/TAG ({', '.join(SUFFIXES[3:])}); or one of these alone"
+            f"or as word/TAG ({', '.join(SUFFIXES[3:])}); or a single such file"
         )
-        return filesystem.the_only(path, root, found, rule)
+        return filesystem.single_match(path, root, matches, layouts)
 
     # --- Readers -------------------------------------------------------------
 
-    def _file(self, path) -> Stream:
-        def read():
-            return filesystem.told(path, _sentences(self._reader(path)(path)))
+    def _file(self, path: AnyPath) -> Stream:
+        def read() -> Iterator[Example]:
+            return filesystem.require_examples(path, _sentences(self._reader(path)(path)))
 
         return Stream(read)
 
-    def _reader(self, path) -> Callable[[Path], Iterator[Word | None]]:
-        """What reads the words of a file, with None after each sentence."""
-        named = {".conllu": self._conllu, ".jsonl": self._jsonl}
-        reader = named.get(filesystem.stem_and_suffix(path)[1]) or self._reader_by_content(path)
+    def _reader(self, path: AnyPath) -> Callable[[AnyPath], Iterator[Word | None]]:
+        """Returns the reader of a file, which yields words, and None after each sentence."""
+        by_suffix = {".conllu": self._conllu, ".jsonl": self._jsonl}
+        reader = by_suffix.get(filesystem.stem_and_suffix(path)[1])
+        if reader is None:
+            reader = self._reader_by_content(path)
         if reader != self._conllu:
-            self._refuse_column(path)
+            self._reject_conllu_column(path)
         return reader
 
-    def _reader_by_content(self, path):
-        first = next(
+    def _reader_by_content(self, path: AnyPath) -> Callable[[AnyPath], Iterator[Word | None]]:
+        first_line = next(
             (
                 line
                 for _, line in filesystem.lines(path, self.encoding)
@@ -131,51 +138,56 @@ class TaggedSentences(Corpus):
             ),
             "",
         )
-        columns = first.split("\t")
+        columns = first_line.split("\t")
         if len(columns) == len(COLUMNS) and ID.fullmatch(columns[0]):
             return self._conllu
-        words = _BLANKS.split(first.strip(" \t"))
-        slashed = sum("/" in word for word in words)
-        # More than half, since the word of a column may be "1/2".
-        return self._slashed if len(columns) == 1 and slashed > len(words) / 2 else self._columns
+        items = _BLANKS.split(first_line.strip(" \t"))
+        with_slash = sum("/" in item for item in items)
+        # More than half, since a word in a column may contain a slash, such as "1/2".
+        if len(columns) == 1 and with_slash > len(items) / 2:
+            return self._slashed
+        return self._columns
 
-    def _refuse_column(self, what):
+    def _reject_conllu_column(self, source: object) -> None:
         if self.tags != "upos":
             raise UserError(
-                f"{what}: --tags {self.tags} names a column of CoNLL-U, which this is not; "
-                "tags elsewhere are named with --tags-key."
+                f"{source}: --tags {self.tags} names a column of CoNLL-U, but this is not CoNLL-U; "
+                "select the tags with --tags-key."
             )
 
-    def _conllu(self, path) -> Iterator[Word | None]:
+    def _conllu(self, path: AnyPath) -> Iterator[Word | None]:
         self._check_filled(path)
         form, tags = COLUMNS.index("form"), COLUMNS.index(self.tags)
         for origin, row in self._conllu_rows(path):
             yield (row[form], row[tags], origin) if row else None
 
-    def _check_filled(self, path):
-        """Reads as far as a word and a tag are met: a treebank may lack either throughout."""
-        met, wanted = set(), {"form", self.tags}
+    def _check_filled(self, path: AnyPath) -> None:
+        """Checks that words and tags are not `_` throughout, as in some treebanks.
+
+        Reads only until both columns have had a value.
+        """
+        filled, required = set(), {"form", self.tags}
         for _, row in self._conllu_rows(path):
-            met.update(name for name, value in zip(COLUMNS, row, strict=False) if value != "_")
-            if wanted <= met:
+            filled.update(name for name, value in zip(COLUMNS, row, strict=False) if value != "_")
+            if required <= filled:
                 return
-        if met and "form" not in met:
+        if filled and "form" not in filled:
             raise UserError(
-                f"{path}: the column form is _ throughout: this treebank comes without its words."
+                f"{path}: every form is _: this treebank is distributed without its words."
             )
-        if met:
+        if filled:
             raise UserError(
-                f"{path}: the column {self.tags} is _ throughout; --tags can be one of "
-                f"{[name for name in TAGS if name in met]}."
+                f"{path}: every {self.tags} is _; --tags must be one of "
+                f"{[name for name in TAGS if name in filled]} here, got {self.tags!r}."
             )
 
-    def _conllu_rows(self, path) -> Iterator[tuple[str, list[str]]]:
-        """The columns of each word; none between sentences."""
+    def _conllu_rows(self, path: AnyPath) -> Iterator[tuple[str, list[str]]]:
+        """Yields the origin and columns of each word, and empty columns between sentences."""
         for origin, line, row in conllu.rows(filesystem.lines(path, self.encoding)):
             if row or not line.strip():
                 yield origin, row
 
-    def _columns(self, path) -> Iterator[Word | None]:
+    def _columns(self, path: AnyPath) -> Iterator[Word | None]:
         count = 0
         for origin, line in filesystem.lines(path, self.encoding):
             row = [column.strip(" ") for column in line.split("\t")]
@@ -189,75 +201,76 @@ class TaggedSentences(Corpus):
                 token = self._column("--tokens-key", self.tokens_key or "1", count, origin)
                 tag = self._column("--tags-key", self.tags_key or str(count), count, origin)
             if len(row) != count or count < 2:
-                wanted = f"{count} columns as above" if count > 1 else "a word and its tag"
+                expected = f"{count} columns as above" if count > 1 else "a word and its tag"
                 raise UserError(
-                    f"{origin}: expected {wanted}, got {len(row)} "
-                    f"column{'s' * (len(row) != 1)}: {filesystem.shown(line)}."
+                    f"{origin}: expected {expected}, got {filesystem.columns(len(row))}: "
+                    f"{filesystem.shorten(line)}."
                 )
             yield row[token], row[tag], origin
 
-    def _column(self, flag, number, count, origin) -> int:
+    def _column(self, flag: str, number: str, count: int, origin: str) -> int:
+        """Returns the index of a column, given its number as the value of a flag."""
         if not number.isdecimal() or not 1 <= int(number) <= count:
             raise UserError(
-                f"{origin}: {flag} must be the number of a column, 1 to {count}, got {number!r}."
+                f"{origin}: {flag} must be a column number from 1 to {count}, got {number!r}."
             )
         return int(number) - 1
 
-    def _slashed(self, path) -> Iterator[Word | None]:
+    def _slashed(self, path: AnyPath) -> Iterator[Word | None]:
         for origin, line in filesystem.lines(path, self.encoding):
-            for pair in filter(None, _BLANKS.split(line)):
-                token, _, tag = pair.rpartition("/")
+            for item in filter(None, _BLANKS.split(line)):
+                token, _, tag = item.rpartition("/")
                 if not token or not tag:
                     raise UserError(
-                        f"{origin}: expected word/TAG with blanks between, got "
-                        f"{filesystem.shown(pair)}."
+                        f"{origin}: expected word/TAG items separated by spaces, got "
+                        f"{filesystem.shorten(item)}."
                     )
                 yield token, tag, origin
             yield None
 
-    def _jsonl(self, path) -> Iterator[Word | None]:
+    def _jsonl(self, path: AnyPath) -> Iterator[Word | None]:
         tokens_key, tags_key = self.tokens_key or "tokens", self.tags_key or "tags"
         flags = {tokens_key: "--tokens-key", tags_key: "--tags-key"}
-        for origin, row in filesystem.objects(path, self.encoding, flags):
+        for origin, row in filesystem.json_objects(path, self.encoding, flags):
             for key in flags:
                 if not isinstance(row[key], list):
-                    got = filesystem.shown(json.dumps(row[key]))
-                    raise UserError(f"{origin}: {key!r} must be a list, got {got}.")
+                    value = filesystem.shorten(json.dumps(row[key]))
+                    raise UserError(f"{origin}: {key!r} must be a list, got {value}.")
             tokens, tags = row[tokens_key], row[tags_key]
             if len(tokens) != len(tags):
                 raise UserError(
-                    f"{origin}: {tokens_key!r} and {tags_key!r} must be of one length, "
+                    f"{origin}: {tokens_key!r} and {tags_key!r} must have the same length, "
                     f"got {len(tokens)} and {len(tags)}."
                 )
             for token, tag in zip(tokens, tags, strict=True):
                 if not isinstance(token, str):
                     raise UserError(
-                        f"{origin}: {tokens_key!r} must hold strings, got {json.dumps(token)}."
+                        f"{origin}: {tokens_key!r} must contain strings, got {json.dumps(token)}."
                     )
                 if not isinstance(tag, (str, int)):
                     raise UserError(
-                        f"{origin}: {tags_key!r} must hold strings or whole numbers, "
+                        f"{origin}: {tags_key!r} must contain strings or integers, "
                         f"got {json.dumps(tag)}."
                     )
                 tag = tag if isinstance(tag, str) else json.dumps(tag)
-                # JSON can tell half a surrogate pair, which no UTF-8 can.
+                # JSON can contain an unpaired surrogate, which UTF-8 cannot encode.
                 yield *(text.encode("utf-8", "replace").decode() for text in (token, tag)), origin
             yield None
 
 
-def _candidates(root) -> Iterator[tuple[Path, str]]:
-    """The files below `root` that may be read, each with its name without the suffix."""
+def _candidates(root: AnyPath) -> Iterator[tuple[AnyPath, str]]:
+    """Yields the readable files below `root`, each with its name without the suffix."""
     for entry in filesystem.entries(root):
         stem, suffix = filesystem.stem_and_suffix(entry)
-        # Beside NAME-ud-train.conllu releases have NAME-ud-train.txt, the text without tags.
+        # Releases also contain NAME-ud-train.txt: the text of the .conllu without tags.
         suffixes = SUFFIXES[:1] if _UNIVERSAL in stem else SUFFIXES
         if entry.is_file() and suffix in suffixes:
             yield entry, stem
 
 
 def _sentences(words: Iterator[Word | None]) -> Iterator[Example]:
-    """Words gathered into sentences, which None ends."""
-    tokens, tags, first = [], [], ""
+    """Groups words into sentences; None ends a sentence."""
+    tokens, tags, first_origin = [], [], ""
     for word in itertools.chain(words, [None]):
         if word is not None:
             token, tag, origin = word
@@ -265,14 +278,16 @@ def _sentences(words: Iterator[Word | None]) -> Iterator[Example]:
             _check("tag", tag, origin)
             tokens.append(token)
             tags.append(tag)
-            first = first or origin
+            first_origin = first_origin or origin
         elif tokens:
-            yield Example({"tokens": tuple(tokens), "tags": tuple(tags)}, first)
-            tokens, tags, first = [], [], ""
+            yield Example({"tokens": tuple(tokens), "tags": tuple(tags)}, first_origin)
+            tokens, tags, first_origin = [], [], ""
 
 
-def _check(kind, text, origin):
+def _check(kind: str, text: str, origin: str) -> None:
     if not text:
         raise UserError(f"{origin}: the {kind} is empty.")
     if "\n" in text or "\r" in text:
-        raise UserError(f"{origin}: a {kind} must be in one line, got {filesystem.shown(text)}.")
+        raise UserError(
+            f"{origin}: a {kind} must not contain line breaks, got {filesystem.shorten(text)}."
+        )

@@ -1,20 +1,25 @@
 """Corpora of TensorFlow Datasets, by name: `tfds:imdb_reviews`."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
 
 @dataclasses.dataclass(frozen=True)
-class Known:
-    """What a data set's own description does not say.
+class Preset:
+    """Facts about a data set that are not in its own description.
 
     Attributes:
-        text, label: The features to take.
-        test: The part that is judged, where it is not the one called test.
-        note: What a person should know.
+        text: Feature with the texts.
+        label: Feature with the labels.
+        test: Part for evaluation, if not `test`.
+        note: Note for the user.
     """
 
     text: str = "text"
@@ -24,20 +29,20 @@ class Known:
 
 
 LABELLED_TEXTS = {
-    "imdb_reviews": Known(),
-    "glue/sst2": Known(
+    "imdb_reviews": Preset(),
+    "glue/sst2": Preset(
         text="sentence",
         test="validation",
-        note="the labels of its test part are not public (-1), so its validation part is judged",
+        note="the labels of its test part are not public (-1), so its validation part is used for "
+        "evaluation",
     ),
-    "yelp_polarity_reviews": Known(),
-    "sentiment140": Known(label="polarity"),
+    "yelp_polarity_reviews": Preset(),
+    "sentiment140": Preset(label="polarity"),
 }
 TAGGED_SENTENCES = ("universal_dependencies/en_ewt", "conll2003", "xtreme_pos/xtreme_pos_en")
 TRANSLATIONS = ("ted_hrlr_translate/pt_to_en", "wmt14_translate/de-en", "para_crawl/ende")
 CAPTIONED_IMAGES = ("coco_captions",)
-# What universal_dependencies has as head where a row of CoNLL-U is no word: of ranges
-# and empty nodes, which it keeps.
+# The head, in universal_dependencies, of rows that are not words: ranges and empty nodes.
 _NO_HEAD = b"None"
 
 
@@ -47,38 +52,40 @@ def labelled_texts(
     """Returns the parts of a data set of texts and labels, and notes on them.
 
     Args:
-        name: As TensorFlow Datasets has it; `LABELLED_TEXTS` knows some, others
-            need to have features `text` and `label`, or be told of theirs.
-        data_dir: The folder of prepared data sets; "" for its default.
-        text_key, label_key: The features to take instead; "" for the known ones.
+        name: Name in TensorFlow Datasets. `LABELLED_TEXTS` has presets; others must
+            have the features `text` and `label`, or the two keys must be given.
+        data_dir: Folder of prepared data sets; "" for the default one.
+        text_key: Feature with the texts; "" for the preset or `text`.
+        label_key: Feature with the labels; "" for the preset or `label`.
 
     Raises:
-        UserError: There is no such data set or feature, or it is not on this
-            machine and cannot be downloaded.
+        UserError: The data set or feature does not exist, or the data set is not on
+            this machine and cannot be downloaded.
     """
-    known = LABELLED_TEXTS.get(name.split(":")[0].removesuffix("/plain_text"), Known())
+    preset = LABELLED_TEXTS.get(name.split(":")[0].removesuffix("/plain_text"), Preset())
     builder = _prepared(name, data_dir, LABELLED_TEXTS)
     features = builder.info.features
-    text_key, label_key = text_key or known.text, label_key or known.label
+    text_key, label_key = text_key or preset.text, label_key or preset.label
     for key, flag in ((text_key, "--text-key"), (label_key, "--label-key")):
         if key not in features:
             raise UserError(
-                f"tfds:{name} has no feature {key!r}, only {sorted(features)}; name it with {flag}."
+                f"tfds:{name}: no feature {key!r}; the features are {sorted(features)}. Select one "
+                f"with {flag}."
             )
-    label_of = getattr(features[label_key], "int2str", str)
+    class_name = getattr(features[label_key], "int2str", str)
 
     def stream(split: str) -> Stream:
         def read() -> Iterator[Example]:
             for origin, row in _rows(name, builder, split):
                 label = row[label_key]
-                label = label.decode() if isinstance(label, bytes) else label_of(int(label))
+                label = label.decode() if isinstance(label, bytes) else class_name(int(label))
                 text = row[text_key].decode("utf-8", "replace").strip()
                 yield Example({"text": text, "label": label}, origin)
 
         return Stream(read)
 
-    notes = [f"tfds:{name}: {known.note}"] if known.note else []
-    return _parts(name, builder, stream, known.test), notes
+    notes = [f"tfds:{name}: {preset.note}"] if preset.note else []
+    return _parts(name, builder, stream, preset.test), notes
 
 
 def tagged_sentences(
@@ -87,15 +94,15 @@ def tagged_sentences(
     """Returns the parts of a data set of words and their tags, and notes on them.
 
     Args:
-        name: As TensorFlow Datasets has it, such as those of `TAGGED_SENTENCES`.
-        data_dir: The folder of prepared data sets; "" for its default.
-        tokens_key, tags_key: The features to take; "" for `tokens`, and for what
-            the column `tags` of CoNLL-U is called there.
-        tags: A column of CoNLL-U; where `upos` is none, `pos` or `tags` is taken.
+        name: Name in TensorFlow Datasets, such as those in `TAGGED_SENTENCES`.
+        data_dir: Folder of prepared data sets; "" for the default one.
+        tokens_key: Feature with the words; "" for `tokens`.
+        tags_key: Feature with the tags; "" for the one that corresponds to `tags`.
+        tags: Column of CoNLL-U; if there is no `upos`, `pos` or `tags` is used instead.
 
     Raises:
-        UserError: There is no such data set or feature, or it is not on this
-            machine and cannot be downloaded.
+        UserError: The data set or feature does not exist, or the data set is not on
+            this machine and cannot be downloaded.
     """
     builder = _prepared(name, data_dir, TAGGED_SENTENCES)
     sequences = {
@@ -103,19 +110,21 @@ def tagged_sentences(
         for key, feature in builder.info.features.items()
         if hasattr(feature, "feature")
     }
-    usual = {"upos": ("upos", "pos", "tags"), "lemma": ("lemmas",)}.get(tags, (tags,))
+    usual_keys = {"upos": ("upos", "pos", "tags"), "lemma": ("lemmas",)}.get(tags, (tags,))
     tokens_key = tokens_key or "tokens"
-    tags_key = tags_key or next((key for key in usual if key in sequences), usual[0])
+    tags_key = tags_key or next((key for key in usual_keys if key in sequences), usual_keys[0])
     for key, flag in ((tokens_key, "--tokens-key"), (tags_key, "--tags-key")):
         if key not in sequences:
             raise UserError(
-                f"tfds:{name} has no sequence {key!r}, only {sorted(sequences)}; "
-                f"name it with {flag}."
+                f"tfds:{name}: no sequence feature {key!r}; the sequence features are "
+                f"{sorted(sequences)}. Select one with {flag}."
             )
-    names = getattr(sequences[tags_key], "int2str", str)
+    class_name = getattr(sequences[tags_key], "int2str", str)
 
-    def text(value) -> str:
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else names(int(value))
+    def text(value: bytes | int) -> str:
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return class_name(int(value))
 
     def stream(split: str) -> Stream:
         def read() -> Iterator[Example]:
@@ -139,42 +148,41 @@ def translations(
 ) -> tuple[dict[str, Stream], list[str]]:
     """Returns the parts of a data set of sentences and their translations, and notes on them.
 
-    A pair of which one side is empty is left out, as most of these data sets do themselves.
+    Pairs with an empty side are skipped, as most of these data sets do themselves.
 
     Args:
-        name: As TensorFlow Datasets has it, such as those of `TRANSLATIONS`. Its
-            texts are features by language, or are in one feature that has them so.
-        data_dir: The folder of prepared data sets; "" for its default.
-        source, target: The languages; "" for those that the data set has as its
-            input and its target.
+        name: Name in TensorFlow Datasets, such as those in `TRANSLATIONS`. The texts
+            must be features named by language, or inside one `Translation` feature.
+        data_dir: Folder of prepared data sets; "" for the default one.
+        source: Language to translate from; "" for the declared input.
+        target: Language to translate into; "" for the declared target.
 
     Raises:
-        UserError: There is no such data set or language, or it is not on this
-            machine and cannot be downloaded.
+        UserError: The data set or language does not exist, or the data set is not on
+            this machine and cannot be downloaded.
     """
     builder = _prepared(name, data_dir, TRANSLATIONS)
-    place, languages = _languages(builder.info.features)
+    parent, languages = _languages(builder.info.features)
     notes = []
     if not source:
         pair = builder.info.supervised_keys or ()
         if len(pair) != 2 or not set(pair) <= set(languages):
             raise UserError(
-                f"tfds:{name}: which of {languages} is to be translated into which? Name them "
+                f"tfds:{name}: it declares no translation direction; choose two of {languages} "
                 "with --source and --target."
             )
         source, target = pair
-        notes = [f"tfds:{name}: translated from {source} into {target}"]
+        notes = [f"tfds:{name}: translating from {source} into {target}"]
     for language, flag in ((source, "--source"), (target, "--target")):
         if language not in languages:
             raise UserError(
-                f"tfds:{name} has no texts in {language!r}, only in {languages}; "
-                f"name one with {flag}."
+                f"tfds:{name}: {flag} must be one of its languages, {languages}, got {language!r}."
             )
 
     def stream(split: str) -> Stream:
         def read() -> Iterator[Example]:
             for origin, row in _rows(name, builder, split):
-                row = row[place] if place else row
+                row = row[parent] if parent else row
                 sides = (row[language].decode("utf-8", "replace") for language in (source, target))
                 text, translation = (side.strip() for side in sides)
                 if text and translation:
@@ -188,18 +196,18 @@ def translations(
 def captioned_images(name: str, data_dir: str) -> tuple[dict[str, Stream], list[str]]:
     """Returns the parts of a data set of images and their captions, and notes on them.
 
-    Images are the files that they were made of, not decoded. Empty captions are left out,
-    and so are images that have no others.
+    Images are the original encoded files. Empty captions are skipped, and so are images
+    without any other caption.
 
     Args:
-        name: As TensorFlow Datasets has it, such as those of `CAPTIONED_IMAGES`. Its
-            images are the feature `image`; the captions of each are in `captions` or
-            `caption`: a text, several, or several with other things under `text`.
-        data_dir: The folder of prepared data sets; "" for its default.
+        name: Name in TensorFlow Datasets, such as those in `CAPTIONED_IMAGES`. The images
+            must be the feature `image`; the captions `captions` or `caption`, which is a
+            text, a sequence of texts, or a (sequence of) objects with the key `text`.
+        data_dir: Folder of prepared data sets; "" for the default one.
 
     Raises:
-        UserError: There is no such data set, or it has no such features, or it is
-            not on this machine and cannot be downloaded.
+        UserError: The data set does not exist or lacks these features, or it is not
+            on this machine and cannot be downloaded.
     """
     builder = _prepared(name, data_dir, CAPTIONED_IMAGES)
     from tensorflow_datasets import decode
@@ -208,24 +216,26 @@ def captioned_images(name: str, data_dir: str) -> tuple[dict[str, Stream], list[
     features = dict(builder.info.features)
     if not isinstance(features.get("image"), Image):
         raise UserError(
-            f"tfds:{name} has no feature 'image' that is an image, only {sorted(features)}."
+            f"tfds:{name}: no image feature 'image'; the features are {sorted(features)}."
         )
     key = next((k for k in ("captions", "caption") if _is_texts(features.get(k))), "")
     if not key:
         raise UserError(
-            f"tfds:{name} has no feature 'captions' or 'caption' that is a text, texts or has "
-            f"them under 'text', only {sorted(features)}."
+            f"tfds:{name}: no feature 'captions' or 'caption' with a text, a sequence of texts, or "
+            f"objects with the key 'text'; the features are {sorted(features)}."
         )
 
-    raw = {"image": decode.SkipDecoding()}
-    wanted = decode.PartialDecoding({"image": True, key: True}, decoders=raw)
+    decoders = decode.PartialDecoding(
+        {"image": True, key: True}, decoders={"image": decode.SkipDecoding()}
+    )
 
     def stream(split: str) -> Stream:
         def read() -> Iterator[Example]:
-            for origin, row in _rows(name, builder, split, wanted):
-                told = row[key]["text"] if isinstance(row[key], dict) else row[key]
-                told = [told] if isinstance(told, bytes) else told
-                captions = (caption.decode("utf-8", "replace").strip() for caption in told)
+            for origin, row in _rows(name, builder, split, decoders):
+                texts = row[key]["text"] if isinstance(row[key], dict) else row[key]
+                if isinstance(texts, bytes):
+                    texts = [texts]
+                captions = (text.decode("utf-8", "replace").strip() for text in texts)
                 if captions := tuple(filter(None, captions)):
                     yield Example({"image_bytes": row["image"], "captions": captions}, origin)
 
@@ -234,77 +244,98 @@ def captioned_images(name: str, data_dir: str) -> tuple[dict[str, Stream], list[
     return _parts(name, builder, stream, valid=("validation", "val", "dev")), []
 
 
-def _is_texts(feature) -> bool:
-    """Whether a feature is a text, a sequence of texts, or one of objects with a `text`."""
+def _is_texts(feature: object) -> bool:
+    """Whether a feature is a text, a sequence of texts, or objects with the key `text`."""
     from tensorflow_datasets.core.features import FeaturesDict, Tensor
 
-    feature = getattr(feature, "feature", feature)  # what a sequence is of
+    feature = getattr(feature, "feature", feature)  # the element of a sequence
     if isinstance(feature, FeaturesDict):
         feature = dict(feature).get("text")
     return isinstance(feature, Tensor) and feature.shape == () and feature.tf_dtype == "string"
 
 
-def _languages(features) -> tuple[str, list[str]]:
-    """The feature that has the texts by language, "" if they are features, and the languages."""
+def _languages(features: Mapping[str, object]) -> tuple[str, list[str]]:
+    """Returns the `Translation` feature ("" if languages are top-level) and the languages."""
     from tensorflow_datasets.core.features import Text, Translation
 
     nested = (key for key, feature in features.items() if isinstance(feature, Translation))
-    place = next(nested, "")
-    texts = features[place] if place else features
-    return place, sorted(key for key, feature in texts.items() if isinstance(feature, Text))
+    parent = next(nested, "")
+    texts = features[parent] if parent else features
+    return parent, sorted(key for key, feature in texts.items() if isinstance(feature, Text))
 
 
-def _rows(name, builder, split, decoders=None) -> Iterator[tuple[str, dict]]:
-    """The rows of one part, each with where it came from."""
+def _rows(
+    name: str, builder: "tfds.core.DatasetBuilder", split: str, decoders: object = None
+) -> Iterator[tuple[str, dict]]:
+    """Yields the rows of one part, each with its origin."""
     import tensorflow_datasets as tfds
 
-    read = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
-    rows = tfds.as_numpy(read)
-    for number, row in enumerate(rows):
+    dataset = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
+    for number, row in enumerate(tfds.as_numpy(dataset)):
         yield f"tfds:{name}:{split}:{number}", row
 
 
-def _parts(name, builder, stream, test="test", valid=("validation",)) -> dict[str, Stream]:
-    """The parts that a data set has; `test` is judged and the first of `valid` there chooses."""
+def _parts(
+    name: str,
+    builder: "tfds.core.DatasetBuilder",
+    stream: Callable[[str], Stream],
+    test: str = "test",
+    valid: Sequence[str] = ("validation",),
+) -> dict[str, Stream]:
+    """Returns the parts of a data set.
+
+    Args:
+        name: Name of the data set.
+        builder: Its builder.
+        stream: Returns the examples of a split of the data set.
+        test: Split to use as the test part, if it exists; else `test`.
+        valid: Names of splits; the first that exists is the valid part.
+    """
     splits = builder.info.splits
     test = test if test in splits else "test"
-    wanted = {
+    names = {
         "train": "train",
         "valid": next((split for split in valid if split in splits and split != test), ""),
         "test": test,
     }
-    parts = {part: stream(split) for part, split in wanted.items() if split in splits}
+    parts = {part: stream(split) for part, split in names.items() if split in splits}
     if "train" not in parts:
-        raise UserError(f"tfds:{name} has no part called train, only {sorted(splits)}.")
+        raise UserError(f"tfds:{name}: no split named 'train'; the splits are {sorted(splits)}.")
     return parts
 
 
-def _prepared(name, data_dir, known):
-    """The builder of a data set, its files on disk."""
+def _prepared(name: str, data_dir: str, examples: Iterable[str]) -> "tfds.core.DatasetBuilder":
+    """Returns the builder of a data set whose files are on disk, after downloading if necessary.
+
+    Args:
+        name: Name of the data set.
+        data_dir: Folder of prepared data sets; "" for the default one.
+        examples: Suitable data sets, for messages.
+    """
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise UserError(
-            f"tfds:{name} needs the package tensorflow-datasets, which is not installed."
+            f"tfds:{name} requires the package tensorflow-datasets, which is not installed."
         ) from error
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
     except tfds.core.DatasetNotFoundError as error:
         raise UserError(
-            f"tfds: there is no data set {name!r}, prepared or to be downloaded; known ones are "
-            f"{sorted(known)} and all that https://www.tensorflow.org/datasets lists."
+            f"tfds: no data set {name!r}, neither on disk nor available for download. Examples are "
+            f"{sorted(examples)}; https://www.tensorflow.org/datasets lists all."
         ) from error
-    except (ValueError, AssertionError) as error:  # a config or version that it does not have
+    except (ValueError, AssertionError) as error:  # an unknown config or version
         raise UserError(f"tfds:{name}: {error}") from error
     if not builder.is_prepared():
         try:
             builder.download_and_prepare()
-        except Exception as error:  # whatever a network, a host or a disk may answer
+        except Exception as error:  # network, server and disk errors have many types
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise UserError(
                 f"tfds:{name} is not on this machine and cannot be downloaded: {reason}\n"
-                "To go on offline, prepare it where there is a network\n"
+                "To work offline, prepare it on a machine with network access\n"
                 f'  (python -c "import tensorflow_datasets as t; t.load({name!r}, data_dir=DIR)"), '
-                "copy DIR here and add --tfds-dir DIR."
+                "copy DIR to this machine and pass --tfds-dir DIR."
             ) from error
     return builder

@@ -111,8 +111,8 @@ class RequestFormat(task.RequestFormat):
         tokens, tags = answer["tokens"], answer["tags"]
         if self.format == "words":
             return " ".join(f"{token}/{tag}" for token, tag in zip(tokens, tags, strict=True))
-        asked = asked or conllu.Sentence.of(tokens)
-        return asked.tagged(self.tags, tags)
+        asked = asked or conllu.Sentence.from_tokens(tokens)
+        return asked.with_tags(self.tags, tags)
 
 
 class SequenceLabelling(task.Task):

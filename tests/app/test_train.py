@@ -72,7 +72,7 @@ def test_the_help_of_a_task_has_every_setting_with_its_default(capsys):
         ),
         (["sentiment", "--cell", '{"equation": "x"}'], "--cell: equation must be one of"),
         (["sentiment", "--split", "1/2"], "--split must be three shares"),
-        (["sentiment", "--data", "nowhere"], "--data: there is no file or folder 'nowhere'"),
+        (["sentiment", "--data", "nowhere"], "--data: no such file or folder: 'nowhere'"),
         (["sentiment", "--data", "tfds:nothing_like_it"], "there is no data set"),
     ],
 )
@@ -85,7 +85,7 @@ def test_a_wrong_command_line_is_told(capsys, tmp_path, argv, message):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("", "the file holds no examples"),
+        ("", "the file contains no examples"),
         ("a\tgood\nb\n", r"train.tsv:2: expected a text, a tab and a label"),
         ("a\tgood\nb\tgood\n", r"needs at least two classes, got 1: \['good'\]"),
         (" \tgood\n\u3000\tbad\n", "holds no words, only blanks"),

@@ -58,7 +58,7 @@ def _idx(path, values):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_is_drawn_is_a_function_of_the_seed_and_has_the_shapes_it_tells(made, name):
+def test_batches_depend_only_on_the_seed_and_have_the_documented_shapes(made, name):
     probe = made[name]
     batch, again = (probe.draw(np.random.default_rng(3), 20) for _ in range(2))
     for one, other in zip(batch, again, strict=True):
@@ -82,7 +82,7 @@ def test_what_is_drawn_is_a_function_of_the_seed_and_has_the_shapes_it_tells(mad
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_right_answers_have_the_best_score_and_no_memory_has_what_is_told(made, name):
+def test_correct_outputs_score_best_and_memoryless_outputs_score_at_chance(made, name):
     probe = made[name]
     test = probe.test()
     right = test.answers
@@ -134,7 +134,7 @@ NO_MEMORY = {
 }
 
 
-def test_two_numbers_are_marked_and_their_sum_is_asked(made):
+def test_the_target_is_the_sum_of_two_marked_numbers(made):
     batch = made["adding"].draw(np.random.default_rng(0), 200)
     for row, answer in zip(batch.inputs, batch.answers, strict=True):
         marked = [number for number, mark in row if mark]
@@ -142,7 +142,7 @@ def test_two_numbers_are_marked_and_their_sum_is_asked(made):
     assert len({tuple(row[:, 1]) for row in batch.inputs}) > 30
 
 
-def test_ten_symbols_are_asked_again_after_the_sign(made):
+def test_the_targets_after_the_signal_are_the_first_ten_symbols(made):
     batch = made["copy"].draw(np.random.default_rng(0), 50)
     for row, answers in zip(batch.inputs.argmax(-1), batch.answers, strict=True):
         assert len(row) == 27 and list(answers[-10:]) == list(row[:10])
@@ -150,7 +150,7 @@ def test_ten_symbols_are_asked_again_after_the_sign(made):
         assert list(row).index(9) == 16 and set(row[10:16]) | set(row[17:]) == {8}
 
 
-def test_the_class_is_the_order_of_the_two_letters_that_count(made):
+def test_the_class_is_the_order_of_the_two_relevant_letters(made):
     batch = made["temporal_order"].draw(np.random.default_rng(0), 200)
     for row, answer in zip(batch.inputs.argmax(-1), batch.answers, strict=True):
         two = [letter - 4 for letter in row if letter in (4, 5)]
@@ -179,7 +179,7 @@ def test_digits_are_read_pixel_by_pixel(made):
 
 
 @pytest.mark.parametrize("name", ["jsb", "next_letter"])
-def test_what_comes_next_is_asked(made, name):
+def test_targets_are_the_next_inputs(made, name):
     batch = made[name].draw(np.random.default_rng(0), 5)
     for inputs, answers, weights in zip(*batch, strict=True):
         steps = int(weights.sum())
@@ -208,11 +208,11 @@ def test_attractors_are_nouns_of_the_other_number_between_subject_and_verb():
         assert found == told.attractors or (at % 5 and not told.attractors)
 
 
-def test_no_noun_is_singular_and_plural():
+def test_no_noun_is_both_singular_and_plural():
     assert not set(agreement.NOUNS) & set(agreement.NOUNS.values())
 
 
-def test_pairs_of_blimp_are_judged_by_which_sentence_makes_its_verb_likelier(tmp_path):
+def test_blimp_pairs_are_scored_by_the_likelier_verb(tmp_path):
     pairs = [
         {"one_prefix_method": True, "one_prefix_prefix": "The keys to the cabinet",
          "one_prefix_word_good": "are", "one_prefix_word_bad": "is"},
@@ -237,7 +237,7 @@ def test_pairs_of_blimp_are_judged_by_which_sentence_makes_its_verb_likelier(tmp
         assert probe.score_outside(name, np.array(said)) == {name: pytest.approx(share)}
 
 
-def test_words_never_seen_are_read_by_their_endings():
+def test_unknown_words_are_represented_by_their_endings():
     probe = probes.find("agreement")()
     told = [agreement.Sentence((word,), False, 0, 0) for word in
             ("zebras", "tigers", "quokkas", "Jill", "Zoe", "zzzzq")]  # fmt: skip
@@ -261,7 +261,7 @@ def test_words_never_seen_are_read_by_their_endings():
         ("adding", {"length": 1}, "--length must be at least 2"),
     ],
 )
-def test_data_that_cannot_be_used_is_told(tmp_path, name, told, says):
+def test_unusable_data_is_reported(tmp_path, name, told, says):
     for file in ("train-images-idx3-ubyte", *(f"{name}.jsonl" for name in agreement.BLIMP)):
         (tmp_path / file).write_text("[1]", encoding="utf-8")
     places = {"NOWHERE": str(tmp_path / "nowhere"), "BROKEN": str(tmp_path)}
@@ -274,13 +274,13 @@ def test_data_that_cannot_be_used_is_told(tmp_path, name, told, says):
     assert says in str(error.value)
 
 
-def test_an_unknown_probe_is_told_with_those_there_are():
+def test_an_unknown_probe_is_reported_with_the_choices():
     with pytest.raises(UserError) as error:
         probes.find("juggling")
     assert "adding" in str(error.value) and "juggling" in str(error.value)
 
 
-def test_surprise_counts_only_what_is_asked():
+def test_metrics_ignore_steps_with_zero_weight():
     logits = np.log(np.array([[[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]]]))
     batch = probes.Batch(np.zeros((1, 3)), np.array([[0, 1, 1]]), np.array([[1.0, 0.0, 1.0]]))
     assert probes.surprise(batch, logits) == pytest.approx(-(math.log(0.5) + math.log(0.8)) / 2)

@@ -1,4 +1,4 @@
-"""Images and captions in every layout that people have them in, and what is told of bad ones."""
+"""Captioned images: every supported layout, and messages about broken corpora and images."""
 
 import collections
 import gzip
@@ -17,19 +17,19 @@ from PIL import Image, ImageFile
 from tasks.core.errors import UserError
 from tasks.core.examples import PARTS, Stream
 from tasks.corpora import captioned_images
-from tasks.corpora.captioned_images import CaptionedImages, flaw
+from tasks.corpora.captioned_images import CaptionedImages, image_defect
 
 
-def picture(seed, kind="PNG", size=(9, 7), **how):
-    """An image that no other seed has, as the bytes of a file."""
+def picture(seed, kind="PNG", size=(9, 7), **options):
+    """Returns an image file that is unique to its seed."""
     file = io.BytesIO()
     pixels = random.Random(str(seed)).randbytes(3 * size[0] * size[1])
-    Image.frombytes("RGB", size, pixels).save(file, kind, **how)
+    Image.frombytes("RGB", size, pixels).save(file, kind, **options)
     return file.getvalue()
 
 
 def images(seed):
-    """Images by name, each with its captions."""
+    """Returns images with their captions, by name."""
     return {
         f"{seed} 1.png": (picture((seed, 1)), ("a red square", "something red")),
         f"{seed} 2.jpg": (picture((seed, 2), "JPEG"), ("Ça brûle !",)),
@@ -38,22 +38,22 @@ def images(seed):
 
 
 def rows(pictures):
-    """A row for each caption: the first of every image, then the others from the last."""
-    each = [(name, told) for name, (_, captions) in pictures.items() for told in captions]
+    """Returns one row per caption: the first of every image, then the others in reverse order."""
+    pairs = [(name, text) for name, (_, captions) in pictures.items() for text in captions]
     first = {name: captions[0] for name, (_, captions) in pictures.items()}
-    later = [row for row in each if row[1] != first[row[0]]]
+    later = [row for row in pairs if row[1] != first[row[0]]]
     return [*first.items(), *sorted(later, key=lambda row: -list(pictures).index(row[0]))]
 
 
 def tsv(pictures, folder=""):
-    return "".join(f"{folder}{name}\t {told} \n" for name, told in rows(pictures))
+    return "".join(f"{folder}{name}\t {caption} \n" for name, caption in rows(pictures))
 
 
 def tokens(pictures):
     count = collections.Counter()
     text = ""
-    for name, told in rows(pictures):
-        text += f"{name}#{count[name]}\t{told}\n"
+    for name, caption in rows(pictures):
+        text += f"{name}#{count[name]}\t{caption}\n"
         count[name] += 1
     return text
 
@@ -63,10 +63,10 @@ def coco(pictures, **other):
     return json.dumps(
         {
             "info": {"year": 2017},
-            "images": [{"id": at, "file_name": name, "height": 7} for name, at in ids.items()],
+            "images": [{"id": i, "file_name": name, "height": 7} for name, i in ids.items()],
             "annotations": [
-                {"id": n, "image_id": ids[name], "caption": told + "\n"}
-                for n, (name, told) in enumerate(rows(pictures))
+                {"id": n, "image_id": ids[name], "caption": caption + "\n"}
+                for n, (name, caption) in enumerate(rows(pictures))
             ],
             **other,
         }
@@ -92,7 +92,7 @@ def write(root, files):
 
 def read(*streams):
     values = (example.values for stream in streams for example in stream)
-    return sorted((each["image_bytes"], each["captions"]) for each in values)
+    return sorted((value["image_bytes"], value["captions"]) for value in values)
 
 
 def read_all(splits):
@@ -103,7 +103,7 @@ def captions_in(path, **flags):
     return CaptionedImages(data=str(path), **flags).open()
 
 
-# How images and their captions can be written, by the name of the part that they are.
+# Layouts: each maps parts, as {name: images}, to files.
 
 
 def tables(parts, name="captions_{}.tsv"):
@@ -118,20 +118,22 @@ def of_coco(parts, table="captions_{}2017.json", folder="{}2017/"):
     files = {}
     for part, pictures in parts.items():
         files |= {table.format(part): coco(pictures)}
-        # Beside its own folder, others may have images of these names.
+        # Other folders may contain images with the same names.
         files |= below("images/", dict.fromkeys(pictures, (picture("other"), ())))
         files |= below(folder.format(part), pictures)
     return files
 
 
 def flickr(parts, text="", folder="Flicker8k_Dataset/"):
-    everything = {name: told for pictures in parts.values() for name, told in pictures.items()}
+    everything = {name: image for pictures in parts.values() for name, image in pictures.items()}
     lemmas = {name: (raw, ("cat",)) for name, (raw, _) in everything.items()}
     files = {
         f"{text}Flickr8k.token.txt": tokens(everything),
         f"{text}Flickr8k.lemma.token.txt": tokens(lemmas),
         f"{text}ExpertAnnotations.txt": "x\ty\n",
-        f"{text}latestImages.txt": listed(everything),  # no part, though its name ends like one
+        f"{text}latestImages.txt": listed(
+            everything
+        ),  # not a part, although its name ends like one
     }
     files |= {f"{text}Flickr_8k.{p}Images.txt": listed(pictures) for p, pictures in parts.items()}
     return files | below(folder, everything)
@@ -146,10 +148,10 @@ WRITTEN = {
     "tsv": tables,
     "tsv, just the parts": lambda parts: tables(parts, "{}.tsv"),
     "tsv in a folder": lambda parts: (
-        {f"text/{n}" if n.endswith(".tsv") else n: told for n, told in tables(parts).items()}
+        {f"text/{n}" if n.endswith(".tsv") else n: c for n, c in tables(parts).items()}
     ),
     "tsv beside images in a folder": lambda parts: (
-        {f"all/{name}": told for name, told in tables(parts).items()} | {"more/a.txt": ""}
+        {f"all/{name}": content for name, content in tables(parts).items()} | {"more/a.txt": ""}
     ),
     "coco": of_coco,
     "coco, annotations": lambda parts: of_coco(
@@ -172,7 +174,7 @@ def test_every_layout_with_parts_is_read(tmp_path, written, valid, packed):
     parts = {part: images(part) for part in ("train", valid, "test")}
     files = WRITTEN[written](parts)
     if "gz" in packed:
-        files = {f"{n}.gz" if n.endswith(TABLES) else n: told for n, told in files.items()}
+        files = {f"{n}.gz" if n.endswith(TABLES) else n: c for n, c in files.items()}
     path = write(tmp_path / "corpus", files | {"README.md": "", "LICENSE": "", "answers.txt": ""})
     if "zip" in packed:
         path = shutil.make_archive(str(tmp_path / "corpus"), "zip", tmp_path, "corpus")
@@ -235,7 +237,8 @@ def test_a_flag_settles_which_table_is_a_part(tmp_path):
     parts = {part: images(part) for part in ("train", "val", "test", "test2")}
     write(tmp_path, tables(parts))
     with pytest.raises(
-        UserError, match=r"captions_test\.tsv and captions_test2\.tsv all claim to be the test part"
+        UserError,
+        match=r"several candidates for the test part: captions_test\.tsv, captions_test2\.tsv",
     ):
         captions_in(tmp_path)
     splits = captions_in(tmp_path, test=str(tmp_path / "captions_test2.tsv"))
@@ -261,7 +264,7 @@ def test_an_image_has_all_its_captions_in_order(tmp_path):
 
 
 @pytest.mark.parametrize("written", ["tsv", "coco"])
-def test_equal_images_are_in_one_part_whatever_they_are_called(tmp_path, written):
+def test_identical_images_share_a_part_whatever_their_names(tmp_path, written):
     pictures = {f"{n}.png": (picture(n % 300, size=(2, 2)), (f"{n}",)) for n in range(900)}
     text = (
         {"captions.tsv": tsv(pictures)} if written == "tsv" else {"captions.json": coco(pictures)}
@@ -275,7 +278,7 @@ def test_equal_images_are_in_one_part_whatever_they_are_called(tmp_path, written
     assert sorted(itertools.chain(*parts)) == sorted(pictures.values())
 
 
-def test_coco_has_no_test_part_so_one_is_carved_from_train(tmp_path):
+def test_a_test_part_is_split_off_train_for_coco(tmp_path):
     parts = {"train": images(1) | images(2) | images(3), "val": images("val")}
     write(tmp_path, of_coco(parts))
     splits = captions_in(tmp_path, split="1/1/1")
@@ -286,19 +289,21 @@ def test_coco_has_no_test_part_so_one_is_carved_from_train(tmp_path):
     assert read(splits.train, splits.test) == sorted(parts["train"].values())
 
 
-def test_images_in_no_list_are_counted(tmp_path):
+def test_unlisted_images_are_counted(tmp_path):
     parts = {"train": images("train"), "dev": images("dev"), "test": images("test")}
     files = flickr(parts)
     files["Flickr8k.token.txt"] = "x.jpg.1#0\ta cat\nx.jpg.1#1\tcat\n" + files["Flickr8k.token.txt"]
     write(tmp_path, files)
-    told = f"{tmp_path}/Flickr8k.token.txt: 1 of 10 images are in no list, and so in no part; "
+    note = (
+        f"{tmp_path}/Flickr8k.token.txt: 1 of 10 images are in no list and therefore in no part; "
+    )
     test = str(write(tmp_path / "other", ALONE["tsv"](images("x"))))
     for splits in (captions_in(tmp_path), captions_in(tmp_path, test=test)):
-        assert splits.notes == (told + "the first is x.jpg.1",)
+        assert splits.notes == (note + "the first is x.jpg.1",)
         assert read(splits.train) == sorted(images("train").values())
 
 
-def test_what_lies_beside_without_a_caption_is_no_example(tmp_path):
+def test_images_without_a_caption_are_ignored(tmp_path):
     write(tmp_path, ALONE["tsv"](images("x")) | {"more.png": picture("more"), "broken.jpg": ""})
     assert read_all(captions_in(tmp_path)) == sorted(images("x").values())
     pictures = images("y")
@@ -308,8 +313,8 @@ def test_what_lies_beside_without_a_caption_is_no_example(tmp_path):
 
 
 def coco_of(pictures):
-    """As COCO has it, with images that have no caption."""
-    whole = json.loads(coco({name: told for name, told in pictures.items() if told[1]}))
+    """Returns a COCO table that also lists images without captions."""
+    whole = json.loads(coco({name: image for name, image in pictures.items() if image[1]}))
     whole["images"] += [
         {"id": 1000 + n, "file_name": name}
         for n, (name, (_, captions)) in enumerate(pictures.items())
@@ -324,7 +329,7 @@ def test_other_encodings_are_read(tmp_path):
     assert read_all(captions_in(tmp_path, encoding="latin-1")) == sorted(pictures.values())
 
 
-def test_half_a_surrogate_pair_is_no_error(tmp_path):
+def test_an_unpaired_surrogate_is_not_an_error(tmp_path):
     text = coco({"a?.png": (picture("a"), ("CAT",))}).replace("CAT", "cat \\ud83d")
     write(tmp_path, {"captions.json": text.replace("a?", "a\\ud83d"), "a?.png": picture("a")})
     assert read_all(captions_in(tmp_path)) == [(picture("a"), ("cat ?",))]
@@ -333,21 +338,23 @@ def test_half_a_surrogate_pair_is_no_error(tmp_path):
 # --- When images are read ---------------------------------------------------------
 
 
-def test_images_are_not_read_before_one_asks(tmp_path):
+def test_images_are_read_lazily(tmp_path):
     files = ALONE["tsv"](images("x"))
     path = write(tmp_path, {**files, "xé3.JPEG": b"broken"}) / "captions.tsv"
-    stream = CaptionedImages().one_file(path)
+    stream = CaptionedImages().single_part(path)
     assert len(list(itertools.islice(stream, 2))) == 2
-    with pytest.raises(UserError, match=r"é3\.JPEG is neither JPEG nor PNG"):
+    with pytest.raises(UserError, match=r"é3\.JPEG is not a JPEG or PNG file"):
         list(stream)
-    skipping = CaptionedImages(skip_bad=True).one_file(path)
-    assert len(list(skipping)) == len(list(skipping)) == 2  # though no notes were asked for
+    skipping = CaptionedImages(skip_bad=True).single_part(path)
+    assert len(list(skipping)) == len(list(skipping)) == 2  # even though the notes were not read
 
 
 @pytest.mark.parametrize("skip_bad", [False, True])
-def test_an_image_is_decoded_once_and_told_before_training(tmp_path, monkeypatch, skip_bad):
+def test_images_are_decoded_once_and_checked_before_training(tmp_path, monkeypatch, skip_bad):
     decoded = []
-    monkeypatch.setattr(captioned_images, "flaw", lambda raw: decoded.append(raw) or flaw(raw))
+    monkeypatch.setattr(
+        captioned_images, "image_defect", lambda raw: decoded.append(raw) or image_defect(raw)
+    )
     parts = {part: images(part) for part in ("train", "val", "test")}
     write(tmp_path, tables(parts))
     everything = sorted(raw for pictures in parts.values() for raw, _ in pictures.values())
@@ -361,13 +368,13 @@ def test_an_image_is_decoded_once_and_told_before_training(tmp_path, monkeypatch
     if skip_bad:
         assert len(read_all(corpus.open())) == len(everything) - 1
     else:
-        with pytest.raises(UserError, match=r"captions_test.tsv:3: .*testé3.JPEG is neither"):
+        with pytest.raises(UserError, match=r"captions_test.tsv:3: .*testé3.JPEG is not a"):
             corpus.open()
     assert len(corpus.part("valid")[1]) == 0
 
 
 @pytest.mark.parametrize("packed", ["folder", "zip"])
-def test_images_are_never_in_memory(tmp_path, packed):
+def test_images_are_streamed(tmp_path, packed):
     pictures = {f"{n}.png": (picture(n, size=(200, 100)), (f"{n}",)) for n in range(50)}
     path = write(tmp_path / "corpus", tables({"train": pictures}))
     if packed == "zip":
@@ -379,13 +386,13 @@ def test_images_are_never_in_memory(tmp_path, packed):
     tracemalloc.stop()
 
 
-# --- What is told ------------------------------------------------------------------
+# --- Messages ------------------------------------------------------------------
 
 GOOD = {"a.png": picture("a"), "b.jpg": picture("b", "JPEG")}
 LINES = "a.png\tone\nb.jpg\ttwo\n"
 EXPECTED = (
-    "Expected captions_train.tsv, captions_train2017.json of COCO or Flickr_8k.trainImages.txt, "
-    "and so on; or captions.tsv, captions.json or Flickr8k.token.txt alone."
+    "Expected train, valid and test as captions_train.tsv, captions_train2017.json (COCO) or "
+    "Flickr_8k.trainImages.txt; or a single captions.tsv, captions.json or Flickr8k.token.txt."
 )
 
 
@@ -393,66 +400,66 @@ def as_coco(**other):
     return coco({"a.png": (b"", ("one",))}, **other)
 
 
-# Files beside `GOOD`, what is read, and what is told; {} is the folder.
+# Files in addition to `GOOD`, the path to read, and the message; {} is the folder.
 BROKEN = {
-    "no such file": ({}, "nowhere", "--data: there is no file or folder '{}/nowhere'."),
-    "empty folder": ({"a/.hidden": ""}, "a", f"{{}}/a: found no corpus among []. {EXPECTED}"),
+    "no such file": ({}, "nowhere", "--data: no such file or folder: '{}/nowhere'."),
+    "empty folder": ({"a/.hidden": ""}, "a", f"{{}}/a: no corpus found among []. {EXPECTED}"),
     "other files": (
         {"a/x.png": "", "a/captions.csv": "", "a/instances_train2017.json": "{}"},
         "a",
-        "{}/a: found no corpus among ['captions.csv', 'instances_train2017.json', 'x.png']. "
+        "{}/a: no corpus found among ['captions.csv', 'instances_train2017.json', 'x.png']. "
         + EXPECTED,
     ),
     "another file": (
         {},
         "a.png",
-        "{}/a.png: expected a table of captions, captions.tsv, captions.json of COCO or "
-        "NAME.token.txt of Flickr8k, got 'a.png'.",
+        "{}/a.png: not a table of captions; its name must be NAME.tsv, captions*.json (COCO) or "
+        "NAME.token.txt (Flickr8k), got 'a.png'.",
     ),
     "only a list": (
         {"x.trainImages.txt": "a.png\n"},
         "x.trainImages.txt",
-        "{}/x.trainImages.txt: expected a table of captions, captions.tsv, captions.json of COCO "
-        "or NAME.token.txt of Flickr8k, got 'x.trainImages.txt'.",
+        "{}/x.trainImages.txt: not a table of captions; its name must be NAME.tsv, captions*.json "
+        "(COCO) or NAME.token.txt (Flickr8k), got 'x.trainImages.txt'.",
     ),
     "two wholes": (
         {"x.tsv": LINES, "y.tsv": LINES},
         "",
-        "{}: which of ['x.tsv', 'y.tsv'] is meant? Give one; or " + EXPECTED[9:],
+        "{}: ambiguous: ['x.tsv', 'y.tsv']. Name one of them, or provide " + EXPECTED[9:],
     ),
     "two trains": (
         {"train.tsv": LINES, "captions_train2017.json": as_coco()},
         "",
-        "{}: captions_train2017.json and train.tsv all claim to be the train part; leave one, "
+        "{}: several candidates for the train part: captions_train2017.json, train.tsv; keep one, "
         "or name one with --train.",
     ),
     "no train": (
         {"captions_test.tsv": LINES},
         "",
-        "{}: there is a test part and no train part (named train or training).",
+        "{}: there is a test part but no train part (named train or training).",
     ),
-    "not a zip": ({"a.zip": "x"}, "a.zip", "{}/a.zip: cannot be read as a zip: File is not a zip "
+    "not a zip": ({"a.zip": "x"}, "a.zip", "{}/a.zip: not a valid zip archive: File is not a zip "
                   "file."),
     "not a gz": (
         {"x.tsv.gz": b""},
         "x.tsv",
-        "--data: there is no file or folder '{}/x.tsv'.",
+        "--data: no such file or folder: '{}/x.tsv'.",
     ),
-    "empty": ({"x.tsv": ""}, "x.tsv", "{}/x.tsv: the file holds no examples."),
+    "empty": ({"x.tsv": ""}, "x.tsv", "{}/x.tsv: the file contains no examples."),
     "empty part": (
         {"train.tsv": LINES, "test.tsv": "\n"},
         "",
-        "{}/test.tsv: the file holds no examples.",
+        "{}/test.tsv: the file contains no examples.",
     ),
     "empty list": (
         {"x.token.txt": "a.png#0\tone\n", "x.trainImages.txt": "a.png\n", "x.testImages.txt": ""},
         "",
-        "{}/x.testImages.txt: the file holds no examples.",
+        "{}/x.testImages.txt: the file contains no examples.",
     ),
     "no annotations": (
         {"captions.json": as_coco(annotations=[])},
         "",
-        "{}/captions.json: the file holds no examples.",
+        "{}/captions.json: the file contains no examples.",
     ),
     "no tab": (
         {"x.tsv": LINES + "a.png one\n"},
@@ -479,14 +486,14 @@ BROKEN = {
     "not utf-8": (
         {"x.tsv": b"a.png\tone\na.png\t\xe9t\xe9\n"},
         "",
-        "{}/x.tsv:2: not utf-8: invalid continuation byte (byte 0xe9); name another with "
-        "--encoding.",
+        "{}/x.tsv:2: not valid utf-8: invalid continuation byte (byte 0xe9); choose another "
+        "encoding with --encoding.",
     ),
     "json not utf-8": (
         {"captions.json": b'{"images": "\xe9"}'},
         "",
-        "{}/captions.json: not utf-8: invalid continuation byte (byte 0xe9); name another with "
-        "--encoding.",
+        "{}/captions.json: not valid utf-8: invalid continuation byte (byte 0xe9); choose another "
+        "encoding with --encoding.",
     ),
     "bad json": (
         {"captions.json": '{"images": '},
@@ -496,19 +503,19 @@ BROKEN = {
     "no object": (
         {"captions.json": "[1]"},
         "",
-        "{}/captions.json: expected an object of COCO with the lists 'images' and 'annotations', "
-        "got '[1]'.",
+        "{}/captions.json: expected a JSON object with the lists 'images' and 'annotations' "
+        "(COCO), got '[1]'.",
     ),
     "no lists": (
         {"captions.json": '{"images": [], "info": []}'},
         "",
-        "{}/captions.json: expected an object of COCO with the lists 'images' and 'annotations', "
-        "got ['images', 'info'].",
+        "{}/captions.json: expected a JSON object with the lists 'images' and 'annotations' "
+        "(COCO), got the keys ['images', 'info'].",
     ),
     "no object in a list": (
         {"captions.json": as_coco(images=["a.png"])},
         "",
-        "{}/captions.json: images[0]: 'id' must be a whole number, got '\"a.png\"'.",
+        "{}/captions.json: images[0]: 'id' must be an integer, got '\"a.png\"'.",
     ),
     "no file name": (
         {"captions.json": as_coco(images=[{"id": 0, "file_name": "a.png"}, {"id": 1}])},
@@ -523,22 +530,23 @@ BROKEN = {
     "image of no list": (
         {"captions.json": as_coco(annotations=[{"image_id": 8, "caption": "one"}])},
         "",
-        "{}/captions.json: annotations[0]: 'image_id' must be the 'id' of one of its 1 images, "
-        "got 8.",
+        "{}/captions.json: annotations[0]: 'image_id' must be the 'id' of one of the 1 entries in "
+        "'images', got 8.",
     ),
     "no tokens": (
         {"x.trainImages.txt": "a.png\n"},
         "",
-        "{}: lists of images need one table of captions, NAME.token.txt, beside them, got [].",
+        "{}: lists of images need exactly one table of captions, NAME.token.txt, in the "
+        "same folder, got [].",
     ),
     "two tokens": (
         {"x.trainImages.txt": "a.png\n", "x.token.txt": "", "y.token": ""},
         "",
-        "{}: lists of images need one table of captions, NAME.token.txt, beside them, got "
-        "['x.token.txt', 'y.token'].",
+        "{}: lists of images need exactly one table of captions, NAME.token.txt, in the "
+        "same folder, got ['x.token.txt', 'y.token'].",
     ),
 }  # fmt: skip
-PATH = "the path of an image must be one below the folder, without .., got"
+PATH = "the path of an image must be relative to the folder and must not contain '..', got"
 for path in ("/etc/a.png", "../a.png", "x/../../a.png", "x/..", "", "."):
     BROKEN[f"path {path!r}"] = (
         {"x.tsv": f"{LINES}{path}\tone\n"},
@@ -559,15 +567,15 @@ BROKEN["path in a list"] = (
 
 @pytest.mark.parametrize("skip_bad", [False, True])
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_corpus_is_told_with_file_and_line(tmp_path, name, skip_bad):
+def test_a_broken_corpus_is_reported_with_file_and_line(tmp_path, name, skip_bad):
     files, path, message = BROKEN[name]
     write(tmp_path, (GOOD if path != "a" else {}) | files)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         captions_in(tmp_path / path, skip_bad=skip_bad)
-    assert str(told.value) == message.replace("{}", str(tmp_path), 1)
+    assert str(error.value) == message.replace("{}", str(tmp_path), 1)
 
 
-def test_a_compressed_table_that_is_broken_is_told(tmp_path):
+def test_a_damaged_compressed_table_is_reported(tmp_path):
     whole = gzip.compress(LINES.encode() * 100)
     for raw, why in ((b"a.png\tone", "Not a gzipped file"), (whole[:-20], "ended before the end")):
         write(tmp_path, GOOD)
@@ -576,22 +584,24 @@ def test_a_compressed_table_that_is_broken_is_told(tmp_path):
             captions_in(tmp_path)
 
 
-def test_a_wrong_encoding_is_told_at_once():
-    with pytest.raises(UserError, match="--encoding names no encoding: 'utf-9'"):
+def test_an_unknown_encoding_is_rejected():
+    with pytest.raises(
+        UserError, match=r"--encoding must be an encoding that Python knows, .*'utf-9'"
+    ):
         CaptionedImages(encoding="utf-9")
 
 
 PHOTO = picture("photo", "JPEG", size=(40, 30))
 DRAWN = picture("drawn", size=(40, 30))
-OTHER = "is neither JPEG nor PNG: it begins with "
-# A file, and how what is told of it begins.
+NOT_IMAGE = "is not a JPEG or PNG file: it begins with "
+# The content of a file, and the beginning of the message about it.
 BAD_IMAGES = {
-    "empty": (b"", OTHER + "b''"),
-    "text": (b"<html>404</html>", OTHER + "b'<html>40'"),
-    "gif": (picture("x", "GIF"), OTHER + "b'GIF87a"),
-    "bmp": (picture("x", "BMP"), OTHER + "b'BM"),
-    "webp": (picture("x", "WEBP"), OTHER + "b'RIFF"),
-    "tiff": (picture("x", "TIFF"), OTHER + "b'II*"),
+    "empty": (b"", NOT_IMAGE + "b''"),
+    "text": (b"<html>404</html>", NOT_IMAGE + "b'<html>40'"),
+    "gif": (picture("x", "GIF"), NOT_IMAGE + "b'GIF87a"),
+    "bmp": (picture("x", "BMP"), NOT_IMAGE + "b'BM"),
+    "webp": (picture("x", "WEBP"), NOT_IMAGE + "b'RIFF"),
+    "tiff": (picture("x", "TIFF"), NOT_IMAGE + "b'II*"),
     "only a header": (DRAWN[:30], "is broken: its header cannot be read"),
     "only a mark": (PHOTO[:3], "is broken: "),
     "half a jpeg": (PHOTO[: len(PHOTO) // 2], "is broken: image file is truncated ("),
@@ -608,47 +618,48 @@ BAD_IMAGES = {
 
 
 @pytest.mark.parametrize("name", BAD_IMAGES)
-def test_a_bad_image_is_told_with_file_and_line_or_passed_over(tmp_path, name):
+def test_a_bad_image_is_reported_with_file_and_line_or_skipped(tmp_path, name):
     raw, why = BAD_IMAGES[name]
     write(tmp_path, {**GOOD, "c.png": raw, "x.tsv": f"a.png\tone\n\nc.png\tbad\n{LINES}"})
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         captions_in(tmp_path)
     where = f"{tmp_path}/x.tsv:3: {tmp_path}/c.png "
-    assert str(told.value).startswith(where + why)
-    assert str(told.value).endswith("; --skip-bad passes over such.")
-    assert "object at 0x" not in str(told.value)
+    assert str(error.value).startswith(where + why)
+    assert str(error.value).endswith("; use --skip-bad to skip such images.")
+    assert "object at 0x" not in str(error.value)
     splits = captions_in(tmp_path, skip_bad=True)
     assert splits.notes[0].startswith(
-        f"{tmp_path}/x.tsv: 1 bad images or captions passed over, 2 images kept: {where}{why}"
+        f"{tmp_path}/x.tsv: skipped 1 bad images or captions, kept 2 images: {where}{why}"
     )
     want = sorted([(GOOD["a.png"], ("one", "one")), (GOOD["b.jpg"], ("two",))])
     assert read_all(splits) == read_all(splits) == want
 
 
-def test_what_is_whole_is_what_tensorflow_decodes():
-    """Cut or hit anywhere, an image that passes is one that training can read."""
+def test_images_without_a_defect_decode_in_tensorflow():
+    """Truncated or corrupted anywhere, an image that passes the check can be read in training."""
     import tensorflow as tf
 
     draw = random.Random(3)
     gray = io.BytesIO()
     Image.frombytes("L", (40, 30), draw.randbytes(1200)).save(gray, "PNG")
     progressive = picture("p", "JPEG", size=(40, 30), progressive=True)
-    met = collections.Counter()
+    counts = collections.Counter()
     for raw in (PHOTO, DRAWN, gray.getvalue(), progressive):
-        hit = [raw[:-n] for n in range(1, 30)] + [raw, raw + b"what some cameras add"]
+        damaged = [raw[:-n] for n in range(1, 30)] + [raw, raw + b"what some cameras add"]
         for _ in range(60):
-            at = draw.randrange(len(raw))
-            hit += [raw[:at], raw[:at] + bytes([raw[at] ^ 1 << draw.randrange(8)]) + raw[at + 1 :]]
-            hit += [raw[:at] + bytes(8) + raw[at + 8 :]]
-        for each in hit:
-            whole = not flaw(each)
-            met[whole] += 1
-            if whole:
-                assert tf.io.decode_image(each, 3, expand_animations=False).shape[2] == 3
-    assert min(met.values()) > 100
+            i = draw.randrange(len(raw))
+            flipped = bytes([raw[i] ^ 1 << draw.randrange(8)])
+            damaged += [raw[:i], raw[:i] + flipped + raw[i + 1 :]]
+            damaged += [raw[:i] + bytes(8) + raw[i + 8 :]]
+        for changed in damaged:
+            intact = image_defect(changed) is None
+            counts[intact] += 1
+            if intact:
+                assert tf.io.decode_image(changed, 3, expand_animations=False).shape[2] == 3
+    assert min(counts.values()) > 100
 
 
-def test_images_as_cameras_and_painters_leave_them_are_whole():
+def test_images_of_cameras_and_drawing_programs_have_no_defect():
     pictures = {mode: Image.frombytes("RGB", (8, 8), bytes(range(192))).convert(mode)
                 for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")}  # fmt: skip
     preview = b"Exif\0\0" + picture("preview", "JPEG")  # in the header, with an end of its own
@@ -658,30 +669,30 @@ def test_images_as_cameras_and_painters_leave_them_are_whole():
                 continue
             file = io.BytesIO()
             image.save(file, kind)
-            assert flaw(file.getvalue()) == ""
-            assert flaw(file.getvalue() + b"more") == ""
+            assert image_defect(file.getvalue()) is None
+            assert image_defect(file.getvalue() + b"more") is None
     for seed in range(4):  # of some of which Pillow misses no pixel
         with_preview = picture(("x", seed), "JPEG", size=(160, 120), exif=preview)
-        assert preview in with_preview and flaw(with_preview) == ""
-        assert flaw(with_preview[:-2]) != ""
+        assert preview in with_preview and image_defect(with_preview) is None
+        assert image_defect(with_preview[:-2]) is not None
     many = io.BytesIO()
     pictures["RGB"].save(many, "MPO", save_all=True, append_images=[pictures["L"].convert("RGB")])
-    assert flaw(many.getvalue()) == ""
+    assert image_defect(many.getvalue()) is None
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_an_image_of_too_many_pixels_is_not_unpacked(monkeypatch, kind):
+def test_an_image_with_too_many_pixels_is_not_decompressed(monkeypatch, kind):
     raw, unpacked = picture("x", kind, size=(9, 7)), []
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: unpacked.append(image))
     for limit in (62, 31):  # Pillow warns above its limit, and refuses above twice of it
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        assert flaw(raw) == f"has more than {limit} pixels" and not unpacked
+        assert image_defect(raw) == f"has more than {limit} pixels" and not unpacked
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 63)
-    assert flaw(raw) == "" and unpacked
+    assert image_defect(raw) is None and unpacked
 
 
 @pytest.mark.parametrize("packed", ["folder", "zip"])
-def test_a_missing_image_is_told_with_where_it_was_looked_for(tmp_path, packed):
+def test_a_missing_image_is_reported_with_the_folders_searched(tmp_path, packed):
     long = "a" * 300
     lines = f"b.jpg\ttwo\nno.png\tnone\nsub\tfolder\n{long}\tlong\na\0b.png\tnull\n"
     path = write(tmp_path / "c", {**GOOD, "x.tsv": lines, "sub/a.png": GOOD["a.png"]})
@@ -690,75 +701,77 @@ def test_a_missing_image_is_told_with_where_it_was_looked_for(tmp_path, packed):
         path = shutil.make_archive(str(tmp_path / "c"), "zip", tmp_path, "c")
         shown = f"{path}/c/"
     folder = shown if packed == "zip" else shown[:-1]
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         captions_in(path)
-    assert str(told.value) == (
-        f"{shown}x.tsv:2: there is no image 'no.png' in {folder}; --skip-bad passes over such."
+    assert str(error.value) == (
+        f"{shown}x.tsv:2: image 'no.png' not found in {folder}; use --skip-bad to skip such images."
     )
     splits = captions_in(path, skip_bad=True)
     assert splits.notes[0] == (
-        f"{shown}x.tsv: 4 bad images or captions passed over, 1 images kept: "
-        f"{shown}x.tsv:2: there is no image 'no.png' in {folder}; "
-        f"{shown}x.tsv:3: there is no image 'sub' in {folder}; "
-        f"{shown}x.tsv:4: there is no image '{long}' in {folder}; ..."
+        f"{shown}x.tsv: skipped 4 bad images or captions, kept 1 images: "
+        f"{shown}x.tsv:2: image 'no.png' not found in {folder}; "
+        f"{shown}x.tsv:3: image 'sub' not found in {folder}; "
+        f"{shown}x.tsv:4: image '{long}' not found in {folder}; ..."
     )
     assert read_all(splits) == [(GOOD["b.jpg"], ("two",))]
 
 
-def test_a_missing_image_of_coco_is_looked_for_in_its_folders(tmp_path):
+def test_a_missing_coco_image_is_reported_with_the_folders_searched(tmp_path):
     write(tmp_path, {"captions_train2017.json": as_coco(), "train2017/b.jpg": GOOD["b.jpg"]})
     write(tmp_path, {"images/c.jpg": GOOD["b.jpg"]})
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         captions_in(tmp_path)
-    assert str(told.value) == (
-        f"{tmp_path}/captions_train2017.json: annotations[0]: there is no image 'a.png' in "
-        f"{tmp_path}/train2017 or {tmp_path}/images or {tmp_path}; --skip-bad passes over such."
+    assert str(error.value) == (
+        f"{tmp_path}/captions_train2017.json: annotations[0]: image 'a.png' not found in "
+        f"{tmp_path}/train2017 or {tmp_path}/images or {tmp_path}; "
+        "use --skip-bad to skip such images."
     )
 
 
-def test_a_listed_image_without_a_caption_is_told(tmp_path):
+def test_a_listed_image_without_a_caption_is_reported(tmp_path):
     files = {"x.token.txt": "a.png#0\tone\n", "x.trainImages.txt": "a.png\nb.jpg\n"}
     write(tmp_path, GOOD | files)
-    told = f"{tmp_path}/x.trainImages.txt:2: 'b.jpg' has no caption"
-    with pytest.raises(UserError, match=re.escape(f"{told}; --skip-bad passes over such.")):
+    problem = f"{tmp_path}/x.trainImages.txt:2: 'b.jpg' has no caption"
+    with pytest.raises(
+        UserError, match=re.escape(f"{problem}; use --skip-bad to skip such images.")
+    ):
         captions_in(tmp_path)
     splits = captions_in(tmp_path, skip_bad=True)
     assert splits.notes[0] == (
-        f"{tmp_path}/x.trainImages.txt: 1 bad images or captions passed over, 1 images kept: {told}"
+        f"{tmp_path}/x.trainImages.txt: skipped 1 bad images or captions, kept 1 images: {problem}"
     )
     assert read_all(splits) == [(GOOD["a.png"], ("one",))]
 
 
 @pytest.mark.parametrize("written", ["tsv", "tokens", "coco"])
-def test_an_empty_caption_is_told(tmp_path, written):
+def test_an_empty_caption_is_reported(tmp_path, written):
     pairs = [("a.png", "one"), ("a.png", " "), ("b.jpg", "")]
     annotations = [
-        {"image_id": "ab".index(name[0]), "caption": told} for name, told in pairs
+        {"image_id": "ab".index(name[0]), "caption": problem} for name, problem in pairs
     ]  # fmt: skip
     names = [{"id": n, "file_name": name} for n, name in enumerate(GOOD)]
     name, text = {
-        "tsv": ("x.tsv", "".join(f"{name}\t{told}\n" for name, told in pairs)),
-        "tokens": ("x.token.txt", "".join(f"{name}#0\t{told}\n" for name, told in pairs)),
+        "tsv": ("x.tsv", "".join(f"{name}\t{problem}\n" for name, problem in pairs)),
+        "tokens": ("x.token.txt", "".join(f"{name}#0\t{problem}\n" for name, problem in pairs)),
         "coco": ("captions.json", json.dumps({"images": names, "annotations": annotations})),
     }[written]
     write(tmp_path, {**GOOD, name: text})
     lines = [": annotations[1]", ": annotations[2]"] if written == "coco" else [":2", ":3"]
-    told = [
+    problem = [
         f"{tmp_path}/{name}{line}: the caption of {image!r} is empty"
         for line, image in zip(lines, GOOD, strict=True)
     ]
     with pytest.raises(UserError) as error:
         captions_in(tmp_path)
-    assert str(error.value) == f"{told[0]}; --skip-bad passes over such."
+    assert str(error.value) == f"{problem[0]}; use --skip-bad to skip such images."
     splits = captions_in(tmp_path, skip_bad=True)
     assert splits.notes[0] == (
-        f"{tmp_path}/{name}: 2 bad images or captions passed over, 1 images kept: "
-        + "; ".join(told)
+        f"{tmp_path}/{name}: skipped 2 bad images or captions, kept 1 images: " + "; ".join(problem)
     )
     assert read_all(splits) == [(GOOD["a.png"], ("one",))]
 
 
-def test_a_zip_whose_images_are_broken_is_told(tmp_path):
+def test_a_damaged_image_in_a_zip_is_reported(tmp_path):
     write(tmp_path / "c", {**GOOD, "x.tsv": LINES})
     path = tmp_path / "c.zip"
     with zipfile.ZipFile(path, "w") as packed:  # stored, so that bytes can be found again
@@ -767,29 +780,31 @@ def test_a_zip_whose_images_are_broken_is_told(tmp_path):
     raw = path.read_bytes()
     at = raw.index(GOOD["b.jpg"]) + 100
     path.write_bytes(raw[:at] + bytes([raw[at] ^ 255]) + raw[at + 1 :])
-    told = f"{path}/x.tsv:2: {path}/b.jpg: cannot be read: Bad CRC-32 for file 'b.jpg'"
-    with pytest.raises(UserError, match=re.escape(f"{told}; --skip-bad passes over such.")):
+    problem = f"{path}/x.tsv:2: {path}/b.jpg: cannot be read: Bad CRC-32 for file 'b.jpg'"
+    with pytest.raises(
+        UserError, match=re.escape(f"{problem}; use --skip-bad to skip such images.")
+    ):
         captions_in(path)
     splits = captions_in(path, skip_bad=True)
-    assert splits.notes[0].endswith(f"1 bad images or captions passed over, 1 images kept: {told}")
+    assert splits.notes[0].endswith(f"skipped 1 bad images or captions, kept 1 images: {problem}")
     assert read_all(splits) == [(GOOD["a.png"], ("one",))]
 
 
-def test_a_part_of_which_nothing_is_left_is_told(tmp_path):
+def test_a_part_without_usable_examples_is_reported(tmp_path):
     write(tmp_path, {"train.tsv": LINES, "test.tsv": "c.png\tone\nd.png\ttwo\n", **GOOD})
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         captions_in(tmp_path, skip_bad=True)
-    assert str(told.value) == (
-        f"{tmp_path}/test.tsv: no example is left: "
-        f"{tmp_path}/test.tsv:1: there is no image 'c.png' in {tmp_path}; "
-        f"{tmp_path}/test.tsv:2: there is no image 'd.png' in {tmp_path}."
+    assert str(error.value) == (
+        f"{tmp_path}/test.tsv: no usable examples: "
+        f"{tmp_path}/test.tsv:1: image 'c.png' not found in {tmp_path}; "
+        f"{tmp_path}/test.tsv:2: image 'd.png' not found in {tmp_path}."
     )
 
 
 # --- The embedded sample, and real images -------------------------------------------
 
 
-def test_the_sample_is_that_of_scenes(monkeypatch):
+def test_the_sample_consists_of_scenes(monkeypatch):
     parts = dict.fromkeys(PARTS, Stream(tuple))
     monkeypatch.setattr(captioned_images.scenes, "parts", lambda: parts)
     assert CaptionedImages().sample() is parts
@@ -802,7 +817,7 @@ def test_shapes_of_easy_vqa_are_read_as_they_are(data_dir):
         "no valid part: split by the hash of the text into train 88.9 %, valid 11.1 %",
     )
     assert len(read(splits.train, splits.valid)) == 3578 and len(read(splits.test)) == 888
-    assert len({told for _, captions in read_all(splits) for told in captions}) == 24
+    assert len({problem for _, captions in read_all(splits) for problem in captions}) == 24
     for example in splits.test:
         assert len(example.values["captions"]) == 1
         with Image.open(io.BytesIO(example.values["image_bytes"])) as image:

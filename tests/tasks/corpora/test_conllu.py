@@ -1,4 +1,4 @@
-"""CoNLL-U that is read and written again: what is not asked to change stays as it was."""
+"""Reading and writing CoNLL-U: only the tag column changes."""
 
 import itertools
 import re
@@ -8,7 +8,7 @@ import pytest
 from tasks.core.errors import UserError
 from tasks.corpora.conllu import COLUMNS, TAGS, Sentence, sentences
 
-# All that the format has: comments of every kind, ranges, empty nodes, blanks inside of words.
+# Every element of the format: comments, ranges, empty nodes, spaces inside words.
 FILE = """\
 # newdoc id = a
 # sent_id = a-1
@@ -39,8 +39,8 @@ def read(text):
     return list(sentences(text.encode().split(b"\n")))
 
 
-def own(sentence, column):
-    """The tags that a sentence has, told plainly."""
+def column_of(sentence, column):
+    """Returns the values of a column of a sentence."""
     return [row[COLUMNS.index(column)] for _, row in sentence.lines if row]
 
 
@@ -48,78 +48,78 @@ def is_word(line):
     return line.split("\t")[0].isdecimal()
 
 
-def written(found, column, tags):
-    """All sentences as one prints them, a line end after each."""
+def written(parsed, column, tags):
+    """Returns the text of all sentences with new tags."""
     return "".join(
-        sentence.tagged(column, some) + "\n" for sentence, some in zip(found, tags, strict=True)
+        sentence.with_tags(column, new) + "\n" for sentence, new in zip(parsed, tags, strict=True)
     )
 
 
-def test_words_are_read_and_nothing_else_is_one():
+def test_only_words_are_read_as_words():
     assert [sentence.tokens() for sentence in read(FILE)] == WORDS
 
 
 @pytest.mark.parametrize("column", TAGS)
-def test_every_byte_stays_but_the_column_that_is_tagged(column):
-    found = read(FILE)
-    assert written(found, column, [own(sentence, column) for sentence in found]) == FILE
+def test_tagging_changes_only_the_tag_column(column):
+    parsed = read(FILE)
+    assert written(parsed, column, [column_of(sentence, column) for sentence in parsed]) == FILE
     new = iter(f"new={number}" for number in range(99))
-    wanted = []
+    expected = []
     for line in FILE.split("\n"):
         row = line.split("\t")
         if is_word(line):
             row[COLUMNS.index(column)] = next(new)
-        wanted.append("\t".join(row))
+        expected.append("\t".join(row))
     tags = (f"new={number}" for number in range(99))
     tags = [list(itertools.islice(tags, len(words))) for words in WORDS]
-    assert written(found, column, tags) == "\n".join(wanted)
-    other = TAGS[TAGS.index(column) - 1]  # tagging changed no sentence
-    assert written(found, other, [own(sentence, other) for sentence in found]) == FILE
+    assert written(parsed, column, tags) == "\n".join(expected)
+    other = TAGS[TAGS.index(column) - 1]  # tagging did not modify the sentences
+    assert written(parsed, other, [column_of(sentence, other) for sentence in parsed]) == FILE
 
 
-def test_what_was_tagged_is_read_with_its_tags():
+def test_a_tagged_sentence_is_read_back_with_its_tags():
     (first, *_) = read(FILE)
-    (again,) = read(first.tagged("xpos", "abcdef"))
-    assert own(again, "xpos") == list("abcdef")
-    assert own(again, "upos") == own(first, "upos")
+    (again,) = read(first.with_tags("xpos", "abcdef"))
+    assert column_of(again, "xpos") == list("abcdef")
+    assert column_of(again, "upos") == column_of(first, "upos")
 
 
-def test_any_blank_lines_and_no_last_one_separate():
+def test_sentences_are_separated_by_any_number_of_blank_lines():
     assert [s.tokens() for s in read("\n \n" + FILE.replace("\n\n", "\n\n \t\n\n"))] == WORDS
     assert [s.tokens() for s in read(FILE.rstrip("\n"))] == WORDS
     assert read("") == read("\n\n") == []
 
 
-def test_a_mark_of_byte_order_is_passed_over():
+def test_a_byte_order_mark_is_skipped():
     assert [sentence.tokens() for sentence in read("\ufeff" + FILE)] == WORDS
     assert [sentence.tokens() for sentence in read("\ufeff" + FILE.split("\n\n")[2])] == WORDS[2:]
 
 
-def test_bytes_that_are_no_utf8_are_replaced_and_no_others():
+def test_only_invalid_utf8_is_replaced():
     lines = FILE.encode().replace(b"Gloss=us", b"Gloss=\xe9s").split(b"\n")
-    found = list(sentences(lines))
-    wanted = FILE.replace("Gloss=us", "Gloss=\ufffds")
-    assert written(found, "upos", [own(sentence, "upos") for sentence in found]) == wanted
+    parsed = list(sentences(lines))
+    expected = FILE.replace("Gloss=us", "Gloss=\ufffds")
+    assert written(parsed, "upos", [column_of(sentence, "upos") for sentence in parsed]) == expected
 
 
 def check_valid(text):
-    """Holds a sentence against https://universaldependencies.org/format.html; gives its words."""
+    """Checks a sentence against universaldependencies.org/format.html; returns its words."""
     *lines, last, end = text.split("\n")
     assert (last, end) == ("", "")
     comments = [line for line in lines if line.startswith("#")]
     assert lines[: len(comments)] == comments
     rows = [line.split("\t") for line in lines[len(comments) :]]
     assert [len(row) for row in rows] == [10] * len(rows)
-    assert [row[0] for row in rows] == [str(at + 1) for at in range(len(rows))]
+    assert [row[0] for row in rows] == [str(index + 1) for index in range(len(rows))]
     assert all(value and not re.search(r"[\t\n\r]", value) for row in rows for value in row)
     heads = [int(row[6]) for row in rows]
     assert heads.count(0) == 1
     assert [row[7] == "root" for row in rows] == [head == 0 for head in heads]
-    for at in range(len(rows)):  # each word reaches the root, so that it is a tree
-        way = [at + 1]
-        while way[-1]:
-            way.append(heads[way[-1] - 1])
-            assert len(way) <= len(rows) + 1
+    for index in range(len(rows)):  # every word reaches the root, so the graph is a tree
+        path = [index + 1]
+        while path[-1]:
+            path.append(heads[path[-1] - 1])
+            assert len(path) <= len(rows) + 1
     assert f"# text = {' '.join(row[1] for row in rows)}" in comments  # none has SpaceAfter=No
     return [row[1] for row in rows]
 
@@ -127,64 +127,70 @@ def check_valid(text):
 @pytest.mark.parametrize("tokens", [["one"], ["It", "'s", "#1", "好", "1-2", "_"], ["x"] * 300])
 @pytest.mark.parametrize("column", ["upos", "xpos"])
 def test_a_sentence_of_tokens_alone_is_valid(tokens, column):
-    tags = [f"T{at}" for at in range(len(tokens))]
-    sentence = Sentence.of(tokens)
+    tags = [f"T{index}" for index in range(len(tokens))]
+    sentence = Sentence.from_tokens(tokens)
     assert sentence.tokens() == tokens
-    text = sentence.tagged(column, tags) + "\n"
+    text = sentence.with_tags(column, tags) + "\n"
     assert check_valid(text) == tokens
     (again,) = read(text)
-    assert (again.tokens(), own(again, column)) == (tokens, tags)
+    assert (again.tokens(), column_of(again, column)) == (tokens, tags)
 
 
-def test_a_sentence_of_no_tokens_is_read_again_as_one():
-    text = Sentence.of([]).tagged("upos", []) + "\n"
+def test_a_sentence_without_tokens_round_trips():
+    text = Sentence.from_tokens([]).with_tags("upos", []) + "\n"
     assert [sentence.tokens() for sentence in read(text + FILE)] == [[], *WORDS]
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("1\tword", r"line 5: expected the 10 columns of CoNLL-U .* got 2: '1\\tword'"),
-        ("1 word _ _ _ _ 0 root _ _", "line 5: expected the 10 columns .* got 1"),
-        ("1" + "\t_" * 10, "line 5: expected the 10 columns .* got 11"),
+        ("1\tword", r"line 5: expected the 10 tab-separated columns of CoNLL-U, got 2: '1\\tword'"),
+        ("1 word _ _ _ _ 0 root _ _", "line 5: expected the 10 tab-separated columns .* got 1"),
+        ("1" + "\t_" * 10, "line 5: expected the 10 tab-separated columns .* got 11"),
         ("x" + "\t_" * 9, "line 5: the id must be a number .* got 'x'"),
         ("-1" + "\t_" * 9, "line 5: the id must be a number .* got '-1'"),
         ("1-" + "\t_" * 9, "line 5: the id must be a number .* got '1-'"),
         ("١" + "\t_" * 9, "line 5: the id must be a number .* got '١'"),
         ("\t_" * 9, "line 5: the id must be a number .* got ''"),
-        ("2" + "\t_" * 9, "line 5: the ids of words must count from 1 .* expected 1, got 2"),
-        ("0" + "\t_" * 9, "line 5: the ids of words must count from 1 .* expected 1, got 0"),
+        (
+            "2" + "\t_" * 9,
+            "line 5: word ids must be consecutive and start at 1 .* expected 1, got 2",
+        ),
+        (
+            "0" + "\t_" * 9,
+            "line 5: word ids must be consecutive and start at 1 .* expected 1, got 0",
+        ),
     ],
 )
-def test_a_line_of_another_format_is_told_with_its_number_and_the_rule(line, message):
+def test_an_invalid_line_is_reported_with_its_number_and_the_rule(line, message):
     before = "1\tfin" + "\t_" * 8 + "\n\n# one\n# two\n"
-    found = sentences((before + line + "\n").encode().split(b"\n"))
-    assert next(found).tokens() == ["fin"]  # what is before has been answered
+    parsed = sentences((before + line + "\n").encode().split(b"\n"))
+    assert next(parsed).tokens() == ["fin"]  # sentences before the error are yielded
     with pytest.raises(UserError, match=message):
-        next(found)
+        next(parsed)
 
 
-def test_an_id_that_is_left_out_or_met_twice_is_told():
+def test_missing_and_repeated_ids_are_reported():
     for second, number in (("1", 2), ("3", 2), ("2.x", 2), ("1\t2", 2)):
         text = "1" + "\t_" * 9 + "\n" + second + "\t_" * 9 + "\n"
         with pytest.raises(UserError, match=f"line {number}: "):
             read(text)
 
 
-def test_sentences_are_given_as_soon_as_they_end():
+def test_sentences_are_yielded_as_soon_as_they_end():
     lines = iter(FILE.encode().split(b"\n"))
-    found = sentences(lines)
-    assert next(found).tokens() == WORDS[0]
+    parsed = sentences(lines)
+    assert next(parsed).tokens() == WORDS[0]
     assert next(lines) == b"# sent_id = a-2"
 
 
 @pytest.mark.parametrize("name", ["en_ewt", "fr_sequoia"])
-def test_treebanks_stay_as_they_were_published_when_they_get_their_own_tags(data_dir, name):
+def test_retagging_a_treebank_with_its_own_tags_changes_no_byte(data_dir, name):
     paths = sorted((data_dir / "tagging" / name).glob("*.conllu"))
     assert len(paths) == 3
     for path in paths:
         published = path.read_bytes()
-        found = list(sentences(published.split(b"\n")))
+        parsed = list(sentences(published.split(b"\n")))
         for column in TAGS if "-test" in path.name else TAGS[1:2]:
-            text = written(found, column, [own(sentence, column) for sentence in found])
+            text = written(parsed, column, [column_of(sentence, column) for sentence in parsed])
             assert text.encode() == published

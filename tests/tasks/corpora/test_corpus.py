@@ -1,4 +1,4 @@
-"""Labelled texts in every layout that people have them in, and what is told of broken ones."""
+"""Labelled texts: every supported layout, and messages about broken corpora."""
 
 import gzip
 import json
@@ -90,19 +90,19 @@ def test_files_may_be_compressed(tmp_path, layout):
         assert read(getattr(splits, part)) == sorted(ROWS)
 
 
-WHOLES = {
+UNDIVIDED = {
     "reviews.tsv": {"reviews.tsv": tsv()},
     "reviews.txt": {"reviews.txt": tsv()},
     "reviews.csv": {"reviews.csv": csv()},
     "reviews.jsonl": {"reviews.jsonl": jsonl()},
-    "class files": class_files("polarity") | {"README.md": "what this is"},
+    "class files": class_files("polarity") | {"README.md": "about the corpus"},
     "class folders": class_folders("."),
 }
 
 
-@pytest.mark.parametrize("name", WHOLES)
-def test_what_has_no_parts_is_split_by_hash(tmp_path, name):
-    root = write(tmp_path / "corpus", WHOLES[name])
+@pytest.mark.parametrize("name", UNDIVIDED)
+def test_an_undivided_corpus_is_split_by_hash(tmp_path, name):
+    root = write(tmp_path / "corpus", UNDIVIDED[name])
     splits = LabelledTexts(data=str(root / name if "." in name else root)).open()
     assert splits.notes == (
         "no valid and no test part: split by the hash of the text into "
@@ -111,7 +111,7 @@ def test_what_has_no_parts_is_split_by_hash(tmp_path, name):
     assert read_all(splits) == sorted(ROWS)
 
 
-def test_splits_are_stable_keep_duplicates_together_and_have_their_shares(tmp_path):
+def test_splits_are_stable_keep_duplicates_together_and_have_the_right_shares(tmp_path):
     rows = [(f"text {n % 3000}", "good" if n % 2 else "bad") for n in range(6000)]
     rows += [(f"  text {n} ", "good") for n in range(100)]
     write(tmp_path, {"all.tsv": tsv(rows), "shuffled.tsv": tsv(rows[::-1])})
@@ -120,15 +120,15 @@ def test_splits_are_stable_keep_duplicates_together_and_have_their_shares(tmp_pa
         for name in ("all.tsv", "shuffled.tsv")
     ]
     for part, share in zip(PARTS, (0.7, 0.2, 0.1), strict=True):
-        one, other = (read(getattr(corpus, part)) for corpus in corpora)
-        assert one == other
-        assert abs(len(one) / 6100 - share) < 0.03
+        ordered, shuffled = (read(getattr(corpus, part)) for corpus in corpora)
+        assert ordered == shuffled
+        assert abs(len(ordered) / 6100 - share) < 0.03
     texts = [{t for t, _ in read(getattr(corpora[0], part))} for part in PARTS]
     assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2]
     assert position("text") == pytest.approx(0.5949, abs=1e-3)  # sha256("text") = 982d9e3e...
 
 
-def test_a_missing_part_is_carved_from_train_and_the_others_left_alone(tmp_path):
+def test_a_missing_part_is_split_off_train_and_the_others_are_unchanged(tmp_path):
     rows = [(f"text {n}", "good" if n % 2 else "bad") for n in range(2000)]
     write(tmp_path, {"train.tsv": tsv(rows), "test.tsv": tsv()})
     splits = LabelledTexts(data=str(tmp_path)).open()
@@ -148,9 +148,12 @@ def test_parts_can_be_named_one_by_one(tmp_path):
     assert read(splits.train) == read(splits.valid) == sorted(ROWS)
     assert read(splits.test) == [("x", "good"), ("y", "bad")]
     write(tmp_path, {"all/train.tsv": tsv(), "all/test.tsv": tsv(), "all/test.csv": csv()})
-    for data in (b, str(tmp_path / "all")):  # where two claim to be test, the flag decides
-        beside = LabelledTexts(data=data, test=c).open()
-        assert read(beside.test) == [("x", "good"), ("y", "bad")]
+    for data in (
+        b,
+        str(tmp_path / "all"),
+    ):  # --test resolves the ambiguity of test.tsv and test.csv
+        with_test = LabelledTexts(data=data, test=c).open()
+        assert read(with_test.test) == [("x", "good"), ("y", "bad")]
 
 
 def test_other_keys_and_encodings_are_read(tmp_path):
@@ -163,16 +166,16 @@ def test_other_keys_and_encodings_are_read(tmp_path):
         },
     )
     keys = {"text_key": "review", "label_key": "stars", "split": "1/1/1"}
-    for name, want in (
+    for name, expected in (
         ("a.jsonl", [("b", "true"), ("été", "5")]),
         ("b.csv", [("b", "1"), ("two\nlines", "5")]),
     ):
-        assert read_all(LabelledTexts(data=str(tmp_path / name), **keys).open()) == want
+        assert read_all(LabelledTexts(data=str(tmp_path / name), **keys).open()) == expected
     latin = LabelledTexts(train=str(tmp_path / "c.tsv"), encoding="latin-1").open()
     assert ("été", "good") in read_all(latin)
 
 
-def test_half_a_surrogate_pair_is_no_error(tmp_path):
+def test_an_unpaired_surrogate_is_not_an_error(tmp_path):
     write(tmp_path, {"a.jsonl": '{"text": "a \\ud83d b", "label": "x"}\n' + jsonl()})
     splits = LabelledTexts(train=str(tmp_path / "a.jsonl")).open()
     assert ("a ? b", "x") in read_all(splits)
@@ -185,46 +188,58 @@ def test_origins_name_file_and_line(tmp_path):
     assert next(iter(splits.valid)).origin == f"{tmp_path / 'valid.csv'}:2"
 
 
-def test_unlabelled_reviews_are_left_out_and_told(tmp_path):
+def test_unlabelled_reviews_are_skipped_with_a_note(tmp_path):
     write(tmp_path, class_folders("train") | class_folders("test") | {"train/unsup/0.txt": "x"})
     splits = LabelledTexts(data=str(tmp_path)).open()
-    assert "train/unsup holds texts without a label" in splits.notes[0]
+    assert "train/unsup contains unlabelled texts: skipped" in splits.notes[0]
     assert {label for _, label in read(splits.train)} == {"good", "bad"}
 
 
 BROKEN = {
-    "no such file": ({}, "nowhere", r"--data: there is no file or folder .*nowhere"),
-    "empty folder": ({"a/.hidden": ""}, "a", r"found no corpus among \[\]. Expected train, valid"),
+    "no such file": ({}, "nowhere", r"--data: no such file or folder: .*nowhere"),
+    "empty folder": ({"a/.hidden": ""}, "a", r"no corpus found among \[\]. Expected train, valid"),
     "other files": ({"a/x.png": "", "a/y.xml": ""}, "a", r"among \['x.png', 'y.xml'\]"),
-    "two wholes": ({"a/x.tsv": tsv(), "a/y.tsv": tsv()}, "a", r"which of \['x.tsv', 'y.tsv'\]"),
+    "two wholes": ({"a/x.tsv": tsv(), "a/y.tsv": tsv()}, "a", r"ambiguous: \['x.tsv', 'y.tsv'\]"),
     "two trains": (
         {"a/train.tsv": tsv(), "a/train.csv": csv()},
         "a",
-        r"train.csv and train.tsv all claim to be the train part",
+        r"several candidates for the train part: train.csv, train.tsv",
     ),
-    "no train": ({"a/test.tsv": tsv()}, "a", "there is a test part and no train part"),
-    "empty": ({"a.tsv": ""}, "a.tsv", r"a.tsv: the file holds no examples"),
-    "blank": ({"a.tsv": "\n  \n"}, "a.tsv", r"a.tsv: the file holds no examples"),
+    "no train": ({"a/test.tsv": tsv()}, "a", "there is a test part but no train part"),
+    "empty": ({"a.tsv": ""}, "a.tsv", r"a.tsv: the file contains no examples"),
+    "blank": ({"a.tsv": "\n  \n"}, "a.tsv", r"a.tsv: the file contains no examples"),
     "one column": ({"a.tsv": tsv() + "no tab here\n"}, "a.tsv", r"a.tsv:5: .*got 1 column: 'no"),
     "three columns": ({"a.tsv": "a\tb\tc\n"}, "a.tsv", r"a.tsv:1: .*got 3 columns"),
     "no label": ({"a.tsv": "text\t \n"}, "a.tsv", r"a.tsv:1: the label is empty"),
-    "odd label": ({"a.tsv": "text\ta\x07b\n"}, "a.tsv", r"a.tsv:1: a label must be printable"),
-    "not utf-8": ({"a.tsv": b"ok\tgood\n\xe9t\xe9\tbad\n"}, "a.tsv", r"a.tsv:2: not utf-8.*0xe9"),
-    "no header": ({"a.csv": "x,y\n1,2\n"}, "a.csv", r"a.csv:1: the header has no column 'text'"),
+    "odd label": (
+        {"a.tsv": "text\ta\x07b\n"},
+        "a.tsv",
+        r"a.tsv:1: the label must be one line of printable",
+    ),
+    "not utf-8": (
+        {"a.tsv": b"ok\tgood\n\xe9t\xe9\tbad\n"},
+        "a.tsv",
+        r"a.tsv:2: not valid utf-8.*0xe9",
+    ),
+    "no header": (
+        {"a.csv": "x,y\n1,2\n"},
+        "a.csv",
+        r"a.csv:1: missing column 'text'; the columns are .*--text-key",
+    ),
     "short row": ({"a.csv": 'text,label\n"a\nb",x\nc\n'}, "a.csv", r"a.csv:4: expected 2 columns"),
     "bad csv": ({"a.csv": 'text,label\n"a"b,c\n'}, "a.csv", r"a.csv:2: not valid CSV"),
-    "latin csv": ({"a.csv": b"text,label\n\xe9,good\n"}, "a.csv", r"a.csv: .*not utf-8"),
+    "latin csv": ({"a.csv": b"text,label\n\xe9,good\n"}, "a.csv", r"a.csv: .*not valid utf-8"),
     "bad json": ({"a.jsonl": jsonl() + "{\n"}, "a.jsonl", r"a.jsonl:5: not valid JSON"),
-    "no object": ({"a.jsonl": "[1]\n"}, "a.jsonl", r"a.jsonl:1: expected an object"),
-    "no key": ({"a.jsonl": '{"txt": 1}\n'}, "a.jsonl", r"a.jsonl:1: has no key 'text', .*'txt'"),
+    "no object": ({"a.jsonl": "[1]\n"}, "a.jsonl", r"a.jsonl:1: expected a JSON object"),
+    "no key": ({"a.jsonl": '{"txt": 1}\n'}, "a.jsonl", r"a.jsonl:1: missing key 'text'; .*'txt'"),
     "number": ({"a.jsonl": '{"text": 1, "label": "a"}\n'}, "a.jsonl", r":1: 'text' must be a str"),
     "float": ({"a.jsonl": '{"text": "a", "label": 0.5}\n'}, "a.jsonl", r":1: 'label' must be"),
-    "not a zip": ({"a.zip": "nothing"}, "a.zip", r"a.zip: cannot be read as a zip"),
+    "not a zip": ({"a.zip": "nothing"}, "a.zip", r"a.zip: not a valid zip archive"),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_corpus_is_told_with_file_and_line(tmp_path, name):
+def test_a_broken_corpus_is_reported_with_file_and_line(tmp_path, name):
     files, path, message = BROKEN[name]
     write(tmp_path, files)
     with pytest.raises(UserError, match=message):
@@ -235,13 +250,13 @@ def test_a_broken_corpus_is_told_with_file_and_line(tmp_path, name):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"split": "80/20"}, "--split must be three shares above 0"),
-        ({"split": "80/20/0"}, "--split must be three shares above 0"),
-        ({"split": "a/b/c"}, "--split must be three shares above 0"),
-        ({"encoding": "utf-9"}, "--encoding names no encoding: 'utf-9'"),
+        ({"split": "80/20"}, "--split must be three positive numbers"),
+        ({"split": "80/20/0"}, "--split must be three positive numbers"),
+        ({"split": "a/b/c"}, "--split must be three positive numbers"),
+        ({"encoding": "utf-9"}, "--encoding must be an encoding that Python knows, .* got 'utf-9'"),
     ],
 )
-def test_a_wrong_flag_is_told_at_once(flags, message):
+def test_an_invalid_flag_is_rejected(flags, message):
     with pytest.raises(UserError, match=message):
         LabelledTexts(**flags)
 
@@ -249,17 +264,17 @@ def test_a_wrong_flag_is_told_at_once(flags, message):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"train": "x", "data": "y"}, "--train and --data both say"),
-        ({"test": "x"}, "--test needs --train or --data beside it"),
-        ({"train": "nowhere"}, "--train: there is no file or folder"),
+        ({"train": "x", "data": "y"}, "--train and --data both specify"),
+        ({"test": "x"}, "--test requires --train or --data"),
+        ({"train": "nowhere"}, "--train: no such file or folder"),
     ],
 )
-def test_parts_that_contradict_are_told(flags, message):
+def test_contradicting_flags_are_rejected(flags, message):
     with pytest.raises(UserError, match=message):
         LabelledTexts(**flags).open()
 
 
-def test_a_zip_is_read_where_it_lies(tmp_path, data_dir):
+def test_a_zip_is_read_in_place(tmp_path, data_dir):
     path = data_dir / "sentiment/movie_reviews/movie_reviews.zip"
     splits = LabelledTexts(data=str(path)).open()
     counts = [sum(1 for _ in getattr(splits, part)) for part in PARTS]

@@ -1,4 +1,4 @@
-"""Parallel sentences in every layout that people have them in, and what is told of broken ones."""
+"""Parallel sentences: every supported layout, and messages about broken corpora."""
 
 import gzip
 import itertools
@@ -59,7 +59,7 @@ def write(root, files):
 
 def read(*streams):
     values = (example.values for stream in streams for example in stream)
-    return sorted((each["text"], each["translation"]) for each in values)
+    return sorted((value["text"], value["translation"]) for value in values)
 
 
 def read_all(splits):
@@ -70,7 +70,7 @@ def pairs_in(path, **flags):
     return ParallelSentences(data=str(path), **flags).open()
 
 
-# How pairs can be written under a name, and the flags that they need.
+# Formats: a function from a name to files, and the flags that they require.
 WRITTEN = {
     "parallel": (parallel, LANGUAGES),
     "parallel, other case": (parallel, {"source": "DE", "target": "EN"}),
@@ -116,19 +116,19 @@ def test_every_layout_with_parts_is_read(tmp_path, written, valid, packed):
 
 @pytest.mark.parametrize("ends", ENDS)
 @pytest.mark.parametrize("written", WRITTEN)
-def test_what_has_no_parts_is_split_by_hash(tmp_path, written, ends):
+def test_an_undivided_corpus_is_split_by_hash(tmp_path, written, ends):
     files_of, flags = WRITTEN[written]
     files = {name: ENDS[ends](text) for name, text in files_of("all").items()}
     write(tmp_path, files | {"README.txt": "", "_about.txt": ""})
-    places = [tmp_path, tmp_path / ("all" if len(files) == 2 else next(iter(files)))]
-    for place in places:
-        splits = pairs_in(place, **flags)
+    paths = [tmp_path, tmp_path / ("all" if len(files) == 2 else next(iter(files)))]
+    for path in paths:
+        splits = pairs_in(path, **flags)
         assert splits.notes == (
             "no valid and no test part: split by the hash of the text into "
             "train 80 %, valid 10 %, test 10 %",
         )
         assert read_all(splits) == sorted(PAIRS)
-        part, notes = ParallelSentences(test=str(place), **flags).part("test")
+        part, notes = ParallelSentences(test=str(path), **flags).part("test")
         assert read(part) == sorted(PAIRS) and not notes
 
 
@@ -136,8 +136,8 @@ def test_translations_of_one_text_stay_in_one_part(tmp_path):
     pairs = [(f"Satz {n % 1000}", f"sentence {n}") for n in range(3000)]
     write(tmp_path, {"all.tsv": tsv(pairs)} | parallel("turned", pairs[::-1]))
     parts = []
-    for place, flags in (("all.tsv", {}), ("turned", LANGUAGES)):
-        splits = pairs_in(tmp_path / place, split="70/20/10", **flags)
+    for name, flags in (("all.tsv", {}), ("turned", LANGUAGES)):
+        splits = pairs_in(tmp_path / name, split="70/20/10", **flags)
         parts.append([read(getattr(splits, part)) for part in PARTS])
     assert parts[0] == parts[1]
     for pairs_of, share in zip(parts[0], (0.7, 0.2, 0.1), strict=True):
@@ -160,7 +160,7 @@ def test_translations_of_one_text_stay_in_one_part(tmp_path):
          ("train", "dev", "test")),
     ],
 )  # fmt: skip
-def test_names_of_parts_may_go_on(tmp_path, names, read_as):
+def test_names_of_parts_may_have_a_continuation(tmp_path, names, read_as):
     for name in names:
         write(tmp_path, parallel(name, [(f"{name} {n}", str(n)) for n in range(3)]))
     splits = pairs_in(tmp_path, **LANGUAGES)
@@ -179,19 +179,20 @@ def test_a_flag_chooses_among_parts_by_path_or_by_name(tmp_path, zipped, monkeyp
     if zipped:
         path = shutil.make_archive(str(tmp_path / "corpus"), "zip", tmp_path, "corpus")
     with pytest.raises(
-        UserError, match=r"test_2016 and test_2017 all claim to be the test part; .* with --test"
+        UserError,
+        match=r"several candidates for the test part: test_2016, test_2017; .* with --test",
     ):
         pairs_in(path, **LANGUAGES)
     for name in ("test_2016", "test_2017", "more"):
-        for given in (name, str(folder / name)):
-            corpus = ParallelSentences(data=path, test=given, **LANGUAGES)
+        for test in (name, str(folder / name)):
+            corpus = ParallelSentences(data=path, test=test, **LANGUAGES)
             assert read(corpus.open().test) == [(name, "x")]
             assert read(corpus.open().train) == read(corpus.open().valid) == sorted(PAIRS)
     columns = {"source": "1", "target": "2"}
     assert read(ParallelSentences(data=path, test="last.tsv", **columns).part("test")[0]) == [
         ("last", "x")
     ]
-    monkeypatch.chdir(folder)  # where there is one, a path goes before a name
+    monkeypatch.chdir(folder)  # an existing path takes precedence over a name in --data
     write(tmp_path / "other", parallel("train") | parallel("more", [("other", "x")]))
     corpus = ParallelSentences(data=str(tmp_path / "other"), test="more", **LANGUAGES)
     assert read(corpus.part("test")[0]) == [("more", "x")]
@@ -203,12 +204,12 @@ def test_parts_can_be_named_one_by_one(tmp_path):
     splits = ParallelSentences(train=a, valid=c, test=d, **LANGUAGES).open()
     assert read(splits.train) == read(splits.valid) == read(splits.test) == sorted(PAIRS)
     assert not splits.notes
-    beside = pairs_in(a, test=str(tmp_path / "b"), **LANGUAGES)
-    assert read(beside.test) == sorted(PAIRS)
-    assert read(beside.train, beside.valid) == sorted(PAIRS)
+    with_test = pairs_in(a, test=str(tmp_path / "b"), **LANGUAGES)
+    assert read(with_test.test) == sorted(PAIRS)
+    assert read(with_test.train, with_test.valid) == sorted(PAIRS)
 
 
-def test_source_and_target_say_the_direction(tmp_path):
+def test_source_and_target_set_the_direction(tmp_path):
     write(tmp_path, parallel("train") | {"a.tsv": tsv(), "b.jsonl": nested()})
     turned = sorted((translation, text) for text, translation in PAIRS)
     for name, flags in (
@@ -225,24 +226,24 @@ HOLES = [("a", "b"), ("", "left"), ("", ""), ("right", " "), ("c", "d")]
 
 
 @pytest.mark.parametrize("written", ["parallel", "tsv", "jsonl"])
-def test_pairs_with_an_empty_side_are_left_out_and_counted(tmp_path, written):
+def test_pairs_with_an_empty_side_are_skipped_and_counted(tmp_path, written):
     files = {"parallel": parallel("all", HOLES), "tsv": {"all.tsv": tsv(HOLES)}}
     write(tmp_path, files.get(written, {"all.jsonl": jsonl(HOLES)}))
     flags, name = (LANGUAGES, "all.de") if written == "parallel" else ({}, f"all.{written}")
-    told = (
-        f"{tmp_path / name}: 2 of 4 pairs left out, for one side is empty; "
+    note = (
+        f"{tmp_path / name}: skipped 2 of 4 pairs because one side is empty; "
         f"the first is {tmp_path / name}:2"
     )
     splits = pairs_in(tmp_path, **flags)
-    assert splits.notes[0] == told and len(splits.notes) == 2
+    assert splits.notes[0] == note and len(splits.notes) == 2
     assert read_all(splits) == [("a", "b"), ("c", "d")]
     part, notes = ParallelSentences(valid=str(tmp_path), **flags).part("valid")
-    assert read(part) == [("a", "b"), ("c", "d")] and notes == (told,)
+    assert read(part) == [("a", "b"), ("c", "d")] and notes == (note,)
     origins = [example.origin for example in part]
     assert origins == [f"{tmp_path / name}:{line}" for line in (1, 5)]
 
 
-def test_one_part_is_told_of_its_own_pairs_only(tmp_path):
+def test_notes_of_a_part_are_about_that_part(tmp_path):
     write(tmp_path, {"train.tsv": "a\tb\n\tc\n", "valid.tsv": "a\tb\nd\t\n"})
     corpus = ParallelSentences(data=str(tmp_path))
     for part, files in (("train", ["train"]), ("valid", ["valid"]), ("test", ["train"])):
@@ -254,14 +255,14 @@ def test_one_part_is_told_of_its_own_pairs_only(tmp_path):
     assert len(corpus.open().notes) == 3
 
 
-def test_other_columns_are_passed_over(tmp_path):
+def test_other_columns_are_ignored(tmp_path):
     text = "Go.\tVa !\tCC-BY 2.0 (France)\nHi.\tSalut !\t\n"
     write(tmp_path, {"fra-eng/fra.txt": text, "fra-eng/_about.txt": "** Info **\n"})
-    want = [("Go.", "Va !"), ("Hi.", "Salut !")]
-    assert read_all(pairs_in(tmp_path)) == want
+    expected = [("Go.", "Va !"), ("Hi.", "Salut !")]
+    assert read_all(pairs_in(tmp_path)) == expected
 
 
-def test_a_tab_in_a_line_of_one_language_is_part_of_it(tmp_path):
+def test_a_tab_in_a_parallel_file_is_part_of_the_sentence(tmp_path):
     write(tmp_path, parallel("all", [("in einer \tFontäne", "in a fountain")]))
     assert read_all(pairs_in(tmp_path, **LANGUAGES)) == [("in einer \tFontäne", "in a fountain")]
 
@@ -269,11 +270,11 @@ def test_a_tab_in_a_line_of_one_language_is_part_of_it(tmp_path):
 def test_other_encodings_are_read(tmp_path):
     texts = parallel("all", [PAIRS[0], ("für", "été")])
     write(tmp_path, {name: text.encode("latin-1") for name, text in texts.items()})
-    want = [PAIRS[0], ("für", "été")]
-    assert read_all(pairs_in(tmp_path, encoding="latin-1", **LANGUAGES)) == want
+    expected = [PAIRS[0], ("für", "été")]
+    assert read_all(pairs_in(tmp_path, encoding="latin-1", **LANGUAGES)) == expected
 
 
-def test_half_a_surrogate_pair_is_no_error(tmp_path):
+def test_an_unpaired_surrogate_is_not_an_error(tmp_path):
     write(tmp_path, {"a.jsonl": '{"text": "a\\ud83d", "translation": "b"}'})
     assert read_all(pairs_in(tmp_path)) == [("a?", "b")]
 
@@ -292,7 +293,7 @@ def test_origins_name_file_and_line_of_the_source(tmp_path):
 
 
 @pytest.mark.parametrize("written", ["parallel", "parallel.gz", "tsv", "jsonl"])
-def test_a_corpus_is_never_in_memory(tmp_path, written):
+def test_a_corpus_is_streamed(tmp_path, written):
     pairs = [(f"{n} " * 40, "x " * 40) for n in range(8_000)]
     files = {"tsv": {"all.tsv": tsv(pairs)}, "jsonl": {"all.jsonl": jsonl(pairs)}}
     files = files.get(written) or parallel("all", pairs)
@@ -305,16 +306,21 @@ def test_a_corpus_is_never_in_memory(tmp_path, written):
     tracemalloc.stop()
 
 
-# --- What is told ----------------------------------------------------------------
+# --- Messages ----------------------------------------------------------------
 
 
 BROKEN = {
-    "no such file": ({}, "nowhere", {}, r"--data: there is no file or folder .*nowhere', nor are"),
+    "no such file": (
+        {},
+        "nowhere",
+        {},
+        r"--data: no such file or folder: .*nowhere', and no such pair",
+    ),
     "no such pair": (
         parallel("a"),
         "b",
         LANGUAGES,
-        r"no file or folder '.*b', nor are there .*b\.de and .*b\.en\.",
+        r"no such file or folder: '.*b', and no such pair: .*b\.de and .*b\.en\.",
     ),
     "no such language": (
         parallel("a/train") | {"a/train.fr": ""},
@@ -332,36 +338,41 @@ BROKEN = {
         {"a/train.de": "x\n"},
         "a",
         LANGUAGES,
-        r"no corpus among \['train.de'\]. Expected train, valid and test as train.de and train.en",
+        r"no corpus found among \['train.de'\]. Expected .* as train.de and train.en",
     ),
-    "one side": (parallel("a"), "a.de", LANGUAGES, r"a.de: is one side .*; name both as '.*a'"),
+    "one side": (
+        parallel("a"),
+        "a.de",
+        LANGUAGES,
+        r"a.de: one side .*; give their common prefix, '.*a'",
+    ),
     "twice": (
         parallel("a/train") | {"a/train.de.gz": ""},
         "a",
         LANGUAGES,
-        r"train.de and train.de.gz are the same side of a pair; leave one",
+        r"train.de and train.de.gz are the same side of a pair; keep only one",
     ),
-    "empty folder": ({"a/.hidden": ""}, "a", {}, r"found no corpus among \[\]. Expected train, va"),
+    "empty folder": ({"a/.hidden": ""}, "a", {}, r"no corpus found among \[\]. Expected train, va"),
     "other files": ({"a/x.png": "", "a/y.xml": ""}, "a", {}, r"among \['x.png', 'y.xml'\]"),
     "two wholes": (
         {"a/x.tsv": ""} | parallel("a/y"),
         "a",
         LANGUAGES,
-        r"which of \['x.tsv', 'y'\] is meant",
+        r"ambiguous: \['x.tsv', 'y'\]",
     ),
     "two trains": (
         {"a/train.tsv": ""} | parallel("a/train"),
         "a",
         LANGUAGES,
-        r"train.tsv and train all claim to be the train part; leave one, or name one with --train",
+        r"several candidates for the train part: train.tsv, train; keep one, .*--train",
     ),
-    "no train": (parallel("a/test"), "a", LANGUAGES, "there is a test part and no train part"),
-    "not a zip": ({"a.zip": "nothing"}, "a.zip", {}, r"a.zip: cannot be read as a zip"),
+    "no train": (parallel("a/test"), "a", LANGUAGES, "there is a test part but no train part"),
+    "not a zip": ({"a.zip": "nothing"}, "a.zip", {}, r"a.zip: not a valid zip archive"),
     "source shorter": (
         {"a.de": "x\ny\n", "a.en": "x\ny\nz\n\n"},
         "a",
         LANGUAGES,
-        r"a.de has 2 lines and .*a.en has 4; each line of one must be the translation",
+        r"a.de has 2 lines and .*a.en has 4; line n of one must be the translation",
     ),
     "target shorter": (
         {"a.de.gz": "x\ny\nz\n\n", "a.en": "x\ny\n"},
@@ -370,10 +381,15 @@ BROKEN = {
         r"a.de.gz has 4 lines and .*a.en has 2;",
     ),
     "source empty": ({"a.de": "", "a.en": "x\n"}, "a", LANGUAGES, r"a.de has 0 lines and .* has 1"),
-    "empty": ({"a.tsv": ""}, "a.tsv", {}, r"a.tsv: the file holds no examples"),
-    "empty pair": ({"a.de": "", "a.en": ""}, "a", LANGUAGES, r"a.de: the file holds no examples"),
-    "only a header": ({"a.tsv": "de\ten\n"}, "a.tsv", LANGUAGES, r"the file holds no examples"),
-    "only empty sides": ({"a.tsv": "x\t\n\ty\n"}, "a.tsv", {}, r"the file holds no examples"),
+    "empty": ({"a.tsv": ""}, "a.tsv", {}, r"a.tsv: the file contains no examples"),
+    "empty pair": (
+        {"a.de": "", "a.en": ""},
+        "a",
+        LANGUAGES,
+        r"a.de: the file contains no examples",
+    ),
+    "only a header": ({"a.tsv": "de\ten\n"}, "a.tsv", LANGUAGES, r"the file contains no examples"),
+    "only empty sides": ({"a.tsv": "x\t\n\ty\n"}, "a.tsv", {}, r"the file contains no examples"),
     "one column": (
         {"a.tsv": "\nword\n"},
         "a.tsv",
@@ -390,39 +406,39 @@ BROKEN = {
         {"a.tsv": "a\tb\n"},
         "a.tsv",
         {"source": "1", "target": "3"},
-        r"a.tsv:1: --target must be the number of a column, 1 to 2, .* got '3' and 'a\\tb'",
+        r"a.tsv:1: --target must be a column number from 1 to 2, .* got '3'; the line is 'a\\tb'",
     ),
     "no column 0": (
         {"a.tsv": "a\tb\n"},
         "a.tsv",
         {"source": "0", "target": "1"},
-        r"a.tsv:1: --source must be the number of a column",
+        r"a.tsv:1: --source must be a column number from 1 to 2",
     ),
     "no such name": (
         {"a.tsv": "de\tfr\n"},
         "a.tsv",
         LANGUAGES,
-        r"a.tsv:1: --target must be .* its name in the first line, got 'en' and 'de\\tfr'",
+        r"a.tsv:1: --target must be .* a column name .*, got 'en'; the line is 'de\\tfr'",
     ),
     "not utf-8": (
         {"a.de": "x\nx\n", "a.en": b"ok\n\xe9t\xe9\n"},
         "a",
         LANGUAGES,
-        r"a.en:2: not utf-8.*0xe9",
+        r"a.en:2: not valid utf-8.*0xe9",
     ),
     "bad json": ({"a.jsonl": jsonl() + "{\n"}, "a.jsonl", {}, r"a.jsonl:5: not valid JSON"),
-    "no object": ({"a.jsonl": "[1]\n"}, "a.jsonl", {}, r"a.jsonl:1: expected an object"),
+    "no object": ({"a.jsonl": "[1]\n"}, "a.jsonl", {}, r"a.jsonl:1: expected a JSON object"),
     "no key": (
         {"a.jsonl": '{"text": "x"}\n'},
         "a.jsonl",
         {},
-        r":1: has no key 'translation', only \['text'\]; name it with --target",
+        r":1: missing key 'translation'; the keys are \['text'\]. Select one with --target",
     ),
     "no nested key": (
         {"a.jsonl": nested()},
         "a.jsonl",
         {},
-        r":1: has no key 'text', only \['de', 'en'\]; name it with --source",
+        r":1: missing key 'text'; the keys are \['de', 'en'\]. Select one with --source",
     ),
     "number": (
         {"a.jsonl": '{"text": "x", "translation": 1}\n'},
@@ -440,7 +456,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_corpus_is_told_with_file_and_line(tmp_path, name):
+def test_a_broken_corpus_is_reported_with_file_and_line(tmp_path, name):
     files, path, flags, message = BROKEN[name]
     write(tmp_path, files)
     with pytest.raises(UserError, match=message):
@@ -448,7 +464,7 @@ def test_a_broken_corpus_is_told_with_file_and_line(tmp_path, name):
 
 
 @pytest.mark.parametrize("broken", ["cut short", "no gzip", "changed"])
-def test_a_compressed_file_that_is_broken_is_told(tmp_path, broken):
+def test_a_damaged_compressed_file_is_reported(tmp_path, broken):
     whole = gzip.compress(lines(PAIRS * 100, 0).encode())
     content = {
         "cut short": whole[:-20],
@@ -461,7 +477,7 @@ def test_a_compressed_file_that_is_broken_is_told(tmp_path, broken):
         read_all(pairs_in(tmp_path / "a", **LANGUAGES))
 
 
-def test_sides_that_differ_in_length_are_told_before_any_pair_is_used(tmp_path):
+def test_sides_of_different_length_are_reported_on_opening(tmp_path):
     write(tmp_path, parallel("train") | parallel("test") | {"valid.de": "x\n", "valid.en": ""})
     with pytest.raises(UserError, match=r"valid.de has 1 lines and .*valid.en has 0"):
         pairs_in(tmp_path, **LANGUAGES)
@@ -470,18 +486,18 @@ def test_sides_that_differ_in_length_are_told_before_any_pair_is_used(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"source": "de"}, "--source needs --target beside it"),
-        ({"target": "de"}, "--target needs --source beside it"),
+        ({"source": "de"}, "--source requires --target"),
+        ({"target": "de"}, "--target requires --source"),
         ({"source": "de", "target": "de"}, "must differ, got 'de' for both"),
-        ({"encoding": "utf-9"}, "--encoding names no encoding: 'utf-9'"),
-        (LANGUAGES, "the sample: --source and --target choose among the languages of other"),
-        ({"train": "x", "data": "y"}, "--train and --data both say"),
-        ({"test": "x"}, "--test needs --train or --data beside it"),
-        ({"train": "x", **LANGUAGES}, r"--train: there is no .* 'x', nor are there x.de and x.en"),
-        ({"train": "x"}, r"--train: there is no .* 'x', nor are there x.source and x.target"),
+        ({"encoding": "utf-9"}, "--encoding must be an encoding that Python knows, .* got 'utf-9'"),
+        (LANGUAGES, "--source and --target cannot be used with the sample"),
+        ({"train": "x", "data": "y"}, "--train and --data both specify"),
+        ({"test": "x"}, "--test requires --train or --data"),
+        ({"train": "x", **LANGUAGES}, r"--train: no such .* 'x', and no such pair: x.de and x.en"),
+        ({"train": "x"}, r"--train: no such .* 'x', and no such pair: x.source and x.target"),
     ],
 )
-def test_a_wrong_flag_is_told_at_once(flags, message):
+def test_an_invalid_flag_is_rejected(flags, message):
     with pytest.raises(UserError, match=message):
         ParallelSentences(**flags).open()
 

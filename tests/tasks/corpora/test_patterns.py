@@ -1,4 +1,4 @@
-"""A part may be many files, by a pattern: every task reads them in turn, compressed or not."""
+"""A part may be a glob pattern of files, compressed or not, for every task."""
 
 import gzip
 import itertools
@@ -26,7 +26,7 @@ def captioned(example, folder):
 
 
 def written(task, example, folder):
-    """An example as lines of a file, and how the name of such a file ends."""
+    """Returns an example as lines of a file."""
     values = example.values
     return {
         "sentiment": lambda: f"{values['text']}\t{values['label']}\n",
@@ -36,8 +36,8 @@ def written(task, example, folder):
     }[task]()
 
 
-def told(examples):
-    """Examples so that they can be compared: without what only the sample knows."""
+def comparable(examples):
+    """Returns the values of examples without the scene, which files do not contain."""
     return [
         {key: value for key, value in example.values.items() if key != "scene"}
         for example in examples
@@ -46,11 +46,12 @@ def told(examples):
 
 @pytest.fixture(params=tasks.names())
 def shards(request, tmp_path):
-    """A task, its examples, and three files of them, each other one compressed."""
+    """Returns a corpus class, examples, and a folder with three files of them, one compressed."""
     task, examples = request.param, list(untrained.examples(request.param, 3 * ROWS))
     for number in range(3):
         lines = [
-            written(task, each, tmp_path) for each in examples[number * ROWS : (number + 1) * ROWS]
+            written(task, example, tmp_path)
+            for example in examples[number * ROWS : (number + 1) * ROWS]
         ]
         raw = "".join(lines).encode()
         if number % 2:
@@ -61,22 +62,22 @@ def shards(request, tmp_path):
 
 
 @pytest.mark.parametrize("flag", ["data", "train"])
-def test_a_pattern_is_all_files_that_it_matches_in_turn(shards, flag):
+def test_a_pattern_reads_all_matching_files_in_order(shards, flag):
     corpus, examples, folder = shards
     opened = corpus(**{flag: str(folder / "part-*.tsv*")}).open()
-    parts = [told(part) for part in (opened.train, opened.valid, opened.test)]
+    parts = [comparable(part) for part in (opened.train, opened.valid, opened.test)]
     for part in parts:  # the order within a part is that of the files
-        places = [told(examples).index(each) for each in part]
-        assert places == sorted(places)
+        positions = [comparable(examples).index(values) for values in part]
+        assert positions == sorted(positions)
     assert sum(map(len, parts)) == len(examples)
     two = corpus(
         train=str(folder / "part-[01]*"), valid=str(folder / "part-2.tsv"), test=str(folder / "*2*")
     ).open()
-    assert told(two.train) == told(examples[: 2 * ROWS])
-    assert told(two.valid) == told(two.test) == told(examples[2 * ROWS :])
+    assert comparable(two.train) == comparable(examples[: 2 * ROWS])
+    assert comparable(two.valid) == comparable(two.test) == comparable(examples[2 * ROWS :])
 
 
-def test_a_mistake_is_told_with_its_file_and_line(shards):
+def test_an_invalid_line_is_reported_with_its_file_and_line(shards):
     corpus, _, folder = shards
     with gzip.open(folder / "part-1.tsv.gz", "ab") as file:
         file.write(b"one\ttwo\tthree\tfour\n" if "Tagged" not in corpus.__name__ else b"alone\n")
@@ -84,29 +85,34 @@ def test_a_mistake_is_told_with_its_file_and_line(shards):
         list(corpus(train=str(folder / "part-*")).open().train)
 
 
-def test_a_pattern_that_matches_nothing_is_told(shards):
+def test_a_pattern_without_matches_is_reported(shards):
     corpus, _, folder = shards
-    with pytest.raises(UserError, match=r"--train: there is no file that '.*none-\*' matches"):
+    with pytest.raises(UserError, match=r"--train: no files match '.*none-\*'"):
         corpus(train=str(folder / "none-*")).open()
 
 
-def test_a_file_whose_name_looks_like_a_pattern_is_that_file(shards):
+def test_an_existing_file_takes_precedence_over_a_pattern(shards):
     corpus, examples, folder = shards
     (folder / "part-0.tsv").rename(folder / "part-[1]*.tsv")
     opened = corpus(train=str(folder / "part-[1]*.tsv")).open()
     parts = itertools.chain(opened.train, opened.valid, opened.test)
-    assert sorted(map(str, told(parts))) == sorted(map(str, told(examples[:ROWS])))
+    assert sorted(map(str, comparable(parts))) == sorted(map(str, comparable(examples[:ROWS])))
 
 
-def test_pairs_of_files_are_matched_by_either_side(tmp_path):
+def test_pairs_of_files_match_by_either_side(tmp_path):
     corpus = tasks.find("translation").Corpus
-    for number, (one, other) in enumerate([("a", "b"), ("c", "d")]):
-        (tmp_path / f"part-{number}.en").write_text(f"{one}\n")
-        (tmp_path / f"part-{number}.de.gz").write_bytes(gzip.compress(f"{other}\n".encode()))
-    own = {"source": "en", "target": "de", "valid": str(tmp_path / "part-0")}
+    for number, (text, translation) in enumerate([("a", "b"), ("c", "d")]):
+        (tmp_path / f"part-{number}.en").write_text(f"{text}\n")
+        (tmp_path / f"part-{number}.de.gz").write_bytes(gzip.compress(f"{translation}\n".encode()))
+    flags = {"source": "en", "target": "de", "valid": str(tmp_path / "part-0")}
     for pattern in ("part-*", "part-*.en", "part-?.de.gz"):
-        opened = corpus(train=str(tmp_path / pattern), test=str(tmp_path / "part-1"), **own).open()
-        assert [tuple(each.values.values()) for each in opened.train] == [("a", "b"), ("c", "d")]
+        opened = corpus(
+            train=str(tmp_path / pattern), test=str(tmp_path / "part-1"), **flags
+        ).open()
+        assert [tuple(example.values.values()) for example in opened.train] == [
+            ("a", "b"),
+            ("c", "d"),
+        ]
     (tmp_path / "part-1.de.gz").unlink()
-    with pytest.raises(UserError, match=r"part-1\.en: is one side of a pair of files, and the"):
-        corpus(train=str(tmp_path / "part-*"), **own).open()
+    with pytest.raises(UserError, match=r"part-1\.en: the file of the other language is missing"):
+        corpus(train=str(tmp_path / "part-*"), **flags).open()

@@ -1,4 +1,4 @@
-"""Tagged sentences in every layout that people have them in, and what is told of broken ones."""
+"""Tagged sentences: every supported layout, and messages about broken corpora."""
 
 import collections
 import gzip
@@ -27,17 +27,17 @@ SPACED = (("13 819", "pages", "12\u00a0000"), ("NUM", "NOUN", "NUM"))
 
 
 def conllu(sentences=SENTENCES, column="upos", filled=("lemma",)):
-    """CoNLL-U with what it has beside words: comments, a range and an empty node."""
+    """Returns CoNLL-U that also contains comments, a range and an empty node."""
     names = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
     text = ""
     for number, (tokens, tags) in enumerate(sentences):
         text += f"# sent_id = {number}\n# text = {' '.join(tokens)}\n"
         text += "\t".join(["1-2", "".join(tokens[:2]), *"_" * 8]) + "\n"
-        for at, (token, tag) in enumerate(zip(tokens, tags, strict=True), start=1):
+        for index, (token, tag) in enumerate(zip(tokens, tags, strict=True), start=1):
             row = dict.fromkeys(names, "_") | dict.fromkeys(filled, "x")
-            row |= {"id": str(at), "form": token, column: tag}
+            row |= {"id": str(index), "form": token, column: tag}
             text += "\t".join(row.values()) + "\n"
-            if at == 1:
+            if index == 1:
                 text += "\t".join(["1.1", "elided", "elide", "VERB", *"_" * 6]) + "\n"
         text += "\n"
     return text
@@ -108,7 +108,7 @@ ENDS = {
 
 @pytest.mark.parametrize("ends", ENDS)
 @pytest.mark.parametrize("written", WRITTEN)
-def test_every_way_of_writing_gives_the_same_examples(tmp_path, written, ends):
+def test_every_format_gives_the_same_examples(tmp_path, written, ends):
     text, suffix = WRITTEN[written]
     write(tmp_path, {f"all{suffix}": ENDS[ends](text)})
     splits = tagged(tmp_path / f"all{suffix}")
@@ -138,9 +138,10 @@ PART_NAMES = {
 def test_every_layout_with_parts_is_read(tmp_path, layout, valid, zipped):
     text = WRITTEN[layout][0] if layout in WRITTEN else conllu()
     names = [PART_NAMES[layout].format(part) for part in ("train", valid, "test")]
-    beside = {"README.md": "what this is", "LICENSE.txt": "what one may"}
-    beside |= {"xx_name-ud-train.txt": "the text"} if layout == "universal dependencies" else {}
-    path = write(tmp_path / "corpus", dict.fromkeys(names, text) | beside)
+    others = {"README.md": "about the corpus", "LICENSE.txt": "the licence"}
+    if layout == "universal dependencies":
+        others["xx_name-ud-train.txt"] = "the text"
+    path = write(tmp_path / "corpus", dict.fromkeys(names, text) | others)
     if zipped:
         path = shutil.make_archive(str(tmp_path / "corpus"), "zip", tmp_path, "corpus")
     splits = tagged(path)
@@ -149,14 +150,14 @@ def test_every_layout_with_parts_is_read(tmp_path, layout, valid, zipped):
         assert read(getattr(splits, part)) == sorted(SENTENCES)
 
 
-def test_a_folder_of_one_file_is_read_whatever_lies_beside(tmp_path):
+def test_files_that_accompany_a_corpus_are_ignored(tmp_path):
     write(tmp_path, {"xx-ud-all.conllu": conllu(), "LICENSE.txt": "", "readme.txt": ""})
     assert read_all(tagged(tmp_path)) == sorted(SENTENCES)
     part, notes = TaggedSentences(test=str(tmp_path)).part("test")
     assert read(part) == sorted(SENTENCES) and not notes
 
 
-def test_what_has_no_test_part_is_split_by_the_hash_of_the_words(tmp_path):
+def test_a_missing_test_part_is_split_off_by_the_hash_of_the_words(tmp_path):
     sentences = [((f"word{n % 1500}", "."), ("NOUN", "PUNCT")) for n in range(2000)]
     write(tmp_path, {"train.conllu": conllu(sentences), "dev.conllu": conllu()})
     splits = tagged(tmp_path)
@@ -171,12 +172,12 @@ def test_what_has_no_test_part_is_split_by_the_hash_of_the_words(tmp_path):
 
 
 @pytest.mark.parametrize("column", ["lemma", "upos", "xpos", "feats", "deprel"])
-def test_tags_are_the_column_that_is_named(tmp_path, column):
+def test_the_tags_flag_selects_the_column(tmp_path, column):
     write(tmp_path, {"a.conllu": conllu(column=column, filled=("deprel", "xpos"))})
     assert read_all(tagged(tmp_path / "a.conllu", tags=column)) == sorted(SENTENCES)
 
 
-def test_words_may_hold_blanks_where_tabs_are_between(tmp_path):
+def test_words_may_contain_spaces_if_columns_are_separated_by_tabs(tmp_path):
     texts = {"a.conllu": conllu([SPACED]), "b.tsv": columns([SPACED]), "c.jsonl": jsonl([SPACED])}
     write(tmp_path, texts)
     for name in texts:
@@ -196,24 +197,24 @@ def test_other_keys_columns_and_encodings_are_read(tmp_path):
             "c.txt": "été/3 2/B".encode("latin-1"),
         },
     )
-    want = [(("été", "2"), ("3", "B"))]
-    assert read_all(tagged(tmp_path / "a.jsonl", tokens_key="words", tags_key="ids")) == want
-    assert read_all(tagged(tmp_path / "b.txt", tokens_key="2", tags_key="3")) == want
-    assert read_all(tagged(tmp_path / "c.txt", encoding="latin-1")) == want
+    expected = [(("été", "2"), ("3", "B"))]
+    assert read_all(tagged(tmp_path / "a.jsonl", tokens_key="words", tags_key="ids")) == expected
+    assert read_all(tagged(tmp_path / "b.txt", tokens_key="2", tags_key="3")) == expected
+    assert read_all(tagged(tmp_path / "c.txt", encoding="latin-1")) == expected
 
 
-def test_a_word_with_a_slash_is_no_word_and_tag(tmp_path):
+def test_a_slash_inside_a_word_does_not_start_a_tag(tmp_path):
     write(tmp_path, {"a.txt": "and/or CCONJ\n", "b.txt": "and/or/CCONJ\n"})
     for name in ("a.txt", "b.txt"):
         assert read_all(tagged(tmp_path / name)) == [(("and/or",), ("CCONJ",))]
 
 
-def test_half_a_surrogate_pair_is_no_error(tmp_path):
+def test_an_unpaired_surrogate_is_not_an_error(tmp_path):
     write(tmp_path, {"a.jsonl": '{"tokens": ["a\\ud83d"], "tags": ["X"]}'})
     assert read_all(tagged(tmp_path / "a.jsonl")) == [(("a?",), ("X",))]
 
 
-def test_sentences_without_words_are_passed_over(tmp_path):
+def test_sentences_without_words_are_skipped(tmp_path):
     write(tmp_path, {"a.jsonl": '{"tokens": [], "tags": []}\n' + jsonl()})
     assert read_all(tagged(tmp_path / "a.jsonl")) == sorted(SENTENCES)
 
@@ -228,7 +229,7 @@ def test_origins_name_file_and_line_of_the_first_word(tmp_path):
         assert origins == [f"{path}:{line}" for line in lines[suffix]]
 
 
-def test_a_file_is_never_read_further_than_one_asks(tmp_path):
+def test_files_are_read_lazily(tmp_path):
     path = write(tmp_path, {"a.conllu": conllu() + "broken\n"}) / "a.conllu"
     stream = TaggedSentences(train=str(path)).part("train")[0]
     assert len(list(itertools.islice(stream, 3))) == 3
@@ -243,44 +244,44 @@ def row(**values):
 
 WORD = row(id="1", form="a", upos="X")
 BROKEN = {
-    "no such file": ({}, "nowhere", r"--data: there is no file or folder .*nowhere"),
-    "empty folder": ({"a/.hidden": ""}, "a", r"found no corpus among \[\]. Expected train, valid"),
+    "no such file": ({}, "nowhere", r"--data: no such file or folder: .*nowhere"),
+    "empty folder": ({"a/.hidden": ""}, "a", r"no corpus found among \[\]. Expected train, valid"),
     "other files": ({"a/x.png": "", "a/y.xml": ""}, "a", r"among \['x.png', 'y.xml'\]"),
-    "two wholes": ({"a/x.tsv": "", "a/y.txt": ""}, "a", r"which of \['x.tsv', 'y.txt'\]"),
+    "two wholes": ({"a/x.tsv": "", "a/y.txt": ""}, "a", r"ambiguous: \['x.tsv', 'y.txt'\]"),
     "two trains": (
         {"a/en_x-ud-train.conllu": "", "a/en_y-ud-train.conllu": ""},
         "a",
-        r"en_x-ud-train.conllu and en_y-ud-train.conllu all claim to be the train part",
+        r"several candidates for the train part: en_x-ud-train.conllu, en_y-ud-train.conllu",
     ),
-    "no train": ({"a/x-ud-test.conllu": ""}, "a", "there is a test part and no train part"),
-    "not a zip": ({"a.zip": "nothing"}, "a.zip", r"a.zip: cannot be read as a zip"),
-    "empty": ({"a.txt": ""}, "a.txt", r"a.txt: the file holds no examples"),
-    "only comments": ({"a.conllu": "# a\n\n"}, "a.conllu", r"the file holds no examples"),
-    "only ranges": ({"a.conllu": row(id="1-2")}, "a.conllu", r"the file holds no examples"),
+    "no train": ({"a/x-ud-test.conllu": ""}, "a", "there is a test part but no train part"),
+    "not a zip": ({"a.zip": "nothing"}, "a.zip", r"a.zip: not a valid zip archive"),
+    "empty": ({"a.txt": ""}, "a.txt", r"a.txt: the file contains no examples"),
+    "only comments": ({"a.conllu": "# a\n\n"}, "a.conllu", r"the file contains no examples"),
+    "only ranges": ({"a.conllu": row(id="1-2")}, "a.conllu", r"the file contains no examples"),
     "nine columns": (
         {"a.conllu": WORD + WORD[:-3] + "\n"},
         "a.conllu",
-        r"a.conllu:2: expected the 10 columns of CoNLL-U with tabs between, got 9: '1\\ta",
+        r"a.conllu:2: expected the 10 tab-separated columns of CoNLL-U, got 9: '1\\ta",
     ),
     "blanks for tabs": (
         {"a.conllu": WORD.replace("\t", " ")},
         "a.conllu",
-        r"a.conllu:1: expected the 10 columns .* got 1",
+        r"a.conllu:1: expected the 10 tab-separated columns .* got 1",
     ),
     "no id": ({"a.conllu": row(id="x")}, "a.conllu", r":1: the id must be a number .*got 'x'"),
-    "ids": ({"a.conllu": WORD + WORD}, "a.conllu", r":2: the ids .* expected 2, got 1"),
+    "ids": ({"a.conllu": WORD + WORD}, "a.conllu", r":2: word ids must .* expected 2, got 1"),
     "no form": ({"a.conllu": row(id="1", upos="X", form="")}, "a.conllu", ":1: the word is empty"),
-    "no words": ({"a.conllu": row(id="1", upos="X")}, "a.conllu", "column form is _ throughout"),
+    "no words": ({"a.conllu": row(id="1", upos="X")}, "a.conllu", "every form is _"),
     "no tags": (
         {"a.conllu": row(id="1", form="a", xpos="X", deprel="det")},
         "a.conllu",
-        r"a.conllu: the column upos is _ throughout; --tags can be one of \['xpos', 'deprel'\]",
+        r"a.conllu: every upos is _; --tags must be one of \['xpos', 'deprel'\]",
     ),
-    "not utf-8": ({"a.txt": b"a X\n\xe9t\xe9 X\n"}, "a.txt", r"a.txt:2: not utf-8.*0xe9"),
+    "not utf-8": ({"a.txt": b"a X\n\xe9t\xe9 X\n"}, "a.txt", r"a.txt:2: not valid utf-8.*0xe9"),
     "not utf-8 conllu": (
         {"a.conllu": WORD.encode() + b"\n# \xff\n"},
         "a.conllu",
-        r"a.conllu:3: not utf-8.*0xff",
+        r"a.conllu:3: not valid utf-8.*0xff",
     ),
     "one column": (
         {"a.txt": "word\n"},
@@ -298,11 +299,11 @@ BROKEN = {
     "no tag after slash": ({"a.txt": "a/X b/\n"}, "a.txt", r"a.txt:1: expected word/TAG"),
     "no word before slash": ({"a.txt": "a/X /X\n"}, "a.txt", r"a.txt:1: expected .* got '/X'"),
     "bad json": ({"a.jsonl": jsonl() + "{\n"}, "a.jsonl", r"a.jsonl:4: not valid JSON"),
-    "no object": ({"a.jsonl": "[1]\n"}, "a.jsonl", r"a.jsonl:1: expected an object"),
+    "no object": ({"a.jsonl": "[1]\n"}, "a.jsonl", r"a.jsonl:1: expected a JSON object"),
     "no key": (
         {"a.jsonl": '{"tokens": []}\n'},
         "a.jsonl",
-        r":1: has no key 'tags', only \['tokens'\]; name it with --tags-key",
+        r":1: missing key 'tags'; the keys are \['tokens'\]. Select one with --tags-key",
     ),
     "no list": (
         {"a.jsonl": '{"tokens": "a b", "tags": []}\n'},
@@ -312,28 +313,28 @@ BROKEN = {
     "lengths": (
         {"a.jsonl": '{"tokens": ["a"], "tags": []}\n'},
         "a.jsonl",
-        r":1: 'tokens' and 'tags' must be of one length, got 1 and 0",
+        r":1: 'tokens' and 'tags' must have the same length, got 1 and 0",
     ),
     "number": (
         {"a.jsonl": '{"tokens": [1], "tags": ["X"]}\n'},
         "a.jsonl",
-        r":1: 'tokens' must hold strings, got 1",
+        r":1: 'tokens' must contain strings, got 1",
     ),
     "null": (
         {"a.jsonl": '{"tokens": ["a"], "tags": [null]}\n'},
         "a.jsonl",
-        r":1: 'tags' must hold strings or whole numbers, got null",
+        r":1: 'tags' must contain strings or integers, got null",
     ),
     "line break": (
         {"a.jsonl": '{"tokens": ["a\\nb"], "tags": ["X"]}\n'},
         "a.jsonl",
-        r":1: a word must be in one line, got 'a\\nb'",
+        r":1: a word must not contain line breaks, got 'a\\nb'",
     ),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_corpus_is_told_with_file_and_line(tmp_path, name):
+def test_a_broken_corpus_is_reported_with_file_and_line(tmp_path, name):
     files, path, message = BROKEN[name]
     write(tmp_path, files)
     with pytest.raises(UserError, match=message):
@@ -343,13 +344,16 @@ def test_a_broken_corpus_is_told_with_file_and_line(tmp_path, name):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"tags_key": "3"}, r"a.txt:1: --tags-key must be the number of a column, 1 to 2, got '3'"),
-        ({"tags_key": "0"}, r"--tags-key must be the number of a column"),
-        ({"tokens_key": "word"}, r"--tokens-key must be the number of a column.* got 'word'"),
-        ({"tags": "xpos"}, r"a.txt: --tags xpos names a column of CoNLL-U, which this is not"),
+        ({"tags_key": "3"}, r"a.txt:1: --tags-key must be a column number from 1 to 2, got '3'"),
+        ({"tags_key": "0"}, r"--tags-key must be a column number"),
+        ({"tokens_key": "word"}, r"--tokens-key must be a column number.* got 'word'"),
+        (
+            {"tags": "xpos"},
+            r"a.txt: --tags xpos names a column of CoNLL-U, but this is not CoNLL-U",
+        ),
     ],
 )
-def test_a_flag_that_does_not_suit_the_file_is_told(tmp_path, flags, message):
+def test_a_flag_that_does_not_fit_the_file_is_reported(tmp_path, flags, message):
     write(tmp_path, {"a.txt": "a X\n"})
     with pytest.raises(UserError, match=message):
         read_all(tagged(tmp_path / "a.txt", **flags))
@@ -359,11 +363,11 @@ def test_a_flag_that_does_not_suit_the_file_is_told(tmp_path, flags, message):
     ("flags", "message"),
     [
         ({"tags": "pos"}, r"--tags must be one of \['lemma', 'upos', .*, got 'pos'"),
-        ({"encoding": "utf-9"}, "--encoding names no encoding: 'utf-9'"),
+        ({"encoding": "utf-9"}, "--encoding must be an encoding that Python knows, .* got 'utf-9'"),
         ({"tags": "xpos"}, "the sample: --tags xpos names a column of CoNLL-U"),
     ],
 )
-def test_a_wrong_flag_is_told_at_once(flags, message):
+def test_an_invalid_flag_is_rejected(flags, message):
     with pytest.raises(UserError, match=message):
         TaggedSentences(**flags).open()
 
@@ -386,9 +390,11 @@ def test_a_treebank_is_read_as_it_was_published(data_dir, name):
         assert {tag for values in examples for tag in values["tags"]} <= UNIVERSAL
 
 
-def test_a_treebank_without_a_column_is_told(data_dir):
+def test_an_empty_column_of_a_treebank_is_reported(data_dir):
     folder = data_dir / "tagging" / "fr_sequoia"
-    with pytest.raises(UserError, match=r"xpos is _ throughout.*\['lemma', 'upos', 'feats', 'dep"):
+    with pytest.raises(
+        UserError, match=r"every xpos is _; --tags must be one of \['lemma', 'upos', 'feats', 'dep"
+    ):
         next(iter(tagged(folder, tags="xpos").train))
     relations = {tag for e in tagged(folder, tags="deprel").test for tag in e.values["tags"]}
     assert {"root", "nsubj", "obl:mod"} <= relations
@@ -408,11 +414,11 @@ def sample():
 
 
 def windows(sentences, reach):
-    """Each word amid its neighbours, and its tag."""
+    """Yields each word with `reach` neighbours on either side, and its tag."""
     for tokens, tags in sentences:
         padded = [""] * reach + list(tokens) + [""] * reach
-        for at, tag in enumerate(tags):
-            yield tuple(padded[at : at + 2 * reach + 1]), tag
+        for i, tag in enumerate(tags):
+            yield tuple(padded[i : i + 2 * reach + 1]), tag
 
 
 def counted(sentences, reach):
@@ -423,16 +429,16 @@ def counted(sentences, reach):
 
 
 def accuracy(sample, reach):
-    """What the commonest tag of the widest window that train knows gets right in test."""
-    known = [counted(sample["train"], near) for near in range(reach + 1)]
-    right = []
+    """Returns the accuracy on test of the commonest tag of the widest window that is in train."""
+    counts_by_width = [counted(sample["train"], width) for width in range(reach + 1)]
+    correct = []
     for window, tag in windows(sample["test"], reach):
-        given = "NOUN"
-        for near, counts in enumerate(known):
-            if tags := counts.get(window[reach - near : reach + near + 1]):
-                given = tags.most_common(1)[0][0]
-        right.append(given == tag)
-    return sum(right) / len(right)
+        prediction = "NOUN"
+        for width, counts in enumerate(counts_by_width):
+            if tags := counts.get(window[reach - width : reach + width + 1]):
+                prediction = tags.most_common(1)[0][0]
+        correct.append(prediction == tag)
+    return sum(correct) / len(correct)
 
 
 def test_the_sample_is_the_same_on_every_machine(sample):
@@ -440,7 +446,7 @@ def test_the_sample_is_the_same_on_every_machine(sample):
     assert digest[:16] == "877e7fd86f7724a5"
 
 
-def test_the_sample_has_its_sizes_and_no_sentence_twice(sample):
+def test_the_sample_has_the_stated_sizes_and_no_duplicates(sample):
     assert {part: len(sentences) for part, sentences in sample.items()} == english_grammar.SIZES
     texts = [tokens for sentences in sample.values() for tokens, _ in sentences]
     assert len(set(texts)) == len(texts)
@@ -448,12 +454,12 @@ def test_the_sample_has_its_sizes_and_no_sentence_twice(sample):
         assert {tag for _, tags in sample[part] for tag in tags} == UNIVERSAL - {"SYM", "X"}
 
 
-def test_words_of_the_sample_have_more_tags_than_one_and_context_decides(sample):
+def test_words_of_the_sample_are_ambiguous_and_context_decides(sample):
     assert accuracy(sample, 0) < 0.9
     assert accuracy(sample, 0) + 0.02 < accuracy(sample, 1) < 0.95
     assert accuracy(sample, 2) < 0.95
     tags = counted(sample["train"], 0)
-    for word, wanted in {
+    for word, expected in {
         "that": {"SCONJ", "PRON", "DET"},
         "to": {"ADP", "PART"},
         "man": {"NOUN", "VERB"},
@@ -466,35 +472,35 @@ def test_words_of_the_sample_have_more_tags_than_one_and_context_decides(sample)
         "has": {"AUX", "VERB"},
         "after": {"ADP", "SCONJ"},
     }.items():
-        assert set(tags[(word,)]) == wanted
+        assert set(tags[(word,)]) == expected
 
 
-def test_the_number_of_a_noun_far_away_decides_in_the_sample(sample):
+def test_the_number_of_a_distant_noun_decides_in_the_sample(sample):
     singular = set(english_grammar.WORDS["PERSON"])
     people = singular | set(english_grammar.WORDS["PEOPLE"])
-    met, alike = collections.Counter(), collections.defaultdict(set)
+    counts, numbers_by_window = collections.Counter(), collections.defaultdict(set)
     for tokens, tags in itertools.chain.from_iterable(sample.values()):
-        for at in range(2, len(tokens) - 2):
-            both, mass = tokens[at : at + 2]
+        for i in range(2, len(tokens) - 2):
+            both, mass = tokens[i : i + 2]
             if both in english_grammar.WORDS["BOTHS"] and mass in english_grammar.WORDS["MASS"]:
-                subject = max(n for n in range(at) if tokens[n] in people)
-                one = tokens[subject] in singular
-                assert tags[at : at + 2] == (("VERB", "NOUN") if one else ("NOUN", "VERB"))
-                met[one] += 1
-                alike[tokens[at - 1 : at + 2]].add(one)
-                assert at - subject > 2
-    assert min(met.values()) > 200
-    assert sum(len(numbers) == 2 for numbers in alike.values()) > 100
+                subject = max(n for n in range(i) if tokens[n] in people)
+                is_singular = tokens[subject] in singular
+                assert tags[i : i + 2] == (("VERB", "NOUN") if is_singular else ("NOUN", "VERB"))
+                counts[is_singular] += 1
+                numbers_by_window[tokens[i - 1 : i + 2]].add(is_singular)
+                assert i - subject > 2
+    assert min(counts.values()) > 200
+    assert sum(len(numbers) == 2 for numbers in numbers_by_window.values()) > 100
 
 
-def test_the_sample_has_words_never_met_whose_endings_tell(sample):
-    met = {token for tokens, _ in sample["train"] for token in tokens}
+def test_new_words_of_the_sample_have_endings_that_determine_their_tags(sample):
+    train_words = {token for tokens, _ in sample["train"] for token in tokens}
     for part in PARTS[1:]:
         new = [
             (token, tag)
             for sentence in sample[part]
             for token, tag in zip(*sentence, strict=True)
-            if token not in met and not token.isdecimal()
+            if token not in train_words and not token.isdecimal()
         ]
         assert len(new) > 60
         endings = {
@@ -502,6 +508,6 @@ def test_the_sample_has_words_never_met_whose_endings_tell(sample):
             "ize": "VERB",
         }  # fmt: skip
         for token, tag in new:
-            told = [wanted for ending, wanted in endings.items() if token.endswith(ending)]
-            assert told == [tag] or (token.istitle() and tag == "PROPN")
+            tags = [endings[ending] for ending in endings if token.endswith(ending)]
+            assert tags == [tag] or (token.istitle() and tag == "PROPN")
         assert {tag for _, tag in new} == {"NOUN", "ADJ", "VERB", "ADV", "PROPN"}

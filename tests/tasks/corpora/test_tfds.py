@@ -1,4 +1,4 @@
-"""TensorFlow Datasets by name, from data sets prepared on disk in their own format."""
+"""TensorFlow Datasets by name, tested with small prepared data sets."""
 
 import importlib
 import io
@@ -21,7 +21,7 @@ conll = "tensorflow_datasets.core.dataset_builders.conll"
 shared_task = importlib.import_module(f"{conll}.conll_dataset_builder_utils")
 universal = importlib.import_module(f"{conll}.conllu_dataset_builder_utils")
 
-# What each holds, as its builder declares it: version, config, features, parts.
+# Data sets as their builders declare them: version, config, features, splits.
 LABELS = tfds.features.ClassLabel
 PREPARED = {
     "imdb_reviews": (
@@ -45,7 +45,7 @@ PREPARED = {
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A folder of small data sets in the format of TensorFlow Datasets."""
+    """Returns a folder of small prepared data sets of labelled texts."""
     folder = tmp_path_factory.mktemp("tfds")
     for name, (version, config, text, label, parts) in PREPARED.items():
         key = "polarity" if label is None else "label"
@@ -93,13 +93,13 @@ def test_a_data_set_is_read_by_name(prepared, name):
             "sentiment140": {"0", "4"},
         }[name]
     )
-    judged = "validation" if name == "glue/sst2" else "test"
-    texts = {f"{'good' if n % 2 else 'dull'} film {n} {judged}" for n in range(12)}
+    evaluated = "validation" if name == "glue/sst2" else "test"
+    texts = {f"{'good' if n % 2 else 'dull'} film {n} {evaluated}" for n in range(12)}
     assert {e.values["text"] for e in read["test"]} == texts
-    assert read["test"][0].origin == f"tfds:{name}:{judged}:0"
+    assert read["test"][0].origin == f"tfds:{name}:{evaluated}:0"
 
 
-def test_what_is_judged_instead_of_a_test_part_is_told(prepared):
+def test_a_replaced_test_part_is_noted(prepared):
     notes = LabelledTexts(data="tfds:glue/sst2", tfds_dir=str(prepared)).open().notes
     assert "labels of its test part are not public (-1)" in notes[0]
 
@@ -109,28 +109,28 @@ def test_a_data_set_trains_by_name(prepared, tmp_path, capsys, name):
     data = ["--data", f"tfds:{name}", "--tfds-dir", str(prepared)]
     version = train.main(["sentiment", *data, *SMALL, *where(tmp_path)])
     assert version == tmp_path / "saved_models" / "sentiment" / "1"
-    told = "test: 1 of 12 examples left out: the train part has no class '2'"
-    assert (told in capsys.readouterr().out) == (name == "sentiment140")
+    note = "test: 1 of 12 examples left out: the train part has no class '2'"
+    assert (note in capsys.readouterr().out) == (name == "sentiment140")
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"data": "tfds:no_such_set"}, r"there is no data set 'no_such_set'.*known ones are"),
+        ({"data": "tfds:no_such_set"}, r"no data set 'no_such_set'.*Examples are"),
         ({"data": "tfds:glue/no_such"}, "tfds:glue/no_such"),
         (
             {"data": "tfds:imdb_reviews", "text_key": "review"},
-            r"no feature 'review', only \['label'",
+            r"no feature 'review'; the features are \['label'",
         ),
-        ({"data": "tfds:imdb_reviews", "label_key": "stars"}, "name it with --label-key"),
+        ({"data": "tfds:imdb_reviews", "label_key": "stars"}, "Select one with --label-key"),
     ],
 )
-def test_a_wrong_name_is_told(prepared, flags, message):
+def test_an_unknown_name_is_reported(prepared, flags, message):
     with pytest.raises(UserError, match=message):
         LabelledTexts(**flags, tfds_dir=str(prepared)).open()
 
 
-def test_what_cannot_be_downloaded_is_told_with_the_way_on(tmp_path, monkeypatch):
+def test_a_failed_download_is_reported_with_a_way_to_work_offline(tmp_path, monkeypatch):
     def refuse(self, **_):
         raise ConnectionError("no route to host")
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_downloaded_is_told_with_the_way_on(tmp_path, monkeypatch
 
 # Tagged sentences, with the features that their builders declare.
 TEXTS = tfds.features.Sequence(tfds.features.Text())
-# "Du moulin", and a word that is left out: the range and the empty node are rows too.
+# "Du moulin"; the range and the empty node are rows too, and must be skipped.
 ROWS = {
     "tokens": ["Du", "De", "le", "moulin", "blanc"],
     "lemmas": ["_", "de", "le", "moulin", "blanc"],
@@ -163,7 +163,7 @@ NEWS = {
     "chunks": ["B-PP", "B-NP", "I-NP"],
     "ner": ["O", "O", "B-LOC"],
 }
-TAGGED = {  # version, config, features, a row, parts, the tags one gets
+TAGGED = {  # version, config, features, a row, splits, the expected tags
     "universal_dependencies/fr_gsd": (
         "1.0.1",
         "fr_gsd",
@@ -201,7 +201,7 @@ TAGGED = {  # version, config, features, a row, parts, the tags one gets
 
 @pytest.fixture(scope="module")
 def tagged(tmp_path_factory):
-    """A folder of small data sets of tagged sentences."""
+    """Returns a folder of small prepared data sets of tagged sentences."""
     folder = tmp_path_factory.mktemp("tfds")
     for name, (version, config, features, row, parts, _) in TAGGED.items():
         tfds.dataset_builders.store_as_tfds_dataset(
@@ -246,12 +246,15 @@ def test_other_tags_of_a_data_set_can_be_named(tagged, name, flags, tags):
     ("flags", "message"),
     [
         ({"data": "tfds:no_such_set"}, r"no data set 'no_such_set'.*universal_dependencies/en_ewt"),
-        ({"tags": "deprel"}, r"no sequence 'deprel', only \['chunks', 'ner', 'pos', 'tokens'\]"),
-        ({"tags_key": "chunk"}, "no sequence 'chunk', .* name it with --tags-key"),
-        ({"tokens_key": "words"}, "no sequence 'words', .* name it with --tokens-key"),
+        (
+            {"tags": "deprel"},
+            r"no sequence feature 'deprel'; .* are \['chunks', 'ner', 'pos', 'tokens'\]",
+        ),
+        ({"tags_key": "chunk"}, "no sequence feature 'chunk'; .* Select one with --tags-key"),
+        ({"tokens_key": "words"}, "no sequence feature 'words'; .* Select one with --tokens-key"),
     ],
 )
-def test_a_wrong_name_of_tagged_sentences_is_told(tagged, flags, message):
+def test_an_unknown_name_of_tagged_sentences_is_reported(tagged, flags, message):
     with pytest.raises(UserError, match=message):
         TaggedSentences(**{"data": "tfds:conll2003", **flags}, tfds_dir=str(tagged)).open()
 
@@ -261,7 +264,7 @@ def languages(*names):
     return tfds.features.Translation(languages=names)
 
 
-TRANSLATED = {  # version, config, features, parts, the input and the target it declares
+TRANSLATED = {  # version, config, features, splits, the declared input and target
     "ted_hrlr_translate/pt_to_en": (
         "1.0.0",
         "pt_to_en",
@@ -300,14 +303,16 @@ TRANSLATED = {  # version, config, features, parts, the input and the target it 
 
 @pytest.fixture(scope="module")
 def translated(tmp_path_factory):
-    """A folder of small data sets of translations, of which the first pair has an empty side."""
+    """Returns a folder of prepared data sets of translations; the first pair has an empty side."""
     folder = tmp_path_factory.mktemp("tfds")
 
     def row(features, part, n):
-        told = {language: f" {language} {part} {n}\u00a0" for language in ("cs", "de", "en", "pt")}
-        told |= {"n": n, "by": "me"} | ({} if n else {"en": " "})
+        values = {code: f" {code} {part} {n}\u00a0" for code in ("cs", "de", "en", "pt")}
+        values |= {"n": n, "by": "me"}
+        if n == 0:
+            values["en"] = " "
         return {
-            key: row(features[key], part, n) if key == "translation" else told[key]
+            key: row(features[key], part, n) if key == "translation" else values[key]
             for key in features
         }
 
@@ -334,15 +339,16 @@ def test_translations_are_read_by_name(translated, name):
         flags = dict(zip(("source", "target"), direction, strict=False))
         corpus = ParallelSentences(data=f"tfds:{name}", tfds_dir=str(translated), **flags)
         splits, (source, target) = corpus.open(), direction or pair
-        told = f"tfds:{name}: translated from {source} into {target}"
-        assert (told in splits.notes) == (not direction)
+        note = f"tfds:{name}: translating from {source} into {target}"
+        assert (note in splits.notes) == (not direction)
         assert any("no test part" in note for note in splits.notes) == ("test" not in parts)
-        for at, part in list(enumerate(PARTS))[1 : len(parts)]:
+        for index, part in list(enumerate(PARTS))[1 : len(parts)]:
             examples = [*getattr(splits, part)]
             assert sorted((e.values["text"], e.values["translation"]) for e in examples) == [
-                (f"{source} {parts[at]} {n}", f"{target} {parts[at]} {n}") for n in range(1, at + 3)
+                (f"{source} {parts[index]} {n}", f"{target} {parts[index]} {n}")
+                for n in range(1, index + 3)
             ]
-            assert all(e.origin.startswith(f"tfds:{name}:{parts[at]}:") for e in examples)
+            assert all(e.origin.startswith(f"tfds:{name}:{parts[index]}:") for e in examples)
         read = [example for part in PARTS for example in getattr(splits, part)]
         assert len(read) == sum(n + 2 for n in range(len(parts)))
 
@@ -353,17 +359,20 @@ def test_translations_are_read_by_name(translated, name):
         ({"data": "tfds:no_such_set"}, r"no data set 'no_such_set'.*ted_hrlr_translate/pt_to_en"),
         (
             {"source": "pt", "target": "fr"},
-            r"no texts in 'fr', only in \['en', 'pt'\]; name one with --target",
+            r"--target must be one of its languages, \['en', 'pt'\], got 'fr'",
         ),
-        ({"source": "fr", "target": "en"}, r"no texts in 'fr', .*; name one with --source"),
+        ({"source": "fr", "target": "en"}, r"--source must be one of its languages, .* got 'fr'"),
         (
             {"data": "tfds:my_subtitles"},
-            r"which of \['cs', 'de', 'en'\] is to be translated into which\? .*--source and",
+            r"choose two of \['cs', 'de', 'en'\] with --source and",
         ),
-        ({"data": "tfds:my_columns", "source": "n", "target": "en"}, r"only in \['cs', 'en'\]"),
+        (
+            {"data": "tfds:my_columns", "source": "n", "target": "en"},
+            r"--source must be one of its languages, \['cs', 'en'\], got 'n'",
+        ),
     ],
 )
-def test_a_wrong_name_of_translations_is_told(translated, flags, message):
+def test_an_unknown_name_of_translations_is_reported(translated, flags, message):
     flags = {"data": "tfds:ted_hrlr_translate/pt_to_en", **flags}
     with pytest.raises(UserError, match=message):
         ParallelSentences(**flags, tfds_dir=str(translated)).open()
@@ -371,7 +380,7 @@ def test_a_wrong_name_of_translations_is_told(translated, flags, message):
 
 # Images and captions, with the features that their builders declare.
 PICTURES = {"image": tfds.features.Image(), "image/filename": tfds.features.Text()}
-CAPTIONED = {  # version, config, features beside those of images, parts
+CAPTIONED = {  # version, config, features in addition to `PICTURES`, splits
     "coco_captions/2014": (
         "1.1.0",
         "2014",
@@ -386,7 +395,7 @@ CAPTIONED = {  # version, config, features beside those of images, parts
     "my_scans": ("1.0.0", None, {"caption": {"text": np.str_, "by": np.str_}}, ["train", "dev"]),
     "bad_photos": ("1.0.0", None, {"caption": tfds.features.Text()}, ["train", "test"]),
 }
-NOT_CAPTIONED = {  # what features there are beside `n`
+NOT_CAPTIONED = {  # features in addition to `n`
     "no_image": {"image": tfds.features.Text(), "caption": tfds.features.Text()},
     "no_caption": {"image": tfds.features.Image(), "label": tfds.features.Text()},
     "numbers": {"image": tfds.features.Image(), "captions": tfds.features.Sequence(np.int64)},
@@ -394,7 +403,7 @@ NOT_CAPTIONED = {  # what features there are beside `n`
 
 
 def photo(part, n):
-    """A file that decoding and encoding again would change."""
+    """Returns a file that decoding and re-encoding would change."""
     file = io.BytesIO()
     image = Image.new("RGB", (8, 8), (n, 9 * len(part), 90))
     image.save(file, "JPEG" if n % 2 else "PNG", comment="as it was")
@@ -402,7 +411,7 @@ def photo(part, n):
 
 
 def captions_of(name, part, n):
-    """What is stored as captions of an image: the first image has none, others empty ones."""
+    """Returns the stored captions of an image; those of the first image are all empty."""
     texts = [f" {part} {n} é\u00a0", "", f"{part} again"] if n else [" ", ""]
     return {
         "coco_captions/2014": [{"text": text, "id": at} for at, text in enumerate(texts)],
@@ -413,7 +422,7 @@ def captions_of(name, part, n):
 
 @pytest.fixture(scope="module")
 def with_captions(tmp_path_factory):
-    """A folder of small data sets of captioned images."""
+    """Returns a folder of small prepared data sets of captioned images."""
     folder = tmp_path_factory.mktemp("tfds")
 
     def store(name, version, config, features, parts):
@@ -438,9 +447,12 @@ def with_captions(tmp_path_factory):
         }
         if name == "bad_photos":
             rows["test"][2]["image"] = photo("test", 2)[:-20]
-        wanted = PICTURES | features
-        rows = {p: [{k: row[k] for k in wanted} for row in each] for p, each in rows.items()}
-        store(name, version, config, wanted, rows)
+        features = PICTURES | features
+        rows = {
+            part: [{key: row[key] for key in features} for row in part_rows]
+            for part, part_rows in rows.items()
+        }
+        store(name, version, config, features, rows)
     for name, features in NOT_CAPTIONED.items():
         row = {"image": photo("", 1) if name != "no_image" else "", "n": 1}
         row |= {"caption": "", "label": "", "captions": [1]}
@@ -452,35 +464,36 @@ def with_captions(tmp_path_factory):
 @pytest.mark.parametrize("name", [name for name in CAPTIONED if name != "bad_photos"])
 def test_captioned_images_are_read_by_name(with_captions, name):
     *_, parts = CAPTIONED[name]
-    one = not isinstance(captions_of(name, "", 1), list)
+    single = not isinstance(captions_of(name, "", 1), list)
     splits = CaptionedImages(data=f"tfds:{name}", tfds_dir=str(with_captions)).open()
     assert any("no valid part" in note or "no test" in note for note in splits.notes) == (
         len(parts) < 3
     )
     assert len(splits.notes) == (len(parts) < 3)
-    for at, part in list(enumerate(PARTS))[1 : len(parts)]:
+    for index, part in list(enumerate(PARTS))[1 : len(parts)]:
         read = {example.origin: example.values for example in getattr(splits, part)}
-        assert len(read) == at + 3
-        for n in range(1, at + 4):
-            told = (f"{parts[at]} {n} é",) if one else (f"{parts[at]} {n} é", f"{parts[at]} again")
-            values = {"image_bytes": photo(parts[at], n), "captions": told}
+        assert len(read) == index + 3
+        for n in range(1, index + 4):
+            texts = (f"{parts[index]} {n} é", f"{parts[index]} again")
+            values = {
+                "image_bytes": photo(parts[index], n),
+                "captions": texts[:1] if single else texts,
+            }
             assert values in read.values()
-        assert all(origin.startswith(f"tfds:{name}:{parts[at]}:") for origin in read)
+        assert all(origin.startswith(f"tfds:{name}:{parts[index]}:") for origin in read)
     whole = [example.values["image_bytes"] for part in PARTS for example in getattr(splits, part)]
     assert sorted(whole) == sorted(
         photo(part, n) for count, part in enumerate(parts[:3], start=4) for n in range(1, count)
     )
 
 
-def test_a_bad_image_of_a_data_set_is_told_or_passed_over(with_captions):
+def test_a_bad_image_of_a_data_set_is_reported_or_skipped(with_captions):
     flags = {"data": "tfds:bad_photos", "tfds_dir": str(with_captions)}
-    with pytest.raises(
-        UserError, match=r"^tfds:bad_photos:test:\d is broken: .*; --skip-bad passes"
-    ):
+    with pytest.raises(UserError, match=r"^tfds:bad_photos:test:\d is broken: .*; use --skip-bad"):
         CaptionedImages(**flags).open()
     splits = CaptionedImages(**flags, skip_bad=True).open()
-    told = "tfds:bad_photos: 1 bad images or captions passed over, 3 images kept: tfds:bad_photos:t"
-    assert splits.notes[0].startswith(told)
+    note = "tfds:bad_photos: skipped 1 bad images or captions, kept 3 images: tfds:bad_photos:t"
+    assert splits.notes[0].startswith(note)
     read = sorted(example.values["image_bytes"] for example in splits.test)
     assert read == sorted(photo("test", n) for n in (1, 3, 4))
 
@@ -488,20 +501,20 @@ def test_a_bad_image_of_a_data_set_is_told_or_passed_over(with_captions):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_such_set", r"there is no data set 'no_such_set'.*known ones are \['coco_captions'\]"),
+        ("no_such_set", r"no data set 'no_such_set'.*Examples are \['coco_captions'\]"),
         (
             "no_image",
-            r"^tfds:no_image has no feature 'image' that is an image, only "
+            r"^tfds:no_image: no image feature 'image'; the features are "
             r"\['caption', 'image', 'n'\].$",
         ),
         (
             "no_caption",
-            r"^tfds:no_caption has no feature 'captions' or 'caption' that is a text, texts or has "
-            r"them under 'text', only \['image', 'label', 'n'\].$",
+            r"^tfds:no_caption: no feature 'captions' or 'caption' with a text, a sequence of "
+            r"texts, or objects with the key 'text'; the features are \['image', 'label', 'n'\].$",
         ),
-        ("numbers", r"^tfds:numbers has no feature 'captions' or 'caption' that is a text, "),
+        ("numbers", r"^tfds:numbers: no feature 'captions' or 'caption' with a text, "),
     ],
 )
-def test_a_wrong_name_of_captioned_images_is_told(with_captions, name, message):
+def test_an_unknown_name_of_captioned_images_is_reported(with_captions, name, message):
     with pytest.raises(UserError, match=message):
         CaptionedImages(data=f"tfds:{name}", tfds_dir=str(with_captions)).open()
