@@ -4,9 +4,9 @@ import sys
 from collections.abc import Sequence
 
 from app import cli
-from models.cells import specs
 from models.cells.specs import CELLS, CellSpec
 from tasks.core.errors import UserError
+from tasks.core.settings import find_cell
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -19,10 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("units", "inputs"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}.")
-    try:
-        spec = None if args.cell is None else specs.find(args.cell)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    spec = None if args.cell is None else find_cell(args.cell, "CELL")
     with cli.quiet():
         from models.cells.printing import equations
 

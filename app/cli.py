@@ -83,20 +83,36 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
         return
     group = parser.add_argument_group(settings.__doc__.splitlines()[0].rstrip("."))
     for field in dataclasses.fields(settings):
-        default = f" (default: {field.default})" if field.default != "" else ""
-        told = field.metadata["help"]
+        text = field.metadata["help"]
         if isinstance(field.default, bool):
-            kind = {"action": argparse.BooleanOptionalAction}
+            options = {"action": argparse.BooleanOptionalAction}
         else:
-            told += default
+            text += f" (default: {field.default})" if field.default != "" else ""
             metavar = {int: "INT", float: "FLOAT"}.get(type(field.default), "TEXT")
-            kind = {"type": type(field.default), "metavar": metavar}
-        told = told.replace("%", "%%")
-        group.add_argument(flag(field.name), default=field.default, help=told, **kind)
+            options = {"type": type(field.default), "metavar": metavar}
+        text = text.replace("%", "%%")
+        group.add_argument(flag(field.name), default=field.default, help=text, **options)
+        if field.metadata["old_name"]:
+            parser.add_argument(
+                flag(field.metadata["old_name"]),
+                dest=field.name,
+                type=type(field.default),
+                default=argparse.SUPPRESS,
+                help=argparse.SUPPRESS,
+                action=_RenamedFlag,
+            )
+
+
+class _RenamedFlag(argparse.Action):
+    """Accepts the former name of a flag, and names the new one on standard error."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        print(f"{option_string} is now called {flag(self.dest)}", file=sys.stderr)
+        setattr(namespace, self.dest, values)
 
 
 def settings(cls: type, args: argparse.Namespace):
-    """The dataclass of settings that the flags tell."""
+    """Returns the dataclass of settings with the values of the flags."""
     return cls(**{field.name: getattr(args, field.name) for field in dataclasses.fields(cls)})
 
 

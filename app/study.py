@@ -26,7 +26,7 @@ from app.studies.presets import PRESETS, Preset
 from models.cells import specs
 from tasks import probes
 from tasks.core.errors import UserError
-from tasks.core.settings import flag
+from tasks.core.settings import find_cell, flag
 
 EVOLVE = "evolve"
 _OWN = ("cell", "seed")  # of a config; --cells and --seeds tell them
@@ -153,10 +153,8 @@ def _grid(args: argparse.Namespace) -> list[Experiment]:
     axes = [[(name, value) for value in values] for name, values in told if values is not None]
     cells = {}
     for cell in args.cells:
-        try:
-            cells[cell if cell in specs.CELLS else Path(cell).stem] = specs.find(cell) and cell
-        except ValueError as error:
-            raise UserError(f"--cells: {error}") from error
+        find_cell(cell, "--cells")
+        cells[cell if cell in specs.CELLS else Path(cell).stem] = cell
     return [
         Experiment(args.study, label, cell, seed, tuple(sorted(settings)))
         for settings in itertools.product(*axes)

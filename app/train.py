@@ -267,7 +267,7 @@ def _train(args, task, splits: Splits, run, cache, data, seconds, strategy) -> P
         "data": data,
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
-        "tokens": progress.tokens or task.config.tokens,
+        "tokens": progress.tokens or task.config.batch_tokens,
         "parameters": model.count_params(),
         "seconds": {key: round(value, 2) for key, value in seconds.items()},
         "versions": _versions(),

@@ -6,7 +6,7 @@
 Each corpus is ten compressed files of lines of three to twenty words, drawn by Zipf's law from
 ten million, so that new words never end. Training is a process of its own: it reads the corpus
 and counts its words, encodes it, takes 200 steps, validates, exports and judges
-on a few hundred lines. Then the same is done again with another `--rate`, to which what is
+on a few hundred lines. Then the same is done again with another `--learning-rate`, to which what is
 encoded is known. The first step comes where training says `Epoch 1`: till then TensorFlow is
 loaded and the network is built. Peak memory is that of the first process.
 """
@@ -101,7 +101,7 @@ def measure(task: str, count: int) -> dict:
         folder = Path(name)
         words, size = write(task, folder, count)
         cold = train(task, folder, folder, [])
-        warm = train(task, folder, folder, ["--rate", "0.002"])
+        warm = train(task, folder, folder, ["--learning-rate", "0.002"])
         shards = list((folder / "runs/encoded").rglob("*.tfrecord"))
         return {
             "words": words,

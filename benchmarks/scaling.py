@@ -28,7 +28,7 @@ from benchmarks import growth, results
 
 LINES = 20_000
 EPOCHS = 3
-SIZE = ["--units", "128", "--embedding", "128", "--vocabulary", "10000", "--tokens", "8192"]
+SIZE = ["--units", "128", "--embedding", "128", "--vocabulary", "10000", "--batch-tokens", "8192"]
 MESSAGES = {
     "one process, one core": [{0}],
     "two processes, a core each": [{0}, {1}],

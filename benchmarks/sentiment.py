@@ -29,7 +29,7 @@ CORPORA = {
     "mr": ("sentiment/mr", [], "Rotten Tomatoes sentences"),
     "movie_reviews": (
         "sentiment/movie_reviews/movie_reviews.zip",
-        ["--longest", "1000", "--tokens", "8000"],
+        ["--max-length", "1000", "--batch-tokens", "8000"],
         "movie reviews (documents)",
     ),
 }

@@ -77,7 +77,7 @@ def plain_signature(task, model):
         there = tf.sequence_mask(lengths, tf.shape(tokens)[1])
         tokens = tf.where(there, tokens, "")
         flat = tf.reshape(tokens, [-1])
-        spelled = letters(spell(flat, c.longest_word).to_tensor(""))
+        spelled = letters(spell(flat, c.max_word_length).to_tensor(""))
         shape = tf.shape(tokens)
         spelled = tf.reshape(spelled, [shape[0], shape[1], tf.shape(spelled)[1]])
         sizes = tf.strings.length(tokens, unit="UTF8_CHAR")
@@ -169,7 +169,7 @@ def main() -> None:
 
 def training(task, networks, encoded, repeats) -> list[str]:
     """The line of training: `fit` on batches that are the same for both."""
-    batches, words, calls = Batches(encoded, task.config.tokens, 0), 0, {}
+    batches, words, calls = Batches(encoded, task.config.batch_tokens, 0), 0, {}
     steps = []
     for _, batch in zip(range(STEPS), batches.one_pass(), strict=False):
         words += int((batch["ids"] > 0).sum())

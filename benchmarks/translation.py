@@ -53,14 +53,14 @@ def measure(name: str) -> dict:
     argv += ["--epochs", str(max(1, round(share * task_class.Config().epochs)))]
     argv += ["--saved-models", str(folder), "--runs", str(folder / "runs")]
     for width in beams:
-        how = ["--beams", str(width), "--n-best", "1"]
+        how = ["--beam-size", str(width), "--n-best", "1"]
         subprocess.run([*argv, *how], check=True, stdout=sys.stderr)
     for path in folder.glob("translation/*/assets"):
         task = task_class.restore(path)
         splits = task_class.Corpus(data=data[1], source=source, target=target).open()
         judgement = task.judge(SavedModelSession(path.parent).predict_examples(task, splits.test))
         table = judgement.tables[0].rows
-        found["scores"][str(task.config.beams)] = {name: score for name, score, _ in table}
+        found["scores"][str(task.config.beam_size)] = {name: score for name, score, _ in table}
         found["signatures"] = {name: signature for name, _, signature in table}
         found["record"] = json.loads((path.parent / "assets.extra/run.json").read_text())
     shutil.rmtree(folder / "runs")

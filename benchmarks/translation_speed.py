@@ -191,7 +191,7 @@ def served_by(name: str) -> dict[int, Path]:
     """The versions of a row of `benchmarks.translation`, by their beams."""
     found = {}
     for path in translation.folder_of(name).glob("translation/*/assets"):
-        found[tasks.find("translation").restore(path).config.beams] = path.parent
+        found[tasks.find("translation").restore(path).config.beam_size] = path.parent
     missing = [beams for beams in BEAMS if beams not in found]
     if missing:
         raise SystemExit(f"error: first run python -m benchmarks.translation --only {name}")
@@ -244,7 +244,7 @@ def training(task, ours, theirs, splits, repeats) -> list[str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         encoded = EncodedExamples.write(task, splits.train, folder / "encoded")
-        batches = Batches(encoded, task.config.tokens, 0)
+        batches = Batches(encoded, task.config.batch_tokens, 0)
         steps = [
             task.tensors(batch, learning=True)
             for _, batch in zip(range(STEPS), batches.one_pass(), strict=False)

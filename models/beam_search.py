@@ -17,24 +17,29 @@ class BeamSearchConfig:
     """How sequences are searched for, and what makes one better than another.
 
     A sequence of n tokens, its end among them, is judged by its log-probability / ((5 +
-    n) / 6) ** `normalization` + `coverage` * the sum over places of log(min(1, all
+    n) / 6) ** `length_penalty` + `coverage` * the sum over places of log(min(1, all
     attention that the place was given)), as Wu et al. (2016, eq. 14) have it.
 
     Attributes:
-        beams: W: so many unfinished sequences are kept, one that ends counts if it is
+        beam_size: W: so many unfinished sequences are kept, one that ends counts if it is
             among the best so many, and with so many ended the search is over. 1 is greedy.
-        normalization: 0 judges by probability alone, which prefers short ones.
+        length_penalty: 0 judges by probability alone, which prefers short ones.
         coverage: 0 asks for none.
-        no_repeat: No run of that many tokens comes twice in a sequence; 0 allows any.
+        no_repeat_ngram: No run of that many tokens comes twice in a sequence; 0 allows any.
     """
 
-    beams: int = 4
-    normalization: float = 1.0
+    beam_size: int = 4
+    length_penalty: float = 1.0
     coverage: float = 0.0
-    no_repeat: int = 0
+    no_repeat_ngram: int = 0
 
     def __post_init__(self):
-        for name, least in (("beams", 1), ("normalization", 0), ("coverage", 0), ("no_repeat", 0)):
+        for name, least in (
+            ("beam_size", 1),
+            ("length_penalty", 0),
+            ("coverage", 0),
+            ("no_repeat_ngram", 0),
+        ):
             value = getattr(self, name)
             if not value >= least:
                 raise ValueError(f"{name} must be at least {least}, got {value!r}.")
@@ -42,9 +47,9 @@ class BeamSearchConfig:
     def judge(self, log_probability, lengths, covered):
         """How good sequences are, of any shape; `covered` has the places behind it."""
         score = log_probability
-        if self.normalization:
+        if self.length_penalty:
             lengths = tf.cast(lengths, tf.float32)
-            score = score / ((5.0 + lengths) / 6.0) ** self.normalization
+            score = score / ((5.0 + lengths) / 6.0) ** self.length_penalty
         if self.coverage:
             there = tf.math.log(tf.clip_by_value(covered, 1e-6, 1.0))
             score += self.coverage * tf.reduce_sum(there, axis=-1)
@@ -99,7 +104,7 @@ def search(
         As many sequences of each row as there are beams. A row may have fewer: the
         scores of those that it lacks are `IMPOSSIBLE`.
     """
-    width = settings.beams
+    width = settings.beam_size
     batch, places = tf.shape(mask)[0], tf.shape(mask)[1]
     never = tf.reduce_max(tf.one_hot([*forbidden, start], vocabulary), axis=0) * IMPOSSIBLE
     only_end = (1.0 - tf.one_hot(end, vocabulary)) * IMPOSSIBLE
@@ -142,8 +147,10 @@ def search(
         logs = tf.nn.log_softmax(tf.cast(logits, tf.float32) + never)
         logs = tf.reshape(logs, [batch, width, vocabulary])
         logs += tf.where(t >= longest, 1.0, 0.0)[:, None, None] * only_end
-        if settings.no_repeat:
-            logs += _repeated(alive["tokens"], settings.no_repeat, vocabulary, end) * IMPOSSIBLE
+        if settings.no_repeat_ngram:
+            logs += (
+                _repeated(alive["tokens"], settings.no_repeat_ngram, vocabulary, end) * IMPOSSIBLE
+            )
         looked = tf.reshape(looked, [batch, width, places])
         covered = alive["covered"] + looked
 

@@ -31,9 +31,9 @@ from tasks.core.errors import UserError
 
 # What children are tried on, the first before the others, and for how long.
 TRIALS = (
-    ("temporal_order", {"length": 60, "steps": 300, "looks": 1}),
-    ("adding", {"length": 50, "steps": 600, "looks": 1}),
-    ("next_letter", {"steps": 150, "looks": 1}),
+    ("temporal_order", {"length": 60, "steps": 300, "evaluations": 1}),
+    ("adding", {"length": 50, "steps": 600, "evaluations": 1}),
+    ("next_letter", {"steps": 150, "evaluations": 1}),
 )
 PARENTS = ("lstm", "gru")
 _PASSED = 0.5  # share of the parents' gain on the first trial that opens the others

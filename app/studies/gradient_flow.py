@@ -15,7 +15,7 @@ from tasks.core.errors import UserError
 
 RADII = (0.9, 1.0, 1.1, 1.5)  # spectral radii of the linear case
 # Where plain descent on a vanilla unit meets gradients that explode; found by trying.
-CLIPPED = {"cell": "rnn", "length": 30, "rate": 0.1, "steps": 400}
+CLIPPED = {"cell": "rnn", "length": 30, "learning_rate": 0.1, "steps": 400}
 CLIPPED_PROBE, CLIPPED_RADIUS = "temporal_order", 1.1
 
 
@@ -107,7 +107,7 @@ def train(label: str, probe: probes.Probe, config: probe_training.Config, sequen
     for _ in range(config.steps):
         model.train_on_batch(*next(stream))
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
-        raise UserError(f"{label} diverged; --rate must be less for it, got {config.rate:g}.")
+        raise UserError(f"{label} diverged; --learning-rate must be less for it, got {config.learning_rate:g}.")
     return Trained(label, before, _moment(model, probe, test, sequences))
 
 
@@ -179,7 +179,7 @@ def descend(norm: float = 0.0, value: float = 0.0, **settings) -> Descent:
 
 def _descending(model, probe, config) -> Callable:
     """A step of descent: the loss, the gradient's norm, and its cosine with what is clipped."""
-    optimizer, loss = keras.optimizers.SGD(config.rate), probe_training.loss(probe)
+    optimizer, loss = keras.optimizers.SGD(config.learning_rate), probe_training.loss(probe)
     optimizer.build(model.trainable_variables)
 
     @tf.function

@@ -19,7 +19,7 @@ from pathlib import Path
 from app import cli
 from models.cells import specs
 from tasks.core.errors import UserError
-from tasks.core.settings import check, setting
+from tasks.core.settings import check, find_cell, setting
 
 PROBES = ("adding", "copy", "temporal_order")  # those of numbers, of any one length
 MOST_CELLS = 7  # colours that all readers tell apart
@@ -34,7 +34,7 @@ class Settings:
     length: int = setting(100, "the probe's length", at_least=2)
     units: int = setting(32, "units of each cell", at_least=1)
     steps: int = setting(800, "batches to learn from", at_least=1)
-    rate: float = setting(0.0, "learning rate of Adam; 0: as the probe has it", at_least=0)
+    learning_rate: float = setting(0.0, "learning rate of Adam; 0: as the probe has it", at_least=0, old_name="rate")
     sequences: int = setting(8, "sequences of the test part to differentiate", at_least=1)
     clip_norm: float = setting(1.0, "norm to clip to, where clipping is shown", above=0)
     clip_value: float = setting(0.1, "value to clip to, likewise", above=0)
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     with cli.quiet():
         from app.studies import probe_training, gradient_flow
         from app.studies import gradient_report
-    names = ("length", "units", "steps", "rate", "seed")
+    names = ("length", "units", "steps", "learning_rate", "seed")
     shared = {name: getattr(settings, name) for name in names}
     runs = {
         label: probe_training.of_settings(settings.probe, {**shared, "cell": cell})
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         f"by value, {settings.clip_value:g}": gradient_flow.descend(value=settings.clip_value, **start),
     }
     command = shlex.join(["python", "-m", "app.look", "gradients", *argv])
-    told = dataclasses.asdict(dataclasses.replace(settings, rate=config.rate))
+    told = dataclasses.asdict(dataclasses.replace(settings, learning_rate=config.learning_rate))
     look = gradient_report.Look(command, told, probe, trained, powers, descents)
     for name, content in gradient_report.files(look).items():
         (folder / name).write_bytes(content)
@@ -107,10 +107,7 @@ def _cells(told: Sequence[str]) -> dict[str, str]:
     """The cells by what to call them."""
     cells = {}
     for cell in told:
-        try:
-            specs.find(cell)
-        except ValueError as error:
-            raise UserError(f"--cells: {error}") from error
+        find_cell(cell, "--cells")
         cells[Path(cell).stem if cell.endswith(".json") else cell] = cell
     if len(cells) < len(told) or len(cells) > MOST_CELLS:
         raise UserError(f"--cells must be 1 to {MOST_CELLS} that differ, got {list(told)}.")

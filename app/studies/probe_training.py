@@ -13,34 +13,31 @@ from models.cells import specs
 from models.networks.probe_network import reader
 from tasks import probes
 from tasks.core.errors import UserError
-from tasks.core.settings import check, setting
+from tasks.core.settings import CELL_HELP, check, find_cell, setting
 
 _JUDGED_AT_ONCE = 250
-_LEFT = ("batch", "steps", "rate")  # 0 leaves them to the probe
+_LEFT = ("batch", "steps", "learning_rate")  # 0 leaves them to the probe
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """How a cell is trained on a probe."""
 
-    cell: str = setting("lstm", "a name that app.cells lists, a spec as JSON, or a .json file")
+    cell: str = setting("lstm", CELL_HELP)
     units: int = setting(64, "units of each layer", at_least=1)
     layers: int = setting(1, "recurrent layers", at_least=1)
     embedding: int = setting(32, "features of an embedded symbol", at_least=1)
     batch: int = setting(0, "examples of a batch; 0: as the probe has it", at_least=0)
     steps: int = setting(0, "batches to learn from; 0: as the probe has it", at_least=0)
-    looks: int = setting(5, "times that the test part is judged", at_least=1)
-    rate: float = setting(0.0, "learning rate of Adam; 0: as the probe has it", at_least=0)
+    evaluations: int = setting(5, "times that the test part is judged", at_least=1, old_name="looks")
+    learning_rate: float = setting(0.0, "learning rate of Adam; 0: as the probe has it", at_least=0, old_name="rate")
     clip_norm: float = setting(1.0, "largest norm of all gradients together; 0: any", at_least=0)
     clip_value: float = setting(0.0, "largest absolute value of a gradient; 0: any", at_least=0)
     seed: int = setting(0, "of weights and examples", at_least=0)
 
     def __post_init__(self):
         check(self)
-        try:
-            specs.find(self.cell)
-        except ValueError as error:
-            raise UserError(f"--cell: {error}") from error
+        find_cell(self.cell)
 
 
 def network(probe: probes.Probe, config: Config, dtype: str = "float32") -> keras.Model:
@@ -71,7 +68,7 @@ def loss(probe: probes.Probe) -> keras.losses.Loss:
 def optimizer(config: Config) -> keras.optimizers.Optimizer:
     """Adam, with its gradients clipped as the settings say."""
     clip = {"global_clipnorm": config.clip_norm or None, "clipvalue": config.clip_value or None}
-    return keras.optimizers.Adam(config.rate, **clip)
+    return keras.optimizers.Adam(config.learning_rate, **clip)
 
 
 def batches(probe: probes.Probe, config: Config) -> tf.data.Dataset:
@@ -110,15 +107,15 @@ def measure(
     model = network(probe, config)
     model.compile(optimizer(config), loss(probe), jit_compile=False)
     stream, steps = iter(batches(probe, config)), config.steps
-    looks = min(config.looks, steps)
+    evaluations = min(config.evaluations, steps)
     test, history, seconds = probe.test(), [], 0.0
-    for look in range(looks):
-        count = steps * (look + 1) // looks - steps * look // looks
+    for number in range(evaluations):
+        count = steps * (number + 1) // evaluations - steps * number // evaluations
         began = time.monotonic()
         lost = [float(model.train_on_batch(*next(stream))) for _ in range(count)]
         seconds += time.monotonic() - began
         scores = probe.score(test, outputs(model, test.inputs))
-        history.append({"steps": steps * (look + 1) // looks, "loss": lost[-1], **scores})
+        history.append({"steps": steps * (number + 1) // evaluations, "loss": lost[-1], **scores})
         told(", ".join(f"{name} {value:.4g}" for name, value in history[-1].items()))
         if not math.isfinite(lost[-1]):
             break

@@ -9,7 +9,6 @@ of all its values, and under KEY/ends where those of each row end among them.
 """
 
 import collections
-import dataclasses
 import fcntl
 import functools
 import hashlib
@@ -25,14 +24,12 @@ import tensorflow as tf
 from app.training import run_state
 from tasks.core.errors import UserError
 from tasks.core.examples import Stream
-from tasks.core.settings import of_serving
+from tasks.core.settings import affecting
 from tasks.core.task import Config, Task
 
 _FORMAT = 1
 _AT_ONCE = 512  # examples encoded at once
 _BLOCK, _SHARD = 2**20, 2**22  # bytes of a record and of a file, at most but for one row
-# What all tasks have in common is of networks and training, and no encoding reads it.
-_UNREAD = {field.name for field in dataclasses.fields(Config)} - {"longest"}
 
 
 def identity(config: Config, checksum: str, learnt: Path) -> str:
@@ -43,8 +40,7 @@ def identity(config: Config, checksum: str, learnt: Path) -> str:
         checksum: That of the data.
         learnt: The folder of what the task learnt of the data, and was given in files.
     """
-    free = {*_UNREAD, *of_serving(config)}
-    told = {key: value for key, value in dataclasses.asdict(config).items() if key not in free}
+    told = affecting(config, "encoding")
     assets = run_state.checksums(learnt)
     text = json.dumps([_FORMAT, tf.__version__, code_version(), told, checksum, assets])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -62,7 +62,7 @@ def fit(
         UserError: The loss is no number any more, or no batch fits into the memory.
     """
     strategy = strategy or distribution.strategy_of("none")
-    tokens = run.progress().tokens or task.config.tokens
+    tokens = run.progress().tokens or task.config.batch_tokens
     while True:
         try:
             return _fit(task, train, valid, run, splits, strategy, tokens)
@@ -70,9 +70,11 @@ def fit(
             if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow's word for that, too
                 raise
             if distribution.is_cluster(strategy) or tokens == 1:
-                raise UserError(f"out of memory with --tokens {tokens}; lower it.") from error
+                raise UserError(f"out of memory with --batch-tokens {tokens}; lower it.") from error
         tokens //= 2
-        print(f"out of memory: going on with --tokens {tokens} from the last epoch", flush=True)
+        print(
+            f"out of memory: going on with --batch-tokens {tokens} from the last epoch", flush=True
+        )
         gc.collect()  # a model refers to itself, and its memory is wanted now
 
 
@@ -90,14 +92,14 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
     machines = strategy.num_replicas_in_sync if distribution.is_cluster(strategy) else 1
     _check_memory(model, batches, tokens, machines)
     progress = run.progress()
-    progress.tokens = tokens if tokens != config.tokens else 0
+    progress.tokens = tokens if tokens != config.batch_tokens else 0
     kept = run.arrays()
     if kept:
         _assign(model.variables, kept["model"])
         _assign(optimizer.variables, kept["optimizer"])
     else:
         task.adapt(model, Batches(train, max(tokens, _COUNTED), buffer=config.buffer).one_pass())
-    average = _Average(model, optimizer, config.averaging)
+    average = _Average(model, optimizer, config.ema_momentum)
     if kept:
         _assign(average.values, kept.get("average", []))
     best = kept.get("best", _values(model.trainable_variables))
@@ -279,8 +281,8 @@ def _check_memory(model: keras.Model, batches: Batches, tokens: int, machines: i
     )
     if needed > _memory():
         raise UserError(
-            f"--tokens {tokens}: a batch needs {needed / 2**30:,.1f} GiB of memory at least, and "
-            f"here are {_memory() / 2**30:,.1f}; lower it."
+            f"--batch-tokens {tokens}: a batch needs at least {needed / 2**30:,.1f} GiB of memory, "
+            f"but only {_memory() / 2**30:,.1f} GiB are available; lower it."
         )
 
 
@@ -310,7 +312,7 @@ def _places(origins: Iterable[str]) -> str:
 
 def _optimizer(config: Config) -> keras.optimizers.Optimizer:
     adam = _Adam(
-        config.rate,
+        config.learning_rate,
         global_clipnorm=config.clip_norm or None,
         clipvalue=config.clip_value or None,
         name="adam",
@@ -385,15 +387,15 @@ class _Finite(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             raise UserError(
                 f"the loss is {logs['loss']} in epoch {self._epoch + 1}, step {batch + 1}: lower "
-                f"--rate or --clip-norm. {self._epoch} finished epochs are kept.\n"
+                f"--learning-rate or --clip-norm. {self._epoch} finished epochs are kept.\n"
                 f"That batch was made of {self._sources(self._epoch, batch)}"
             )
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["val_loss"]):
             raise UserError(
-                f"the loss on valid is {logs['val_loss']} after epoch {epoch + 1}: lower --rate "
-                f"or --clip-norm. {epoch} finished epochs are kept."
+                f"the loss on valid is {logs['val_loss']} after epoch {epoch + 1}: lower "
+                f"--learning-rate or --clip-norm. {epoch} finished epochs are kept."
             )
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.core.errors import UserError
-from tasks.core.settings import of_serving
+from tasks.core.settings import affecting
 
 _FORMAT = 3  # of the folder; a new one starts every run anew
 _FREE = ("epochs", "patience")  # how long a run goes on is no part of what it is
@@ -49,8 +49,7 @@ def checksums(learnt: Path) -> dict[str, str]:
 
 def _told(config) -> dict:
     """The settings of a config that say which run it is."""
-    free = {*_FREE, *of_serving(config)}
-    return {key: value for key, value in dataclasses.asdict(config).items() if key not in free}
+    return affecting(config, "encoding", "training")
 
 
 @dataclasses.dataclass
@@ -84,7 +83,7 @@ class Progress:
 
     def version_of(self, config) -> int | None:
         """The last version that serves as `config` says, if there is one."""
-        serving = of_serving(config)
+        serving = affecting(config, "serving")
         found = [each["version"] for each in self.published if each["serving"] == serving]
         return found[-1] if found else None
 
@@ -180,7 +179,7 @@ class Run:
     def mark_published(self, version: int, config) -> None:
         """Notes which version the run came to, and how it serves."""
         progress = self.progress()
-        progress.published.append({"version": version, "serving": of_serving(config)})
+        progress.published.append({"version": version, "serving": affecting(config, "serving")})
         self.save(progress, self.arrays())
 
     def forget(self) -> None:

@@ -1,10 +1,19 @@
-"""Fields that are flags: dataclass fields with a help text and a rule."""
+"""Settings: dataclass fields with a help text and a rule, from which flags are made."""
 
 import dataclasses
+import difflib
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
+from models.cells import specs
 from tasks.core.errors import UserError
+
+CELL_HELP = "name listed by `python -m app.cells`, spec as JSON, or .json file"
+# What the value of a setting can change, each including those after it.
+EFFECTS = ("encoding", "training", "schedule", "serving")
+
+_Settings = TypeVar("_Settings")
 
 _BOUNDS = {
     "at_least": ("at least", operator.ge),
@@ -14,48 +23,136 @@ _BOUNDS = {
 
 
 def setting(
-    default,
+    default: Any,
     help: str,
     *,
     at_least: float | None = None,
     above: float | None = None,
     below: float | None = None,
     choices: Sequence[str] | None = None,
-    serving: bool = False,
-):
-    """A dataclass field that becomes a flag, with the rule its value must keep.
+    affects: str = "encoding",
+    old_name: str = "",
+) -> Any:
+    """Returns a dataclass field that becomes a flag, with a rule for its value.
 
-    With `serving` it shapes the served graph alone: training is the same whatever it is.
+    Args:
+        default: Default of the field; its type is that of the flag.
+        help: Help text of the flag.
+        at_least: Smallest allowed value.
+        above: Bound that the value must exceed.
+        below: Bound that the value must stay below.
+        choices: Allowed values.
+        affects: First stage that depends on the value: "encoding" of examples, "training" of
+            the weights, the "schedule" that only decides when training stops, or "serving", the
+            served graph alone. The default is the safe one: a new setting renews encoded
+            examples and runs unless it is declared otherwise.
+        old_name: Former name of the field, still accepted as a flag and in records.
     """
+    if affects not in EFFECTS:
+        raise ValueError(f"affects must be one of {list(EFFECTS)}, got {affects!r}.")
     rule = {"at_least": at_least, "above": above, "below": below, "choices": choices}
-    rule["serving"] = serving
-    return dataclasses.field(default=default, metadata={"help": help, **rule})
+    metadata = {"help": help, **rule, "affects": affects, "old_name": old_name}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def with_defaults(settings: type[_Settings], **defaults: Any) -> type[_Settings]:
+    """Returns a dataclass of settings with some other defaults, and the same help and rules.
+
+    Args:
+        settings: A frozen dataclass of settings.
+        **defaults: The new defaults, by field.
+
+    Raises:
+        TypeError: A name is not a field of the settings.
+
+    Example:
+        Config = with_defaults(classification.Config, units=32, dropout=0.5)
+    """
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    unknown = sorted(defaults.keys() - fields.keys())
+    if unknown:
+        raise TypeError(f"{settings.__qualname__} has no settings {unknown}.")
+    namespace = {
+        name: dataclasses.field(default=value, metadata=fields[name].metadata)
+        for name, value in defaults.items()
+    }
+    annotations = {name: fields[name].type for name in defaults}
+    subclass = type(
+        settings.__name__,
+        (settings,),
+        {"__doc__": settings.__doc__, "__annotations__": annotations, **namespace},
+    )
+    return dataclasses.dataclass(frozen=True)(subclass)
+
+
+def from_record(settings: Callable[..., _Settings], record: Mapping[str, Any]) -> _Settings:
+    """Returns the settings of a record, such as `config.json` of a published version.
+
+    Fields that have been renamed since are understood by their former names.
+
+    Args:
+        settings: The dataclass of the settings.
+        record: Values by field.
+
+    Raises:
+        UserError: The record has a field that the settings do not have.
+    """
+    renamed = {f.metadata["old_name"]: f.name for f in dataclasses.fields(settings)}
+    values = {renamed.get(name, name): value for name, value in record.items()}
+    fields = [field.name for field in dataclasses.fields(settings)]
+    for name in values:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"the settings have no field {name!r}, only {fields}{hint}")
+    return settings(**values)
 
 
 def flag(name: str) -> str:
-    """The flag of a field: `clip_norm` is `--clip-norm`."""
+    """Returns the flag of a field: `clip_norm` is `--clip-norm`."""
     return "--" + name.replace("_", "-")
 
 
-def of_serving(settings) -> dict:
-    """The values of a dataclass of settings that shape the served graph alone, by name."""
+def affecting(settings: Any, *effects: str) -> dict[str, Any]:
+    """Returns the values of settings that are declared to affect some stages, by name.
+
+    Args:
+        settings: A dataclass of settings.
+        *effects: Stages, of `EFFECTS`.
+    """
     fields = dataclasses.fields(settings)
-    return {f.name: getattr(settings, f.name) for f in fields if f.metadata["serving"]}
+    return {f.name: getattr(settings, f.name) for f in fields if f.metadata["affects"] in effects}
 
 
-def check(settings) -> None:
-    """Holds every field of a dataclass of settings against its rule.
+def find_cell(cell: str, flag: str = "--cell") -> specs.CellSpec:
+    """Returns the spec of a cell given by a flag.
+
+    Args:
+        cell: A name, a spec as JSON, or the path of a .json file.
+        flag: The flag, for the message.
 
     Raises:
-        UserError: One does not keep it.
+        UserError: There is no such cell, or its spec is invalid.
+    """
+    try:
+        return specs.find(cell)
+    except ValueError as error:
+        raise UserError(f"{flag}: {error}") from error
+
+
+def check(settings: Any) -> None:
+    """Checks every field of a dataclass of settings against its rule.
+
+    Raises:
+        UserError: A value breaks its rule.
     """
     for field in dataclasses.fields(settings):
         value, rule = getattr(settings, field.name), field.metadata
-        bounds = [(words, kept, rule[key]) for key, (words, kept) in _BOUNDS.items()]
+        bounds = [(words, holds, rule[key]) for key, (words, holds) in _BOUNDS.items()]
         bounds = [bound for bound in bounds if bound[2] is not None]
-        if not all(kept(value, bound) for _, kept, bound in bounds):
-            wanted = " and ".join(f"{words} {bound}" for words, _, bound in bounds)
-            raise UserError(f"{flag(field.name)} must be {wanted}, got {value!r}.")
+        if not all(holds(value, limit) for _, holds, limit in bounds):
+            expected = " and ".join(f"{words} {limit}" for words, _, limit in bounds)
+            raise UserError(f"{flag(field.name)} must be {expected}, got {value!r}.")
         if rule["choices"] is not None and value not in rule["choices"]:
             choices = list(rule["choices"])
             raise UserError(f"{flag(field.name)} must be one of {choices}, got {value!r}.")

@@ -17,7 +17,7 @@ from tasks.core.errors import UserError
 from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation
 from tasks.core.examples import Example, Stream
 from tasks.core.inspection import Inspection
-from tasks.core.settings import check, setting
+from tasks.core.settings import CELL_HELP, check, find_cell, from_record, setting
 
 Purpose = Literal["training", "reuse", "serving"]
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -25,43 +25,77 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What defines a model and its training; its fields are flags, defaults and record."""
+    """Settings that define a model and its training: flags, defaults and record in one."""
 
-    cell: str = setting("lstm", "a name that app.cells lists, a spec as JSON, or a .json file")
-    units: int = setting(128, "units of each direction of each layer", at_least=1)
-    layers: int = setting(1, "recurrent layers", at_least=1)
-    embedding: int = setting(128, "features of an embedded word", at_least=1)
-    dropout: float = setting(0.3, "share of features dropped in training", at_least=0, below=1)
-    tokens: int = setting(1024, "token budget of a batch, padding included", at_least=1)
-    longest: int = setting(500, "tokens of the longest text; what is beyond is cut", at_least=1)
-    epochs: int = setting(10, "most epochs", at_least=1)
-    steps_per_epoch: int = setting(0, "batches of an epoch; 0: one pass over train", at_least=0)
-    rate: float = setting(1e-3, "learning rate of Adam", above=0)
-    clip_norm: float = setting(1.0, "largest norm of all gradients together; 0: any", at_least=0)
-    clip_value: float = setting(0.0, "largest absolute value of a gradient; 0: any", at_least=0)
-    patience: int = setting(3, "epochs without a better one on valid before it stops", at_least=1)
-    averaging: float = setting(
+    cell: str = setting("lstm", CELL_HELP, affects="training")
+    units: int = setting(
+        128, "units per direction of each recurrent layer", at_least=1, affects="training"
+    )
+    layers: int = setting(1, "number of recurrent layers", at_least=1, affects="training")
+    embedding: int = setting(128, "features of an embedded word", at_least=1, affects="training")
+    dropout: float = setting(
+        0.3, "share of features dropped in training", at_least=0, below=1, affects="training"
+    )
+    batch_tokens: int = setting(
+        1024,
+        "tokens per batch, including padding",
+        at_least=1,
+        affects="training",
+        old_name="tokens",
+    )
+    max_length: int = setting(
+        500, "tokens read per text; longer texts are truncated", at_least=1, old_name="longest"
+    )
+    epochs: int = setting(10, "maximum number of epochs", at_least=1, affects="schedule")
+    steps_per_epoch: int = setting(
+        0, "batches per epoch; 0: one pass over the training part", at_least=0, affects="training"
+    )
+    learning_rate: float = setting(
+        1e-3, "learning rate of Adam", above=0, affects="training", old_name="rate"
+    )
+    clip_norm: float = setting(
+        1.0, "maximum global norm of the gradients; 0: no limit", at_least=0, affects="training"
+    )
+    clip_value: float = setting(
+        0.0, "maximum absolute value of a gradient; 0: no limit", at_least=0, affects="training"
+    )
+    patience: int = setting(
+        3,
+        "epochs without improvement on the validation part before training stops",
+        at_least=1,
+        affects="schedule",
+    )
+    ema_momentum: float = setting(
         0.0,
-        "momentum of the moving average of the weights that is judged and kept; 0: none",
+        "momentum of the exponential moving average of the weights, which is validated and "
+        "published; 0: no averaging",
         at_least=0,
         below=1,
+        affects="training",
+        old_name="averaging",
     )
-    buffer: int = setting(32, "megabytes of encoded examples that are shuffled at once", at_least=1)
-    seed: int = setting(0, "of weights, dropout and the order of examples", at_least=0)
-    precision: str = setting("float32", "a Keras dtype policy of training", choices=PRECISIONS)
+    buffer: int = setting(
+        32,
+        "megabytes of encoded examples that are shuffled together",
+        at_least=1,
+        affects="training",
+    )
+    seed: int = setting(
+        0, "seed of weights, dropout and the order of examples", at_least=0, affects="training"
+    )
+    precision: str = setting(
+        "float32", "Keras dtype policy of training", choices=PRECISIONS, affects="training"
+    )
 
     def __post_init__(self):
         check(self)
         if self.clip_norm and self.clip_value:
             raise UserError(
-                f"--clip-norm ({self.clip_norm}) and --clip-value ({self.clip_value}) are "
-                "two ways to clip; set one of them to 0."
+                f"--clip-norm ({self.clip_norm}) and --clip-value ({self.clip_value}) exclude each "
+                "other; set one of them to 0."
             )
-        try:
-            spec = specs.find(self.cell)
-        except ValueError as error:
-            raise UserError(f"--cell: {error}") from error
-        if self.cell not in specs.CELLS:  # a record needs the spec, not the file it was in
+        spec = find_cell(self.cell)
+        if self.cell not in specs.CELLS:  # the record holds the spec, not the path of a file
             object.__setattr__(self, "cell", json.dumps(spec.to_json()))
 
 
@@ -173,7 +207,7 @@ class Task(tf.Module, abc.ABC):
     def restore(cls, folder: Path) -> Self:
         """Returns the task whose assets are in `folder`, such as `assets/` of a SavedModel."""
         record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return cls(cls.Config(**record), folder)
+        return cls(from_record(cls.Config, record), folder)
 
     @classmethod
     @abc.abstractmethod

@@ -48,7 +48,7 @@ class Probe(abc.ABC):
         greater: Whether the greater score is the better.
         curves: Scores that are one figure at several difficulties, in their order, by what
             makes them difficult.
-        steps, batch, rate: Batches that it takes a gated cell to learn it, the examples of
+        steps, batch, learning_rate: Batches that it takes a gated cell to learn it, the examples of
             each, and a learning rate of Adam that does.
     """
 
@@ -58,7 +58,7 @@ class Probe(abc.ABC):
     curves: ClassVar[dict[str, tuple[str, ...]]] = {}
     steps: ClassVar[int] = 1000
     batch: ClassVar[int] = 64
-    rate: ClassVar[float] = 2e-3
+    learning_rate: ClassVar[float] = 2e-3
 
     def __post_init__(self):
         check(self)

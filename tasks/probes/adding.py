@@ -16,7 +16,7 @@ class Probe(probes.Probe):
     """The sum of two marked numbers; the score is the mean squared error."""
 
     kind, greater = "number", False
-    steps, batch, rate = 3000, 32, 4e-3
+    steps, batch, learning_rate = 3000, 32, 4e-3
     features, outputs = 2, 1
 
     length: int = setting(200, "numbers in a sequence", at_least=2)

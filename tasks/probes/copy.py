@@ -21,7 +21,7 @@ class Probe(probes.Probe):
     """Ten symbols, to be said again after a wait; the score is the cross-entropy of a step."""
 
     kind, each, greater = "class", True, False
-    steps, batch, rate = 4000, 32, 4e-3
+    steps, batch, learning_rate = 4000, 32, 4e-3
     features, outputs = SYMBOLS + 2, SYMBOLS + 1
 
     length: int = setting(

@@ -17,7 +17,7 @@ class Probe(probes.Probe):
     """The next chord of a chorale; the score is the negative log-likelihood of a step, in nats."""
 
     kind, each, greater = "bits", True, False
-    steps, batch, rate = 500, 16, 1e-2
+    steps, batch, learning_rate = 500, 16, 1e-2
     features, outputs = NOTES, NOTES
 
     data: str = setting("", "JSB_Chorales.mat, with traindata and testdata of 88 notes")

@@ -22,11 +22,11 @@ class Probe(probes.Probe):
     """The next letter of a line; the score is bits a letter."""
 
     kind, each, greater, symbols = "class", True, False, True
-    steps, rate = 500, 5e-3
+    steps, learning_rate = 500, 5e-3
 
     data: str = setting("", "text in UTF-8, of which every tenth line is for testing; the "
                         "embedded sample of tagging if none")  # fmt: skip
-    longest: int = setting(100, "letters read of a line", at_least=2)
+    max_length: int = setting(100, "letters read of a line", at_least=2, old_name="longest")
 
     @functools.cached_property
     def _lines(self):
@@ -48,7 +48,7 @@ class Probe(probes.Probe):
 
         def encoded(some):
             return [
-                np.array([*(symbols.get(c, UNKNOWN) for c in line[: self.longest]), END])
+                np.array([*(symbols.get(c, UNKNOWN) for c in line[: self.max_length]), END])
                 for line in some
             ]
 

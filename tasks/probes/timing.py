@@ -17,7 +17,7 @@ LENGTHS = 4  # how many waits there are, each a step longer than the one before
 class Probe(probes.Probe):
     """Which of four waits, a step apart, lay between two spikes; the score is the accuracy."""
 
-    kind, steps, rate = "class", 1000, 5e-3
+    kind, steps, learning_rate = "class", 1000, 5e-3
     features, outputs = 1, LENGTHS
 
     wait: int = setting(20, "steps of the shortest wait", at_least=1)

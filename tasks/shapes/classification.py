@@ -35,14 +35,19 @@ _MISTAKES = 20
 class Config(task.Config):
     """Settings of N→1."""
 
-    vocabulary: int = setting(20_000, "the commonest words of train that are known", at_least=1)
+    vocabulary: int = setting(20_000, "maximum number of words in the vocabulary", at_least=1)
     evidence: int = setting(
         2**18,
-        "buckets of word pairs counted by class (models.networks.classifier); 0: none",
+        "buckets of word pairs counted by class (naive Bayes features); 0: none",
         at_least=0,
+        affects="training",
     )
     word_dropout: float = setting(
-        0.2, "share of words that training reads as unknown ones", at_least=0, below=1
+        0.2,
+        "share of words that training replaces by the unknown word",
+        at_least=0,
+        below=1,
+        affects="training",
     )
 
 
@@ -102,7 +107,7 @@ class Classification(task.Task):
 
     def ids(self, text: tf.Tensor) -> tf.RaggedTensor:
         """The ids of the words of texts (B,): (B, T) int32, cut at the longest."""
-        return self.words.encode(split(text)[:, : self.config.longest])
+        return self.words.encode(split(text)[:, : self.config.max_length])
 
     def tensors(self, encoded, *, learning):
         ids, label = encoded["ids"], encoded["label"]
@@ -215,6 +220,6 @@ class Classification(task.Task):
 
     def limits(self):
         return (
-            f"Reads the first {self.config.longest} tokens of a text; what is beyond is cut.",
+            f"Reads the first {self.config.max_length} tokens of a text; what is beyond is cut.",
             "Its probabilities are those of the network and have not been calibrated.",
         )

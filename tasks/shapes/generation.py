@@ -35,35 +35,67 @@ _AT_ONCE = 64
 
 @dataclasses.dataclass(frozen=True)
 class Config(task.Config):
-    """Settings of whatever writes sentences."""
+    """Settings of tasks that generate sentences."""
 
-    vocabulary: int = setting(4000, "subwords, at most", at_least=300)
+    vocabulary: int = setting(4000, "maximum number of subwords", at_least=300)
     input_feeding: bool = setting(
-        False, "whether a step of the decoder reads what the one before looked at; slower"
+        False,
+        "whether each step of the decoder reads the attentional state of the previous one; slower",
+        affects="training",
     )
-    choose_by: str = setting(
-        "loss", "which figure of valid says which epoch is the best", choices=("loss", "bleu")
+    monitor: str = setting(
+        "loss",
+        "score on the validation part that selects the best epoch",
+        choices=("loss", "bleu"),
+        affects="training",
+        old_name="choose_by",
     )
-    smoothing: float = setting(
-        0.1, "share of the loss against the uniform distribution", at_least=0, below=1
+    label_smoothing: float = setting(
+        0.1,
+        "share of the target that is spread over all subwords",
+        at_least=0,
+        below=1,
+        affects="training",
+        old_name="smoothing",
     )
-    # How the served graph searches, which training knows nothing of.
-    beams: int = setting(
-        4, "unfinished sentences that the served graph keeps", at_least=1, serving=True
+    # The beam search of the served graph, on which training does not depend.
+    beam_size: int = setting(
+        4,
+        "beams of the search in the served graph; 1: greedy",
+        at_least=1,
+        affects="serving",
+        old_name="beams",
     )
-    n_best: int = setting(4, "sentences that the signature n_best gives", at_least=1, serving=True)
-    normalization: float = setting(
-        1.0, "weight of length, as Wu et al. (2016)", at_least=0, serving=True
+    n_best: int = setting(
+        4, "sentences returned by the signature n_best", at_least=1, affects="serving"
     )
-    coverage: float = setting(0.0, "weight of coverage, likewise", at_least=0, serving=True)
-    no_repeat: int = setting(
-        0, "no run of so many subwords comes twice; 0: any may", at_least=0, serving=True
+    length_penalty: float = setting(
+        1.0,
+        "exponent of the length penalty (Wu et al. 2016, eq. 14)",
+        at_least=0,
+        affects="serving",
+        old_name="normalization",
+    )
+    coverage: float = setting(
+        0.0,
+        "weight of the coverage penalty (Wu et al. 2016, eq. 14)",
+        at_least=0,
+        affects="serving",
+    )
+    no_repeat_ngram: int = setting(
+        0,
+        "length of subword n-grams that may not repeat; 0: all may",
+        at_least=0,
+        affects="serving",
+        old_name="no_repeat",
     )
 
     def __post_init__(self):
         super().__post_init__()
-        if self.n_best > self.beams:
-            raise UserError(f"--n-best must be at most --beams ({self.beams}), got {self.n_best}.")
+        if self.n_best > self.beam_size:
+            raise UserError(
+                f"--n-best must be at most --beam-size ({self.beam_size}), got {self.n_best}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +156,7 @@ class Generation(task.Task):
 
     @property
     def monitor(self):
-        return f"val_{self.config.choose_by}"
+        return f"val_{self.config.monitor}"
 
     @classmethod
     def _learn_assets(cls, config, train, folder):
@@ -170,7 +202,7 @@ class Generation(task.Task):
     def compile(self, model, optimizer):
         model.compile(
             optimizer,
-            loss=SmoothedCrossEntropy(self.config.smoothing),
+            loss=SmoothedCrossEntropy(self.config.label_smoothing),
             weighted_metrics=[StepAccuracy("accuracy")],
             jit_compile=False,  # XLA would compile anew for each length of batch
         )
@@ -180,7 +212,7 @@ class Generation(task.Task):
     def writer(self, model: keras.Model) -> "Writer":
         """What writes by the decoder of a model as the settings say."""
         c = self.config
-        settings = BeamSearchConfig(c.beams, c.normalization, c.coverage, c.no_repeat)
+        settings = BeamSearchConfig(c.beam_size, c.length_penalty, c.coverage, c.no_repeat_ngram)
         return Writer(model.get_layer("decoder"), settings)
 
     def best(self, found: Hypotheses) -> dict[str, tf.Tensor]:
@@ -204,7 +236,7 @@ class Generation(task.Task):
     def validation_sampler(self, model, valid):
         ((name, spec),) = self.request.items()
         writer = Writer(model.get_layer("decoder"), BeamSearchConfig(1))
-        every = self.config.choose_by == "bleu"
+        every = self.config.monitor == "bleu"
 
         @tf.function(input_signature=[spec])
         def write(asked):
@@ -328,7 +360,7 @@ class Writer:
 
     def write(self, memory: Memory, longest: tf.Tensor) -> Hypotheses:
         """Searches for what memories become, of at most `longest` (B,) tokens."""
-        beams = Memory(*(tf.repeat(each, self._settings.beams, axis=0) for each in memory))
+        beams = Memory(*(tf.repeat(each, self._settings.beam_size, axis=0) for each in memory))
         return search(
             lambda tokens, _, states: self._decoder.step(tokens, beams, states),
             self._decoder.initial_states(memory),

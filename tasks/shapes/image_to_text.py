@@ -46,21 +46,28 @@ _LINES = "Of what reads the grid, the line through its middle is shown."
 class Config(generation.Config):
     """Settings of 1→N."""
 
-    longest: int = setting(60, "subwords of the longest caption, learnt or written", at_least=1)
+    max_length: int = setting(60, "maximum subwords of a caption", at_least=1, old_name="longest")
     vocabulary: int = setting(2000, "subwords of the captions", at_least=300)
-    attention: str = setting("grid", "what the decoder looks at", choices=ATTENTIONS)
-    height: int = setting(64, "pixels that every image is scaled to", at_least=8)
-    width: int = setting(64, "pixels, likewise", at_least=8)
-    filters: int = setting(16, "of the first of four convolutions", at_least=1)
+    attention: str = setting(
+        "grid", "memory of the decoder", choices=ATTENTIONS, affects="training"
+    )
+    height: int = setting(64, "height to which images are scaled, in pixels", at_least=8)
+    width: int = setting(64, "width to which images are scaled, in pixels", at_least=8)
+    filters: int = setting(
+        16, "filters of the first of four convolutions", at_least=1, affects="training"
+    )
     sweeps: int = setting(
-        2, "times that gated cells read what was seen, along rows and columns", at_least=0
+        2,
+        "recurrent sweeps over the rows and columns of the grid",
+        at_least=0,
+        affects="training",
     )
     encoder: str = setting(
         "",
-        "a network of keras.applications that reads the images in their place, and is not trained",
+        "frozen network of keras.applications that replaces the convolutions",
     )
     encoder_weights: str = setting(
-        "", "its weights without its top: a .weights.h5, or an .h5 as Keras has them for download"
+        "", "weights of --encoder without its top: .weights.h5, or .h5 as published by Keras"
     )
 
     def __post_init__(self):
@@ -157,7 +164,7 @@ class Description(generation.Generation):
             kind = tf.TensorSpec(self._grid_shape, tf.float32)
             pixels = tf.map_fn(lambda each: self._grid(each[None])[0], pixels, kind)
         captions = values["captions"]
-        ids = self.subwords.encode(captions.flat_values)[:, : self.config.longest]
+        ids = self.subwords.encode(captions.flat_values)[:, : self.config.max_length]
         end = tf.fill([ids.nrows(), 1], END)
         ids = captions.with_flat_values(tf.concat([ids, end], axis=1)).merge_dims(1, 2)
         return {
@@ -243,7 +250,7 @@ class Description(generation.Generation):
         encoder = keras.Model(model.input["image"], model.get_layer("memory").output)
         values = encoder(self._grid(pixels) if self._grid else pixels, training=False)
         memory = model.get_layer("decoder").prepare_memory(values[: tf.shape(asked)[0]])
-        return memory, tf.where(valid, self.config.longest, 0)
+        return memory, tf.where(valid, self.config.max_length, 0)
 
     def illustrate(self, ask, examples):
         shown = self.first(examples)
@@ -304,7 +311,7 @@ class Description(generation.Generation):
         return (
             f"Sees every image at {c.width} x {c.height} pixels, whatever its proportions, and "
             f"none of more than {images.LARGEST:,} pixels.",
-            f"Writes no caption of more than {c.longest} subwords.",
+            f"Writes no caption of more than {c.max_length} subwords.",
             "Its probabilities are those of the network and have not been calibrated.",
         )
 

@@ -47,30 +47,42 @@ _MARGIN = 8  # of a window: one part of its width
 class Config(task.Config):
     """Settings of N→N."""
 
-    longest: int = setting(
-        128, "tokens read at once; longer sentences are read in windows", at_least=2
+    max_length: int = setting(
+        128,
+        "tokens read together; longer sentences are read in overlapping windows",
+        at_least=2,
+        old_name="longest",
     )
-    vocabulary: int = setting(100_000, "the commonest words of train that are known", at_least=1)
+    vocabulary: int = setting(100_000, "maximum number of words in the vocabulary", at_least=1)
     fold_case: bool = setting(
-        True, "whether words are known by their lower case; their characters keep their own"
+        True, "whether words are looked up in lower case; characters keep their case"
     )
     word_dropout: float = setting(
         1.0,
-        "how readily training reads a word as an unknown one: a word that is n times in train, "
-        "in a share of this / (this + n)",
+        "strength s of word dropout: a word with n occurrences in the training part is replaced "
+        "by the unknown word with probability s / (s + n)",
         at_least=0,
+        affects="training",
     )
     characters: int = setting(
-        64, "units of each direction that reads a word's characters; 0: none are read", at_least=0
+        64, "units per direction of the character reader; 0: words only", at_least=0
     )
-    character_embedding: int = setting(32, "features of a character", at_least=1)
+    character_embedding: int = setting(
+        32, "features of an embedded character", at_least=1, affects="training"
+    )
     affixes: int = setting(
-        4, "characters of the longest prefix and suffix embedded by themselves", at_least=0
+        4,
+        "length of the longest embedded prefix and suffix, in characters",
+        at_least=0,
+        affects="training",
     )
-    longest_word: int = setting(
-        24, "characters read of a word; of a longer one its head and tail", at_least=1
+    max_word_length: int = setting(
+        24,
+        "characters read per word; of longer words, the head and the tail",
+        at_least=1,
+        old_name="longest_word",
     )
-    crf: bool = setting(False, "whether a CRF chooses all tags of a sentence together")
+    crf: bool = setting(False, "whether a CRF scores whole sequences of tags", affects="training")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +182,7 @@ class SequenceLabelling(task.Task):
 
     def encode(self, values):
         tokens = values["tokens"]
-        steps, _ = windows(tokens.row_lengths(), self.config.longest)
+        steps, _ = windows(tokens.row_lengths(), self.config.max_length)
         encoded = {
             name: tf.gather(each, steps)
             for name, each in (
@@ -184,7 +196,7 @@ class SequenceLabelling(task.Task):
         """What the network reads of tokens (N,): ids (N,), and characters (N, C) if it does."""
         inputs = {"ids": self.words.encode(_folded(tokens, self.config))}
         if self.config.characters:
-            longest = self.config.longest_word
+            longest = self.config.max_word_length
             characters = self.characters.encode(spell(tokens, longest))
             inputs["characters"] = characters.to_tensor(PADDING, shape=[None, longest])
         return inputs
@@ -254,7 +266,7 @@ class SequenceLabelling(task.Task):
 
     def _answer(self, model, tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
         """Tags of the tokens of sentences (B, T), with what a client sees beside them."""
-        longest = self.config.longest
+        longest = self.config.max_length
         steps, places = windows(tokens.row_lengths(), longest, longest // _MARGIN)
         inputs = {
             name: _at_least_a_step(tf.gather(each, steps).to_tensor(PADDING))
@@ -285,7 +297,7 @@ class SequenceLabelling(task.Task):
         words, tags = ([each.decode("utf-8") for each in answer[n]] for n in ("tokens", "tags"))
         if not words:
             raise UserError("there is nothing to look at: the sentence holds no words.")
-        read = words[: self.config.longest]
+        read = words[: self.config.max_length]
         inputs = {name: each[None] for name, each in self._inputs(tf.constant(read)).items()}
         saliency = inspection.salience(
             model,
@@ -327,15 +339,17 @@ class SequenceLabelling(task.Task):
         with trace(reader) as seen:
             reader(inputs["characters"][:, place : place + 1])
         word = words[place]
-        characters = spell(tf.constant([word]), self.config.longest_word)[0].numpy()
+        characters = spell(tf.constant([word]), self.config.max_word_length)[0].numpy()
         steps = [each.decode("utf-8") for each in characters]
         return [inspection.reading(each, f"characters of {word}", steps) for each in seen]
 
     def limits(self):
         c = self.config
-        read = f"Reads sentences of more than {c.longest} tokens in windows of as many"
+        read = f"Reads sentences of more than {c.max_length} tokens in windows of as many"
         if c.characters:
-            read += f", and of words with more than {c.longest_word} characters the head and tail"
+            read += (
+                f", and of words with more than {c.max_word_length} characters the head and tail"
+            )
         return (
             f"{read}.",
             "Its probabilities are those of the network and have not been calibrated.",

@@ -39,18 +39,26 @@ _BLANKS = r"^[\s\x0b\x1c-\x1f\x85\pZ]+$"
 class Config(generation.Config):
     """Settings of N→M."""
 
-    longest: int = setting(256, "subwords read of a text; what is beyond is cut", at_least=1)
-    vocabulary: int = setting(4000, "subwords of both languages together", at_least=300)
-    attention: str = setting("multiplicative", "what the decoder looks with", choices=KINDS)
-    unequal: float = setting(
-        4.0, "train leaves out pairs of which one side has more than this times the other's "
-        "subwords, and 5 more", at_least=1,
-    )  # fmt: skip
-    longest_output: float = setting(
+    max_length: int = setting(
+        256, "subwords read per text; longer texts are truncated", at_least=1, old_name="longest"
+    )
+    vocabulary: int = setting(4000, "subwords, shared by both languages", at_least=300)
+    attention: str = setting(
+        "multiplicative", "attention of the decoder", choices=KINDS, affects="training"
+    )
+    max_side_ratio: float = setting(
+        4.0,
+        "training skips pairs in which one side has more subwords than this times those of the "
+        "other, plus 5",
+        at_least=1,
+        old_name="unequal",
+    )
+    max_length_ratio: float = setting(
         2.0,
-        "subwords of the longest translation, by those of its source, and 10 more",
+        "maximum subwords of a translation: this times those of its source, plus 10",
         above=0,
-        serving=True,
+        affects="serving",
+        old_name="longest_output",
     )
 
 
@@ -59,7 +67,9 @@ class RequestFormat(generation.RequestFormat):
     """A text a line, answered by a line: its translation."""
 
     picture = "align"
-    align: str = setting("", "file to be made: a PNG of what each subword looked at; of one text")
+    align: str = setting(
+        "", "PNG file to write: the attention weights of each subword; for a single text"
+    )
 
     def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, None]]:
         for line in lines:
@@ -91,12 +101,12 @@ class Transduction(generation.Generation):
         return example.values["text"]
 
     def encode(self, values):
-        longest, unequal = self.config.longest, self.config.unequal
+        longest, max_side_ratio = self.config.max_length, self.config.max_side_ratio
         source, target = (self.subwords.encode(values[key]) for key in ("text", "translation"))
         lengths = [tf.cast(each.row_lengths(), tf.int32) for each in (source, target)]
         short, long = tf.minimum(*lengths), tf.maximum(*lengths)
         fits = (short > 0) & (long <= longest)
-        fits &= tf.cast(long, tf.float32) <= unequal * tf.cast(short, tf.float32) + 5
+        fits &= tf.cast(long, tf.float32) <= max_side_ratio * tf.cast(short, tf.float32) + 5
         return {
             "source": tf.ragged.boolean_mask(source, fits),
             "target": tf.ragged.boolean_mask(target, fits),
@@ -106,8 +116,8 @@ class Transduction(generation.Generation):
     def skip_reason(self):
         c = self.config
         return (
-            f"pairs of which a side is empty, has more than {c.longest} subwords, or more than "
-            f"{c.unequal:g} times those of the other side and 5"
+            f"pairs of which a side is empty, has more than {c.max_length} subwords, or more than "
+            f"{c.max_side_ratio:g} times those of the other side and 5"
         )
 
     def tensors(self, encoded, *, learning):
@@ -167,13 +177,13 @@ class Transduction(generation.Generation):
         memory = model.get_layer("decoder").prepare_memory(values, source != PADDING)
         read = tf.cast(_lengths(source), tf.float32)
         # Of nothing, nothing is all that is allowed.
-        longest = tf.where(read > 0, read * self.config.longest_output + 10, 0)
+        longest = tf.where(read > 0, read * self.config.max_length_ratio + 10, 0)
         return memory, tf.cast(longest, tf.int32)
 
     def source(self, text: tf.Tensor) -> tf.Tensor:
         """The ids of texts (B,), (B, S) int32, 0 at padding, of one step or more."""
         text = tf.strings.regex_replace(text, _BLANKS, "")  # alone they say nothing
-        ids = self.subwords.encode(text)[:, : self.config.longest].to_tensor(PADDING)
+        ids = self.subwords.encode(text)[:, : self.config.max_length].to_tensor(PADDING)
         return tf.pad(ids, [[0, 0], [0, tf.maximum(1 - tf.shape(ids)[1], 0)]])
 
     def illustrate(self, ask, examples):
@@ -214,7 +224,7 @@ class Transduction(generation.Generation):
 
     def limits(self):
         return (
-            f"Reads the first {self.config.longest} subwords of a text; what is beyond is cut.",
+            f"Reads the first {self.config.max_length} subwords of a text; what is beyond is cut.",
             "Its probabilities are those of the network and have not been calibrated.",
         )
 

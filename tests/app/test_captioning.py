@@ -73,7 +73,7 @@ def corpus(tmp_path_factory):
 
 def trained(corpus, folder, *more):
     argv = ["captioning", "--data", str(corpus), *SMALL, "--vocabulary", "300"]
-    return train.main([*argv, "--epochs", "1", "--averaging", "0", *where(folder), *more])
+    return train.main([*argv, "--epochs", "1", "--ema-momentum", "0", *where(folder), *more])
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +83,9 @@ def version(corpus, tmp_path_factory):
         "25",
         "--patience",
         "25",
-        "--rate",
+        "--learning-rate",
         "0.01",
-        "--tokens",
+        "--batch-tokens",
         "256",
         "--n-best",
         "3",
@@ -278,7 +278,7 @@ def test_where_a_word_looked_is_bright():
     [
         ["--attention", "none", "--units", "23", "--sweeps", "1"],
         ["--input-feeding", "--layers", "2", "--sweeps", "1"],
-        ["--choose-by", "bleu", "--sweeps", "0"],
+        ["--monitor", "bleu", "--sweeps", "0"],
     ],
 )
 def test_every_choice_trains_and_is_served(corpus, tmp_path, more):

@@ -25,7 +25,7 @@ from tasks import probes
 from tasks.core.errors import UserError
 
 SMALL = ["timing", "--cells", "lstm", "rnn", "--wait", "2", "--units", "3", "--steps", "4"]
-SMALL += ["--looks", "2", "--batch", "8", "--seeds", "2", "--jobs", "1"]
+SMALL += ["--evaluations", "2", "--batch", "8", "--seeds", "2", "--jobs", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_a_point_is_one_whatever_it_is_called():
 
 
 def test_training_on_a_probe_is_a_function_of_its_seed_and_learns():
-    told = {"wait": 1, "units": 8, "steps": 60, "looks": 2, "batch": 32}
+    told = {"wait": 1, "units": 8, "steps": 60, "evaluations": 2, "batch": 32}
     found = [
         probe_training.measure(*probe_training.of_settings("timing", {**told, "seed": seed}))
         for seed in (0, 0, 1)
@@ -132,7 +132,14 @@ def test_training_on_a_probe_is_a_function_of_its_seed_and_learns():
 
 
 def test_a_loss_that_is_no_number_is_recorded_as_such():
-    told = {"length": 4, "units": 4, "steps": 30, "looks": 3, "rate": 1e30, "clip_norm": 0.0}
+    told = {
+        "length": 4,
+        "units": 4,
+        "steps": 30,
+        "evaluations": 3,
+        "learning_rate": 1e30,
+        "clip_norm": 0.0,
+    }
     found = probe_training.measure(
         *probe_training.of_settings("adding", {**told, "cell": "rnn_identity"})
     )
@@ -231,7 +238,7 @@ def test_every_combination_of_what_is_told_is_a_point():
     [
         (["adding", "--cells", "lstmm"], "--cells: cell must be one of"),
         (["adding", "--length", "1"], "--length must be at least 2, got 1"),
-        (["adding", "--rate", "-1"], "--rate must be at least 0"),
+        (["adding", "--learning-rate", "-1"], "--learning-rate must be at least 0"),
         (["adding", "--seeds", "0"], "--seeds and --jobs must be at least 1"),
         (["greff", "--data", "jsb"], "--data must be NAME=PATH"),
         (["greff", "--data", "jsb=nowhere"], "nowhere is not there"),

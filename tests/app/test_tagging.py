@@ -58,7 +58,7 @@ def treebank(tmp_path_factory):
 
 
 def trained(treebank, folder, *more):
-    argv = ["tagging", "--data", str(treebank), *SMALL, "--epochs", "8", "--rate", "0.02"]
+    argv = ["tagging", "--data", str(treebank), *SMALL, "--epochs", "8", "--learning-rate", "0.02"]
     return train.main([*argv, *where(folder), *more])
 
 
@@ -67,7 +67,7 @@ def version(request, treebank, tmp_path_factory):
     """A version of either kind; windows are narrow, so that much is read in several."""
     more = ["--crf"] if request.param == "crf" else []
     folder = tmp_path_factory.mktemp(request.param)
-    return trained(treebank, folder, "--longest", "12", "--longest-word", "9", *more)
+    return trained(treebank, folder, "--max-length", "12", "--max-word-length", "9", *more)
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +314,7 @@ def test_a_script_without_blanks_is_learnt_from_gold_tokens(tmp_path):
     for part, count in (("train", 30), ("valid", 6), ("test", 6)):
         lines = ["我/PRON 看/VERB 电影/NOUN 。/PUNCT", "电影/NOUN 好/ADJ 。/PUNCT"] * count
         (tmp_path / f"{part}.txt").write_text("\n".join(lines), encoding="utf-8")
-    version = trained(tmp_path, tmp_path / "out", "--longest-word", "4", "--layers", "1")
+    version = trained(tmp_path, tmp_path / "out", "--max-word-length", "4", "--layers", "1")
     assert json.loads((version / "assets.extra/run.json").read_text())["scores"]["accuracy"] == 1
     [answer] = SavedModelSession(version).predict(rows_of([["我", "看", "电影", "。"]]), "tokens")
     assert [tag.decode() for tag in answer["tags"]] == ["PRON", "VERB", "NOUN", "PUNCT"]
@@ -337,7 +337,7 @@ def test_one_tag_is_nothing_to_learn(tmp_path, capsys):
 def test_the_mean_of_weights_is_judged_and_kept_through_an_interruption(
     treebank, tmp_path, monkeypatch
 ):
-    more = ["--averaging", "0.9", "--patience", "9", "--epochs", "4", *PLAIN]
+    more = ["--ema-momentum", "0.9", "--patience", "9", "--epochs", "4", *PLAIN]
     straight = trained(treebank, tmp_path / "straight", *more)
     save = run_state.Run.save
 
@@ -353,7 +353,7 @@ def test_the_mean_of_weights_is_judged_and_kept_through_an_interruption(
     resumed = trained(treebank, tmp_path / "more", *more)
     record = json.loads((straight / "assets.extra/run.json").read_text())
     assert record["best_epoch"] > 2  # what is kept has been through it
-    plain = trained(treebank, tmp_path / "plain", *more, "--averaging", "0")
+    plain = trained(treebank, tmp_path / "plain", *more, "--ema-momentum", "0")
     weights = [models.load(each).get_weights() for each in (straight, resumed, plain)]
     for one, other in zip(*weights[:2], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
@@ -361,7 +361,7 @@ def test_the_mean_of_weights_is_judged_and_kept_through_an_interruption(
 
 
 def test_the_epoch_with_the_best_accuracy_is_kept(treebank, tmp_path):
-    version = trained(treebank, tmp_path, "--patience", "9", "--rate", "0.002", *PLAIN)
+    version = trained(treebank, tmp_path, "--patience", "9", "--learning-rate", "0.002", *PLAIN)
     lines = (version / "assets.extra/history.csv").read_text().splitlines()
     column = lines[0].split(",").index("val_accuracy")
     accuracies = [float(line.split(",")[column]) for line in lines[1:]]

@@ -63,7 +63,7 @@ def test_the_help_of_a_task_has_every_setting_with_its_default(capsys):
         (["sentiment", "--units", "many"], "--units: invalid int value: 'many'"),
         (["sentiment", "--units", "0"], "--units must be at least 1, got 0"),
         (["sentiment", "--dropout", "1"], "--dropout must be at least 0 and below 1, got 1.0"),
-        (["sentiment", "--rate", "nan"], "--rate must be above 0, got nan"),
+        (["sentiment", "--learning-rate", "nan"], "--learning-rate must be above 0, got nan"),
         (["sentiment", "--precision", "float8"], r"--precision must be one of \['float32'"),
         (["sentiment", "--clip-value", "1"], r"two ways to clip; set one of them to 0"),
         (
@@ -105,7 +105,16 @@ def test_a_part_without_a_known_class_is_told(capsys, corpus, tmp_path):
 
 
 def trained(corpus, folder, *more):
-    argv = ["sentiment", "--data", str(corpus), *SMALL, "--rate", "0.03", *where(folder), *more]
+    argv = [
+        "sentiment",
+        "--data",
+        str(corpus),
+        *SMALL,
+        "--learning-rate",
+        "0.03",
+        *where(folder),
+        *more,
+    ]
     return train.main(argv)
 
 
@@ -120,7 +129,7 @@ def begun(corpus, folder, *more):
         trained(corpus, folder, *more)
 
 
-MISLED = ["--epochs", "6", "--patience", "6", "--rate", "0.005", "--tokens", "128"]
+MISLED = ["--epochs", "6", "--patience", "6", "--learning-rate", "0.005", "--batch-tokens", "128"]
 
 
 @pytest.fixture
@@ -273,7 +282,9 @@ def test_other_data_or_another_config_is_another_run(corpus, tmp_path):
 
 def test_the_best_epoch_is_kept_and_patience_ends_a_run(corpus, tmp_path):
     mislead(corpus)
-    version = trained(corpus, tmp_path, "--epochs", "50", "--patience", "2", "--rate", "0.1")
+    version = trained(
+        corpus, tmp_path, "--epochs", "50", "--patience", "2", "--learning-rate", "0.1"
+    )
     rows = (version / "assets.extra/history.csv").read_text().splitlines()
     column = rows[0].split(",").index("val_loss")
     losses = [float(row.split(",")[column]) for row in rows[1:]]
@@ -297,14 +308,14 @@ def train_task(version):
 def test_a_run_in_progress_is_refused_to_another(corpus, tmp_path, capsys):
     begun(corpus, tmp_path)
     run = run_state.Run(next((tmp_path / "runs/sentiment").iterdir()))
-    argv = ["sentiment", "--data", str(corpus), *SMALL, "--rate", "0.03", *where(tmp_path)]
+    argv = ["sentiment", "--data", str(corpus), *SMALL, "--learning-rate", "0.03", *where(tmp_path)]
     assert "another process is training this very run" in fails(capsys, train.main, argv)
     run.close()
 
 
 def test_two_epochs_of_half_a_pass_learn_what_one_of_a_whole_pass_does(corpus, tmp_path):
-    whole = trained(corpus, tmp_path / "whole", "--tokens", "80")  # 4 batches of 10
-    half = ["--tokens", "80", "--steps-per-epoch", "2", "--epochs", "2"]
+    whole = trained(corpus, tmp_path / "whole", "--batch-tokens", "80")  # 4 batches of 10
+    half = ["--batch-tokens", "80", "--steps-per-epoch", "2", "--epochs", "2"]
     halves = trained(corpus, tmp_path / "halves", *half)
     bests = [json.loads((v / "assets.extra/run.json").read_text()) for v in (whole, halves)]
     assert [record["best_epoch"] for record in bests] == [1, 2]
@@ -336,7 +347,7 @@ def command(corpus, folder, *more):
 
 
 def test_a_process_killed_at_any_moment_resumes_and_equals_one_that_was_not(corpus, tmp_path):
-    more = ["--epochs", "8", "--patience", "8", "--tokens", "32"]
+    more = ["--epochs", "8", "--patience", "8", "--batch-tokens", "32"]
     straight = subprocess.run(
         command(corpus, tmp_path / "straight", *more), cwd=ROOT, capture_output=True, text=True
     )

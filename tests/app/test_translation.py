@@ -20,9 +20,9 @@ from models.beam_search import IMPOSSIBLE
 from tests.conftest import signatures, where
 
 ROOT = Path(__file__).parents[2]
-NARROW = ["--coverage", "0.2", "--no-repeat", "2", "--beams", "2", "--n-best", "1"]
-SMALL = ["--units", "16", "--embedding", "16", "--vocabulary", "320", "--averaging", "0"]
-CHOSEN = ["--choose-by", "bleu", "--epochs", "2"]
+NARROW = ["--coverage", "0.2", "--no-repeat-ngram", "2", "--beam-size", "2", "--n-best", "1"]
+SMALL = ["--units", "16", "--embedding", "16", "--vocabulary", "320", "--ema-momentum", "0"]
+CHOSEN = ["--monitor", "bleu", "--epochs", "2"]
 WORDS = {"ka": "one", "bo": "two", "mi": "three", "te": "four", "su": "five"}
 TEXTS = [
     "ka bo mi",
@@ -62,8 +62,17 @@ def trained(corpus, folder, *more):
 
 @pytest.fixture(scope="module")
 def version(corpus, tmp_path_factory):
-    more = ["--epochs", "30", "--patience", "30", "--rate", "0.01", "--tokens", "512"]
-    more += ["--dropout", "0.1", "--longest", "60", "--n-best", "3", "--layers", "2"]
+    more = [
+        "--epochs",
+        "30",
+        "--patience",
+        "30",
+        "--learning-rate",
+        "0.01",
+        "--batch-tokens",
+        "512",
+    ]
+    more += ["--dropout", "0.1", "--max-length", "60", "--n-best", "3", "--layers", "2"]
     return trained(corpus, tmp_path_factory.mktemp("translation"), *more)
 
 
@@ -276,7 +285,7 @@ def test_every_choice_trains_and_is_served(corpus, tmp_path, more):
 def test_how_it_searches_can_be_changed_without_training_anew(begun, tmp_path, monkeypatch, capsys):
     folder = shutil.copytree(begun[0], tmp_path / "begun")
     first = folder / "saved_models/translation/1"
-    argv = [folder / "corpus", folder, *CHOSEN, "--beams", "1", "--n-best", "1"]
+    argv = [folder / "corpus", folder, *CHOSEN, "--beam-size", "1", "--n-best", "1"]
     greedy = trained(*argv)
     said = capsys.readouterr().out
     assert "will serve with other settings" in said and "val_loss" not in said
@@ -303,5 +312,5 @@ def test_how_it_searches_can_be_changed_without_training_anew(begun, tmp_path, m
 
 def test_more_n_best_than_beams_is_told(corpus, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        cli.run(lambda: trained(corpus, tmp_path, "--beams", "2", "--n-best", "3"))
-    assert "--n-best must be at most --beams (2), got 3." in capsys.readouterr().err
+        cli.run(lambda: trained(corpus, tmp_path, "--beam-size", "2", "--n-best", "3"))
+    assert "--n-best must be at most --beam-size (2), got 3." in capsys.readouterr().err

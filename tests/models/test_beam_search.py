@@ -45,7 +45,7 @@ class Toy:
 
     def judged(self, row, tokens, settings):
         log, looked = self.log_probability(row, tokens)
-        score = log / ((5 + len(tokens) + 1) / 6) ** settings.normalization
+        score = log / ((5 + len(tokens) + 1) / 6) ** settings.length_penalty
         if settings.coverage:
             score += settings.coverage * sum(math.log(min(max(x, 1e-6), 1)) for x in looked)
         return score, log
@@ -63,7 +63,7 @@ class Toy:
 
     def search(self, row, longest, settings):
         """Beam search in plain Python: scores and tokens of what it finds, the best first."""
-        width, alive, done = settings.beams, [(0.0, ())], []
+        width, alive, done = settings.beam_size, [(0.0, ())], []
         for written in range(longest + 1):
             reached = []
             for before, tokens in alive:
@@ -116,16 +116,16 @@ def has_repeat(tokens, size):
     return len(set(runs)) < len(runs)
 
 
-@pytest.mark.parametrize("no_repeat", [0, 1, 2])
+@pytest.mark.parametrize("no_repeat_ngram", [0, 1, 2])
 @pytest.mark.parametrize("coverage", [0.0, 0.4])
-@pytest.mark.parametrize("normalization", [0.0, 1.0])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_wide_enough_it_finds_what_exhaustive_search_finds(
-    seed, normalization, coverage, no_repeat
+    seed, length_penalty, coverage, no_repeat_ngram
 ):
     toy, longest = Toy(seed), [3, 0, 2]
     settings = BeamSearchConfig(
-        130, normalization, coverage, no_repeat
+        130, length_penalty, coverage, no_repeat_ngram
     )  # more than there are sequences
     result = found(toy, longest, settings)
     for row, most in enumerate(longest):
@@ -133,7 +133,7 @@ def test_wide_enough_it_finds_what_exhaustive_search_finds(
             tokens
             for n in range(most + 1)
             for tokens in itertools.product(TOKENS, repeat=n)
-            if not (no_repeat and has_repeat(tokens, no_repeat))
+            if not (no_repeat_ngram and has_repeat(tokens, no_repeat_ngram))
         ]
         judged = {tokens: toy.judged(row, tokens, settings) for tokens in every}
         best = sorted(judged, key=lambda tokens: -judged[tokens][0])
@@ -157,12 +157,12 @@ def test_one_beam_is_greedy(seed):
 
 
 @pytest.mark.parametrize("coverage", [0.0, 0.4])
-@pytest.mark.parametrize("normalization", [0.0, 2.0])
-@pytest.mark.parametrize("beams", [1, 2, 3, 5])
+@pytest.mark.parametrize("length_penalty", [0.0, 2.0])
+@pytest.mark.parametrize("beam_size", [1, 2, 3, 5])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_narrow_search_goes_as_it_does_in_plain_python(seed, beams, normalization, coverage):
+def test_a_narrow_search_goes_as_it_does_in_plain_python(seed, beam_size, length_penalty, coverage):
     toy, longest = Toy(seed), [8, 1, 5]
-    settings = BeamSearchConfig(beams, normalization, coverage)
+    settings = BeamSearchConfig(beam_size, length_penalty, coverage)
     result = found(toy, longest, settings)
     for row, most in enumerate(longest):
         wanted = toy.search(row, most, settings)
@@ -173,9 +173,9 @@ def test_a_narrow_search_goes_as_it_does_in_plain_python(seed, beams, normalizat
         assert (result.scores[row, len(wanted) :].numpy() == np.float32(IMPOSSIBLE)).all()
 
 
-@pytest.mark.parametrize("beams", [1, 2, 4])
-def test_an_answer_does_not_depend_on_the_rest_of_the_batch(beams):
-    toy, settings = Toy(3), BeamSearchConfig(beams)
+@pytest.mark.parametrize("beam_size", [1, 2, 4])
+def test_an_answer_does_not_depend_on_the_rest_of_the_batch(beam_size):
+    toy, settings = Toy(3), BeamSearchConfig(beam_size)
     alone, among = found(toy, [5], settings), found(toy, [5, 9, 0, 2], settings)
     assert sequences(alone, 0) == sequences(among, 0)
     np.testing.assert_allclose(alone.scores[0], among.scores[0], atol=1e-5)
@@ -203,7 +203,13 @@ def test_no_row_gives_none():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"beams": 0}, {"normalization": -1.0}, {"coverage": float("nan")}, {"no_repeat": -1}]
+    "wrong",
+    [
+        {"beam_size": 0},
+        {"length_penalty": -1.0},
+        {"coverage": float("nan")},
+        {"no_repeat_ngram": -1},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):

@@ -11,7 +11,7 @@ from tasks.core.examples import Stream
 
 SMALL = {"units": 8, "embedding": 8}
 # What makes a version small, beside `SMALL`, by the settings that a task may have.
-SIZES = {"filters": 2, "height": 16, "width": 16, "longest_output": 1.0, "sweeps": 1}
+SIZES = {"filters": 2, "height": 16, "width": 16, "max_length_ratio": 1.0, "sweeps": 1}
 EXAMPLES = 60
 
 

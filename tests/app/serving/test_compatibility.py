@@ -105,7 +105,7 @@ def test_what_is_published_passes_and_is_what_clients_were_promised(version):
         ("captioning", {"attention": "none", "sweeps": 0}),
         ("captioning", {"input_feeding": True, "layers": 2, "sweeps": 2}),
         ("translation", {"attention": "none", "beams": 1, "n_best": 1}),
-        ("translation", {"attention": "additive", "no_repeat": 2, "coverage": 0.1}),
+        ("translation", {"attention": "additive", "no_repeat_ngram": 2, "coverage": 0.1}),
     ],
 )
 def test_every_choice_passes(task, choices, tmp_path):

@@ -73,7 +73,7 @@ def test_what_cannot_be_is_told_before_anything_is_measured(
 
 @pytest.mark.parametrize("probe", gradients.PROBES)
 def test_before_is_the_start_and_after_is_another(probe):
-    settings = {"cell": "rnn", "length": 20, "units": 4, "steps": 2, "rate": 0.05}
+    settings = {"cell": "rnn", "length": 20, "units": 4, "steps": 2, "learning_rate": 0.05}
     probe, config = probe_training.of_settings(probe, settings)
     trained = gradient_flow.train("rnn", probe, config, 2)
     keras.utils.set_random_seed(config.seed)

@@ -24,7 +24,7 @@ def task(tmp_path_factory):
         Example({"text": text, "label": f"class {n % 3}"}, str(n)) for n, text in enumerate(texts)
     ]
     stream = Stream(lambda: examples)
-    learnt = cls.learn(cls.Config(longest=80), stream, tmp_path_factory.mktemp("assets"))
+    learnt = cls.learn(cls.Config(max_length=80), stream, tmp_path_factory.mktemp("assets"))
     learnt.examples = stream
     return learnt
 

@@ -18,7 +18,7 @@ from tests.app.test_train import fails, trained, weights
 from tests.conftest import SMALL, where
 
 ROOT = Path(__file__).parents[3]
-PLAIN = ["--dropout", "0", "--word-dropout", "0", "--tokens", "64"]
+PLAIN = ["--dropout", "0", "--word-dropout", "0", "--batch-tokens", "64"]
 SIX = ["--epochs", "6", "--patience", "6"]
 TRIES = 4
 # One whose loss is a mean over examples, and one where it is over steps that have weights.
@@ -43,10 +43,11 @@ tf.config.experimental.enable_op_determinism()
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 # Some batches have rows for one device alone; gradients are clipped; weights are averaged.
-PLAIN = {"dropout": 0.0, "tokens": 48, "averaging": 0.5, "rate": 0.01, "clip_norm": 0.1}
+PLAIN = {"dropout": 0.0, "batch_tokens": 48, "learning_rate": 0.01, "clip_norm": 0.1}
+PLAIN |= {"ema_momentum": 0.5}
 # A word's characters are read once on each device that has the word, and Adam squares the
 # gradients of an embedding one by one before it adds them up: these are left out.
-PLAIN_OF = {"word_dropout": 0.0, "smoothing": 0.0, "characters": 0}
+PLAIN_OF = {"word_dropout": 0.0, "label_smoothing": 0.0, "characters": 0}
 
 
 def fitted(name, config, place, strategy):
@@ -141,7 +142,16 @@ def free_ports(count):
 def cluster(corpus, folder):
     """The two processes of a cluster on this machine, the chief first; stopped at the end."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    flags = [*SMALL, "--rate", "0.03", *PLAIN, *SIX, *where(folder), "--strategy", "multiworker"]
+    flags = [
+        *SMALL,
+        "--learning-rate",
+        "0.03",
+        *PLAIN,
+        *SIX,
+        *where(folder),
+        "--strategy",
+        "multiworker",
+    ]
     command = [sys.executable, "-m", "app.train", "sentiment", "--data", str(corpus), *flags]
     processes = []
     for index in range(2):

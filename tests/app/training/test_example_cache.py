@@ -175,9 +175,15 @@ def test_the_name_tells_data_settings_and_code_apart_and_training_not(told, tmp_
     config, assets = task.config, tmp_path / "assets"
     shutil.copytree(folder / "assets", assets)
     names = {example_cache.identity(config, "data", assets)}
-    for other in ({"units": 9}, {"cell": "gru"}, {"seed": 5}, {"epochs": 3}, {"rate": 0.5}):
+    for other in (
+        {"units": 9},
+        {"cell": "gru"},
+        {"seed": 5},
+        {"epochs": 3},
+        {"learning_rate": 0.5},
+    ):
         assert example_cache.identity(dataclasses.replace(config, **other), "data", assets) in names
-    longer = dataclasses.replace(config, longest=config.longest + 1)
+    longer = dataclasses.replace(config, max_length=config.max_length + 1)
     names |= {
         example_cache.identity(longer, "data", assets),
         example_cache.identity(config, "other", assets),

@@ -19,12 +19,12 @@ from tasks import sentiment
 from tests.app.test_train import assert_same, fails, trained
 from tests.conftest import SMALL, where
 
-TWO = ["--epochs", "2", "--patience", "2", "--tokens", "64"]
+TWO = ["--epochs", "2", "--patience", "2", "--batch-tokens", "64"]
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def command(corpus, folder, *more):
-    flags = [*SMALL, "--rate", "0.03", *TWO, *where(folder), *more]
+    flags = [*SMALL, "--learning-rate", "0.03", *TWO, *where(folder), *more]
     return ["sentiment", "--data", str(corpus), *flags]
 
 
@@ -69,7 +69,7 @@ def test_a_loss_that_is_no_number_names_the_lines_of_its_batch(
     with monkeypatch.context() as patch:
         patch.setattr(sentiment.Task, "tensors", poisoned)
         said = fails(capsys, train.main, command(corpus, tmp_path))
-    assert re.search(r"the loss is nan in epoch 2, step \d+: lower --rate", said)
+    assert re.search(r"the loss is nan in epoch 2, step \d+: lower --learning-rate", said)
     assert "1 finished epochs are kept" in said and epochs(kept) == 1
     named = re.search(rf"made of {re.escape(str(corpus))}/train.tsv:([\d, ]+)$", said, re.MULTILINE)
     numbers = [int(number) for number in named[1].split(",")]
@@ -78,9 +78,16 @@ def test_a_loss_that_is_no_number_names_the_lines_of_its_batch(
 
 
 def test_a_model_that_is_no_number_after_an_epoch_is_not_kept(corpus, tmp_path, capsys):
-    more = ["--rate", "1e38", "--clip-norm", "0", "--tokens", "1024"]  # an epoch is one step
+    more = [
+        "--learning-rate",
+        "1e38",
+        "--clip-norm",
+        "0",
+        "--batch-tokens",
+        "1024",
+    ]  # an epoch is one step
     said = fails(capsys, train.main, command(corpus, tmp_path, *more))
-    assert "the loss on valid is nan after epoch 1: lower --rate" in said
+    assert "the loss on valid is nan after epoch 1: lower --learning-rate" in said
     assert not (run_of(tmp_path) / "state.npz").exists()
 
 
@@ -96,10 +103,10 @@ def test_out_of_memory_halves_the_batches_and_goes_on(corpus, tmp_path, monkeypa
         patch.setattr(keras.callbacks.TensorBoard, "on_train_batch_end", exhausted)
         version = train.main(command(corpus, tmp_path))
     said = capsys.readouterr().out
-    assert re.findall(r"out of memory: going on with --tokens (\d+)", said) == ["32", "16"]
+    assert re.findall(r"out of memory: going on with --batch-tokens (\d+)", said) == ["32", "16"]
     assert [int(epoch) for epoch in re.findall(r"Epoch (\d)/2", said)] == [1, 2, 2, 2]
     record = json.loads((version / "assets.extra/run.json").read_text())
-    assert (record["epochs"], record["tokens"], record["config"]["tokens"]) == (2, 16, 64)
+    assert (record["epochs"], record["tokens"], record["config"]["batch_tokens"]) == (2, 16, 64)
     train.main(command(corpus, tmp_path, "--epochs", "3", "--patience", "3"))
     resumed = capsys.readouterr().out
     assert f"{len(met[8:])}/{len(met[8:])} - " in resumed  # as many steps as it came down to
@@ -108,7 +115,7 @@ def test_out_of_memory_halves_the_batches_and_goes_on(corpus, tmp_path, monkeypa
 def test_a_budget_beyond_the_memory_of_a_cpu_is_refused(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "_memory", lambda: 1000)
     said = fails(capsys, train.main, command(corpus, tmp_path))
-    assert "--tokens 64: a batch needs 0.0 GiB of memory at least" in said
+    assert "--batch-tokens 64: a batch needs 0.0 GiB of memory at least" in said
 
 
 def test_a_full_disk_is_told_and_the_state_before_is_kept(corpus, tmp_path, monkeypatch, capsys):

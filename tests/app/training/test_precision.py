@@ -17,8 +17,8 @@ def test_twenty_steps_in_float16_are_numbers_and_learn(task, tmp_path):
     config = cls.Config(
         **untrained.SMALL,
         **sizes,
-        tokens=64,
-        rate=0.01,
+        batch_tokens=64,
+        learning_rate=0.01,
         epochs=2,
         steps_per_epoch=10,
         precision="mixed_float16",

@@ -1,0 +1,124 @@
+"""Settings: flags, rules, defaults, former names, and what each of them affects."""
+
+import argparse
+import dataclasses
+
+import pytest
+
+import tasks
+from app import cli
+from app.training import example_cache, run_state
+from tasks.core import settings
+from tasks.core.errors import UserError
+from tasks.core.settings import EFFECTS, flag, from_record, setting, with_defaults
+
+every_task = pytest.mark.parametrize("name", tasks.names())
+
+
+def parsed(cls, argv):
+    parser = argparse.ArgumentParser()
+    cli.add_settings(parser, cls)
+    return cli.settings(cls, parser.parse_args(argv))
+
+
+def other_value(field):
+    """A valid value that is not the default, or None for fields whose values depend on others."""
+    if isinstance(field.default, bool):
+        return not field.default
+    if choices := field.metadata["choices"]:
+        return next(choice for choice in choices if choice != field.default)
+    if isinstance(field.default, int):
+        return field.default + 1
+    if isinstance(field.default, float):
+        return field.default / 2 + 0.01
+    return {"cell": "mgu"}.get(field.name)
+
+
+@every_task
+def test_former_names_of_flags_still_work_and_name_the_new_one(name, capsys):
+    config = tasks.find(name).Config
+    renamed = [field for field in dataclasses.fields(config) if field.metadata["old_name"]]
+    assert {"learning_rate", "batch_tokens", "max_length"} <= {field.name for field in renamed}
+    for field in renamed:
+        old, value = flag(field.metadata["old_name"]), other_value(field)
+        given = parsed(config, [old, str(value)])
+        assert getattr(given, field.name) == value
+        assert capsys.readouterr().err == f"{old} is now called {flag(field.name)}\n"
+        assert given == parsed(config, [flag(field.name), str(value)])
+        assert capsys.readouterr().err == ""
+
+
+@every_task
+def test_records_with_former_names_are_understood(name):
+    config = tasks.find(name).Config()
+    record = dataclasses.asdict(config)
+    for field in dataclasses.fields(config):
+        if field.metadata["old_name"]:
+            record[field.metadata["old_name"]] = record.pop(field.name)
+    assert from_record(type(config), record) == config
+
+
+def test_an_unknown_field_of_a_record_is_an_error():
+    with pytest.raises(UserError, match=r"no field 'unitz', only \[.*did you mean 'units'\?"):
+        from_record(tasks.find("sentiment").Config, {"unitz": 3})
+
+
+def test_other_defaults_keep_help_rules_and_order():
+    @dataclasses.dataclass(frozen=True)
+    class Base:
+        """Settings of something."""
+
+        rate: float = setting(0.1, "a rate", above=0)
+        width: int = setting(3, "a width", at_least=1)
+
+        def __post_init__(self):
+            settings.check(self)
+
+    changed = with_defaults(Base, width=7)
+    assert changed() == changed(rate=0.1, width=7) and Base() == Base(0.1, 3)
+    assert [field.name for field in dataclasses.fields(changed)] == ["rate", "width"]
+    assert dataclasses.fields(changed)[1].metadata == dataclasses.fields(Base)[1].metadata
+    with pytest.raises(UserError, match="--width must be at least 1, got 0"):
+        changed(width=0)
+    with pytest.raises(TypeError, match=r"has no settings \['height'\]"):
+        with_defaults(Base, height=1)
+
+
+@every_task
+def test_a_setting_changes_the_identities_that_it_affects_and_no_other(name, tmp_path):
+    config = tasks.find(name).Config()
+
+    def identities(changed):
+        return (
+            example_cache.identity(changed, "data", tmp_path),
+            run_state.identity(name, changed, "data", tmp_path),
+        )
+
+    encoded, run = identities(config)
+    for field in dataclasses.fields(config):
+        value, affects = other_value(field), field.metadata["affects"]
+        if value is None or field.name in ("clip_value", "n_best"):
+            continue
+        of_encoded, of_run = identities(dataclasses.replace(config, **{field.name: value}))
+        assert (of_encoded != encoded) == (affects == "encoding"), field.name
+        assert (of_run != run) == (affects in ("encoding", "training")), field.name
+
+
+def test_a_new_setting_affects_everything_unless_it_is_declared_otherwise(tmp_path):
+    base = tasks.find("sentiment").Config
+
+    @dataclasses.dataclass(frozen=True)
+    class Config(base):
+        new: int = setting(1, "a setting nobody declared")
+
+    one, other = Config(), Config(new=2)
+    for identity in (
+        lambda config: example_cache.identity(config, "data", tmp_path),
+        lambda config: run_state.identity("sentiment", config, "data", tmp_path),
+    ):
+        assert identity(one) != identity(other)
+
+
+def test_an_unknown_effect_is_an_error():
+    with pytest.raises(ValueError, match=f"affects must be one of .*{EFFECTS[0]}.*, got 'all'"):
+        setting(1, "help", affects="all")
