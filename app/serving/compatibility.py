@@ -1,8 +1,8 @@
-"""The gate: what a SavedModel must be for a stock TensorFlow Serving to serve it.
+"""Checks that stock TensorFlow Serving can run a SavedModel.
 
-The server has the ops of TensorFlow's core for a CPU and nothing else: no Python, no XLA,
-no GPU. Nobody else's answer may depend on a request, so a graph neither draws numbers nor
-keeps anything, and clients can read no type but those of `_READABLE`.
+The server has the CPU kernels of TensorFlow's core ops and nothing else: no Python, no XLA, no
+GPU. A response must not depend on other requests, so a graph neither draws random numbers nor
+keeps any state. Clients can read only the dtypes in `_READABLE`.
 """
 
 import re
@@ -10,15 +10,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 _READABLE = (tf.string, tf.float32, tf.int32, tf.int64, tf.bool)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_UNNAMED = re.compile(r"(args|output|inputs)(_\d+)+")  # what Keras and TensorFlow call the nameless
-_PARTS = ("saved_model.pb", "variables/variables.index", "fingerprint.pb")
+_GENERATED = re.compile(r"(args|output|inputs)(_\d+)+")  # names that Keras and TensorFlow generate
+_FILES = ("saved_model.pb", "variables/variables.index", "fingerprint.pb")
 
-# Ops of TensorFlow's core, all with a kernel for CPUs in stock servers, all that our tasks need.
+# Ops of TensorFlow's core that the tasks need; stock servers have a CPU kernel for each.
 _FLOW = """
     Assert Const Identity IdentityN If NoOp PartitionedCall Placeholder ReadVariableOp
     StatefulPartitionedCall StatelessIf StatelessWhile TensorListFromTensor
@@ -33,7 +34,7 @@ _NUMBERS = """
     Sigmoid Size Slice Softmax Split Sqrt Square Squeeze StopGradient StridedSlice Sub Sum
     Tanh TensorScatterUpdate Tile TopKV2 Transpose Unique UniqueV2 Unpack Where ZerosLike
 """
-_RECURRENT = "BlockLSTMV2"  # an LSTM over all steps at once
+_RECURRENT = "BlockLSTMV2"  # an LSTM over all steps in one op
 _STRINGS = """
     HashTableV2 LookupTableFindV2 RaggedGather RaggedRange RaggedTensorToTensor ReduceJoin
     StaticRegexFullMatch StaticRegexReplace StringLength StringLower StringSplitV2 Substr
@@ -42,8 +43,8 @@ _STRINGS = """
 _CONVOLUTIONS = """
     AvgPool Conv2D DepthwiseConv2dNative Erfc MaxPool Relu6 SquaredDifference
 """
-# Decoding raises for what is no image; a data set within the graph passes over such errors,
-# so that bytes that are none harm nobody else's answer. It reads tensors, never files.
+# Decoding fails for bytes that are not an image. A data set inside the graph skips such errors,
+# so that other rows of the batch are not affected. It reads tensors, never files.
 _IMAGES = """
     BatchDatasetV2 ConcatenateDataset DatasetToSingleElement DecodeJpeg DecodePng DecodeRaw
     ExtractJpegShape FilterDataset IgnoreErrorsDataset ParallelMapDatasetV2 Round
@@ -51,104 +52,120 @@ _IMAGES = """
 """
 _GROUPS = (_FLOW, _NUMBERS, _RECURRENT, _STRINGS, _CONVOLUTIONS, _IMAGES)
 OPS = frozenset(op for group in _GROUPS for op in group.split())
-# What sets up tables and weights, once, before the first answer.
-BEGINNING = frozenset(("AssignVariableOp", "InitializeTableFromTextFileV2"))
+# Ops that initialise tables and weights once, before the first request.
+INITIALIZATION_OPS = frozenset(("AssignVariableOp", "InitializeTableFromTextFileV2"))
 
 
 class IncompatibleModel(ValueError):
-    """A SavedModel would not serve; the text names what in it and why."""
+    """A SavedModel that stock TensorFlow Serving cannot run; the message says which part."""
 
 
 def check(folder: Path) -> None:
-    """Holds a SavedModel against all of the contract.
+    """Checks a SavedModel: its files, signatures, graph and assets.
 
     Raises:
-        IncompatibleModel: It breaks a part of it.
+        IncompatibleModel: A server could not run it, or clients could not use it.
     """
-    for part in _PARTS:
-        if not (folder / part).is_file():
-            raise IncompatibleModel(f"{folder} has no {part}: it is not a whole SavedModel.")
-    saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    graph = saved.meta_graphs[0]
+    for name in _FILES:
+        if not (folder / name).is_file():
+            raise IncompatibleModel(f"{folder} is not a complete SavedModel: it has no {name}.")
+    saved_model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    graph = saved_model.meta_graphs[0]
     if "serving_default" not in graph.signature_def:
         raise IncompatibleModel(
             f"serving_default must be a signature, got {sorted(graph.signature_def)}."
         )
     for name, signature in graph.signature_def.items():
-        if not _is_own(name):
+        if not _is_internal(name):
             _check_signature(name, signature)
     check_graph(graph)
     _check_assets(folder, graph)
 
 
 def check_graph(graph: MetaGraphDef) -> None:
-    """Holds what a graph runs against what a server can run, whatever its signatures are called.
+    """Checks everything that the signatures of a graph run; their names do not matter.
 
     Raises:
-        IncompatibleModel: A part of it does not run there.
+        IncompatibleModel: A server could not run an op or a function, or find a file.
     """
     for name, signature in graph.signature_def.items():
-        allowed = OPS | BEGINNING if _is_own(name) else OPS
+        allowed = OPS | INITIALIZATION_OPS if _is_internal(name) else OPS
         for node in _reachable(graph, signature):
             if node.op not in allowed:
                 raise IncompatibleModel(
-                    f"{name}: {node.name} is a {node.op}, which is not among the ops that are "
-                    "known to run on any server (OPS in app/serving/compatibility.py)."
+                    f"{name}: {node.name}: op {node.op} is not in the list of ops supported by "
+                    "stock TensorFlow Serving (OPS in app/serving/compatibility.py)."
                 )
-            _check_device(name, node)
+            _check_placement(name, node)
     for function in graph.graph_def.library.function:
-        where = function.signature.name
+        name = function.signature.name
         if function.attr["_XlaMustCompile"].b:
-            raise IncompatibleModel(
-                f"{where} must be compiled by XLA, which servers have switched off."
-            )
-        _check_constants(where, function.node_def)
+            raise IncompatibleModel(f"{name} must be compiled by XLA, which is off in servers.")
+        _check_constants(name, function.node_def)
     _check_constants("the graph", graph.graph_def.node)
 
 
-def _is_own(name: str) -> bool:
-    """Whether a signature is TensorFlow's own, which initialises tables."""
+def _is_internal(name: str) -> bool:
+    """Returns whether a signature is TensorFlow's own, which initialises tables."""
     return name.startswith("__")
 
 
 def _check_signature(name: str, signature: SignatureDef) -> None:
     if not _NAME.fullmatch(name):
-        raise IncompatibleModel(f"{name}: a signature's name must be like serving_default.")
+        raise IncompatibleModel(
+            f"signature {name!r}: its name must be lower_snake_case, like serving_default."
+        )
     for key, tensor in (*signature.inputs.items(), *signature.outputs.items()):
         dims = [dim.size for dim in tensor.tensor_shape.dim]
         dtype = tf.as_dtype(tensor.dtype)
-        if not _NAME.fullmatch(key) or _UNNAMED.fullmatch(key):
-            raise IncompatibleModel(f"{name}: {key} is no name that tells what it is.")
+        if _GENERATED.fullmatch(key):
+            raise IncompatibleModel(
+                f"{name}: {key!r} is an auto-generated name; give inputs and outputs descriptive "
+                "names."
+            )
+        if not _NAME.fullmatch(key):
+            raise IncompatibleModel(
+                f"{name}: {key!r}: the name of an input or output must be lower_snake_case."
+            )
         if tensor.tensor_shape.unknown_rank or not dims or dims[0] != -1:
             raise IncompatibleModel(f"{name}: {key} must begin with a batch dimension, got {dims}.")
         if dtype not in _READABLE:
-            raise IncompatibleModel(f"{name}: {key} is {dtype.name}, which clients cannot read.")
+            readable = ", ".join(kind.name for kind in _READABLE)
+            raise IncompatibleModel(
+                f"{name}: {key} must have a dtype that clients can read, one of {readable}, got "
+                f"{dtype.name}."
+            )
 
 
-def _check_device(name: str, node) -> None:
+def _check_placement(signature: str, node: NodeDef) -> None:
     if "GPU" in node.device or "TPU" in node.device:
-        raise IncompatibleModel(f"{name}: {node.name}, a {node.op}, must run on {node.device}.")
+        raise IncompatibleModel(
+            f"{signature}: {node.name}: op {node.op} must run on {node.device}, but a server may "
+            "have only CPUs."
+        )
     if node.attr["_XlaMustCompile"].b:
         raise IncompatibleModel(
-            f"{name}: {node.name} must be compiled by XLA, which servers have off."
+            f"{signature}: {node.name} must be compiled by XLA, which is off in servers."
         )
 
 
-def _check_constants(where: str, nodes: Iterable) -> None:
-    """Refuses a constant that is a path of this machine, where no server would find it."""
+def _check_constants(owner: str, nodes: Iterable[NodeDef]) -> None:
+    """Rejects constants that are paths of this machine, which no server would find."""
     for node in nodes:
         if node.op != "Const" or node.attr["dtype"].type != tf.string.as_datatype_enum:
             continue
         for value in node.attr["value"].tensor.string_val:
             path = Path(value.decode("utf-8", "replace"))
-            if path.is_absolute() and len(path.parts) > 2 and _is_there(path):
-                raise IncompatibleModel(f"{where}: {node.name} is the path {path} of this machine.")
+            if path.is_absolute() and len(path.parts) > 2 and _exists(path):
+                raise IncompatibleModel(
+                    f"{owner}: constant {node.name} is a path of this machine, {path}."
+                )
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # no path after all, but a long text or one with a NUL
+    except (OSError, ValueError):  # a long text or one with a NUL, rather than a path
         return False
 
 
@@ -161,23 +178,32 @@ def _check_assets(folder: Path, graph: MetaGraphDef) -> None:
             )
 
 
-def _reachable(graph: MetaGraphDef, signature: SignatureDef) -> Iterator:
-    """The nodes that a signature runs, those of the functions it calls included."""
-    top = {node.name: node for node in graph.graph_def.node}
-    bodies = {f.signature.name: f.node_def for f in graph.graph_def.library.function}
-    names, met, nodes = [t.name.split(":")[0] for t in signature.outputs.values()], set(), []
-    while names:
-        name = names.pop()
-        if name not in met:
-            met.add(name)
-            nodes.append(top[name])
-            names += [i.lstrip("^").split(":")[0] for i in top[name].input]
-    called = set()
+def _reachable(graph: MetaGraphDef, signature: SignatureDef) -> Iterator[NodeDef]:
+    """Yields the nodes that a signature runs, including those of the functions it calls."""
+    nodes = _ancestors(graph, signature)
+    bodies = {
+        function.signature.name: function.node_def for function in graph.graph_def.library.function
+    }
+    visited = set()
     while nodes:
         node = nodes.pop()
         yield node
         for value in node.attr.values():
-            for function in (value.func.name, *(f.name for f in value.list.func)):
-                if function in bodies and function not in called:
-                    called.add(function)
-                    nodes += bodies[function]
+            for name in (value.func.name, *(function.name for function in value.list.func)):
+                if name in bodies and name not in visited:
+                    visited.add(name)
+                    nodes += bodies[name]
+
+
+def _ancestors(graph: MetaGraphDef, signature: SignatureDef) -> list[NodeDef]:
+    """Returns the top-level nodes that the outputs of a signature depend on."""
+    top_level = {node.name: node for node in graph.graph_def.node}
+    names = [tensor.name.split(":")[0] for tensor in signature.outputs.values()]
+    visited, nodes = set(), []
+    while names:
+        name = names.pop()
+        if name not in visited:
+            visited.add(name)
+            nodes.append(top_level[name])
+            names += [source.lstrip("^").split(":")[0] for source in top_level[name].input]
+    return nodes

@@ -1,4 +1,4 @@
-"""From a trained model to a version that TensorFlow Serving serves: draft, gate, publish."""
+"""Export of a trained model: draft, compatibility check, publication."""
 
 import errno
 import os
@@ -14,21 +14,26 @@ from tasks.core.errors import UserError
 from tasks.core.examples import Stream
 from tasks.core.task import Purpose, Task
 
-_WARM_UP = 512  # examples that the warm-up requests are chosen from
+_WARM_UP_EXAMPLES = 512  # examples that the warm-up requests are chosen from
 
 
 def draft(task: Task, model: keras.Model, folder: Path) -> Path:
-    """Writes the network of `model`, rebuilt for serving, as a SavedModel into `folder`.
-
-    The name of the folder must be no number, for Serving looks at those.
+    """Rebuilds the network of a model for serving, and writes it as a SavedModel.
 
     Args:
-        task: The task that the model was built by.
+        task: The task that built the model.
         model: The trained model.
-        folder: Where to; what is there of a draft that was never finished goes.
+        folder: Folder to write to. Its name must not be a number, because TensorFlow Serving
+            loads folders named by numbers. An unfinished draft in it is removed.
+
+    Returns:
+        The folder.
+
+    Raises:
+        compatibility.IncompatibleModel: Stock TensorFlow Serving cannot run the SavedModel.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    network = rebuilt(task, model, "serving")
+    network = rebuild(task, model, "serving")
     module = tf.Module()
     module.task = task  # owns the tables and the assets
     module.variables_of_network = [weight.value for weight in network.weights]
@@ -42,8 +47,8 @@ def draft(task: Task, model: keras.Model, folder: Path) -> Path:
     return folder
 
 
-def rebuilt(task: Task, model: keras.Model, purpose: Purpose) -> keras.Model:
-    """The network of `model` for another purpose, with the weights of the same paths."""
+def rebuild(task: Task, model: keras.Model, purpose: Purpose) -> keras.Model:
+    """Builds the network for another purpose, with the weights of a model by their paths."""
     network = task.build(purpose)
     trained = {weight.path: weight for weight in model.weights}
     for weight in network.weights:
@@ -52,25 +57,25 @@ def rebuilt(task: Task, model: keras.Model, purpose: Purpose) -> keras.Model:
 
 
 def complete(task: Task, name: str, model: keras.Model, draft: Path, examples: Stream) -> None:
-    """Writes beside a draft what its users want with it, and last the manifest of it all.
+    """Writes the extra assets of a draft, and finally its manifest.
 
     Args:
-        task: The task that the model was built by.
-        name: The name under which it is served: the task's.
-        model: The trained model, which is written as `model.keras` for reuse.
-        draft: The folder.
-        examples: What it may be asked: the first of them are the warm-up requests.
+        task: The task that built the model.
+        name: Name under which the model is served: the name of the task.
+        model: The trained model, which is saved as `model.keras` for reuse.
+        draft: Folder of the draft.
+        examples: Examples of requests; the warm-up requests are chosen from the first of them.
     """
     extra = draft / "assets.extra"
     extra.mkdir(exist_ok=True)
-    rebuilt(task, model, "reuse").save(extra / "model.keras")
-    rows = [task.row(example.values) for example in next(examples.batches(_WARM_UP))]
+    rebuild(task, model, "reuse").save(extra / "model.keras")
+    rows = [task.row(example.values) for example in next(examples.batches(_WARM_UP_EXAMPLES))]
     warmup.write(draft, name, session.signatures(draft), rows)
     manifest.write(draft)
 
 
 def versions(folder: Path) -> list[int]:
-    """The published versions in a task's folder, the oldest first."""
+    """Returns the published versions in a task's folder, in ascending order."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -87,30 +92,37 @@ def published(saved_models: Path) -> dict[str, list[int]]:
 
 
 def find(saved_models: Path, task: str, version: int | None = None) -> Path:
-    """Returns the folder of a published version, the newest if none is named.
+    """Returns the folder of a published version.
+
+    Args:
+        saved_models: Folder of the published models.
+        task: Name of the task.
+        version: Number of the version; None for the latest.
 
     Raises:
-        UserError: There is none, or its files are not those that were published.
+        UserError: There is no such version, or its files differ from those published.
     """
     folder = saved_models / task
-    known = versions(folder)
-    if not known:
+    available = versions(folder)
+    if not available:
         raise UserError(f"{folder} holds no version; run: python -m app.train {task}")
-    if version is not None and version not in known:
-        raise UserError(f"--version must be one of {known} in {folder}, got {version}.")
-    found = folder / str(known[-1] if version is None else version)
+    if version is None:
+        version = available[-1]
+    elif version not in available:
+        raise UserError(f"--version must be one of {available} in {folder}, got {version}.")
+    path = folder / str(version)
     try:
-        manifest.verify(found)
+        manifest.verify(path)
     except manifest.Damage as damage:
         raise UserError(str(damage)) from damage
-    return found
+    return path
 
 
 def publish(draft: Path) -> Path:
-    """Makes a draft the newest version, and returns its folder.
+    """Publishes a draft as the latest version, and returns its folder.
 
-    Serving loads any folder whose name is a number as soon as it appears, so a
-    model gets its number in one rename, whole and judged, or not at all.
+    TensorFlow Serving loads any folder named by a number as soon as it appears. Therefore the
+    draft, which is complete and evaluated, gets its number in one rename.
     """
     for path in (*draft.rglob("*"), draft):
         _sync(path)
@@ -126,8 +138,8 @@ def publish(draft: Path) -> Path:
         return version
 
 
-def _sync(path):
-    """Has the disk hold what was written, so that a power cut leaves no half version."""
+def _sync(path: Path) -> None:
+    """Flushes a file or folder to disk, so that a power cut leaves no incomplete version."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,12 +1,13 @@
-"""Warm-up requests: what TensorFlow Serving asks a version before it serves it.
+"""Warm-up requests, which TensorFlow Serving runs on a version before it serves it.
 
-A first request of a kind is slow, for TensorFlow plans and allocates while it runs. The
-server replays these while it loads, and takes no version that fails one of them.
+The first request of its kind is slow, because TensorFlow plans and allocates while it runs it.
+The server replays these requests while it loads a version, and rejects the version if one fails.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
@@ -15,74 +16,79 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from app.serving import payloads
 from app.serving.session import SavedModelSession
 
-PLACE = Path("assets.extra", "tf_serving_warmup_requests")  # where the server looks
-BATCHES = (1, 8, 32)
-LARGEST = 2**20  # bytes of a request; photographs would fill the folder
+PATH = Path("assets.extra", "tf_serving_warmup_requests")  # in a version, as the server expects
+BATCH_SIZES = (1, 8, 32)
+MAX_BYTES = 2**20  # of a request; photographs would fill the folder
 
 
 def write(
-    folder: Path, model: str, signatures: Mapping[str, SignatureDef], asked: Sequence[Mapping]
+    folder: Path, model: str, signatures: Mapping[str, SignatureDef], rows: Sequence[Mapping]
 ) -> int:
-    """Writes requests of several batch sizes and lengths to each signature.
+    """Writes requests of several batch sizes and lengths for each signature.
 
     Args:
-        folder: That of the version.
-        model: The name under which it is served.
-        signatures: By name.
-        asked: Some rows, each with a value of every input of every signature; one or more.
+        folder: Folder of the version.
+        model: Name under which the model is served.
+        signatures: The signatures by name.
+        rows: One or more rows, each with a value for every input of every signature.
 
     Returns:
-        How many there are.
+        The number of requests.
     """
     count = 0
-    with tf.io.TFRecordWriter(str(folder / PLACE)) as file:
+    with tf.io.TFRecordWriter(str(folder / PATH)) as file:
         for name, signature in signatures.items():
-            for some in _chosen(asked):
-                request = predict_request(model, name, payloads.columns(signature, some))
+            for batch in _batches(rows):
+                request = predict_request(model, name, payloads.columns(signature, batch))
                 log = prediction_log_pb2.PredictLog(request=request)
                 record = prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString()
-                if len(record) <= LARGEST:
+                if len(record) <= MAX_BYTES:
                     file.write(record)
                     count += 1
     return count
 
 
 def read(folder: Path) -> Iterator[predict_pb2.PredictRequest]:
-    """The requests that a version has, in the server's order."""
-    for record in tf.data.TFRecordDataset(str(folder / PLACE)):
+    """Yields the warm-up requests of a version, in the server's order."""
+    for record in tf.data.TFRecordDataset(str(folder / PATH)):
         yield prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
 
 
-def replay(folder: Path, served: SavedModelSession | None = None) -> int:
-    """Asks a version what its server will, and returns how many requests that were.
+def replay(folder: Path, session: SavedModelSession | None = None) -> int:
+    """Runs the warm-up requests of a version, as its server will.
 
     Args:
-        folder: That of the version.
-        served: The version, if it has been loaded.
+        folder: Folder of the version.
+        session: The version, if it is already loaded.
+
+    Returns:
+        The number of requests.
 
     Raises:
-        ValueError: There are none, or one fails, and the server would not take the version.
+        ValueError: There are none, or one fails, so the server would reject the version.
     """
-    place, served = folder / PLACE, served or SavedModelSession(folder)
+    path = folder / PATH
+    if session is None:
+        session = SavedModelSession(folder)
     try:
         requests = list(read(folder))
     except (tf.errors.OpError, DecodeError) as error:
-        raise ValueError(f"{place} cannot be read: {error}.") from error
+        raise ValueError(f"{path} cannot be read: {error}.") from error
     if not requests:
-        raise ValueError(f"{place} holds no request.")
+        raise ValueError(f"{path} holds no request.")
     for number, request in enumerate(requests, start=1):
         arrays = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
         try:
-            served.predict_columns(arrays, request.model_spec.signature_name)
+            session.predict_columns(arrays, request.model_spec.signature_name)
         except (tf.errors.OpError, KeyError) as error:
-            raise ValueError(f"{place}: request {number} of {len(requests)}: {error}.") from error
+            raise ValueError(f"{path}: request {number} of {len(requests)}: {error}.") from error
     return len(requests)
 
 
 def predict_request(
-    model: str, signature: str, columns: Mapping[str, object]
+    model: str, signature: str, columns: Mapping[str, np.ndarray]
 ) -> predict_pb2.PredictRequest:
-    """A request of arrays by input, as TensorFlow Serving has it on the wire."""
+    """Returns a request with these arrays, by input, as TensorFlow Serving's message."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
     request.model_spec.signature_name = signature
@@ -91,13 +97,14 @@ def predict_request(
     return request
 
 
-def _chosen(asked: Sequence[Mapping]) -> Iterator[list[Mapping]]:
-    """Batches of the shortest rows, of those of median length and of the longest."""
-    ordered = sorted(asked, key=_size)
-    for size in BATCHES:
-        for share in (0.0, 0.5, 1.0):
-            first = round(share * max(len(ordered) - size, 0))
-            yield [ordered[first + at % (len(ordered) - first)] for at in range(size)]
+def _batches(rows: Sequence[Mapping]) -> Iterator[list[Mapping]]:
+    """Yields batches of the shortest rows, of rows of median size, and of the longest."""
+    ordered = sorted(rows, key=_size)
+    for batch_size in BATCH_SIZES:
+        for position in (0.0, 0.5, 1.0):
+            first = round(position * max(len(ordered) - batch_size, 0))
+            available = ordered[first:]
+            yield [available[index % len(available)] for index in range(batch_size)]
 
 
 def _size(row: Mapping) -> int:

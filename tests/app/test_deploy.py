@@ -200,7 +200,7 @@ def test_the_check_replays_the_warm_up_requests(run, tmp_path):
 
     run()
     version = tmp_path / "saved_models/tagging/1"
-    path = version / warmup.PLACE
+    path = version / warmup.PATH
     content = path.read_bytes()
     path.write_bytes(content.replace(b"serving_default", b"serving_defaulz"))
     manifest.write(version)

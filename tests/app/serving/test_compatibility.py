@@ -1,4 +1,4 @@
-"""What a SavedModel must be to be published."""
+"""Rules that a SavedModel must satisfy to be published."""
 
 import shutil
 
@@ -13,9 +13,9 @@ from tests.support import untrained
 TEXT = tf.TensorSpec([None], tf.string, "text")
 INT = ("int32", [-1])
 STRING, FLOAT, BOOL = (("string", [-1]), ("float32", [-1]), ("bool", [-1]))
-MANY = ("string", [-1, -1])
-# What clients were promised; who changes it breaks them.
-PROMISED = {
+STRINGS = ("string", [-1, -1])
+# Clients depend on these signatures; changing one breaks them.
+SIGNATURES = {
     "sentiment": {
         "serving_default": (
             {"text": STRING},
@@ -24,17 +24,17 @@ PROMISED = {
     },
     "tagging": {
         name: (
-            asked,
+            inputs,
             {
-                "tokens": MANY,
-                "tags": MANY,
+                "tokens": STRINGS,
+                "tags": STRINGS,
                 "probability": ("float32", [-1, -1]),
                 "lengths": INT,
             },
         )
-        for name, asked in {
+        for name, inputs in {
             "serving_default": {"text": STRING},
-            "tokens": {"tokens": MANY, "lengths": INT},
+            "tokens": {"tokens": STRINGS, "lengths": INT},
         }.items()
     },
     "captioning": {
@@ -54,7 +54,7 @@ PROMISED = {
             {"image_bytes": STRING},
             {
                 "caption": STRING,
-                "tokens": MANY,
+                "tokens": STRINGS,
                 "attention": ("float32", [-1, -1, 2, 2]),
                 "lengths": INT,
                 "valid": BOOL,
@@ -74,8 +74,8 @@ PROMISED = {
             {"text": STRING},
             {
                 "translation": STRING,
-                "source_tokens": MANY,
-                "target_tokens": MANY,
+                "source_tokens": STRINGS,
+                "target_tokens": STRINGS,
                 "attention": ("float32", [-1, -1, -1]),
                 "source_lengths": INT,
                 "target_lengths": INT,
@@ -87,16 +87,16 @@ PROMISED = {
 
 @pytest.fixture(scope="module", params=tasks.names())
 def version(request, tmp_path_factory):
-    return untrained.version(request.param, tmp_path_factory.mktemp("gate"))
+    return untrained.version(request.param, tmp_path_factory.mktemp("compatibility"))
 
 
-def test_what_is_published_passes_and_is_what_clients_were_promised(version):
+def test_a_published_version_passes_and_has_the_promised_signatures(version):
     compatibility.check(version)
-    assert signatures(version) == PROMISED[version.parent.name]
+    assert signatures(version) == SIGNATURES[version.parent.name]
 
 
 @pytest.mark.parametrize(
-    ("task", "choices"),
+    ("task", "settings"),
     [
         ("sentiment", {"evidence": 0, "layers": 2}),
         ("tagging", {"crf": True}),
@@ -108,57 +108,66 @@ def test_what_is_published_passes_and_is_what_clients_were_promised(version):
         ("translation", {"attention": "additive", "no_repeat_ngram": 2, "coverage": 0.1}),
     ],
 )
-def test_every_choice_passes(task, choices, tmp_path):
-    compatibility.check(untrained.version(task, tmp_path, **choices))
+def test_every_setting_passes(task, settings, tmp_path):
+    compatibility.check(untrained.version(task, tmp_path, **settings))
 
 
-def broken(folder, answer, *, name="serving_default", key="answer", module=None, spec=TEXT):
-    """Saves a SavedModel whose one signature answers by a function."""
-    signature = tf.function(lambda text: {key: answer(text)}, input_signature=[spec])
+def saved_model(folder, function, *, name="serving_default", key="output", module=None, spec=TEXT):
+    """Saves a SavedModel whose only signature computes a function."""
+    signature = tf.function(lambda text: {key: function(text)}, input_signature=[spec])
     tf.saved_model.save(module or tf.Module(), str(folder), signatures={name: signature})
     return folder
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("function", "message"),
     [
         (
             lambda x: tf.ensure_shape(tf.py_function(lambda y: y, [x], tf.string), [None]),
-            r"is a EagerPyFunc, which is not among",
+            r"op EagerPyFunc is not in the list of ops",
         ),
-        (lambda x: tf.random.uniform(tf.shape(x)), r"is a RandomUniform"),
-        (lambda x: tf.map_fn(tf.io.read_file, x), r"is a ReadFile"),
-        (lambda x: tf.constant("one"), r"answer must begin with a batch dimension, got \[\]"),
-        (lambda x: tf.zeros([2]), r"answer must begin with a batch dimension, got \[2\]"),
-        (lambda x: tf.zeros(tf.shape(x), tf.float16), r"answer is float16, which clients"),
-        (lambda x: tf.zeros(tf.shape(x), tf.bfloat16), r"answer is bfloat16, which clients"),
-        (lambda x: tf.fill(tf.shape(x), __file__), r"is the path .*test_gate.py of this machine"),
+        (lambda x: tf.random.uniform(tf.shape(x)), r"op RandomUniform is not in"),
+        (lambda x: tf.map_fn(tf.io.read_file, x), r"op ReadFile is not in"),
+        (lambda x: tf.constant("one"), r"output must begin with a batch dimension, got \[\]"),
+        (lambda x: tf.zeros([2]), r"output must begin with a batch dimension, got \[2\]"),
+        (
+            lambda x: tf.zeros(tf.shape(x), tf.float16),
+            r"dtype that clients .* got float16",
+        ),
+        (
+            lambda x: tf.zeros(tf.shape(x), tf.bfloat16),
+            r"dtype that clients .* got bfloat16",
+        ),
+        (
+            lambda x: tf.fill(tf.shape(x), __file__),
+            r"is a path of this machine, .*test_comp",
+        ),
     ],
 )
-def test_what_a_stock_server_would_not_serve_is_refused(tmp_path, answer, message):
+def test_a_model_that_a_stock_server_cannot_run_is_rejected(tmp_path, function, message):
     with pytest.raises(compatibility.IncompatibleModel, match=message):
-        compatibility.check(broken(tmp_path / "draft", answer))
+        compatibility.check(saved_model(tmp_path / "draft", function))
 
 
 @pytest.mark.parametrize(
     ("name", "key", "message"),
     [
-        ("serving_default", "output_0", "output_0 is no name that tells what it is"),
-        ("serving_default", "The Answer", "The Answer is no name"),
-        ("classify", "answer", r"serving_default must be a signature, got \["),
+        ("serving_default", "output_0", "'output_0' is an auto-generated name"),
+        ("serving_default", "The Output", "'The Output': the name of an input or output must be"),
+        ("classify", "output", r"serving_default must be a signature, got \["),
     ],
 )
-def test_names_are_what_clients_write(tmp_path, name, key, message):
+def test_names_follow_the_convention(tmp_path, name, key, message):
     with pytest.raises(compatibility.IncompatibleModel, match=message):
-        compatibility.check(broken(tmp_path / "draft", tf.identity, name=name, key=key))
+        compatibility.check(saved_model(tmp_path / "draft", tf.identity, name=name, key=key))
 
 
-def test_what_keeps_something_between_requests_is_refused(tmp_path):
+def test_state_between_requests_is_rejected(tmp_path):
     module = tf.Module()
     module.count = tf.Variable(0)
-    with pytest.raises(compatibility.IncompatibleModel, match=r"is a AssignAddVariableOp"):
+    with pytest.raises(compatibility.IncompatibleModel, match=r"op AssignAddVariableOp is not in"):
         compatibility.check(
-            broken(
+            saved_model(
                 tmp_path / "draft",
                 lambda x: tf.fill(tf.shape(x), module.count.assign_add(1)),
                 module=module,
@@ -166,36 +175,36 @@ def test_what_keeps_something_between_requests_is_refused(tmp_path):
         )
 
 
-def test_what_is_bound_to_a_gpu_is_refused(tmp_path):
-    def answer(x):
+def test_an_op_that_is_placed_on_a_gpu_is_rejected(tmp_path):
+    def function(x):
         with tf.device("/device:GPU:0"):
             return tf.strings.length(x) + 1
 
     with pytest.raises(compatibility.IncompatibleModel, match=r"must run on .*GPU:0"):
-        compatibility.check(broken(tmp_path / "draft", answer))
+        compatibility.check(saved_model(tmp_path / "draft", function))
 
 
-def test_what_xla_must_compile_is_refused(tmp_path):
+def test_a_function_that_xla_must_compile_is_rejected(tmp_path):
     inner = tf.function(lambda x: x + 1.0, jit_compile=True)
     spec = tf.TensorSpec([None], tf.float32, "x")
     with pytest.raises(compatibility.IncompatibleModel, match="must be compiled by XLA"):
-        compatibility.check(broken(tmp_path / "draft", inner, spec=spec))
+        compatibility.check(saved_model(tmp_path / "draft", inner, spec=spec))
 
 
-def test_what_lies_outside_its_folder_or_is_lost_is_refused(version, tmp_path):
-    whole = shutil.copytree(version, tmp_path / "whole")
-    asset = next((whole / "assets").glob("*.txt"), None) or next((whole / "assets").iterdir())
+def test_a_missing_file_is_rejected(version, tmp_path):
+    copy = shutil.copytree(version, tmp_path / "copy")
+    asset = next((copy / "assets").glob("*.txt"), None) or next((copy / "assets").iterdir())
     asset.unlink()
     with pytest.raises(
         compatibility.IncompatibleModel, match=f"the asset {asset.name} must be a file in"
     ):
-        compatibility.check(whole)
-    (whole / "variables/variables.index").unlink()
+        compatibility.check(copy)
+    (copy / "variables/variables.index").unlink()
     with pytest.raises(compatibility.IncompatibleModel, match=r"has no variables/variables\.index"):
-        compatibility.check(whole)
+        compatibility.check(copy)
 
 
-def test_export_refuses_such_a_draft(tmp_path, monkeypatch):
+def test_export_rejects_an_incompatible_draft(tmp_path, monkeypatch):
     task_class = tasks.find("sentiment")
     monkeypatch.setattr(
         task_class,
@@ -206,6 +215,6 @@ def test_export_refuses_such_a_draft(tmp_path, monkeypatch):
             )
         },
     )
-    with pytest.raises(compatibility.IncompatibleModel, match="label is float16"):
+    with pytest.raises(compatibility.IncompatibleModel, match=r"label must have .* float16"):
         untrained.version("sentiment", tmp_path)
     assert export.versions(tmp_path / "sentiment") == []

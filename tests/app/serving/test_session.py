@@ -1,4 +1,4 @@
-"""A published version, asked as TensorFlow Serving would ask it."""
+"""A published version, loaded and run as TensorFlow Serving does."""
 
 import json
 import shutil
@@ -37,26 +37,26 @@ def served(version):
     return SavedModelSession(version)
 
 
-def test_the_signature_is_what_clients_were_promised(version):
+def test_the_signature_is_the_promised_one(version):
     saved = SavedModel.FromString((version / "saved_model.pb").read_bytes())
     signatures = saved.meta_graphs[0].signature_def
     assert [name for name in signatures if not name.startswith("__")] == ["serving_default"]
 
-    def told(tensors):
+    def types(tensors):
         return {
             name: (tf.as_dtype(t.dtype).name, [d.size for d in t.tensor_shape.dim])
             for name, t in tensors.items()
         }
 
-    assert told(signatures["serving_default"].inputs) == {"text": ("string", [-1])}
-    assert told(signatures["serving_default"].outputs) == {
+    assert types(signatures["serving_default"].inputs) == {"text": ("string", [-1])}
+    assert types(signatures["serving_default"].outputs) == {
         "label": ("string", [-1]),
         "probability": ("float32", [-1]),
         "probabilities": ("float32", [-1, 2]),
     }
 
 
-def test_any_text_has_an_answer_that_does_not_depend_on_its_neighbours(served):
+def test_a_response_does_not_depend_on_the_other_rows(served):
     together = served.predict_columns({"text": [*TEXTS, " ".join(["word"] * 100_000)]})
     assert {label.decode() for label in together["label"]} <= {"positive", "negative"}
     np.testing.assert_allclose(together["probabilities"].sum(axis=1), 1, atol=1e-5)
@@ -70,50 +70,50 @@ def test_any_text_has_an_answer_that_does_not_depend_on_its_neighbours(served):
     assert np.ptp(together["probability"]) > 1e-4
 
 
-def test_an_empty_batch_has_an_empty_answer(served):
-    answer = served.predict_columns({"text": []})
-    assert {name: value.shape for name, value in answer.items()} == {
+def test_an_empty_batch_has_an_empty_response(served):
+    outputs = served.predict_columns({"text": []})
+    assert {name: value.shape for name, value in outputs.items()} == {
         "label": (0,),
         "probability": (0,),
         "probabilities": (0, 2),
     }
 
 
-def test_what_is_beyond_the_longest_text_is_cut(served, version):
+def test_a_text_is_truncated_to_the_maximum_length(served, version):
     longest = json.loads((version / "assets/config.json").read_text())["longest"]
     text = "dull " * longest
-    given = served.predict_columns({"text": [text, text + "superb " * 50]})["probabilities"]
-    np.testing.assert_allclose(given[0], given[1], atol=1e-6)
+    outputs = served.predict_columns({"text": [text, text + "superb " * 50]})["probabilities"]
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-6)
 
 
-def test_it_answers_as_the_keras_model_does(served, version):
+def test_it_predicts_as_the_keras_model_does(served, version):
     import tasks
 
     task = tasks.find("sentiment").restore(version / "assets")
     texts = [text for text in TEXTS if isinstance(text, str)]
     logits = models.load(version)(task.ids(tf.constant(texts)).to_tensor())
-    given = served.predict_columns({"text": texts})
-    np.testing.assert_allclose(given["probabilities"], tf.nn.softmax(logits), atol=1e-5)
+    outputs = served.predict_columns({"text": texts})
+    np.testing.assert_allclose(outputs["probabilities"], tf.nn.softmax(logits), atol=1e-5)
     classes = (version / "assets/labels.txt").read_text().splitlines()
     best = [classes[at] for at in np.argmax(logits, axis=-1)]
-    assert [label.decode() for label in given["label"]] == best
+    assert [label.decode() for label in outputs["label"]] == best
 
 
-def test_it_answers_in_another_place_in_a_process_that_has_only_tensorflow(version, tmp_path):
+def test_a_moved_version_runs_in_a_process_with_tensorflow_alone(version, tmp_path):
     moved = shutil.copytree(version, tmp_path / "elsewhere" / "1")
     script = (
         "import sys, tensorflow as tf\n"
         "served = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
         "print(served(text=tf.constant(['dull', '']))['label'].numpy().tolist())\n"
     )
-    answer = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script, str(moved)], cwd=tmp_path, capture_output=True, text=True
     )
-    assert "b'" in answer.stdout, answer.stderr
+    assert "b'" in process.stdout, process.stderr
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_passes_the_gate_untrained(cell, tmp_path, version):
+def test_every_cell_can_be_exported(cell, tmp_path, version):
     import tasks
 
     cls = tasks.find("sentiment")
@@ -122,70 +122,70 @@ def test_every_cell_passes_the_gate_untrained(cell, tmp_path, version):
     task = cls(config, tmp_path / "assets")
     model = task.build("reuse")
     draft = export.draft(task, model, tmp_path / "draft")
-    given = SavedModelSession(draft).predict_columns({"text": TEXTS})["probabilities"]
+    probabilities = SavedModelSession(draft).predict_columns({"text": TEXTS})["probabilities"]
     strings = [t if isinstance(t, bytes) else t.encode() for t in TEXTS]
     logits = model(task.ids(tf.constant(strings)).to_tensor())
-    np.testing.assert_allclose(given, tf.nn.softmax(logits), atol=1e-5)
+    np.testing.assert_allclose(probabilities, tf.nn.softmax(logits), atol=1e-5)
 
 
-def test_publishing_takes_the_next_number_and_overwrites_nothing(tmp_path):
+def test_publish_takes_the_next_number_and_overwrites_nothing(tmp_path):
     for name in ("2", "10", "draft-x", "notes"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "kept").write_text(name)
+        (tmp_path / name / "file").write_text(name)
     assert export.publish(tmp_path / "draft-x") == tmp_path / "11"
     assert export.versions(tmp_path) == [2, 10, 11]
-    assert (tmp_path / "11/kept").read_text() == "draft-x"
-    assert (tmp_path / "10/kept").read_text() == "10"
+    assert (tmp_path / "11/file").read_text() == "draft-x"
+    assert (tmp_path / "10/file").read_text() == "10"
 
 
-def test_predict_answers_texts_in_their_order(published, served, capsys):
+def test_predict_prints_responses_in_the_order_of_the_texts(published, served, capsys):
     texts = ["the plot is dull", "", "a\tb"]
     predict.main(["sentiment", *texts, "--saved-models", str(published)])
     lines = capsys.readouterr().out.splitlines()
-    want = [label.decode() for label in served.predict_columns({"text": texts})["label"]]
-    assert [line.split("\t")[0] for line in lines] == want
+    expected = [label.decode() for label in served.predict_columns({"text": texts})["label"]]
+    assert [line.split("\t")[0] for line in lines] == expected
     assert [line.split("\t", 2)[2] for line in lines] == texts
 
 
 def test_predict_reads_standard_input_and_prints_json(published):
-    asked = [sys.executable, "-m", "app.predict", "sentiment", "--json"]
+    command = [sys.executable, "-m", "app.predict", "sentiment", "--json"]
     lines = [b"the plot is dull", b"", b"\xff\xfe", "好".encode()] + [b"more"] * 600
-    answer = subprocess.run(
-        [*asked, "--saved-models", str(published)],
+    process = subprocess.run(
+        [*command, "--saved-models", str(published)],
         input=b"\r\n".join(lines),
         capture_output=True,
     )
-    rows = [json.loads(line) for line in answer.stdout.splitlines()]
+    rows = [json.loads(line) for line in process.stdout.splitlines()]
     assert [row["text"] for row in rows] == [line.decode("utf-8", "replace") for line in lines]
     assert set(rows[0]) == {"text", "label", "probability", "probabilities"}
-    assert answer.stderr == b""
+    assert process.stderr == b""
 
 
-def test_predict_takes_words_of_any_bytes(published):
-    asked = [sys.executable, "-m", "app.predict", "sentiment", b"dull \xff", "好", "--json"]
-    answer = subprocess.run([*asked, "--saved-models", str(published)], capture_output=True)
-    texts = [json.loads(line)["text"] for line in answer.stdout.splitlines()]
-    assert texts == ["dull \ufffd", "好"], answer.stderr
+def test_predict_accepts_arguments_of_any_bytes(published):
+    command = [sys.executable, "-m", "app.predict", "sentiment", b"dull \xff", "好", "--json"]
+    process = subprocess.run([*command, "--saved-models", str(published)], capture_output=True)
+    texts = [json.loads(line)["text"] for line in process.stdout.splitlines()]
+    assert texts == ["dull \ufffd", "好"], process.stderr
 
 
-def test_evaluate_gives_the_scores_that_were_recorded(published, version, capsys):
+def test_evaluate_returns_the_recorded_scores(published, version, capsys):
     scores = evaluate.main(["sentiment", "--saved-models", str(published)])
     record = json.loads((version / "assets.extra/run.json").read_text())
     assert scores == record["scores"]
-    said = capsys.readouterr().out
-    assert "500 examples" in said and "precision" in said and "macro_f1" in said
+    output = capsys.readouterr().out
+    assert "500 examples" in output and "precision" in output and "macro_f1" in output
 
 
-def test_evaluate_judges_any_part_of_any_corpus(published, tmp_path, capsys):
+def test_evaluate_accepts_any_part_of_any_corpus(published, tmp_path, capsys):
     rows = ["the plot is dull\tnegative", "the plot is superb\tpositive", "odd\tneutral"]
     (tmp_path / "own.tsv").write_text("\n".join(rows))
     argv = ["sentiment", "--saved-models", str(published), "--test", str(tmp_path / "own.tsv")]
     evaluate.main([*argv, "--json"])
-    told = json.loads(capsys.readouterr().out)
-    assert told["version"] == 1 and 0 <= told["scores"]["accuracy"] <= 1
+    result = json.loads(capsys.readouterr().out)
+    assert result["version"] == 1 and 0 <= result["scores"]["accuracy"] <= 1
     evaluate.main(argv)
-    said = capsys.readouterr().out
-    assert "2 examples" in said and "1 more examples skipped" in said
+    output = capsys.readouterr().out
+    assert "2 examples" in output and "1 more examples skipped" in output
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_evaluate_judges_any_part_of_any_corpus(published, tmp_path, capsys):
         (evaluate.main, [], "holds no version; run: python -m app.train sentiment"),
     ],
 )
-def test_nothing_published_is_told(tmp_path, capsys, main, argv, message):
-    with pytest.raises(SystemExit) as ended:
+def test_a_missing_model_is_reported(tmp_path, capsys, main, argv, message):
+    with pytest.raises(SystemExit) as exit_info:
         cli.run(lambda: main(["sentiment", *argv, "--saved-models", str(tmp_path)]))
-    assert ended.value.code == 2
+    assert exit_info.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_version_that_is_not_there_is_told(published, capsys):
+def test_a_missing_version_is_reported(published, capsys):
     argv = ["sentiment", "a", "--saved-models", str(published), "--version", "7"]
     with pytest.raises(SystemExit):
         cli.run(lambda: predict.main(argv))

@@ -1,4 +1,4 @@
-"""Warm-up requests: what is asked before anybody asks."""
+"""Warm-up requests of published versions."""
 
 import collections
 
@@ -16,25 +16,25 @@ def version(tmp_path_factory):
     return untrained.version("tagging", tmp_path_factory.mktemp("warm"))
 
 
-def test_each_signature_is_asked_by_few_and_by_many_rows_short_and_long(version):
-    asked = collections.defaultdict(list)
+def test_each_signature_has_requests_of_several_batch_sizes_and_lengths(version):
+    requests_of = collections.defaultdict(list)
     for request in warmup.read(version):
         assert request.model_spec.name == "tagging"
         arrays = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
         (rows,) = {len(array) for array in arrays.values()}
         longest = max(len(str(value)) for value in arrays.get("text", arrays.get("tokens")).flat)
-        asked[request.model_spec.signature_name].append((rows, longest, set(arrays)))
-    assert asked.keys() == session.signatures(version).keys()
-    for name, requests in asked.items():
+        requests_of[request.model_spec.signature_name].append((rows, longest, set(arrays)))
+    assert requests_of.keys() == session.signatures(version).keys()
+    for name, requests in requests_of.items():
         assert [rows for rows, *_ in requests] == [1] * 3 + [8] * 3 + [32] * 3
         assert all(
             inputs == set(session.signatures(version)[name].inputs) for *_, inputs in requests
         )
-    lengths = [longest for _, longest, _ in asked["serving_default"]]
+    lengths = [longest for _, longest, _ in requests_of["serving_default"]]
     assert lengths[0] < lengths[1] < lengths[2]
 
 
-def test_few_rows_are_asked_more_than_once(version, tmp_path):
+def test_a_few_rows_are_repeated_to_fill_a_batch(version, tmp_path):
     (tmp_path / "assets.extra").mkdir()
     signature = {"serving_default": session.signatures(version)["serving_default"]}
     assert warmup.write(tmp_path, "tagging", signature, ROWS[:2]) == 9
@@ -46,14 +46,14 @@ def test_few_rows_are_asked_more_than_once(version, tmp_path):
     }
 
 
-def test_a_large_request_is_left_out(version, tmp_path, monkeypatch):
+def test_a_large_request_is_skipped(version, tmp_path, monkeypatch):
     (tmp_path / "assets.extra").mkdir()
     signature = {"serving_default": session.signatures(version)["serving_default"]}
-    monkeypatch.setattr(warmup, "LARGEST", 1500)
+    monkeypatch.setattr(warmup, "MAX_BYTES", 1500)
     count = warmup.write(tmp_path, "tagging", signature, ROWS)
     assert 3 <= count < 9
     assert max(request.ByteSize() for request in warmup.read(tmp_path)) < 1500
 
 
-def test_all_is_replayed(version):
+def test_every_request_is_replayed(version):
     assert warmup.replay(version) == 18
