@@ -1,37 +1,47 @@
-"""Networks: cells, layers, text. Knows tensors; knows no task, no flag, no corpus file.
+"""Gated recurrent cells and the layers, networks and text ops built on them.
 
-`models.load` opens a `model.keras` in any program that has this package.
+Installed, the package is called `gated_rnn`; in a checkout of the project it is `models`.
+It knows tensors, but no task, flag or corpus file. Names are imported on first use, so that
+cell specs need neither Keras nor TensorFlow:
+
+    >>> from models import CELLS, CellSpec
+    >>> CELLS["gru"].equation
+    'gru'
 """
 
-from pathlib import Path
+import importlib
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Attention": "layers.attention",
+    "BeamSearchConfig": "beam_search",
+    "CELLS": "cells.specs",
+    "CRF": "layers.crf",
+    "CRFAccuracy": "layers.crf",
+    "CRFLoss": "layers.crf",
+    "CellSpec": "cells.specs",
+    "Decoder": "layers.decoder",
+    "EQUATIONS": "cells.equations",
+    "GatedCell": "cells.cell",
+    "GatedRNN": "cells.recurrent",
+    "Subwords": "text.subwords",
+    "beam_search": "beam_search",
+    "convert": "cells.convert",
+    "equations": "cells.printing",
+    "load": "loading",
+    "trace": "cells.tracing",
+}
+__all__ = sorted(_EXPORTS)
 
 
-def load(path: str | Path):
-    """Loads a `model.keras`, or that of a published version, as a `keras.Model`.
+def __getattr__(name: str) -> object:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{_EXPORTS[name]}", __name__)
+    # The modules `convert` and `beam_search` go by their own names.
+    return getattr(module, name, module)
 
-    Keras finds a layer of this package only once its module is imported, and
-    says something else when it was not; here they are.
 
-    Args:
-        path: The file, or the folder of a version: `saved_models/sentiment/1`.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no Keras model, or its version is not what was published.
-    """
-    import keras
-
-    from . import manifest
-    from .layers import decoder  # noqa: F401 - importing a module registers its layers
-    from .networks import captioner, classifier, tagger  # noqa: F401
-
-    path = Path(path)
-    file = path / "assets.extra" / "model.keras" if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} is not there; give a model.keras or a version's folder.")
-    if file.suffix != ".keras":
-        raise ValueError(f"{file} must be a .keras file, as assets.extra/model.keras is.")
-    version = file.absolute().parents[1]
-    if path.is_dir() or (version / manifest.PLACE).is_file():
-        manifest.verify(version)
-    return keras.saving.load_model(file)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -141,7 +141,7 @@ def test_a_saved_model_is_the_same_model(tmp_path):
 def test_a_wrong_file_is_told(tmp_path):
     import models
 
-    with pytest.raises(FileNotFoundError, match=r"give a model.keras or a version's folder"):
+    with pytest.raises(FileNotFoundError, match=r"give a .keras file or the folder of a version"):
         models.load(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"")
     with pytest.raises(ValueError, match=r"must be a .keras file"):

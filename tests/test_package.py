@@ -1,0 +1,154 @@
+"""The layers as an installable package, `gated_rnn`: what is in its wheel, and that it works."""
+
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import models
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built without a network from a copy of what it is made of."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "models", source / "models")
+    script = "from setuptools import build_meta; print(build_meta.build_wheel('..'))"
+    built = subprocess.run(
+        [sys.executable, "-c", script], cwd=source, capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The Python of an environment with the wheel and this one's packages, but no checkout."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    paths = {"base": str(folder), "platbase": str(folder)}
+    site_packages = Path(sysconfig.get_path("purelib", vars=paths))
+    with zipfile.ZipFile(wheel) as archive:  # a wheel of pure Python is installed by unpacking
+        archive.extractall(site_packages)
+    shared = sysconfig.get_paths()
+    own = {shared["purelib"], shared["platlib"]}
+    (site_packages / "shared.pth").write_text("\n".join(sorted(own)) + "\n", encoding="utf-8")
+    return folder / Path(sysconfig.get_path("scripts", vars=paths)).name / "python"
+
+
+def run(python, script, folder):
+    done = subprocess.run(
+        [str(python), "-c", script], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_holds_every_module_of_the_package_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    modules = {name for name in names if ".dist-info/" not in name}
+    own = {path.relative_to(ROOT / "models").as_posix() for path in (ROOT / "models").rglob("*.py")}
+    assert modules == {f"gated_rnn/{name}" for name in own}
+    assert f"gated_rnn-{models.__version__}-" in wheel.name
+
+
+def test_every_export_is_found_in_the_checkout_and_in_the_installed_package(installed, tmp_path):
+    script = (
+        "import {0}; print([getattr({0}, name).__name__ for name in {0}.__all__ if name[0] > 'Z'])"
+    )
+    assert all(getattr(models, name) is not None for name in models.__all__)
+    assert set(models.__all__) <= set(dir(models))
+    out = run(installed, script.format("gated_rnn"), tmp_path)
+    assert "gated_rnn.cells.convert" in out and "load" in out
+    with pytest.raises(AttributeError, match="module 'models' has no attribute 'GatedRNNN'"):
+        models.GatedRNNN  # noqa: B018
+
+
+def test_specs_need_neither_keras_nor_tensorflow(installed, tmp_path):
+    script = (
+        "import sys; from gated_rnn import CELLS, CellSpec\n"
+        "CellSpec('lstm', peepholes=['output']); assert len(CELLS) > 40\n"
+        "print(sorted({'keras', 'tensorflow', 'numpy'} & set(sys.modules)))"
+    )
+    assert run(installed, script, tmp_path).strip() == "[]"
+
+
+def test_the_layers_train_outside_the_checkout(installed, tmp_path):
+    script = (
+        "import keras, numpy as np\n"
+        "from gated_rnn import CRF, CRFLoss, GatedRNN\n"
+        "words = keras.Input((None,), dtype='int32')\n"
+        "mask = keras.ops.not_equal(words, 0)\n"
+        "x = keras.layers.Embedding(9, 4)(words)\n"
+        "x = GatedRNN(3, 'lstm_peephole', return_sequences=True)(x, mask=mask)\n"
+        "crf = CRF(2)\n"
+        "model = keras.Model(words, crf(keras.layers.Dense(2)(x), mask=mask))\n"
+        "model.compile('adam', loss=CRFLoss(crf))\n"
+        "model.fit(np.array([[1, 2, 0]]), np.array([[0, 1, 0]]), verbose=0)\n"
+        "print(GatedRNN.__module__)"
+    )
+    assert run(installed, script, tmp_path).strip() == "gated_rnn.cells.recurrent"
+
+
+def test_a_version_published_from_the_checkout_loads(installed, published, tmp_path):
+    version = published / "sentiment" / "1"
+    script = (
+        f"import gated_rnn; model = gated_rnn.load({str(version)!r})\n"
+        "print(model.name, sorted({type(each).__module__ for each in model.layers}))"
+    )
+    out = run(installed, script, tmp_path)
+    assert out.startswith("classifier ") and "gated_rnn.cells.recurrent" in out
+    assert "models." not in out.replace("keras.src.models.", "")
+
+
+def test_the_python_of_the_documentation_runs_outside_the_checkout(installed, tmp_path):
+    page = ROOT / "docs" / "python-api.md"
+    if not page.exists():
+        pytest.skip("docs/python-api.md does not exist")
+    text = page.read_text(encoding="utf-8")
+    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert snippets
+    run(installed, "\n".join(snippets), tmp_path)
+
+
+# --- Requirements ------------------------------------------------------------
+
+
+def lines_of(name):
+    """The requirements of a file, without their reasons."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return sorted(
+        line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()
+    )
+
+
+def test_requirements_files_and_the_package_agree():
+    extras = PROJECT["project"]["optional-dependencies"]
+    own = [*PROJECT["project"]["dependencies"], *extras["app"], *extras["test"]]
+    assert lines_of("requirements.txt") == sorted(own)
+    files = {path.name for path in ROOT.glob("requirements-*.txt")}
+    assert files == {
+        f"requirements-{name}.txt" for name in extras if name not in ("app", "test", "gpu")
+    }
+    for name in files:
+        assert lines_of(name) == sorted(extras[name[len("requirements-") : -len(".txt")]])
+
+
+def test_every_requirement_has_a_reason():
+    for path in ROOT.glob("requirements*.txt"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, _, reason = line.partition("#")
+            assert not name.strip() or reason.strip() or name.strip() == "numpy", line
