@@ -229,4 +229,4 @@ def greater(subject: str) -> bool:
     import tasks
     from tasks import probes
 
-    return subject in tasks.names() or probes.find(subject).greater
+    return subject in tasks.names() or probes.find(subject).greater_is_better

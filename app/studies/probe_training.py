@@ -49,7 +49,7 @@ def network(probe: probes.Probe, config: Config, dtype: str = "float32") -> kera
         units=config.units,
         layers=config.layers,
         embedding=config.embedding if probe.symbols else 0,
-        each=probe.each,
+        each=probe.per_step,
         dtype=dtype,
     )
 
@@ -119,8 +119,8 @@ def measure(
         told(", ".join(f"{name} {value:.4g}" for name, value in history[-1].items()))
         if not math.isfinite(lost[-1]):
             break
-    for name, part in probe.outside().items():
-        scores |= probe.score_outside(name, outputs(model, part.inputs))
+    for name, part in probe.external_tests().items():
+        scores |= probe.score_external(name, outputs(model, part.inputs))
     return {
         "scores": scores if math.isfinite(lost[-1]) else dict.fromkeys(scores, math.nan),
         "history": history,

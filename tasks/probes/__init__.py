@@ -1,8 +1,7 @@
-"""Small sequences in which memory is all that counts: what cells are compared on.
+"""Generated sequence problems that require memory, on which cells are compared.
 
-A module a probe; the modules of this package are the probes. Each draws examples for
-training without end, has a test part that is always the same, and knows what is reached
-without any memory.
+Each module of this package is one probe. A probe generates an unlimited number of training
+examples, has a fixed test part, and knows the score that is reachable without memory.
 
 Shapes: N examples, T steps, D features of a step.
 """
@@ -18,106 +17,110 @@ import numpy as np
 from tasks.core.errors import UserError
 from tasks.core.settings import check
 
-PADDING = 0  # of symbols
-SEED = 2018  # of the test part, whatever training draws
+PADDING = 0  # the symbol for padding
+SEED = 2018  # of the test part; independent of the seed for training
 Kind = Literal["number", "class", "bits"]
 
 
 class Batch(NamedTuple):
-    """Examples, padded at their ends.
+    """Batch of examples, padded at the end.
 
     Attributes:
-        inputs: (N, T, D) float32, or symbols (N, T) int32, 0 at padding.
-        answers: To be given after the last step, (N,) or (N, O), or after each, (N, T)
-            or (N, T, O): a class, int32, or numbers or bits, float32.
-        weights: (N,) or (N, T) float32, 0 where nothing is asked.
+        inputs: (N, T, D) float32, or symbols (N, T) int32 with `PADDING` at the end.
+        targets: Classes, int32, or numbers or bits, float32. Of shape (N,) or (N, O) for
+            one output after the last step; (N, T) or (N, T, O) for one output per step.
+        weights: (N,) or (N, T) float32; 0 where there is no target.
     """
 
     inputs: np.ndarray
-    answers: np.ndarray
+    targets: np.ndarray
     weights: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe(abc.ABC):
-    """One problem for one layer of gated cells; its fields are flags.
+    """Sequence problem for a network with one gated layer; its fields are flags.
 
     Class attributes:
-        kind: What an answer is: a number, one of some classes, or several bits.
-        each: Whether an answer is asked after each step, or after the last.
-        greater: Whether the greater score is the better.
-        curves: Scores that are one figure at several difficulties, in their order, by what
-            makes them difficult.
-        steps, batch, learning_rate: Batches that it takes a gated cell to learn it, the examples of
-            each, and a learning rate of Adam that does.
+        kind: Type of the targets: a number, one of several classes, or several bits.
+        per_step: Whether there is a target after every step, or only after the last.
+        greater_is_better: Whether a greater score is better.
+        curves: Names of scores at increasing difficulty, by the source of the difficulty;
+            each entry is plotted as one curve.
+        steps: Default number of training batches, enough for a gated cell to learn it.
+        batch: Default number of examples per batch.
+        learning_rate: Default learning rate, for Adam.
     """
 
     kind: ClassVar[Kind]
-    each: ClassVar[bool] = False
-    greater: ClassVar[bool] = True
+    per_step: ClassVar[bool] = False
+    greater_is_better: ClassVar[bool] = True
     curves: ClassVar[dict[str, tuple[str, ...]]] = {}
     steps: ClassVar[int] = 1000
     batch: ClassVar[int] = 64
     learning_rate: ClassVar[float] = 2e-3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self)
 
     @property
     @abc.abstractmethod
     def features(self) -> int:
-        """D; or of symbols how many there are, padding among them."""
+        """D, or the number of symbols including padding."""
 
     @property
     def symbols(self) -> bool:
-        """Whether a step is a symbol."""
+        """Whether inputs are symbols rather than vectors of features."""
         return False
 
     @property
     @abc.abstractmethod
     def outputs(self) -> int:
-        """How many numbers, classes or bits an answer has."""
+        """Number of classes, or of numbers or bits in a target."""
 
     @abc.abstractmethod
     def draw(self, rng: np.random.Generator, count: int) -> Batch:
-        """Examples to learn from."""
+        """Generates `count` examples for training; a function of the state of `rng`."""
 
     @abc.abstractmethod
     def test(self) -> Batch:
-        """Examples to be judged on, always the same."""
+        """Returns the test part, which is always the same."""
 
     @abc.abstractmethod
     def score(self, batch: Batch, outputs: np.ndarray) -> dict[str, float]:
-        """Judges outputs; the first score is the one that counts.
+        """Scores the outputs of a network; the first score is the main one.
 
         Args:
             batch: The examples.
-            outputs: Of the network in `models.networks.probe_network`: (N, O) or (N, T, O).
+            outputs: Outputs of `models.networks.probe_network`, (N, O) or (N, T, O).
+
+        Returns:
+            The scores by name.
         """
 
     @abc.abstractmethod
     def chance(self) -> dict[str, float]:
-        """What is reached without memory, by the name of the score; it may say by what."""
+        """Returns the scores reachable without memory; a name may state the method."""
 
-    def outside(self) -> dict[str, Batch]:
-        """Test parts from elsewhere by name, which `score_outside` judges; mostly none."""
+    def external_tests(self) -> dict[str, Batch]:
+        """Returns test sets from other sources, by name; none by default."""
         return {}
 
-    def score_outside(self, name: str, outputs: np.ndarray) -> dict[str, float]:
-        """Judges the outputs for one of them."""
+    def score_external(self, name: str, outputs: np.ndarray) -> dict[str, float]:
+        """Scores the outputs for one of the `external_tests`."""
         return {}
 
 
 def names() -> list[str]:
-    """Names every probe there is."""
+    """Returns the names of all probes."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def find(name: str) -> type[Probe]:
-    """Returns the `Probe` of the module `tasks.probes.<name>`.
+    """Returns the class `Probe` of the module `tasks.probes.<name>`.
 
     Raises:
-        UserError: There is no such probe.
+        UserError: There is no such probe; the message lists the choices.
     """
     if name not in names():
         raise UserError(f"probe must be one of {names()}, got {name!r}.")
@@ -125,23 +128,24 @@ def find(name: str) -> type[Probe]:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """The logs of the probabilities of classes, over the last axis."""
-    away = logits - logits.max(axis=-1, keepdims=True)
-    return away - np.log(np.exp(away).sum(axis=-1, keepdims=True))
+    """Returns the log-probabilities of classes (..., C), normalised over the last axis."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def surprise(batch: Batch, outputs: np.ndarray) -> float:
-    """The mean cross-entropy of the right classes, in nats, over the steps that are asked."""
-    right = np.take_along_axis(log_softmax(outputs), batch.answers[..., None], axis=-1)[..., 0]
-    return float(-(right * batch.weights).sum() / batch.weights.sum())
+def cross_entropy(batch: Batch, outputs: np.ndarray) -> float:
+    """Returns the weighted mean cross-entropy, in nats."""
+    log_probabilities = log_softmax(outputs)
+    target = np.take_along_axis(log_probabilities, batch.targets[..., None], axis=-1)[..., 0]
+    return float(-(target * batch.weights).sum() / batch.weights.sum())
 
 
 def accuracy(batch: Batch, outputs: np.ndarray) -> float:
-    """The share of right classes among the steps that are asked."""
-    right = outputs.argmax(axis=-1) == batch.answers
-    return float((right * batch.weights).sum() / batch.weights.sum())
+    """Returns the weighted mean accuracy."""
+    correct = outputs.argmax(axis=-1) == batch.targets
+    return float((correct * batch.weights).sum() / batch.weights.sum())
 
 
 def one_hot(symbols: np.ndarray, count: int) -> np.ndarray:
-    """Symbols (...) as rows of zeros with a one, (..., count) float32."""
+    """Returns symbols (...) as one-hot vectors (..., count), float32."""
     return np.eye(count, dtype=np.float32)[symbols]

@@ -1,6 +1,6 @@
-"""Adding: the sum of two marked numbers among many (Hochreiter & Schmidhuber 1997).
+"""Adding: the sum of two marked numbers in each sequence (Hochreiter & Schmidhuber 1997).
 
-As Bai et al. (2018) have it: numbers of U(0, 1), any two of them marked.
+In the version of Bai et al. (2018): numbers from U(0, 1), of which any two are marked.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ from tasks.core.settings import setting
 class Probe(probes.Probe):
     """The sum of two marked numbers; the score is the mean squared error."""
 
-    kind, greater = "number", False
+    kind, greater_is_better = "number", False
     steps, batch, learning_rate = 3000, 32, 4e-3
     features, outputs = 2, 1
 
-    length: int = setting(200, "numbers in a sequence", at_least=2)
+    length: int = setting(200, "numbers in each sequence", at_least=2)
 
-    def draw(self, rng, count):
+    def draw(self, rng: np.random.Generator, count: int) -> probes.Batch:
         numbers, marks = rng.random((count, self.length)), np.zeros((count, self.length))
         marked = rng.random((count, self.length)).argsort(axis=1)[:, :2]
         np.put_along_axis(marks, marked, 1.0, axis=1)
@@ -31,12 +31,12 @@ class Probe(probes.Probe):
             inputs.astype("float32"), sums.astype("float32"), np.ones(count, "float32")
         )
 
-    def test(self):
+    def test(self) -> probes.Batch:
         return self.draw(np.random.default_rng(probes.SEED), 1000)
 
-    def score(self, batch, outputs):
-        return {"squared_error": float(np.square(outputs - batch.answers).mean())}
+    def score(self, batch: probes.Batch, outputs: np.ndarray) -> dict[str, float]:
+        return {"squared_error": float(np.square(outputs - batch.targets).mean())}
 
-    def chance(self):
-        """The variance of a sum, which is what always answering 1 comes to."""
+    def chance(self) -> dict[str, float]:
+        """Returns the variance of the sum: the error of the constant output 1."""
         return {"squared_error": 1 / 6}

@@ -1,7 +1,7 @@
-"""Temporal order: which of two things came first, and which then (Hochreiter & Schmidhuber 1997).
+"""Temporal order: the order of two relevant symbols (Hochreiter & Schmidhuber 1997).
 
-Their problem 6a at any length: among random letters stand two that are X or Y, the first
-between a tenth and a fifth of the way, the second between a half and three fifths.
+Their problem 6a at any length: a sequence of random letters contains two that are X or Y, the
+first at 10 to 20 % of its length, the second at 50 to 60 %.
 """
 
 import dataclasses
@@ -11,35 +11,35 @@ import numpy as np
 from tasks import probes
 from tasks.core.settings import setting
 
-LETTERS = "abcdXYBE"  # four that say nothing, the two that count, the beginning and the end
+LETTERS = "abcdXYBE"  # four distractors, the two relevant ones, beginning and end
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe(probes.Probe):
-    """XX, XY, YX or YY, far apart among other letters; the score is the accuracy."""
+    """XX, XY, YX or YY, far apart among distractors; the score is the accuracy."""
 
     kind, steps = "class", 600
     features, outputs = len(LETTERS), 4
 
-    length: int = setting(100, "letters in a sequence", at_least=20)
+    length: int = setting(100, "letters in each sequence", at_least=20)
 
-    def draw(self, rng, count):
+    def draw(self, rng: np.random.Generator, count: int) -> probes.Batch:
         letters = rng.integers(0, 4, (count, self.length))
         letters[:, 0], letters[:, -1] = LETTERS.index("B"), LETTERS.index("E")
-        two = rng.integers(0, 2, (count, 2))
-        for at, (low, high) in enumerate(((0.1, 0.2), (0.5, 0.6))):
-            places = rng.integers(int(low * self.length), int(high * self.length), count)
-            letters[np.arange(count), places] = LETTERS.index("X") + two[:, at]
-        answers = (2 * two[:, 0] + two[:, 1]).astype("int32")
+        relevant = rng.integers(0, 2, (count, 2))
+        for index, (low, high) in enumerate(((0.1, 0.2), (0.5, 0.6))):
+            positions = rng.integers(int(low * self.length), int(high * self.length), count)
+            letters[np.arange(count), positions] = LETTERS.index("X") + relevant[:, index]
+        targets = (2 * relevant[:, 0] + relevant[:, 1]).astype("int32")
         return probes.Batch(
-            probes.one_hot(letters, self.features), answers, np.ones(count, "float32")
+            probes.one_hot(letters, self.features), targets, np.ones(count, "float32")
         )
 
-    def test(self):
+    def test(self) -> probes.Batch:
         return self.draw(np.random.default_rng(probes.SEED), 1000)
 
-    def score(self, batch, outputs):
+    def score(self, batch: probes.Batch, outputs: np.ndarray) -> dict[str, float]:
         return {"accuracy": probes.accuracy(batch, outputs)}
 
-    def chance(self):
+    def chance(self) -> dict[str, float]:
         return {"accuracy": 1 / self.outputs}

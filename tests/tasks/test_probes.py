@@ -1,4 +1,4 @@
-"""Probes ask what they say they ask, and know what is reached without memory."""
+"""Probes generate the documented problems, and report the correct chance levels."""
 
 import gzip
 import json
@@ -17,8 +17,8 @@ ALL = probes.names()
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Of each probe one with small data of its own kind."""
+def small_probes(tmp_path_factory):
+    """Returns one instance of each probe, with little data."""
     folder = tmp_path_factory.mktemp("probes")
     rng = np.random.default_rng(7)
     for part, count in (("train", 60), ("t10k", 40)):
@@ -32,14 +32,14 @@ def made(tmp_path_factory):
         )
     songs = {}
     for part in ("train", "test"):
-        several = np.empty((1, 5), object)
-        for at in range(5):
-            several[0, at] = (rng.random((6 + at, 88)) < 0.1).astype(float)
-        songs[f"{part}data"] = several
+        arrays = np.empty((1, 5), object)
+        for index in range(5):
+            arrays[0, index] = (rng.random((6 + index, 88)) < 0.1).astype(float)
+        songs[f"{part}data"] = arrays
     savemat(folder / "songs.mat", songs)
     lines = ["".join(rng.choice(list("abcde "), 12)) + "x" for _ in range(120)]
     (folder / "lines.txt").write_text("\n".join(lines), encoding="utf-8")
-    told = {
+    settings = {
         "adding": {"length": 12},
         "copy": {"length": 7},
         "temporal_order": {"length": 30},
@@ -49,7 +49,7 @@ def made(tmp_path_factory):
         "next_letter": {"data": str(folder / "lines.txt")},
         "agreement": {},
     }
-    return {name: probes.find(name)(**told[name]) for name in ALL}
+    return {name: probes.find(name)(**settings[name]) for name in ALL}
 
 
 def _idx(path, values):
@@ -58,75 +58,75 @@ def _idx(path, values):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_batches_depend_only_on_the_seed_and_have_the_documented_shapes(made, name):
-    probe = made[name]
+def test_batches_depend_only_on_the_seed_and_have_the_documented_shapes(small_probes, name):
+    probe = small_probes[name]
     batch, again = (probe.draw(np.random.default_rng(3), 20) for _ in range(2))
-    for one, other in zip(batch, again, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for first, second in zip(batch, again, strict=True):
+        np.testing.assert_array_equal(first, second)
     other = probe.draw(np.random.default_rng(4), 20)
     assert other.inputs.shape != batch.inputs.shape or (other.inputs != batch.inputs).any()
-    for one, same in zip(probe.test(), probe.test(), strict=True):
-        np.testing.assert_array_equal(one, same)
-    for some in (batch, probe.test()):
-        count, steps = some.inputs.shape[:2]
-        asked = (count, steps) if probe.each else (count,)
-        assert some.weights.shape == asked and some.weights.any()
-        assert some.answers.shape[: len(asked)] == asked
+    for first, second in zip(probe.test(), probe.test(), strict=True):
+        np.testing.assert_array_equal(first, second)
+    for part in (batch, probe.test()):
+        count, steps = part.inputs.shape[:2]
+        shape = (count, steps) if probe.per_step else (count,)
+        assert part.weights.shape == shape and part.weights.any()
+        assert part.targets.shape[: len(shape)] == shape
         if probe.symbols:
-            assert some.inputs.ndim == 2 and some.inputs.min() >= 0
-            assert some.inputs.max() < probe.features
+            assert part.inputs.ndim == 2 and part.inputs.min() >= 0
+            assert part.inputs.max() < probe.features
         else:
-            assert some.inputs.shape[2] == probe.features
+            assert part.inputs.shape[2] == probe.features
         if probe.kind == "class":
-            assert some.answers.min() >= 0 and some.answers.max() < probe.outputs
+            assert part.targets.min() >= 0 and part.targets.max() < probe.outputs
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_correct_outputs_score_best_and_memoryless_outputs_score_at_chance(made, name):
-    probe = made[name]
+def test_correct_outputs_score_best_and_memoryless_outputs_score_at_chance(small_probes, name):
+    probe = small_probes[name]
     test = probe.test()
-    right = test.answers
+    correct = test.targets
     if probe.kind == "class":
-        right = 50.0 * (np.arange(probe.outputs) == test.answers[..., None])
+        correct = 50.0 * (np.arange(probe.outputs) == test.targets[..., None])
     if probe.kind == "bits":
-        right = 50.0 * (2 * test.answers - 1)
-    score, best = next(iter(probe.score(test, right).items()))
-    assert best == pytest.approx(1.0 if probe.greater else 0.0, abs=1e-5)
-    told = probe.chance()[score]
-    assert told < best if probe.greater else told > best
-    found = probe.score(test, NO_MEMORY[name](probe, test))[score]
-    assert found == pytest.approx(told, rel=0.1)
+        correct = 50.0 * (2 * test.targets - 1)
+    score, best = next(iter(probe.score(test, correct).items()))
+    assert best == pytest.approx(1.0 if probe.greater_is_better else 0.0, abs=1e-5)
+    chance = probe.chance()[score]
+    assert chance < best if probe.greater_is_better else chance > best
+    memoryless = probe.score(test, NO_MEMORY[name](probe, test))[score]
+    assert memoryless == pytest.approx(chance, rel=0.1)
 
 
 def _shares(probe, test):
-    """Logits of the shares of classes, or of bits, that training has, whoever asks."""
+    """Returns logits of the frequencies of classes, or of bits, in training."""
     rng = np.random.default_rng(0)
-    drawn = [probe.draw(rng, 500) for _ in range(20)]
-    answers = np.concatenate([batch.answers[batch.weights > 0] for batch in drawn])
+    batches = [probe.draw(rng, 500) for _ in range(20)]
+    targets = np.concatenate([batch.targets[batch.weights > 0] for batch in batches])
     if probe.kind == "bits":
-        share = np.clip(answers.mean(axis=0), 1e-4, 1 - 1e-4)
-        return np.broadcast_to(np.log(share / (1 - share)), test.answers.shape)
-    counts = np.bincount(answers, minlength=probe.outputs) + 1
-    return np.broadcast_to(np.log(counts / counts.sum()), (*test.answers.shape, probe.outputs))
+        share = np.clip(targets.mean(axis=0), 1e-4, 1 - 1e-4)
+        return np.broadcast_to(np.log(share / (1 - share)), test.targets.shape)
+    counts = np.bincount(targets, minlength=probe.outputs) + 1
+    return np.broadcast_to(np.log(counts / counts.sum()), (*test.targets.shape, probe.outputs))
 
 
 def _commonest(probe, test):
-    counts = np.bincount(test.answers, minlength=probe.outputs)
-    return np.broadcast_to(counts.astype(float), (len(test.answers), probe.outputs))
+    counts = np.bincount(test.targets, minlength=probe.outputs)
+    return np.broadcast_to(counts.astype(float), (len(test.targets), probe.outputs))
 
 
 def _blanks(probe, test):
-    """Knows when a symbol is to be said, and not which."""
-    logits = np.zeros((*test.answers.shape, 9))
+    """Returns logits that are certain about blanks and uniform over symbols."""
+    logits = np.zeros((*test.targets.shape, 9))
     logits[:, :-10, 8], logits[:, -10:, 8] = 50.0, -50.0
     return logits
 
 
 NO_MEMORY = {
-    "adding": lambda probe, test: np.ones_like(test.answers),
+    "adding": lambda probe, test: np.ones_like(test.targets),
     "copy": _blanks,
-    "temporal_order": lambda probe, test: np.zeros((len(test.answers), 4)),  # always the first
-    "timing": lambda probe, test: np.zeros((len(test.answers), 4)),
+    "temporal_order": lambda probe, test: np.zeros((len(test.targets), 4)),  # always class 0
+    "timing": lambda probe, test: np.zeros((len(test.targets), 4)),
     "mnist": _commonest,
     "agreement": _commonest,
     "jsb": _shares,
@@ -134,78 +134,79 @@ NO_MEMORY = {
 }
 
 
-def test_the_target_is_the_sum_of_two_marked_numbers(made):
-    batch = made["adding"].draw(np.random.default_rng(0), 200)
-    for row, answer in zip(batch.inputs, batch.answers, strict=True):
+def test_the_target_is_the_sum_of_two_marked_numbers(small_probes):
+    batch = small_probes["adding"].draw(np.random.default_rng(0), 200)
+    for row, target in zip(batch.inputs, batch.targets, strict=True):
         marked = [number for number, mark in row if mark]
-        assert len(marked) == 2 and sum(marked) == pytest.approx(answer[0], abs=1e-6)
+        assert len(marked) == 2 and sum(marked) == pytest.approx(target[0], abs=1e-6)
     assert len({tuple(row[:, 1]) for row in batch.inputs}) > 30
 
 
-def test_the_targets_after_the_signal_are_the_first_ten_symbols(made):
-    batch = made["copy"].draw(np.random.default_rng(0), 50)
-    for row, answers in zip(batch.inputs.argmax(-1), batch.answers, strict=True):
-        assert len(row) == 27 and list(answers[-10:]) == list(row[:10])
-        assert set(answers[:-10]) == {8} and max(row[:10]) < 8
+def test_the_targets_after_the_signal_are_the_first_ten_symbols(small_probes):
+    batch = small_probes["copy"].draw(np.random.default_rng(0), 50)
+    for row, targets in zip(batch.inputs.argmax(-1), batch.targets, strict=True):
+        assert len(row) == 27 and list(targets[-10:]) == list(row[:10])
+        assert set(targets[:-10]) == {8} and max(row[:10]) < 8
         assert list(row).index(9) == 16 and set(row[10:16]) | set(row[17:]) == {8}
 
 
-def test_the_class_is_the_order_of_the_two_relevant_letters(made):
-    batch = made["temporal_order"].draw(np.random.default_rng(0), 200)
-    for row, answer in zip(batch.inputs.argmax(-1), batch.answers, strict=True):
-        two = [letter - 4 for letter in row if letter in (4, 5)]
-        assert len(two) == 2 and answer == 2 * two[0] + two[1]
-    assert set(batch.answers) == {0, 1, 2, 3}
+def test_the_class_is_the_order_of_the_two_relevant_letters(small_probes):
+    batch = small_probes["temporal_order"].draw(np.random.default_rng(0), 200)
+    for row, target in zip(batch.inputs.argmax(-1), batch.targets, strict=True):
+        order = [letter - 4 for letter in row if letter in (4, 5)]
+        assert len(order) == 2 and target == 2 * order[0] + order[1]
+    assert set(batch.targets) == {0, 1, 2, 3}
 
 
-def test_the_class_is_the_wait_between_two_spikes(made):
-    batch = made["timing"].draw(np.random.default_rng(0), 200)
-    for row, answer in zip(batch.inputs[..., 0], batch.answers, strict=True):
+def test_the_class_is_the_wait_between_two_spikes(small_probes):
+    batch = small_probes["timing"].draw(np.random.default_rng(0), 200)
+    for row, target in zip(batch.inputs[..., 0], batch.targets, strict=True):
         first, second = np.flatnonzero(row)
-        assert second - first == 3 + answer and second < len(row) - 1
-    assert set(batch.answers) == {0, 1, 2, 3}
+        assert second - first == 3 + target and second < len(row) - 1
+    assert set(batch.targets) == {0, 1, 2, 3}
 
 
-def test_digits_are_read_pixel_by_pixel(made):
-    probe, test = made["mnist"], made["mnist"].test()
+def test_digits_are_read_pixel_by_pixel(small_probes):
+    probe, test = small_probes["mnist"], small_probes["mnist"].test()
     raw = (Path(probe.data) / "t10k-images-idx3-ubyte").read_bytes()
     images = np.frombuffer(raw[16:], np.uint8).reshape(40, 28, 28)
-    by_hand = [[images[7, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2].mean() for c in range(14)]
+    expected = [[images[7, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2].mean() for c in range(14)]
                for r in range(14)]  # fmt: skip
-    np.testing.assert_allclose(test.inputs[7, :, 0] * 255, np.ravel(by_hand), rtol=1e-5)
+    np.testing.assert_allclose(test.inputs[7, :, 0] * 255, np.ravel(expected), rtol=1e-5)
     permuted = probes.find("mnist")(data=probe.data, shrink=2, permuted=True).test()
     assert (permuted.inputs != test.inputs).any()
     np.testing.assert_allclose(np.sort(permuted.inputs, 1), np.sort(test.inputs, 1))
 
 
 @pytest.mark.parametrize("name", ["jsb", "next_letter"])
-def test_targets_are_the_next_inputs(made, name):
-    batch = made[name].draw(np.random.default_rng(0), 5)
-    for inputs, answers, weights in zip(*batch, strict=True):
+def test_targets_are_the_next_inputs(small_probes, name):
+    batch = small_probes[name].draw(np.random.default_rng(0), 5)
+    for inputs, targets, weights in zip(*batch, strict=True):
         steps = int(weights.sum())
         assert weights[:steps].all()
-        np.testing.assert_array_equal(inputs[1:steps], answers[: steps - 1])
-        assert not inputs[steps:].any() and not answers[steps:].any()
+        np.testing.assert_array_equal(inputs[1:steps], targets[: steps - 1])
+        assert not inputs[steps:].any() and not targets[steps:].any()
 
 
 def test_attractors_are_nouns_of_the_other_number_between_subject_and_verb():
     rng = np.random.default_rng(0)
     singular, plural = set(agreement.NOUNS), set(agreement.NOUNS.values())
-    for at in range(400):
-        told = agreement.sentence(rng, at % 5)
-        words = list(told.words)
+    for index in range(400):
+        sentence = agreement.sentence(rng, index % 5)
+        words = list(sentence.words)
         words = words[words.index(",") + 1 :] if "," in words else words
         nouns = [word for word in words if word in singular | plural]
-        after = words[len(words) - told.distance :]
-        if nouns and words[len(words) - told.distance - 1] in singular | plural:
-            assert words[len(words) - told.distance - 1] == nouns[0]
-            assert (nouns[0] in plural) == told.plural
-        others = singular if told.plural else plural
-        names = {"Smiths", "Clintons", "Lees"} if not told.plural else set()
-        found = sum(word in others | names for word in after)
-        # "Anna" and her like are singular too.
-        found += told.plural and sum(word in ("Anna", "Paul", "Marta", "Igor") for word in after)
-        assert found == told.attractors or (at % 5 and not told.attractors)
+        after = words[len(words) - sentence.distance :]
+        if nouns and words[len(words) - sentence.distance - 1] in singular | plural:
+            assert words[len(words) - sentence.distance - 1] == nouns[0]
+            assert (nouns[0] in plural) == sentence.plural
+        others = singular if sentence.plural else plural
+        if sentence.plural:
+            names = {"Anna", "Paul", "Marta", "Igor"}
+        else:
+            names = {"Smiths", "Clintons", "Lees"}
+        count = sum(word in others | names for word in after)
+        assert count == sentence.attractors or (index % 5 and not sentence.attractors)
 
 
 def test_no_noun_is_both_singular_and_plural():
@@ -225,53 +226,63 @@ def test_blimp_pairs_are_scored_by_the_likelier_verb(tmp_path):
         text = "\n".join(map(json.dumps, pairs))
         (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
     probe = probes.find("agreement")(blimp=str(tmp_path))
-    name, batch = next(iter(probe.outside().items()))
-    assert len(probe.outside()) == 6 and batch.inputs.shape == (6, 5)
-    plural, singular = [0.0, 1.0], [1.0, 0.0]  # what is said of each, the good before the bad
-    for said, share in (
+    name, batch = next(iter(probe.external_tests().items()))
+    assert len(probe.external_tests()) == 6 and batch.inputs.shape == (6, 5)
+    plural, singular = (
+        [0.0, 1.0],
+        [1.0, 0.0],
+    )  # outputs for each sentence; good ones precede bad ones
+    for outputs, share in (
         ([plural, plural, singular, plural, singular, singular], 1.0),
         ([singular, singular, singular, plural, plural, plural], 1 / 3),
         ([plural, plural, plural, singular, plural, plural], 1 / 3),
-        ([[0.0, 0.0]] * 6, 0.0),  # who cannot tell is not right
+        ([[0.0, 0.0]] * 6, 0.0),  # a tie is not correct
     ):
-        assert probe.score_outside(name, np.array(said)) == {name: pytest.approx(share)}
+        assert probe.score_external(name, np.array(outputs)) == {name: pytest.approx(share)}
 
 
 def test_unknown_words_are_represented_by_their_endings():
     probe = probes.find("agreement")()
-    told = [agreement.Sentence((word,), False, 0, 0) for word in
-            ("zebras", "tigers", "quokkas", "Jill", "Zoe", "zzzzq")]  # fmt: skip
-    zebras, tigers, quokkas, jill, zoe, strange = probe.encode(told).inputs[:, 0]
+    words = ("zebras", "tigers", "quokkas", "Jill", "Zoe", "zzzzq")
+    sentences = [agreement.Sentence((word,), False, 0, 0) for word in words]
+    zebras, tigers, quokkas, jill, zoe, strange = probe.encode(sentences).inputs[:, 0]
     assert zebras == agreement._endings()[""] or zebras == quokkas
     assert tigers != zebras and jill == zoe and strange == agreement._endings()[""]
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "says"),
+    ("name", "settings", "message"),
     [
-        ("mnist", {}, "needs --data"),
-        ("mnist", {"data": "NOWHERE"}, "train-images-idx3-ubyte is not there"),
-        ("mnist", {"data": "BROKEN"}, "is no idx file"),
-        ("jsb", {}, "needs --data"),
-        ("jsb", {"data": "BROKEN/train-images-idx3-ubyte"}, "is no .mat of chorales"),
+        ("mnist", {}, "requires --data"),
+        ("mnist", {"data": "NOWHERE"}, "no such file: "),
+        ("mnist", {"data": "BROKEN"}, "not an idx file"),
+        ("jsb", {}, "requires --data"),
+        ("jsb", {"data": "BROKEN/train-images-idx3-ubyte"}, "not a .mat file of chorales"),
         ("next_letter", {"data": "NOWHERE"}, "cannot be read"),
-        ("next_letter", {"data": "BROKEN/train-images-idx3-ubyte"}, "must have 100 lines, got 1"),
+        (
+            "next_letter",
+            {"data": "BROKEN/train-images-idx3-ubyte"},
+            "must have at least 100 lines, got 1",
+        ),
         ("agreement", {"blimp": "NOWHERE"}, "cannot be read"),
-        ("agreement", {"blimp": "BROKEN"}, "1: is no pair of BLiMP"),
+        ("agreement", {"blimp": "BROKEN"}, "1: not a sentence pair of BLiMP"),
         ("adding", {"length": 1}, "--length must be at least 2"),
     ],
 )
-def test_unusable_data_is_reported(tmp_path, name, told, says):
+def test_unusable_data_is_reported(tmp_path, name, settings, message):
     for file in ("train-images-idx3-ubyte", *(f"{name}.jsonl" for name in agreement.BLIMP)):
         (tmp_path / file).write_text("[1]", encoding="utf-8")
-    places = {"NOWHERE": str(tmp_path / "nowhere"), "BROKEN": str(tmp_path)}
-    for word, place in places.items():
-        told = {k: v.replace(word, place) if isinstance(v, str) else v for k, v in told.items()}
+    paths = {"NOWHERE": str(tmp_path / "nowhere"), "BROKEN": str(tmp_path)}
+    for word, path in paths.items():
+        settings = {
+            key: value.replace(word, path) if isinstance(value, str) else value
+            for key, value in settings.items()
+        }
     with pytest.raises(UserError) as error:
-        probe = probes.find(name)(**told)
+        probe = probes.find(name)(**settings)
         probe.draw(np.random.default_rng(0), 2)
-        probe.outside()
-    assert says in str(error.value)
+        probe.external_tests()
+    assert message in str(error.value)
 
 
 def test_an_unknown_probe_is_reported_with_the_choices():
@@ -283,5 +294,7 @@ def test_an_unknown_probe_is_reported_with_the_choices():
 def test_metrics_ignore_steps_with_zero_weight():
     logits = np.log(np.array([[[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]]]))
     batch = probes.Batch(np.zeros((1, 3)), np.array([[0, 1, 1]]), np.array([[1.0, 0.0, 1.0]]))
-    assert probes.surprise(batch, logits) == pytest.approx(-(math.log(0.5) + math.log(0.8)) / 2)
+    assert probes.cross_entropy(batch, logits) == pytest.approx(
+        -(math.log(0.5) + math.log(0.8)) / 2
+    )
     assert probes.accuracy(batch, logits) == 1.0
