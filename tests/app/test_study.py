@@ -242,7 +242,7 @@ def test_every_combination_of_what_is_told_is_a_point():
         (["adding", "--seeds", "0"], "--seeds and --jobs must be at least 1"),
         (["greff", "--data", "jsb"], "--data must be NAME=PATH"),
         (["greff", "--data", "jsb=nowhere"], "nowhere is not there"),
-        (["jsb"], "jsb needs --data"),
+        (["jsb"], "jsb requires --data"),
         (["sentiment", "--units", "0"], "--units must be at least 1"),
         (["evolve", "--minutes", "0"], "--minutes must be above 0"),
     ],

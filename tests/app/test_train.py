@@ -71,9 +71,9 @@ def test_the_help_of_a_task_has_every_setting_with_its_default(capsys):
             r"--cell: cell must be one of \['greff_cifg', .*'lstmm'",
         ),
         (["sentiment", "--cell", '{"equation": "x"}'], "--cell: equation must be one of"),
-        (["sentiment", "--split", "1/2"], "--split must be three shares"),
+        (["sentiment", "--split", "1/2"], "--split must be three positive numbers"),
         (["sentiment", "--data", "nowhere"], "--data: no such file or folder: 'nowhere'"),
-        (["sentiment", "--data", "tfds:nothing_like_it"], "there is no data set"),
+        (["sentiment", "--data", "tfds:nothing_like_it"], "no data set 'nothing_like_it'"),
     ],
 )
 def test_a_wrong_command_line_is_told(capsys, tmp_path, argv, message):
