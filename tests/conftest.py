@@ -1,14 +1,22 @@
-"""What tests share: real data by `DATA_DIR`, and one trained model."""
+"""Shared fixtures and the mechanics of a run: workers, memory, slow tests."""
 
 import contextlib
+import ctypes
 import functools
+import gc
 import io
 import os
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # workers inherit it: glibc gives memory back
+
+WORKER_BYTES = 2.5 * 2**30  # memory that one worker may need
+COLLECT_EVERY = 10  # tests
 
 SMALL = ["--units", "8", "--embedding", "8", "--epochs", "1"]  # a model that is made in seconds
 
@@ -34,13 +42,94 @@ def signatures(version: Path) -> dict[str, tuple[dict, dict]]:
     return {name: (told(s.inputs), told(s.outputs)) for name, s in found if name[0] != "_"}
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config) -> int:
+    """Returns the number of workers of `-n auto`: one per core, as far as memory allows."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    memory = available_memory()
+    if memory is None:
+        return min(cores, 2)
+    return max(1, min(cores, int(memory / WORKER_BYTES)))
+
+
+def available_memory() -> int | None:
+    """Returns the free memory in bytes, or None if the system does not report it.
+
+    In a container that is what its limit leaves.
+    """
+    limits = []
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        limits.append(int(fields["MemAvailable"].split()[0]) * 1024)
+    except (OSError, KeyError):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    with contextlib.suppress(OSError, ValueError):  # ValueError: the limit is "max"
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        limits.append(limit - int((group / "memory.current").read_text()))
+    return min(limits, default=None)
+
+
 def pytest_runtest_setup(item):
-    """Skips what needs a GPU where there is none."""
+    """Skips GPU tests without a GPU, and slow tests after the time in `SLOW_TESTS_UNTIL`."""
     if item.get_closest_marker("gpu"):
         import tensorflow as tf
 
         if not tf.config.list_physical_devices("GPU"):
             pytest.skip("no GPU is here")
+    until = os.environ.get("SLOW_TESTS_UNTIL")  # seconds since the epoch
+    if until and item.get_closest_marker("slow") and time.time() > float(until):
+        pytest.skip("the time budget of the slow tests is used up")
+
+
+def pytest_collection_finish():
+    """Excludes all imported modules from garbage collection, which makes it fast."""
+    gc.collect()
+    gc.freeze()
+
+
+_tests_run = 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """Frees the graphs of the tests that are over."""
+    global _tests_run
+    _tests_run += 1
+    if _tests_run % COLLECT_EVERY == 0:
+        free_graphs()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _free_graphs():
+    """Frees what a module's tests and fixtures leave in memory."""
+    yield
+    if "keras" in sys.modules:
+        import keras
+
+        keras.backend.clear_session()
+    free_graphs()
+    with contextlib.suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def free_graphs() -> None:
+    """Frees graphs that nothing uses.
+
+    TensorFlow registers the gradient of every `tf.custom_gradient` in a graph by name and
+    never removes it. The entry keeps the graph alive, so without this a worker grows with
+    every test that traces a `GatedRNN`.
+    """
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework import ops
+
+        registry = ops.gradient_registry._registry
+        for name in [name for name in registry if name.startswith("CustomGradient-")]:
+            del registry[name]
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
