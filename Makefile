@@ -1,19 +1,28 @@
-# `make` sets up an environment and runs the main job; `make test` sets up and tests.
+# `make` sets up an environment and runs the main job; `make test` sets up and tests,
+# `make test-all` adds the slow tests, which repeat over more cells and tasks what the others check.
 # Everything happens in .venv, which later runs reuse.
 
 PYTHON ?= python3
 EXTRAS ?=  # more requirements files, e.g. EXTRAS=requirements-benchmarks.txt
-REQUIREMENTS := requirements.txt $(strip $(EXTRAS))
+REQUIREMENTS := $(strip requirements.txt $(EXTRAS))
 READY := .venv/ready-$(subst $() $(),+,$(REQUIREMENTS))
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-slow test-all lint format clean
 
 demo: $(READY)
 	.venv/bin/python -m app.train sentiment
 	.venv/bin/python -m app.predict sentiment "the plot , which the critics called dull , is far from dull"
 
+# One worker per core, fewer where memory is short (tests/conftest.py).
+PYTEST := .venv/bin/python -m pytest -n auto --dist loadfile
+
 test: $(READY)
-	.venv/bin/python -m pytest -n auto --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-slow: $(READY)
+	$(PYTEST) -m slow -rs tests
+
+test-all: test test-slow
 
 lint: $(READY)
 	.venv/bin/ruff check .
