@@ -1,4 +1,4 @@
-"""The embedded sample of translation: what it holds, and what it takes to translate it."""
+"""Embedded sample for translation: contents, grammar and difficulty."""
 
 import collections
 import hashlib
@@ -11,8 +11,8 @@ from tasks.core.examples import PARTS
 from tasks.corpora.parallel_text import ParallelSentences
 from tasks.corpora.samples import english_german
 
-# Written by hand, not by the grammar: a noun and its gender; the endings of "der", "dieser"
-# and "ein" by gender and case; the forms of verbs.
+# Written by hand, independently of the module under test: nouns by gender; forms of "der",
+# "dieser" and "ein" by gender and case; forms of verbs.
 GENDERS = {
     "m": "Mann Maler Lehrer König Jäger Turm Tisch Schlüssel Garten Ring",
     "f": "Frau Königin Schwester Tochter Brücke Lampe Tür Uhr Tasche",
@@ -31,12 +31,12 @@ BEFORE = {
     "p": "die diese zwei drei sieben",
     "datives": "den diesen zwei drei sieben",
 }
-# The endings of adjectives after words that show gender and case themselves.
+# Endings of adjectives after determiners that show gender and case themselves.
 ENDINGS = {
     "e": "der die das diese dieser dieses jede jeder jedes eine",
     "en": "dem den diesem diesen jedem jeden einem einen einer",
 }
-PAST = {  # English, where number does not show: what one did and what many did
+PAST = {  # English forms that do not show number: German singular and plural
     "saw": ("sah", "sahen"),
     "found": ("fand", "fanden"),
     "painted": ("malte", "malten"),
@@ -81,7 +81,7 @@ def test_the_sample_has_the_stated_sizes_and_no_duplicates(sample):
 
 @pytest.fixture
 def few_words(monkeypatch):
-    """A language so small that sentences come again, by other ways too."""
+    """Reduces the vocabulary so far that sentences recur, by different derivations too."""
     few = {"PERSONS": 2, "THINGS": 1, "SEE": 1, "BUY": 1, "GIVE": 1, "SLEEP": 1, "SAY": 1}
     few |= {"ADJECTIVES": 1, "OF_PERSONS": 0, "OF_THINGS": 0, "NEAR": 1, "BECAUSE": 1, "NUMBERS": 1}
     for name, count in few.items():
@@ -90,12 +90,12 @@ def few_words(monkeypatch):
 
 
 def test_a_sentence_has_one_translation(few_words):
-    generator, known, again = english_german.SentenceGenerator(random.Random(1)), {}, 0
+    generator, translations, repeated = english_german.SentenceGenerator(random.Random(1)), {}, 0
     for _ in range(10_000):
         text, translation = generator.sentence()
-        again += text in known
-        assert known.setdefault(text, translation) == translation
-    assert again > 300
+        repeated += text in translations
+        assert translations.setdefault(text, translation) == translation
+    assert repeated > 300
 
 
 def test_parts_are_disjoint(few_words):
@@ -159,30 +159,33 @@ def test_determiners_and_adjectives_agree_with_their_noun(sample):
     for gender, nouns in GENDERS.items():
         for noun in nouns.split():
             genders[noun].add(gender)
-    met = set()
+    pairs = {(word, gender) for gender, words in BEFORE.items() for word in words.split()}
+    determiners = {word for word, _ in pairs}
+    agreeing = set()
     for part in PARTS:
         for _, words in split(sample, part):
-            for at, noun in enumerate(words):
+            for i, noun in enumerate(words):
                 if not noun[0].isupper():
                     continue
-                before = words[at - 1]
-                if before not in {b for each in BEFORE.values() for b in each.split()}:
-                    adjective, before = before, words[at - 2]
-                    endings = [e for e, each in ENDINGS.items() if before in each.split()] + ["en"]
+                before = words[i - 1]
+                if before not in determiners:
+                    adjective, before = before, words[i - 2]
+                    endings = [e for e, after in ENDINGS.items() if before in after.split()]
+                    endings.append("en")
                     if before in ("ein", "zwei", "drei", "sieben"):
                         endings = ["er", "es"] if before == "ein" else ["e", "en"]
                     assert adjective.endswith(tuple(endings)), " ".join(words)
                 fits = {gender for gender in genders[noun] if before in BEFORE[gender].split()}
                 assert fits, " ".join(words)
-                met |= {(before, gender) for gender in fits}
-    assert met == {(b, gender) for gender, each in BEFORE.items() for b in each.split()}
+                agreeing |= {(before, gender) for gender in fits}
+    assert agreeing == pairs
 
 
-# --- What it takes ---------------------------------------------------------------
+# --- Difficulty ------------------------------------------------------------------
 
 
 def dictionary(pairs):
-    """For each word the one that goes with it most: the largest Dice coefficient."""
+    """Returns for each word the translation with the largest Dice coefficient."""
     sources, targets, together = (collections.Counter() for _ in range(3))
     for text, translation in pairs:
         sources.update(set(text))
@@ -196,60 +199,67 @@ def dictionary(pairs):
 
 
 def test_a_dictionary_fails_on_the_sample(sample):
-    # Of words only: which marks there are it need not know.
+    # Without punctuation.
     pairs = {
         part: [[[w for w in side if w.isalpha()] for side in pair] for pair in split(sample, part)]
         for part in PARTS
     }
     words = dictionary(pairs["train"])
-    known = {"the": "die", "tower": "Turm", "women": "Frauen", "because": "weil", "sings": "singt"}
-    assert {word: words[word] for word in known} == known
-    ordered = unordered = told = wanted = 0
+    expected = {
+        "the": "die",
+        "tower": "Turm",
+        "women": "Frauen",
+        "because": "weil",
+        "sings": "singt",
+    }
+    assert {word: words[word] for word in expected} == expected
+    ordered = unordered = correct = total = 0
     for text, translation in pairs["test"]:
-        given = [words[word] for word in text]
-        ordered += given == translation
-        unordered += sorted(given) == sorted(translation)
-        told += sum((collections.Counter(given) & collections.Counter(translation)).values())
-        wanted += len(translation)
+        prediction = [words[word] for word in text]
+        ordered += prediction == translation
+        unordered += sorted(prediction) == sorted(translation)
+        overlap = collections.Counter(prediction) & collections.Counter(translation)
+        correct += sum(overlap.values())
+        total += len(translation)
     count = len(pairs["test"])
-    assert 0.5 < told / wanted < 0.75  # a good part of the words, and hardly a sentence
+    assert 0.5 < correct / total < 0.75  # many words, but hardly any sentence
     assert ordered < 0.03 * count
     assert unordered < 0.07 * count
 
 
-def near_words(sentence, at, reach):
+def window_of(sentence, index, reach):
     padded = [""] * reach + sentence + [""] * reach
-    return tuple(padded[at : at + 2 * reach + 1])
+    return tuple(padded[index : index + 2 * reach + 1])
 
 
-def by_neighbours(sample, forms, reach):
-    """How often the German form is right that went most with the widest window train knows."""
-    seen, right = collections.defaultdict(collections.Counter), []
+def accuracy_of_neighbours(sample, forms, reach):
+    """Returns the accuracy of the commonest German form for the widest window that is in train."""
+    counts, correct = collections.defaultdict(collections.Counter), []
     for part in PARTS:
         for text, translation in split(sample, part):
-            for at, word in enumerate(text):
-                met = [form for form in forms.get(word, ()) if form in translation]
-                if len(met) != 1 or text.count(word) > 1:
+            for i, word in enumerate(text):
+                present = [form for form in forms.get(word, ()) if form in translation]
+                if len(present) != 1 or text.count(word) > 1:
                     continue
-                windows = [near_words(text, at, near) for near in range(reach + 1)]
+                windows = [window_of(text, i, width) for width in range(reach + 1)]
                 if part == "train":
                     for window in windows:
-                        seen[window].update(met)
+                        counts[window].update(present)
                 else:
-                    widest = [window for window in windows if window in seen][-1]
-                    right.append(seen[widest].most_common(1)[0][0] == met[0])
-    assert len(right) > 40
-    return sum(right) / len(right)
+                    widest = [window for window in windows if window in counts][-1]
+                    correct.append(counts[widest].most_common(1)[0][0] == present[0])
+    assert len(correct) > 40
+    return sum(correct) / len(correct)
 
 
 def test_neighbours_do_not_determine_number_and_gender(sample):
     for reach in (1, 2, 3, 4):
-        assert by_neighbours(sample, PAST, reach) < 0.7
-        assert by_neighbours(sample, {"it": ("er", "sie", "es", "ihn")}, reach) < 0.5
+        assert accuracy_of_neighbours(sample, PAST, reach) < 0.7
+        assert accuracy_of_neighbours(sample, {"it": ("er", "sie", "es", "ihn")}, reach) < 0.5
 
 
 def nouns():
-    """Gender; one and many, in English and in German."""
+    """Returns rows of gender, English singular and plural, German singular and plural."""
     return [
         row.split()
         for row in (english_german.PERSONS + english_german.THINGS).split("\n")
@@ -258,34 +268,36 @@ def nouns():
 
 
 def test_a_verb_agrees_with_its_subject_and_not_with_the_preceding_noun(sample):
-    many = {one: 0 for _, one, *_ in nouns()} | {many: 1 for _, _, many, *_ in nouns()}
-    met = collections.Counter()
+    number = {singular: 0 for _, singular, *_ in nouns()}
+    number |= {plural: 1 for _, _, plural, *_ in nouns()}
+    counts = collections.Counter()
     for part in PARTS:
         for text, translation in split(sample, part):
-            places = [at for at, word in enumerate(text) if word in many][:2]
-            if len(places) == 2 and text[places[0] + 1] in ("near", "behind", "in", "beside"):
-                subject, before = (many[text[at]] for at in places)
-                verb = text[places[1] + 1]
+            indices = [i for i, word in enumerate(text) if word in number][:2]
+            if len(indices) == 2 and text[indices[0] + 1] in ("near", "behind", "in", "beside"):
+                subject, before = (number[text[i]] for i in indices)
+                verb = text[indices[1] + 1]
                 if verb in PAST and text.count(verb) == 1:
-                    wanted = PAST[verb][subject]
-                    assert wanted in translation, " ".join(translation)
-                    met[subject, before] += 1
-    assert len(met) == 4 and min(met.values()) > 20
+                    assert PAST[verb][subject] in translation, " ".join(translation)
+                    counts[subject, before] += 1
+    assert len(counts) == 4 and min(counts.values()) > 20
 
 
 def test_pronouns_agree_with_the_subject_of_the_preceding_clause(sample):
-    genders = {one: gender for gender, one, *_ in nouns()}
+    genders = {singular: gender for gender, singular, *_ in nouns()}
     subjects = {"m": "er", "f": "sie", "n": "es"}
     objects = {"m": "ihn", "f": "sie", "n": "es"}
-    met = collections.Counter()
+    counts = collections.Counter()
     for part in PARTS:
         for text, translation in split(sample, part):
             if "it" not in text:
                 continue
             first = next(word for word in text if word in genders)
             is_subject = text[text.index("it") - 1] == "but"
-            wanted = (subjects if is_subject else objects)[genders[first]]
-            it = translation[translation.index("aber") + 1 :]
-            assert (it[0] == wanted) if is_subject else (wanted in it), " ".join(translation)
-            met[genders[first], is_subject] += 1
-    assert len(met) == 6 and min(met.values()) > 20
+            clause = translation[translation.index("aber") + 1 :]
+            if is_subject:
+                assert clause[0] == subjects[genders[first]], " ".join(translation)
+            else:
+                assert objects[genders[first]] in clause, " ".join(translation)
+            counts[genders[first], is_subject] += 1
+    assert len(counts) == 6 and min(counts.values()) > 20

@@ -1,4 +1,4 @@
-"""The embedded sample of captioning: its pictures, what is said of them, and what is true."""
+"""Embedded sample for captioning: pictures, captions, and the truth of captions."""
 
 import collections
 import hashlib
@@ -18,7 +18,7 @@ import pytest
 from tasks.core.examples import PARTS
 from tasks.corpora.samples import scenes
 
-# Written by hand, as is all that judges here: none of it asks the module.
+# Written by hand: no check in this file relies on the module under test.
 COLOURS = {
     "red": (235, 40, 45),
     "orange": (255, 140, 20),
@@ -45,7 +45,7 @@ PLACES = {
     "at the bottom": lambda x, y: 3 * y > 128,
     "in the middle": lambda x, y: 64 < 3 * x < 128 and 64 < 3 * y < 128,
 }
-RELATIONS = {  # by how far the one is to the right of and below the other
+RELATIONS = {  # arguments: how far the first thing is to the right of, and below, the second
     "left of": lambda right, down: -right > abs(down),
     "right of": lambda right, down: right > abs(down),
     "above": lambda right, down: -down > abs(right),
@@ -57,54 +57,57 @@ PHRASE = re.compile(
     f"({'|'.join([*PLURALS, *PLURALS.values()])})"
 )
 CAPTION = re.compile(
-    f"(?P<one>.+?)(?: (?P<place>{'|'.join(PLACES)})"
-    f"| (?P<joint>and|{'|'.join(RELATIONS)}) (?P<other>.+))?"
+    f"(?P<first>.+?)(?: (?P<place>{'|'.join(PLACES)})"
+    f"| (?P<joint>and|{'|'.join(RELATIONS)}) (?P<second>.+))?"
 )
-FIRST = 150  # how many examples are looked at where to look at all would take long
+FIRST = 150  # number of examples for slow checks
 
 
-def meant(text, things):
-    """Where the things of a phrase stand in the list of all; empty if it is not true."""
-    found = PHRASE.fullmatch(text)
-    if not found:
+def described(text, things):
+    """Returns the indices of the things that a phrase describes; [] if it is not true."""
+    match = PHRASE.fullmatch(text)
+    if not match:
         return []
-    number, size, colour, shape = found.groups()
+    number, size, colour, shape = match.groups()
     many = NUMBERS[number] > 1
     if (shape in PLURALS) == many:
         return []
     if not many and number != ("an" if size is None and colour == "orange" else "a"):
         return []
-    at = [
-        place
-        for place, thing in enumerate(things)
+    indices = [
+        index
+        for index, thing in enumerate(things)
         if thing["colour"] == colour
         and shape == (PLURALS[thing["shape"]] if many else thing["shape"])
         and (size is None or thing["size"] == size)
     ]
-    return at if len(at) == NUMBERS[number] else []
+    return indices if len(indices) == NUMBERS[number] else []
 
 
-def really_true(caption, scene):
-    things, found = json.loads(scene), CAPTION.fullmatch(caption)
-    if not found:
+def is_true_by_reference(caption, scene):
+    """Independent implementation of `scenes.is_true`."""
+    things, match = json.loads(scene), CAPTION.fullmatch(caption)
+    if not match:
         return False
-    one = meant(found["one"], things)
-    if found["place"]:
-        return len(one) == 1 and PLACES[found["place"]](things[one[0]]["x"], things[one[0]]["y"])
-    if not found["joint"]:
-        return bool(one)
-    other = meant(found["other"], things)
-    if found["joint"] == "and":
-        return bool(one and other) and not set(one) & set(other)
-    if len(one) != 1 or len(other) != 1:
+    first = described(match["first"], things)
+    if match["place"]:
+        if len(first) != 1:
+            return False
+        thing = things[first[0]]
+        return PLACES[match["place"]](thing["x"], thing["y"])
+    if not match["joint"]:
+        return bool(first)
+    second = described(match["second"], things)
+    if match["joint"] == "and":
+        return bool(first and second) and not set(first) & set(second)
+    if len(first) != 1 or len(second) != 1:
         return False
-    (this,), (that,) = one, other
-    right, down = (things[this][axis] - things[that][axis] for axis in "xy")
-    return RELATIONS[found["joint"]](right, down)
+    right, down = (things[first[0]][axis] - things[second[0]][axis] for axis in "xy")
+    return RELATIONS[match["joint"]](right, down)
 
 
 def scene_of(*things):
-    """A scene as one writes it down: "small red circle 10 20"."""
+    """Returns a scene as JSON, given things such as "small red circle 10 20"."""
     keys = ("size", "colour", "shape", "x", "y")
     rows = [dict(zip(keys, thing.split(), strict=True)) for thing in things]
     for row in rows:
@@ -123,11 +126,11 @@ def things(example):
 
 
 def kinds(example):
-    return [f"{each['size']} {each['colour']} {each['shape']}" for each in things(example)]
+    return [f"{thing['size']} {thing['colour']} {thing['shape']}" for thing in things(example)]
 
 
 def captions(sample, part, count=None):
-    """Captions with their scenes."""
+    """Yields captions with their scenes."""
     for example in sample[part][:count]:
         for caption in example.values["captions"]:
             yield caption, example.values["scene"]
@@ -139,19 +142,19 @@ DIGESTS = f"""
 import hashlib, itertools
 from tasks.corpora.samples import scenes
 for stream in scenes.parts().values():
-    some = [dict(example.values) for example in itertools.islice(stream, {FIRST})]
-    print(hashlib.sha256(repr(some).encode()).hexdigest())
+    values = [dict(example.values) for example in itertools.islice(stream, {FIRST})]
+    print(hashlib.sha256(repr(values).encode()).hexdigest())
 """
 
 
 def test_the_sample_is_the_same_in_every_process_and_on_every_machine(sample):
-    ours = [
+    digests = [
         hashlib.sha256(repr([dict(e.values) for e in sample[part][:FIRST]]).encode()).hexdigest()
         for part in PARTS
     ]
     for seed in ("1", "2"):
         root = Path(__file__).parents[4]
-        told = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", DIGESTS],
             env=os.environ | {"PYTHONHASHSEED": seed},
             cwd=root,
@@ -159,10 +162,10 @@ def test_the_sample_is_the_same_in_every_process_and_on_every_machine(sample):
             text=True,
             check=True,
         )
-        assert told.stdout.split() == ours
-    # Bytes of a PNG are another version's business; what it shows and says is not.
-    said = [[*captions(sample, part)] for part in PARTS]
-    digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        assert process.stdout.split() == digests
+    # Not the bytes of the PNG, which may depend on the version of Pillow.
+    texts = [[*captions(sample, part)] for part in PARTS]
+    digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
     assert digest[:16] == "9c4a791ec516337d"
 
 
@@ -171,9 +174,9 @@ def test_the_sample_has_the_stated_sizes_and_no_duplicate_scenes(sample):
     assert {part: len(examples) for part, examples in sample.items()} == scenes.SIZES
     everything = [example for part in PARTS for example in sample[part]]
     assert len({example.values["image_bytes"] for example in everything}) == len(everything)
-    known = [{example.values["scene"] for example in sample[part]} for part in PARTS]
-    assert not known[0] & (known[1] | known[2]) and not known[1] & known[2]
-    assert len(known[0]) > 0.99 * len(sample["train"])  # one thing alone may stand where one did
+    train, valid, test = ({e.values["scene"] for e in sample[part]} for part in PARTS)
+    assert not train & (valid | test) and not valid & test
+    assert len(train) > 0.99 * len(sample["train"])  # scenes with one thing may recur
     for part in PARTS:
         origins = [f"sample:{part}:{number + 1}" for number in range(scenes.SIZES[part])]
         assert [example.origin for example in sample[part]] == origins
@@ -181,18 +184,18 @@ def test_the_sample_has_the_stated_sizes_and_no_duplicate_scenes(sample):
 
 def test_a_part_is_drawn_as_it_is_read(sample, monkeypatch):
     monkeypatch.setitem(scenes.SIZES, "train", 10**9)
-    some = [*itertools.islice(scenes.parts()["train"], 3)]
-    assert some == sample["train"][:3]
+    examples = [*itertools.islice(scenes.parts()["train"], 3)]
+    assert examples == sample["train"][:3]
 
 
 def test_captions_are_one_to_three_different_ones_in_few_words(sample):
     words, lengths = {}, collections.Counter()
     for part in PARTS:
         for example in sample[part]:
-            said = example.values["captions"]
-            assert isinstance(said, tuple) and len(set(said)) == len(said)
-            assert all(caption == " ".join(caption.lower().split()) for caption in said)
-            lengths[len(said)] += 1
+            texts = example.values["captions"]
+            assert isinstance(texts, tuple) and len(set(texts)) == len(texts)
+            assert all(caption == " ".join(caption.lower().split()) for caption in texts)
+            lengths[len(texts)] += 1
         words[part] = collections.Counter(w for c, _ in captions(sample, part) for w in c.split())
     assert lengths.keys() == {1, 2, 3}
     assert len(words["train"]) < 60
@@ -208,7 +211,7 @@ def test_captions_are_one_to_three_different_ones_in_few_words(sample):
 
 
 def is_inside(shape, u, v):
-    """Whether points of the box from -1 to 1 belong to a shape; v is downward."""
+    """Whether points of the box from -1 to 1 belong to a shape; v points down."""
     if shape == "star":
         tip, notch, step = 1.1, 0.48, math.pi / 5
         turn = np.abs((np.arctan2(u, -v) + step) % (2 * step) - step)
@@ -224,7 +227,7 @@ def is_inside(shape, u, v):
 
 
 def covered(thing):
-    """The share of each pixel that a thing covers, from 64 points in each."""
+    """Returns the fraction of each pixel that a thing covers, from 64 points per pixel."""
     fine = (np.arange(64 * 8) + 0.5) / 8 - 0.5
     u, v = (2 * (fine - thing[axis]) / thing["across"] for axis in "xy")
     inside = is_inside(thing["shape"], u[None, :], v[:, None])
@@ -234,25 +237,25 @@ def covered(thing):
 def test_pictures_show_the_things_of_their_scenes_and_nothing_else(sample):
     import tensorflow as tf
 
-    met, grounds = set(), set()
+    kinds_drawn, backgrounds = set(), set()
     for example in sample["train"][: FIRST // 2] + sample["test"][: FIRST // 2]:
         picture = tf.io.decode_png(example.values["image_bytes"]).numpy().astype(int)
         assert picture.shape == (64, 64, 3)
-        ground = np.median(picture, (0, 1))
-        shown, bare = np.tile(ground, (64, 64, 1)), np.ones((64, 64), bool)
+        background = np.median(picture, (0, 1))
+        expected, bare = np.tile(background, (64, 64, 1)), np.ones((64, 64), bool)
         for thing in things(example):
             share, colour = covered(thing), COLOURS[thing["colour"]]
             assert (picture[thing["y"], thing["x"]] == colour).all()
-            shown += share * (colour - shown)
+            expected += share * (colour - expected)
             bare &= share[..., 0] == 0
-            met.add((thing["shape"], thing["size"]))
-        off = np.abs(picture - shown)
-        assert ground.max() < 70 and off[bare].mean() < 3
-        assert off.max() < 60, example.values["scene"]  # at edges
-        assert off[~bare].mean() < 8
-        grounds.add(tuple(ground))
-    assert met == set(itertools.product(PLURALS, ("small", "large")))
-    assert len(grounds) > FIRST / 2
+            kinds_drawn.add((thing["shape"], thing["size"]))
+        error = np.abs(picture - expected)
+        assert background.max() < 70 and error[bare].mean() < 3
+        assert error.max() < 60, example.values["scene"]  # antialiased edges differ
+        assert error[~bare].mean() < 8
+        backgrounds.add(tuple(background))
+    assert kinds_drawn == set(itertools.product(PLURALS, ("small", "large")))
+    assert len(backgrounds) > FIRST / 2
 
 
 def test_things_are_large_enough_apart_and_within_the_picture(sample):
@@ -266,8 +269,8 @@ def test_things_are_large_enough_apart_and_within_the_picture(sample):
                 box = [(thing[axis] - half, thing[axis] + half) for axis in "xy"]
                 assert all(start >= 0 and end <= 63 for start, end in box)
                 boxes.append(box)
-            for one, other in itertools.combinations(boxes, 2):
-                gaps = [max(a - d, c - b) for (a, b), (c, d) in zip(one, other, strict=True)]
+            for first, second in itertools.combinations(boxes, 2):
+                gaps = [max(a - d, c - b) for (a, b), (c, d) in zip(first, second, strict=True)]
                 assert max(gaps) >= 3
 
 
@@ -281,7 +284,7 @@ def test_other_shapes_differ_from_the_first_in_colour(sample):
                 )
 
 
-# --- What is true ----------------------------------------------------------------
+# --- Truth of captions ----------------------------------------------------------------
 
 # Two small red circles on the left and a large one top right, a small blue cross in the
 # middle and a large orange square bottom right.
@@ -330,7 +333,7 @@ HAND = scene_of(
         "an orange square on the left": False,
         "a small red circle on the left": False,
         "two small red circles on the left": False,
-        # Relations: along the longer way only.
+        # Relations: along the longer axis only.
         "a large red circle above an orange square": True,
         "an orange square below a large red circle": True,
         "an orange square below a small blue cross": True,
@@ -405,7 +408,7 @@ HAND = scene_of(
 )
 def test_truth_of_captions_of_a_handwritten_scene(caption, expected):
     assert scenes.is_true(caption, HAND) is expected
-    assert really_true(caption, HAND) is expected
+    assert is_true_by_reference(caption, HAND) is expected
 
 
 @pytest.mark.parametrize(
@@ -420,15 +423,15 @@ def test_truth_of_captions_of_a_handwritten_scene(caption, expected):
         (51, 12, "below"),
         (52, 13, "left of"),
         (12, 51, "right of"),
-        (12, 12, None),  # as far beside as above
+        (12, 12, None),  # both distances are equal
         (52, 12, None),
     ],
 )
 def test_a_relation_holds_along_the_longer_axis(x, y, relation):
     scene = scene_of("small cyan star 32 32", f"large cyan star {x} {y}")
-    for each in RELATIONS:
-        assert scenes.is_true(f"a small cyan star {each} a large cyan star", scene) == (
-            each == relation
+    for candidate in RELATIONS:
+        assert scenes.is_true(f"a small cyan star {candidate} a large cyan star", scene) == (
+            candidate == relation
         )
 
 
@@ -447,19 +450,19 @@ def test_a_relation_holds_along_the_longer_axis(x, y, relation):
 )
 def test_a_place_is_a_third_of_the_picture(x, y, places):
     scene = scene_of(f"small green star {x} {y}")
-    told = {place for place in PLACES if scenes.is_true(f"a green star {place}", scene)}
-    assert told == set(places)
+    true_places = {place for place in PLACES if scenes.is_true(f"a green star {place}", scene)}
+    assert true_places == set(places)
 
 
 def test_every_caption_is_true_in_both_implementations(sample):
     for part in PARTS:
         for caption, scene in captions(sample, part):
             assert scenes.is_true(caption, scene), (caption, scene)
-            assert really_true(caption, scene), (caption, scene)
+            assert is_true_by_reference(caption, scene), (caption, scene)
 
 
 def classes():
-    """Words of which one can stand for another."""
+    """Returns sets of words that can replace one another."""
     return (
         [*COLOURS],
         [*PLURALS],
@@ -473,101 +476,101 @@ def classes():
 
 
 def test_changing_one_word_makes_a_caption_false(sample):
-    tried, still = collections.Counter(), collections.Counter()
+    tried, true = collections.Counter(), collections.Counter()
     for caption, scene in captions(sample, "test"):
         words = caption.split()
-        for at, word in enumerate(words):
+        for index, word in enumerate(words):
             for kind, others in enumerate(classes()):
                 for other in set(others) - {word} if word in others else ():
-                    changed = " ".join([*words[:at], other, *words[at + 1 :]])
-                    told = scenes.is_true(changed, scene)
-                    assert told == really_true(changed, scene), (changed, scene)
+                    changed = " ".join([*words[:index], other, *words[index + 1 :]])
+                    is_true = scenes.is_true(changed, scene)
+                    assert is_true == is_true_by_reference(changed, scene), (changed, scene)
                     tried[kind] += 1
-                    still[kind] += told
-    # Now and then there is a blue circle too, where there is a red one.
+                    true[kind] += is_true
+    # A changed caption is sometimes true: the scene may contain a blue circle as well.
     assert min(tried.values()) > 40 and len(tried) == len(classes())
-    assert all(still[kind] < 0.03 * tried[kind] for kind in (0, 1, 2))
-    assert still[3] < 0.25 * tried[3]  # two small ones, and two large ones
-    assert not any(still[kind] for kind in (4, 5, 6, 7))
+    assert all(true[kind] < 0.03 * tried[kind] for kind in (0, 1, 2))
+    assert true[3] < 0.25 * tried[3]  # a scene may have two small and two large ones
+    assert not any(true[kind] for kind in (4, 5, 6, 7))
 
 
 def test_a_reversed_relation_is_false(sample):
     tried = 0
     for caption, scene in captions(sample, "train"):
         for relation in RELATIONS:
-            one, found, other = caption.partition(f" {relation} ")
-            if found:
+            left, separator, right = caption.partition(f" {relation} ")
+            if separator:
                 tried += 1
-                assert not scenes.is_true(f"{other} {relation} {one}", scene)
-                first, *rest = relation.split()
-                turned = " ".join([OPPOSITE[first], *rest])
-                assert scenes.is_true(f"{other} {turned} {one}", scene)
+                assert not scenes.is_true(f"{right} {relation} {left}", scene)
+                word, *rest = relation.split()
+                opposite = " ".join([OPPOSITE[word], *rest])
+                assert scenes.is_true(f"{right} {opposite} {left}", scene)
                 for wrong in set(RELATIONS) - {relation}:
-                    assert not scenes.is_true(f"{one} {wrong} {other}", scene)
+                    assert not scenes.is_true(f"{left} {wrong} {right}", scene)
     assert tried > 1000
 
 
 def test_both_implementations_agree_on_scrambled_captions(sample):
-    source, told = random.Random(1), collections.Counter()
+    rng, counts = random.Random(1), collections.Counter()
     words = sorted({word for caption, _ in captions(sample, "train") for word in caption.split()})
     for caption, scene in captions(sample, "train", 4 * FIRST):
         for _ in range(12):
-            salad = caption.split()
-            for _ in range(source.choice((1, 1, 2, 3))):
-                at = source.randrange(len(salad))
-                change = source.randrange(5)
+            scrambled = caption.split()
+            for _ in range(rng.choice((1, 1, 2, 3))):
+                i = rng.randrange(len(scrambled))
+                change = rng.randrange(5)
                 if change == 0:
-                    salad.insert(at, source.choice(words))
-                elif change == 1 and len(salad) > 1:
-                    del salad[at]
+                    scrambled.insert(i, rng.choice(words))
+                elif change == 1 and len(scrambled) > 1:
+                    del scrambled[i]
                 elif change == 2:
-                    salad[at] = source.choice(words)
+                    scrambled[i] = rng.choice(words)
                 elif change == 3:
-                    other = source.randrange(len(salad))
-                    salad[at], salad[other] = salad[other], salad[at]
+                    j = rng.randrange(len(scrambled))
+                    scrambled[i], scrambled[j] = scrambled[j], scrambled[i]
                 else:
-                    salad += [source.choice(("and", "above", "left of")), *salad]
-            text = " ".join(salad)
-            answer = scenes.is_true(text, scene)
-            assert answer is really_true(text, scene), (text, scene)
-            told[answer] += 1
-    assert told[True] > 300 and told[False] > 5000
+                    scrambled += [rng.choice(("and", "above", "left of")), *scrambled]
+            text = " ".join(scrambled)
+            is_true = scenes.is_true(text, scene)
+            assert is_true is is_true_by_reference(text, scene), (text, scene)
+            counts[is_true] += 1
+    assert counts[True] > 300 and counts[False] > 5000
 
 
 def test_more_captions_are_true_than_the_sample_contains(sample):
     others = collections.Counter()
-    said = [caption for caption, _ in captions(sample, "train")]
+    texts = [caption for caption, _ in captions(sample, "train")]
     for example in sample["train"][: FIRST // 3]:
-        for caption in said[:2000]:
-            told = scenes.is_true(caption, example.values["scene"])
-            assert told is really_true(caption, example.values["scene"])
-            others[told and caption not in example.values["captions"]] += 1
+        for caption in texts[:2000]:
+            is_true = scenes.is_true(caption, example.values["scene"])
+            assert is_true is is_true_by_reference(caption, example.values["scene"])
+            others[is_true and caption not in example.values["captions"]] += 1
     assert others[True] > 100
 
 
 def test_captions_of_the_sample_keep_the_margins(sample):
     for part in PARTS:
         for caption, scene in captions(sample, part):
-            listed, found = json.loads(scene), CAPTION.fullmatch(caption)
-            (x, y), *_ = spots = [
-                (listed[at]["x"], listed[at]["y"])
-                for text in (found["one"], found["other"])
+            scene_things, match = json.loads(scene), CAPTION.fullmatch(caption)
+            (x, y), *_ = centres = [
+                (scene_things[index]["x"], scene_things[index]["y"])
+                for text in (match["first"], match["second"])
                 if text
-                for at in meant(text, listed)
+                for index in described(text, scene_things)
             ]
-            if found["place"]:
+            if match["place"]:
                 for right, down in ((2, 0), (-2, 0), (0, 2), (0, -2)):
-                    assert PLACES[found["place"]](x + right, y + down), (caption, scene)
-            elif found["joint"] in RELATIONS:
-                away = sorted(abs(spots[0][axis] - spots[1][axis]) for axis in (0, 1))
-                assert away[1] > 1.4 * away[0], (caption, scene)
+                    assert PLACES[match["place"]](x + right, y + down), (caption, scene)
+            elif match["joint"] in RELATIONS:
+                distances = sorted(abs(centres[0][axis] - centres[1][axis]) for axis in (0, 1))
+                assert distances[1] > 1.4 * distances[0], (caption, scene)
 
 
-# --- What it takes ---------------------------------------------------------------
+# --- Difficulty ------------------------------------------------------------------
 
 
 def test_the_test_part_has_held_out_combinations(sample):
-    held_out = {part: set(some) for part, some in scenes.HELD_OUT.items()}
+    held_out = {part: set(combinations) for part, combinations in scenes.HELD_OUT.items()}
     assert not held_out["valid"] & held_out["test"]
     every = {" ".join(kind) for kind in itertools.product(("small", "large"), COLOURS, PLURALS)}
     assert len(held_out["test"]) == len(every) / 12
@@ -575,56 +578,58 @@ def test_the_test_part_has_held_out_combinations(sample):
     assert shown["train"] == every - held_out["valid"] - held_out["test"]
     assert not shown["valid"] & held_out["test"]
     assert not shown["test"] & held_out["valid"]
-    said = " ".join(caption for caption, _ in captions(sample, "train"))
+    text = " ".join(caption for caption, _ in captions(sample, "train"))
     for kind in held_out["valid"] | held_out["test"]:
         assert (
-            kind not in said and kind.replace(kind.split()[2], PLURALS[kind.split()[2]]) not in said
+            kind not in text and kind.replace(kind.split()[2], PLURALS[kind.split()[2]]) not in text
         )
-    for left_out in range(3):  # any two of the three are met in train
+    for left_out in range(3):  # every pair of attributes occurs in train
         pairs = [
-            {tuple(kind.split()[:left_out] + kind.split()[left_out + 1 :]) for kind in some}
-            for some in (every, shown["train"])
+            {tuple(kind.split()[:left_out] + kind.split()[left_out + 1 :]) for kind in combinations}
+            for combinations in (every, shown["train"])
         ]
         assert pairs[0] == pairs[1]
     for part in PARTS[1:]:
-        met = collections.Counter()
+        counts = collections.Counter()
         for example in sample[part]:
-            (about,) = held_out[part] & set(kinds(example))
-            _, colour, shape = about.split()
+            (kind,) = held_out[part] & set(kinds(example))
+            _, colour, shape = kind.split()
             for caption in example.values["captions"]:
                 assert f"{colour} {shape}" in caption or f"{colour} {PLURALS[shape]}" in caption
-            met[about] += 1
-        assert set(met.values()) == {scenes.SIZES[part] // len(held_out[part])}
+            counts[kind] += 1
+        assert set(counts.values()) == {scenes.SIZES[part] // len(held_out[part])}
 
 
 def test_no_caption_is_true_of_many_scenes(sample):
-    # What joins phrases, or says where, is true of no more scenes than its phrases are.
-    known = [json.loads(example.values["scene"]) for example in sample["test"]]
+    # A caption with a place, relation or pair is true of no more scenes than its phrases.
+    all_things = [json.loads(example.values["scene"]) for example in sample["test"]]
     shares = {}
     for size, colour, shape in itertools.product(("", "small ", "large "), COLOURS, PLURALS):
         for number, many in (("a", 0), ("an", 0), ("two", 1), ("three", 1)):
             phrase = f"{number} {size}{colour} {PLURALS[shape] if many else shape}"
-            shares[phrase] = sum(bool(meant(phrase, each)) for each in known) / len(known)
+            shares[phrase] = sum(
+                bool(described(phrase, scene_things)) for scene_things in all_things
+            ) / len(all_things)
     assert max(shares.values()) < 0.12
     assert sum(share > 0 for share in shares.values()) > 100
 
 
 def test_a_caption_of_another_scene_is_hardly_ever_true(sample):
     others = sample["test"][1:] + sample["test"][:1]
-    told = [
+    truths = [
         scenes.is_true(caption, other.values["scene"])
         for example, other in zip(sample["test"], others, strict=True)
         for caption in example.values["captions"]
     ]
-    assert sum(told) < 0.03 * len(told)
+    assert sum(truths) < 0.03 * len(truths)
 
 
 def test_no_attribute_can_be_guessed_from_the_others(sample):
     every = [thing for example in sample["train"] for thing in things(example)]
-    for wanted, limit in (("colour", 0.25), ("shape", 0.33), ("size", 0.7)):
-        given = [key for key in ("colour", "shape", "size") if key != wanted]
-        seen = collections.defaultdict(collections.Counter)
+    for attribute, limit in (("colour", 0.25), ("shape", 0.33), ("size", 0.7)):
+        others = [key for key in ("colour", "shape", "size") if key != attribute]
+        counts_by_others = collections.defaultdict(collections.Counter)
         for thing in every:
-            seen[tuple(thing[key] for key in given)][thing[wanted]] += 1
-        right = sum(max(counts.values()) for counts in seen.values())
-        assert right < limit * len(every), wanted
+            counts_by_others[tuple(thing[key] for key in others)][thing[attribute]] += 1
+        correct = sum(max(counts.values()) for counts in counts_by_others.values())
+        assert correct < limit * len(every), attribute
