@@ -1,8 +1,9 @@
-"""The equations once more, in NumPy and float64, sharing no line with `models`.
+"""Independent implementation of the equations, in NumPy and float64, without code from `models`.
 
-One gate at a time, unfused, each from its paper; an equation is written twice
-on purpose: what both ways of writing it agree on is likely what the paper says.
-Each takes `w`, which has the weights by the name of the map, and x of the step.
+One gate at a time, unfused, each from its paper. The duplication is deliberate: two independent
+implementations that agree are likely to match the paper. Each function takes `w`, which holds
+the weights by name of the map, the input x of one step, and the states; it returns the new
+states.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ def sigmoid(z):
 
 
 def normalized(z):
-    """Ba et al. (2016), equation 4, with the usual small number under the root."""
+    """Layer normalisation: Ba et al. (2016), equation 4, with the usual epsilon."""
     return (z - np.mean(z)) / np.sqrt(np.var(z) + 1e-5)
 
 
@@ -23,13 +24,13 @@ def rnn(w, x, h):
 
 
 def leaky(w, x, h):
-    """Jaeger et al. (2007): a share of the old state stays."""
+    """Jaeger et al. (2007): a fraction of the old state is kept."""
     stays = w.gate("leak", x, h)
     return (stays * h + (1 - stays) * w.plain_candidate(x, h),)
 
 
 def lstm(w, x, h, c):
-    """Greff et al. (2017), section 2; the output gate's peephole sees the new c."""
+    """Greff et al. (2017), section 2; the peephole of the output gate reads the new c."""
     i, f = w.gate("input", x, h, c), w.gate("forget", x, h, c)
     new = w.clip(w.plain_candidate(x, h) * i + c * f)
     o = w.gate("output", x, h, new)
@@ -37,7 +38,7 @@ def lstm(w, x, h, c):
 
 
 def coupled(w, x, h, c):
-    """Greff et al. (2017), CIFG: the input gate is one less the forget gate."""
+    """Greff et al. (2017), CIFG: the input gate is one minus the forget gate."""
     f = w.gate("forget", x, h, c)
     i = 1 - f
     new = w.clip(w.plain_candidate(x, h) * i + c * f)
@@ -45,7 +46,7 @@ def coupled(w, x, h, c):
 
 
 def full(w, x, h, c, i_last, f_last, o_last):
-    """Greff et al. (2017), FGR: three gates see three gates, nine matrices more."""
+    """Greff et al. (2017), FGR: three gates read the previous values of three gates."""
 
     def also(gate):
         last = (i_last, f_last, o_last)
@@ -80,7 +81,7 @@ def mgu(w, x, h):
 
 
 def janet(w, x, h):
-    """van der Westhuizen & Lasenby (2018): what is written has a bias of its own, β = 1."""
+    """van der Westhuizen & Lasenby (2018): the write term has a bias of its own, β = 1."""
     if "forget" in w.spec.pinned:
         f = written = w.spec.pinned["forget"]
     else:
@@ -125,10 +126,10 @@ NOT_H = {
 
 
 class Weights:
-    """The weights of a built `GatedCell`, block by block, by the name of the map.
+    """Weights of a built `GatedCell`, block by block, by name of the map.
 
-    `dropped` is what training drops at this step of this row: "state" and
-    "candidate", vectors; and matrices by the names of their weights.
+    `dropped` holds the masks of training for this step and row: the vectors "state" and
+    "candidate", and matrices by name of the weight.
     """
 
     def __init__(self, cell):
@@ -151,7 +152,7 @@ class Weights:
         }
 
     def block(self, weight, name, values):
-        """The numbers of a map among those of all maps that a weight has."""
+        """Returns the block of a map in a weight that holds the blocks of several maps."""
         at = self._columns[weight].index(name)
         return values[at * self.H : (at + 1) * self.H]
 
@@ -159,7 +160,7 @@ class Weights:
         return self._read[name]
 
     def times(self, v, weight, name, gain):
-        """A map's part of v times a weight; nothing where the map has none of it."""
+        """Returns v times the block of a map; 0 if the weight has no block for it."""
         if name not in self._columns[weight]:
             return 0.0
         matrix = self._read[weight] * self.dropped.get(weight, 1.0)
@@ -188,7 +189,7 @@ class Weights:
         return x @ self._read["raw_projection"] if "raw_projection" in self._read else x
 
     def sees(self, name, z):
-        """All that a map sees, with its bias."""
+        """Returns the pre-activation of a map, including its bias."""
         z = z + np.zeros(self.H)
         if self.spec.layer_norm == "maps":
             z = normalized(z) * self.block("gain", name, self._read["gain"])
@@ -220,9 +221,9 @@ class Weights:
 
 
 def run(cell, xs, mask, states, noise=None):
-    """Runs a cell over xs (B, T, D), row by row: (outputs (B, T, P), last states).
+    """Runs a cell over xs (B, T, D), row by row; returns outputs (B, T, P) and last states.
 
-    `noise` is the layer's own `Noise` while it trains, None for what is served.
+    `noise` is the layer's own `Noise` in training, None for inference.
     """
     w, equation = Weights(cell), globals()[cell.spec.equation]
     outputs, lasts = np.zeros((*xs.shape[:2], cell.output_size)), []
@@ -248,10 +249,10 @@ def run(cell, xs, mask, states, noise=None):
 
 
 def dropped(noise, row, t):
-    """What is dropped, or by "h" and "c" held, at one step of one row."""
-    found = {name: np.asarray(values)[row] for name, values in noise.always.items()}
-    found |= {name: np.asarray(values)[t, row] for name, values in noise.steps.items()}
+    """Returns the dropout or zoneout masks of one step of one row."""
+    masks = {name: np.asarray(values)[row] for name, values in noise.always.items()}
+    masks |= {name: np.asarray(values)[t, row] for name, values in noise.steps.items()}
     for name, values in noise.weights.items():
         weight = "recurrent_kernel" if name == "recurrent" else f"{name}_product"
-        found[weight] = np.asarray(values)
-    return found
+        masks[weight] = np.asarray(values)
+    return masks
