@@ -19,6 +19,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
@@ -153,8 +154,8 @@ class LabelledTexts(Corpus):
                     f"{error.reason}; choose another encoding with --encoding."
                 ) from error
 
-    def _csv_examples(self, path: AnyPath, rows) -> Iterator[Example]:
-        """Yields the examples of a CSV reader, whose first row is the header."""
+    def _csv_examples(self, path: AnyPath, rows: Any) -> Iterator[Example]:
+        """Yields the examples of a `csv.reader`, whose first row is the header."""
         text_key, label_key = self.text_key or "text", self.label_key or "label"
         header = [name.strip() for name in next(rows, [])]
         for key, flag in ((text_key, "--text-key"), (label_key, "--label-key")):

@@ -645,7 +645,7 @@ def test_images_without_a_defect_decode_in_tensorflow():
     progressive = picture("p", "JPEG", size=(40, 30), progressive=True)
     counts = collections.Counter()
     for raw in (PHOTO, DRAWN, gray.getvalue(), progressive):
-        damaged = [raw[:-n] for n in range(1, 30)] + [raw, raw + b"what some cameras add"]
+        damaged = [raw[:-n] for n in range(1, 30)] + [raw, raw + b"data appended by some cameras"]
         for _ in range(60):
             i = draw.randrange(len(raw))
             flipped = bytes([raw[i] ^ 1 << draw.randrange(8)])
@@ -671,7 +671,7 @@ def test_images_of_cameras_and_drawing_programs_have_no_defect():
             image.save(file, kind)
             assert image_defect(file.getvalue()) is None
             assert image_defect(file.getvalue() + b"more") is None
-    for seed in range(4):  # of some of which Pillow misses no pixel
+    for seed in range(4):  # Pillow reads some of them completely without the end
         with_preview = picture(("x", seed), "JPEG", size=(160, 120), exif=preview)
         assert preview in with_preview and image_defect(with_preview) is None
         assert image_defect(with_preview[:-2]) is not None
@@ -747,26 +747,27 @@ def test_a_listed_image_without_a_caption_is_reported(tmp_path):
 def test_an_empty_caption_is_reported(tmp_path, written):
     pairs = [("a.png", "one"), ("a.png", " "), ("b.jpg", "")]
     annotations = [
-        {"image_id": "ab".index(name[0]), "caption": problem} for name, problem in pairs
+        {"image_id": "ab".index(name[0]), "caption": caption} for name, caption in pairs
     ]  # fmt: skip
     names = [{"id": n, "file_name": name} for n, name in enumerate(GOOD)]
     name, text = {
-        "tsv": ("x.tsv", "".join(f"{name}\t{problem}\n" for name, problem in pairs)),
-        "tokens": ("x.token.txt", "".join(f"{name}#0\t{problem}\n" for name, problem in pairs)),
+        "tsv": ("x.tsv", "".join(f"{name}\t{caption}\n" for name, caption in pairs)),
+        "tokens": ("x.token.txt", "".join(f"{name}#0\t{caption}\n" for name, caption in pairs)),
         "coco": ("captions.json", json.dumps({"images": names, "annotations": annotations})),
     }[written]
     write(tmp_path, {**GOOD, name: text})
     lines = [": annotations[1]", ": annotations[2]"] if written == "coco" else [":2", ":3"]
-    problem = [
+    problems = [
         f"{tmp_path}/{name}{line}: the caption of {image!r} is empty"
         for line, image in zip(lines, GOOD, strict=True)
     ]
     with pytest.raises(UserError) as error:
         captions_in(tmp_path)
-    assert str(error.value) == f"{problem[0]}; use --skip-bad to skip such images."
+    assert str(error.value) == f"{problems[0]}; use --skip-bad to skip such images."
     splits = captions_in(tmp_path, skip_bad=True)
     assert splits.notes[0] == (
-        f"{tmp_path}/{name}: skipped 2 bad images or captions, kept 1 images: " + "; ".join(problem)
+        f"{tmp_path}/{name}: skipped 2 bad images or captions, kept 1 images: "
+        + "; ".join(problems)
     )
     assert read_all(splits) == [(GOOD["a.png"], ("one",))]
 
@@ -774,7 +775,9 @@ def test_an_empty_caption_is_reported(tmp_path, written):
 def test_a_damaged_image_in_a_zip_is_reported(tmp_path):
     write(tmp_path / "c", {**GOOD, "x.tsv": LINES})
     path = tmp_path / "c.zip"
-    with zipfile.ZipFile(path, "w") as packed:  # stored, so that bytes can be found again
+    with zipfile.ZipFile(
+        path, "w"
+    ) as packed:  # uncompressed, so that the bytes of an image can be located
         for file in sorted((tmp_path / "c").iterdir()):
             packed.write(file, file.name)
     raw = path.read_bytes()
