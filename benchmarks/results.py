@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from app.atomic import atomic_write
+
 RESULTS = Path("runs/benchmarks")
 
 
@@ -26,9 +28,7 @@ def result(table: str, name: str, measure: Callable[[], dict], fresh: bool = Fal
         print(f"measuring {table}/{name}", file=sys.stderr, flush=True)
         measured = measure()
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps(measured, indent=2), encoding="utf-8")
-        draft.replace(path)
+        atomic_write(path, json.dumps(measured, indent=2))
     return json.loads(path.read_text(encoding="utf-8"))
 
 

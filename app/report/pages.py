@@ -38,7 +38,7 @@ def page(
         limits: What `Task.limits` tells.
         looks: What `Task.illustrate` shows.
     """
-    judged = record["judged"]
+    judged = record["evaluated"]
     scores = "".join(f"{escape(k)} <b>{v:.4f}</b>" for k, v in judgement.scores.items())
     parts = [
         f"<h1>{escape(record['task'])}</h1>",
@@ -59,7 +59,7 @@ def page(
         none = "" if judgement.mistakes.rows else "<p>None.</p>"
         parts += [table(judgement.mistakes) + none]
     parts += ["<h2>Model card</h2>", *_card(record, limits)]
-    return whole(f"{record['task']}: {record['data']['told']}", parts)
+    return whole(f"{record['task']}: {record['data']['source']}", parts)
 
 
 def whole(title: str, parts: Sequence[str]) -> str:
@@ -73,7 +73,7 @@ def whole(title: str, parts: Sequence[str]) -> str:
 def _card(record, limits) -> list[str]:
     data, config = record["data"], record["config"]
     notes = [
-        f"Answers what its training data asks: {escape(data['told'])}. What it gives for other "
+        f"Answers what its training data asks: {escape(data['source'])}. What it gives for other "
         "kinds of text has not been judged.",
         *map(escape, limits),
         *map(escape, data["notes"]),
@@ -81,7 +81,7 @@ def _card(record, limits) -> list[str]:
     listed = "<ul>" + "".join(f"<li>{note}</li>" for note in notes) + "</ul>"
     examples = ", ".join(f"{part} {count}" for part, count in data["examples"].items())
     facts = {
-        "data": data["told"],
+        "data": data["source"],
         "examples": examples,
         "SHA-256 of the data": data["checksum"],
         "parameters": f"{record['parameters']:,}",

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from app import cli
+from app.atomic import atomic_write
 from models.cells import specs
 
 _PATHS = ("data", "blimp")  # settings that tables do without
@@ -117,9 +118,7 @@ class Runner:
         """Writes what was measured, whole or not at all."""
         record = {"point": dataclasses.asdict(point), **result}
         path = self.folder / f"{point.identity}.json"
-        draft = path.with_suffix(f".draft-{os.getpid()}")
-        draft.write_text(json.dumps(record, indent=2), encoding="utf-8")
-        draft.replace(path)
+        atomic_write(path, json.dumps(record, indent=2))
         return record
 
 
@@ -158,16 +157,20 @@ def _measure(point: Experiment, folder: Path) -> dict:
 
 
 def _trained(point: Experiment, work: Path) -> dict:
-    """A task is trained, exported and judged as `app.train` does it; what it says goes to a log."""
-    from app import train
+    """Trains, exports and evaluates a task as `app.train` does; its output goes to a log."""
+    import tasks
+    from app.training import pipeline
 
-    argv = [point.subject, "--cell", point.cell, "--seed", str(point.seed)]
-    for name, value in point.settings:
-        argv += [f"--{name.replace('_', '-')}", str(value)]
-    argv += ["--saved-models", str(work / "saved_models"), "--runs", str(work / "runs")]
+    task = tasks.find(point.subject)
+    settings = {**dict(point.settings), "cell": point.cell, "seed": point.seed}
+    config, corpus = (
+        cls(**{f.name: settings[f.name] for f in dataclasses.fields(cls) if f.name in settings})
+        for cls in (task.Config, task.Corpus)
+    )
     work.mkdir(exist_ok=True)
-    with (work / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
-        version = train.main(argv)
+    with (work / "log.txt").open("a", encoding="utf-8") as log:
+        options = pipeline.TrainOptions(work / "saved_models", work / "runs", output=log)
+        version = pipeline.train(point.subject, config, corpus, options)
     record = json.loads((version / "assets.extra" / "run.json").read_text(encoding="utf-8"))
     shutil.rmtree(work)
     return {

@@ -113,7 +113,7 @@ def broadcast_state(run: Run, strategy: tf.distribute.Strategy) -> None:
         )
     state = _of_chief(strategy, run.to_bytes())
     if not is_chief(strategy):
-        run.take(state)
+        run.load_bytes(state)
 
 
 def wait(strategy: tf.distribute.Strategy) -> None:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from app.atomic import atomic_write
 from app.training import run_state
 from tasks.core.errors import UserError
 from tasks.core.examples import Stream
@@ -155,9 +156,8 @@ class EncodedExamples:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / "encoded.json").exists():
                 record = _write(_encoded(task, examples), folder)
-                draft = folder / "encoded.json.draft"
-                draft.write_text(json.dumps(record), encoding="utf-8")
-                draft.replace(folder / "encoded.json")  # last: its presence says all is there
+                # Last, because its presence says that all shards are there.
+                atomic_write(folder / "encoded.json", json.dumps(record))
         return cls(folder)
 
     def read(self, shards: Iterable[int]) -> Rows:

@@ -14,13 +14,13 @@ import dataclasses
 import fcntl
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from app.atomic import atomic_open
 from tasks.core.errors import UserError
 from tasks.core.settings import affecting
 
@@ -153,16 +153,8 @@ class Run:
             for group, some in groups.items()
             for at, array in enumerate(some)
         }
-        draft = self.folder / "state.npz.draft"
-        try:
-            with draft.open("wb") as file:
-                np.savez(file, progress=json.dumps(dataclasses.asdict(progress)), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            draft.unlink(missing_ok=True)  # it may be what fills the disk
-            raise
-        draft.replace(self.folder / "state.npz")
+        with atomic_open(self.folder / "state.npz", fsync=True) as file:
+            np.savez(file, progress=json.dumps(dataclasses.asdict(progress)), **arrays)
         self._write_history(progress)
 
     def to_bytes(self) -> bytes:
@@ -170,9 +162,9 @@ class Run:
         path = self.folder / "state.npz"
         return path.read_bytes() if path.exists() else b""
 
-    def take(self, state: bytes) -> None:
+    def load_bytes(self, state: bytes) -> None:
         """Takes the state that `to_bytes` gave of the same run elsewhere."""
-        self.forget()
+        self.reset()
         if state:
             (self.folder / "state.npz").write_bytes(state)
 
@@ -182,7 +174,7 @@ class Run:
         progress.published.append({"version": version, "serving": affecting(config, "serving")})
         self.save(progress, self.arrays())
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Starts anew: a finished run is done again."""
         (self.folder / "state.npz").unlink(missing_ok=True)
 

@@ -65,7 +65,7 @@ def test_the_help_of_a_task_has_every_setting_with_its_default(capsys):
         (["sentiment", "--dropout", "1"], "--dropout must be at least 0 and below 1, got 1.0"),
         (["sentiment", "--learning-rate", "nan"], "--learning-rate must be above 0, got nan"),
         (["sentiment", "--precision", "float8"], r"--precision must be one of \['float32'"),
-        (["sentiment", "--clip-value", "1"], r"two ways to clip; set one of them to 0"),
+        (["sentiment", "--clip-value", "1"], r"exclude each other; set one of them to 0"),
         (
             ["sentiment", "--cell", "lstmm"],
             r"--cell: cell must be one of \['greff_cifg', .*'lstmm'",
@@ -168,7 +168,7 @@ def test_what_is_published_is_whole(published):
     version = published / "sentiment" / "1"
     record = json.loads((version / "assets.extra/run.json").read_text())
     assert set(record["scores"]) == {"accuracy", "macro_f1"}
-    assert record["judged"] == {"signature": "serving_default", "part": "test", "examples": 500}
+    assert record["evaluated"] == {"signature": "serving_default", "part": "test", "examples": 500}
     assert record["config"]["units"] == 8 and record["config"]["cell"] == "lstm"
     assert record["data"]["examples"] == {"train": 4000, "valid": 500, "test": 500}
     assert len(record["data"]["checksum"]) == 64
@@ -248,7 +248,7 @@ def test_a_run_killed_after_fitting_is_only_published(corpus, tmp_path, monkeypa
     capsys.readouterr()
     version = trained(corpus, tmp_path)
     said = capsys.readouterr().out
-    assert "trained for 1 epochs, to be published" in said and "Epoch" not in said
+    assert "trained for 1 epochs, not yet published" in said and "Epoch" not in said
     assert [p.name for p in version.parent.iterdir()] == ["1"]  # its draft was taken up again
 
 
@@ -265,7 +265,7 @@ def test_the_same_command_after_a_finished_run_makes_a_new_version(corpus, tmp_p
     first = trained(corpus, tmp_path)
     before = {p: p.read_bytes() for p in first.rglob("*") if p.is_file()}
     second = trained(corpus, tmp_path)
-    assert "training anew" in capsys.readouterr().out
+    assert "training again from the start" in capsys.readouterr().out
     assert (first.name, second.name) == ("1", "2")
     assert {p: p.read_bytes() for p in first.rglob("*") if p.is_file()} == before
     assert_same(first, second)

@@ -265,7 +265,7 @@ def test_pairs_that_are_too_unequal_are_counted_and_left_out_of_train_alone(begu
     version = folder / "saved_models/translation/1"
     record = json.loads((version / "assets.extra/run.json").read_text())
     assert record["data"]["left_out"] == {"train": 1, "valid": 0, "test": 0}
-    assert record["judged"]["examples"] == 32
+    assert record["evaluated"]["examples"] == 32
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,10 @@ def test_how_it_searches_can_be_changed_without_training_anew(begun, tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         trained(*argv)
     said = capsys.readouterr().out
-    assert "this run ended and is version 2: training anew" in said and "val_loss" in said
+    assert (
+        "this run has finished as version 2: training again from the start" in said
+        and "val_loss" in said
+    )
 
 
 def test_more_n_best_than_beams_is_told(corpus, tmp_path, capsys):

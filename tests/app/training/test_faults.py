@@ -106,7 +106,8 @@ def test_out_of_memory_halves_the_batches_and_goes_on(corpus, tmp_path, monkeypa
     assert re.findall(r"out of memory: going on with --batch-tokens (\d+)", said) == ["32", "16"]
     assert [int(epoch) for epoch in re.findall(r"Epoch (\d)/2", said)] == [1, 2, 2, 2]
     record = json.loads((version / "assets.extra/run.json").read_text())
-    assert (record["epochs"], record["tokens"], record["config"]["batch_tokens"]) == (2, 16, 64)
+    assert (record["epochs"], record["batch_tokens"]) == (2, 16)
+    assert record["config"]["batch_tokens"] == 64
     train.main(command(corpus, tmp_path, "--epochs", "3", "--patience", "3"))
     resumed = capsys.readouterr().out
     assert f"{len(met[8:])}/{len(met[8:])} - " in resumed  # as many steps as it came down to
@@ -115,7 +116,7 @@ def test_out_of_memory_halves_the_batches_and_goes_on(corpus, tmp_path, monkeypa
 def test_a_budget_beyond_the_memory_of_a_cpu_is_refused(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "_memory", lambda: 1000)
     said = fails(capsys, train.main, command(corpus, tmp_path))
-    assert "--batch-tokens 64: a batch needs 0.0 GiB of memory at least" in said
+    assert "--batch-tokens 64: a batch needs at least 0.0 GiB of memory" in said
 
 
 def test_a_full_disk_is_told_and_the_state_before_is_kept(corpus, tmp_path, monkeypatch, capsys):
@@ -132,7 +133,7 @@ def test_a_full_disk_is_told_and_the_state_before_is_kept(corpus, tmp_path, monk
         patch.setattr(np, "savez", half)
         said = fails(capsys, train.main, argv)
     assert "no space left on device. What was finished is kept" in said
-    assert epochs(kept) == 1 and not (kept / "state.npz.draft").exists()
+    assert epochs(kept) == 1 and not list(kept.glob("state.npz.draft*"))
 
     def full(*args):
         draft(*args)
@@ -173,7 +174,9 @@ def test_a_corpus_that_changed_is_told_and_its_run_is_kept(corpus, tmp_path, mon
     (corpus / "train.tsv").write_text(before + "one film more\tgood\n")
     capsys.readouterr()
     train.main(command(corpus, tmp_path))
-    assert f"a new run: {kept} was begun with other data" in capsys.readouterr().out
+    assert (
+        f"starting a new run; {kept} belongs to other data and is kept" in capsys.readouterr().out
+    )
     assert epochs(kept) == 1
     (corpus / "train.tsv").write_text(before)
     train.main(command(corpus, tmp_path))

@@ -1,0 +1,448 @@
+"""The training pipeline: from a corpus to an evaluated, published version.
+
+    read                 corpus                      -> Prepared: task, splits, run
+    encode               examples                    -> EncodedParts, cached on disk
+    fit                  encoded examples            -> Fitted: the model of the best epoch
+    export_and_evaluate  model                       -> Evaluated: a draft and its scores
+    publish              draft                       -> the folder of the version
+
+Each step takes and returns a value; state that outlives the process is in the run
+(`run_state`) and in the cache of encoded examples (`example_cache`).
+"""
+
+import collections
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tasks
+from app import report
+from app.console import output_to, say, with_progress
+from app.serving import export
+from app.serving.session import SavedModelSession
+from app.training import distribution, example_cache, loop, run_state
+from app.training.example_cache import EncodedExamples
+from app.training.run_state import Progress, Run
+from tasks.core.corpus import Corpus
+from tasks.core.errors import UserError
+from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation
+from tasks.core.examples import PARTS, Example, Splits, Stream
+from tasks.core.task import Config, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """Options of a training that do not define the model.
+
+    Attributes:
+        saved_models: Folder of published models.
+        runs: Folder of training state and of encoded examples.
+        deterministic: Whether repeated runs compute the same bits, more slowly.
+        strategy: Name of the distribution strategy, one of `distribution.STRATEGIES`.
+        output: Stream for everything that is printed; None for standard output.
+    """
+
+    saved_models: Path = Path("saved_models")
+    runs: Path = Path("runs")
+    deterministic: bool = False
+    strategy: str = "none"
+    output: TextIO | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSummary:
+    """The part of `run.json` that describes the data.
+
+    Attributes:
+        source: Value of the flag --data.
+        checksum: SHA-256 of all examples.
+        examples: Number of examples that are used, by part.
+        left_out: Number of examples that cannot be used, by part.
+        notes: Notes of the corpus for the user.
+    """
+
+    source: str
+    checksum: str
+    examples: dict[str, int]
+    left_out: dict[str, int]
+    notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A task, its examples and its run, ready for training.
+
+    Attributes:
+        name: Name of the task.
+        task: The task, restored from the assets of the run.
+        splits: The examples that the task can answer.
+        data: Summary of the data.
+        run: The locked run, to be closed by the caller.
+        cache: Folder of the encoded examples.
+        seconds: Time that reading took.
+    """
+
+    name: str
+    task: Task
+    splits: Splits
+    data: DataSummary
+    run: Run
+    cache: Path
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedParts:
+    """Encoded examples, the summary of the data with what encoding skipped, and the time taken."""
+
+    train: EncodedExamples
+    valid: EncodedExamples
+    data: DataSummary
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """The model with the weights of its best epoch, and the progress of its run."""
+
+    model: keras.Model
+    progress: Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """A draft, its evaluation on the test part, and illustrations for the report."""
+
+    draft: Path
+    evaluation: Evaluation
+    illustrations: Sequence[Alignment | AttentionMaps]
+    seconds: float
+
+
+def train(task: str, config: Config, corpus: Corpus, options: TrainOptions) -> Path | None:
+    """Trains a task, evaluates it and publishes a version.
+
+    An interrupted training continues from its last finished epoch. In a cluster the chief
+    evaluates and publishes; the other processes only train, print nothing but errors, and
+    keep what they need in a temporary folder.
+
+    Args:
+        task: Name of the task.
+        config: Settings of the task.
+        corpus: Location of the examples.
+        options: Folders, devices and output.
+
+    Returns:
+        The folder of the version; None in the other processes of a cluster.
+
+    Raises:
+        UserError: The data, a setting or the environment is at fault.
+    """
+    strategy = distribution.strategy_of(options.strategy)  # before TensorFlow computes anything
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(distribution.in_cluster(strategy))
+        if not distribution.is_chief(strategy):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            options = dataclasses.replace(options, runs=folder, output=io.StringIO())
+        stack.enter_context(output_to(options.output))
+        stack.enter_context(_report_full_disk())
+        if options.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        if strategy.num_replicas_in_sync > 1:
+            say(f"{strategy.num_replicas_in_sync} devices share each batch")
+        prepared = read(task, config, corpus, options.runs)
+        stack.callback(prepared.run.close)
+        distribution.broadcast_state(prepared.run, strategy)
+        encoded = encode(prepared)
+        fitted = fit(prepared, encoded, strategy)
+        version = None
+        if distribution.is_chief(strategy):
+            evaluated = export_and_evaluate(prepared, fitted, options.saved_models)
+            version = publish(prepared, encoded, fitted, evaluated, strategy)
+        distribution.wait(strategy)
+        return version
+
+
+# --- Reading -----------------------------------------------------------------
+
+
+def read(name: str, config: Config, corpus: Corpus, runs: Path) -> Prepared:
+    """Reads a corpus, learns the task from its training part, and opens the run.
+
+    Args:
+        name: Name of the task.
+        config: Settings of the task.
+        corpus: Location of the examples.
+        runs: Folder of training state.
+
+    Raises:
+        UserError: The corpus is invalid, or another process trains the same run.
+    """
+    began = time.monotonic()
+    task_class = tasks.find(name)
+    splits = corpus.open()
+    say(*splits.notes)
+    runs.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="draft-", dir=runs) as folder:
+        assets = Path(folder)
+        data = _learn(task_class, config, splits, corpus.data, assets)
+        run = _open_run(runs / name, name, config, data.checksum, assets)
+        cache = runs / "encoded" / name / example_cache.identity(config, data.checksum, assets)
+    task = task_class.restore(run.assets)
+    return Prepared(
+        name, task, _answerable(task, splits), data, run, cache, time.monotonic() - began
+    )
+
+
+class _Survey:
+    """Count and hash of the examples that pass through a stream."""
+
+    def __init__(self, stream: Stream):
+        self._stream = stream
+        self.count, self.hash = 0, hashlib.sha256()
+
+    def stream(self) -> Stream:
+        return Stream(self._read)
+
+    def _read(self):
+        for example in self._stream:
+            self.count += 1
+            for key, value in sorted(example.values.items()):
+                pieces = value if isinstance(value, tuple) else (value,)
+                for piece in pieces:
+                    piece = piece.encode() if isinstance(piece, str) else piece
+                    self.hash.update(b"%s %d " % (key.encode(), len(piece)) + piece)
+            yield example
+
+
+def _learn(
+    task_class: type[Task], config: Config, splits: Splits, source: str, assets: Path
+) -> DataSummary:
+    """Learns a task into `assets`, and validates every example of every part."""
+    surveys = {
+        part: _Survey(with_progress(getattr(splits, part), f"reading {part}")) for part in PARTS
+    }
+    task = task_class.learn(config, surveys["train"].stream(), assets)
+    left_out = {}
+    for part in PARTS[1:]:
+        reasons = collections.Counter(map(task.rejection_reason, surveys[part].stream()))
+        reasons.pop("", None)
+        left_out[part] = sum(reasons.values())
+        for reason, count in reasons.items():
+            say(f"{part}: {count} of {surveys[part].count} examples left out: {reason}")
+    for part, survey in surveys.items():
+        if survey.count == left_out.get(part, 0):
+            raise _no_examples(part)
+    checksum = hashlib.sha256("".join(s.hash.hexdigest() for s in surveys.values()).encode())
+    counts = {part: survey.count - left_out.get(part, 0) for part, survey in surveys.items()}
+    say(", ".join(f"{part} {count}" for part, count in counts.items()) + " examples")
+    return DataSummary(source, checksum.hexdigest(), counts, left_out, tuple(splits.notes))
+
+
+def _no_examples(part: str) -> UserError:
+    return UserError(f"the {part} part holds no examples that could be used.")
+
+
+def _answerable(task: Task, splits: Splits) -> Splits:
+    def has_answer(example: Example) -> bool:
+        return not task.rejection_reason(example)
+
+    return dataclasses.replace(
+        splits, valid=splits.valid.filter(has_answer), test=splits.test.filter(has_answer)
+    )
+
+
+def _open_run(folder: Path, task: str, config: Config, checksum: str, assets: Path) -> Run:
+    """Opens the run of a task, config and data, new or unfinished."""
+    run = Run(folder / run_state.identity(task, config, checksum, assets))
+    progress = run.progress()
+    version = progress.version_of(config)
+    if progress.ended(config) and version is not None:
+        say(f"this run has finished as version {version}: training again from the start")
+        run.reset()
+    elif progress.ended(config) and progress.published:
+        say("the trained model is published with other serving settings; nothing is trained")
+    elif progress.ended(config):
+        say(f"resuming {run.folder}: trained for {progress.epoch} epochs, not yet published")
+    elif progress.epoch:
+        say(f"resuming {run.folder} after epoch {progress.epoch}")
+    else:
+        for other in run_state.unfinished(run.folder, config):
+            say(f"starting a new run; {other} belongs to other data and is kept")
+    shutil.rmtree(run.assets, ignore_errors=True)
+    shutil.copytree(assets, run.assets)
+    return run
+
+
+# --- Training ----------------------------------------------------------------
+
+
+def encode(prepared: Prepared) -> EncodedParts:
+    """Encodes the training and validation parts, or reads them from the cache.
+
+    Raises:
+        UserError: A part has no examples that can be encoded.
+    """
+    began = time.monotonic()
+    task, data = prepared.task, prepared.data
+    parts, left_out = {}, dict(data.left_out)
+    for part in PARTS[:2]:
+        examples = with_progress(getattr(prepared.splits, part), f"encoding {part}")
+        encoded = parts[part] = EncodedExamples.write(task, examples, prepared.cache / part)
+        skipped = data.examples[part] - len(encoded)
+        if skipped > 0:
+            of_all = f"{skipped} of {data.examples[part]} examples"
+            say(f"{part}: {of_all} skipped: {task.skip_reason()}")
+            left_out[part] = left_out.get(part, 0) + skipped
+        if not len(encoded):
+            raise _no_examples(part)
+    data = dataclasses.replace(data, left_out=left_out)
+    return EncodedParts(parts["train"], parts["valid"], data, time.monotonic() - began)
+
+
+def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strategy) -> Fitted:
+    """Trains the model until its config says so, from the state of the run."""
+    model, progress = loop.fit(
+        prepared.task,
+        encoded.train,
+        encoded.valid,
+        run=prepared.run,
+        splits=prepared.splits,
+        strategy=strategy,
+    )
+    return Fitted(model, progress)
+
+
+# --- Evaluating and publishing -----------------------------------------------
+
+
+def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) -> Evaluated:
+    """Exports a draft, and evaluates it on the test part as TensorFlow Serving would load it."""
+    began = time.monotonic()
+    task, test = prepared.task, prepared.splits.test
+    folder = saved_models / prepared.name
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = export.draft(task, fitted.model, folder / f"draft-{prepared.run.folder.name}")
+    session = SavedModelSession(draft)
+    evaluation = task.judge(session.predict_examples(task, test))
+    illustrations = task.illustrate(session.predict, test)
+    return Evaluated(draft, evaluation, illustrations, time.monotonic() - began)
+
+
+def publish(
+    prepared: Prepared,
+    encoded: EncodedParts,
+    fitted: Fitted,
+    evaluated: Evaluated,
+    strategy: tf.distribute.Strategy,
+) -> Path:
+    """Completes the draft with its record and report, and publishes it as the next version."""
+    task, run, draft = prepared.task, prepared.run, evaluated.draft
+    extra = draft / "assets.extra"
+    extra.mkdir()
+    record = _record(prepared, encoded, fitted, evaluated, strategy.num_replicas_in_sync)
+    (extra / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+    shutil.copy(run.folder / "history.csv", extra)
+    page = report.page(
+        record,
+        fitted.progress.history,
+        evaluated.evaluation,
+        task.limits(),
+        evaluated.illustrations,
+    )
+    (extra / "report.html").write_text(page, encoding="utf-8")
+    export.complete(task, prepared.name, fitted.model, draft, prepared.splits.test)
+    version = export.publish(draft)
+    run.mark_published(int(version.name), task.config)
+    scores = evaluated.evaluation.scores.items()
+    say(
+        f"best epoch {fitted.progress.best_epoch} of {fitted.progress.epoch}; scores of the "
+        "served model on test: " + ", ".join(f"{name} {score:.4f}" for name, score in scores),
+        f"published {version}",
+        f"report    {version / 'assets.extra' / 'report.html'}",
+    )
+    return version
+
+
+def _record(
+    prepared: Prepared, encoded: EncodedParts, fitted: Fitted, evaluated: Evaluated, devices: int
+) -> dict[str, Any]:
+    """The content of `run.json`."""
+    task, progress = prepared.task, fitted.progress
+    seconds = {
+        "read": prepared.seconds,
+        "encode": encoded.seconds,
+        "fit": progress.seconds,
+        "export_and_judge": evaluated.seconds,
+    }
+    return {
+        "task": prepared.name,
+        "scores": evaluated.evaluation.scores,
+        "evaluated": {
+            "signature": task.judged,
+            "part": "test",
+            "examples": evaluated.evaluation.count,
+        },
+        "config": dataclasses.asdict(task.config),
+        "data": dataclasses.asdict(encoded.data),
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "batch_tokens": progress.tokens or task.config.batch_tokens,
+        "parameters": fitted.model.count_params(),
+        "seconds": {key: round(value, 2) for key, value in seconds.items()},
+        "versions": _versions(),
+        "commit": _commit(),
+        "device": "gpu" if tf.config.get_visible_devices("GPU") else "cpu",
+        "devices": devices,
+    }
+
+
+def _versions() -> dict[str, str]:
+    modules = (keras, np, tf)
+    return {"python": platform.python_version()} | {m.__name__: m.__version__ for m in modules}
+
+
+def _commit() -> str | None:
+    """The commit of this program; None outside a git checkout."""
+    try:
+        process = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except FileNotFoundError:
+        return None
+    return process.stdout.strip() or None
+
+
+@contextlib.contextmanager
+def _report_full_disk() -> Iterator[None]:
+    """Reports a full disk as a `UserError`, whether Python or TensorFlow found it."""
+    message = os.strerror(errno.ENOSPC)
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        if message not in str(error):
+            raise
+        raise UserError(
+            f"{message.lower()}. What was finished is kept: free some space, and repeat the "
+            "command to continue."
+        ) from error
