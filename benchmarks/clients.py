@@ -3,11 +3,11 @@
     python -m benchmarks.clients                        # the versions in saved_models/
 
 Each client has a connection of its own, over REST or gRPC by turns, and sends requests of
-one to four rows of the sample's test part one after another. They ask the double of the
-server that the tests have (tests/support/fake_server.py): the same graphs in the same session,
-merged as the server's batching merges them, but a double in Python, whose own time is
-in the latencies; those of the server are not known here. Right is what is answered as the
-version answers that row alone: strings and whole numbers the same, numbers to 1e-5.
+one to four rows of the sample's test part one after another. They use the fake
+server of the tests (tests/support/fake_server.py): the same graphs in the same session, with
+the merging rules of the real one, but in Python, so that its own time is in the latencies.
+A response is correct if it is that of the version for the row alone: strings and integers equal,
+numbers to 1e-5.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import tasks
 from app.serving import client, export
 from app.serving.session import SavedModelSession
 from benchmarks import results
-from tests.support.fake_server import Batching, Double
+from tests.support.fake_server import Batching, FakeServer
 
 CLIENTS, REQUESTS, ROWS = 16, 30, 4  # requests of each client; most rows of one
 KNOWN = 64  # different rows
@@ -69,13 +69,13 @@ def measure(name: str, saved_models: Path) -> list:
 
     batching = Batching(max_batch_size=32, timeout=0.001, pad_variable_length_inputs=True)
     with (
-        Double(saved_models, [name], batching=batching) as double,
+        FakeServer(saved_models, [name], batching=batching) as server,
         futures.ThreadPoolExecutor(CLIENTS) as threads,
     ):
         began = time.perf_counter()
-        given = list(threads.map(ask, work, itertools.cycle((double.rest, double.grpc))))
+        given = list(threads.map(ask, work, itertools.cycle((server.rest, server.grpc))))
         taken = time.perf_counter() - began
-        merged = double.predictions / double.runs
+        merged = server.predictions / server.runs
     asked = list(itertools.chain(*work))
     answered = list(itertools.chain.from_iterable(given))
     lost = sum(len(places) - len(told) for places, (_, told) in zip(asked, answered, strict=True))

@@ -46,19 +46,19 @@ def fuzz(program: Path, version: Path, name: str, count: int, seed: int) -> tupl
         A line of the table, and whether all went as it should.
     """
     known, *others = good_rows(version, 4)
-    process = cc_runtime.Probe(program, version)
+    process = cc_runtime.Runtime(program, version)
     signature = process.signatures[name]
-    alone = process.ask(name, columns(signature, [known])).outputs
+    alone = process.run(name, columns(signature, [known])).outputs
     statuses, broken = collections.Counter(), collections.Counter()
 
-    def send(request: drawn_requests.Drawn) -> None:
+    def send(request: drawn_requests.DrawnRequest) -> None:
         nonlocal process
         try:
-            answer = process.ask(name, request.arrays)
-        except cc_runtime.Died as death:
+            answer = process.run(name, request.arrays)
+        except cc_runtime.ProcessDied as death:
             tell("deaths", request, str(death))
             process.close()
-            process = cc_runtime.Probe(program, version)
+            process = cc_runtime.Runtime(program, version)
             return
         statuses[answer.code] += 1
         wanted = 0 if request.neighbour is not None else tf.errors.INVALID_ARGUMENT
@@ -73,7 +73,7 @@ def fuzz(program: Path, version: Path, name: str, count: int, seed: int) -> tupl
             progress = f"\r{version.parent.name} {name}: {sent} of {count} "
             print(progress, end="", file=sys.stderr, flush=True)
 
-    def tell(what: str, request: drawn_requests.Drawn, message: str) -> None:
+    def tell(what: str, request: drawn_requests.DrawnRequest, message: str) -> None:
         broken[what] += 1
         print(f"\n{what}: {message}\n  {str(request)[:_SHOWN]}", file=sys.stderr, flush=True)
 
@@ -110,7 +110,7 @@ def main() -> None:
         asked = []
         for task in args.tasks:
             version = untrained.version(task, folder)
-            with cc_runtime.Probe(program, version) as loaded:
+            with cc_runtime.Runtime(program, version) as loaded:
                 asked += [(version, signature) for signature in sorted(loaded.signatures)]
         share = -(-args.requests // len(asked))
         found = [fuzz(program, *each, share, args.seed) for each in asked]

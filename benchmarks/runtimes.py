@@ -44,17 +44,17 @@ def compare(version: Path, program: Path, other: Path) -> list[tuple[str, str, i
         were, and the largest difference.
 
     Raises:
-        Died: A runtime does not load it, or does not live to answer.
+        ProcessDied: A runtime does not load it, or does not live to answer.
     """
     good, found = good_rows(version, sum(BATCHES)), []
-    with cc_runtime.Probe(program, version) as here, cc_runtime.Probe(other, version) as there:
+    with cc_runtime.Runtime(program, version) as here, cc_runtime.Runtime(other, version) as there:
         for name, signature in here.signatures.items():
             some = [good[:size] for size in BATCHES]
             some += [[odd.row, good[0]] for odd in odd_rows(signature).values()]
             largest = 0.0
             for each in some:
                 request = columns(signature, each)
-                one, two = here.ask(name, request), there.ask(name, request)
+                one, two = here.run(name, request), there.run(name, request)
                 if one.code or two.code:
                     largest = largest if one.code == two.code else math.inf
                 else:

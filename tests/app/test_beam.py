@@ -1,4 +1,4 @@
-"""The version that `app.predict` asks, asked by Apache Beam on its local runner."""
+"""Predictions with Apache Beam on its local runner, against those of `app.predict`."""
 
 import json
 import random
@@ -15,9 +15,9 @@ LINES = 200
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory):
+def folder(tmp_path_factory):
     """A folder with an untrained version of sentiment and some lines in two files."""
-    folder, source = tmp_path_factory.mktemp("asked"), random.Random(0)
+    folder, source = tmp_path_factory.mktemp("beam"), random.Random(0)
     untrained.version("sentiment", folder / "saved_models")
     lines = [" ".join(source.choices(WORDS, k=source.randrange(40))) for _ in range(LINES)]
     text = "\n".join([*lines, "", "好看的电影!", "dull\r"])
@@ -26,51 +26,51 @@ def asked(tmp_path_factory):
     return folder
 
 
-def run(verb, folder, source, to, *more):
-    """Runs a verb from files of the folder to others of it."""
+def run(command, folder, source, to, *more):
+    """Runs a command from some files of the folder to others."""
     argv = ["sentiment", "--from", str(folder / source), "--to", str(folder / to), *more]
-    at = argv.index("--") if "--" in argv else len(argv)
-    verb.main([*argv[:at], "--saved-models", str(folder / "saved_models"), *argv[at:]])
+    end = argv.index("--") if "--" in argv else len(argv)
+    command.main([*argv[:end], "--saved-models", str(folder / "saved_models"), *argv[end:]])
 
 
-def test_the_local_runner_answers_each_line_as_the_plain_command(asked, capsys):
+def test_the_local_runner_predicts_each_line_as_the_plain_command_does(folder, capsys):
     pytest.importorskip("apache_beam", reason="requirements-beam.txt is not installed")
-    run(beam, asked, "lines-*.txt", "beam", "--", "--direct_num_workers", "1")
+    run(beam, folder, "lines-*.txt", "beam", "--", "--direct_num_workers", "1")
     for number in (1, 2):
-        run(predict, asked, f"lines-{number}.txt", f"plain-{number}", "--json")
-    given, wanted = (
+        run(predict, folder, f"lines-{number}.txt", f"plain-{number}", "--json")
+    beam_rows, plain_rows = (
         sorted(
-            (json.loads(line) for file in asked.glob(names) for line in file.open("rb")),
-            key=lambda each: each["text"],
+            (json.loads(line) for file in folder.glob(pattern) for line in file.open("rb")),
+            key=lambda row: row["text"],
         )
-        for names in ("beam-*.jsonl", "plain-*")
+        for pattern in ("beam-*.jsonl", "plain-*")
     )
-    assert len(given) == LINES + 4  # the cut between the files makes one more
-    for ours, other in zip(given, wanted, strict=True):
-        assert (ours["text"], ours["label"]) == (other["text"], other["label"])
-        assert ours["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+    assert len(beam_rows) == LINES + 4  # one line is split between the files
+    for row, other in zip(beam_rows, plain_rows, strict=True):
+        assert (row["text"], row["label"]) == (other["text"], other["label"])
+        assert row["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
     with pytest.raises(UserError, match="already exists"):
-        run(beam, asked, "lines-*.txt", "beam")
+        run(beam, folder, "lines-*.txt", "beam")
     with pytest.raises(UserError, match="no file matches"):
-        run(beam, asked, "none-*.txt", "other")
+        run(beam, folder, "none-*.txt", "other")
 
 
-def test_the_engine_is_optional_and_its_absence_is_told(asked, monkeypatch):
+def test_apache_beam_is_optional_and_its_absence_is_reported(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(UserError, match=r"pip install -r requirements-beam\.txt"):
-        run(beam, asked, "lines-*.txt", "other")
+        run(beam, folder, "lines-*.txt", "other")
 
 
 @pytest.mark.parametrize(
-    "argv, told",
+    ("argv", "message"),
     [
         (["tagging", "--input", "conllu"], "reads one request per line"),
         (["translation", "--align", "new.png"], "draws a figure"),
         (["sentiment", "--runner", "FlinkRunner"], "unrecognized arguments: --runner"),
     ],
 )
-def test_what_cannot_be_is_told_in_plain_words(argv, told, capsys):
-    with pytest.raises(SystemExit) as stopped:
+def test_invalid_flags_are_reported(argv, message, capsys):
+    with pytest.raises(SystemExit) as exit_info:
         cli.run(lambda: beam.main([*argv, "--from", "a", "--to", "b"]))
-    assert stopped.value.code == 2
-    assert told in capsys.readouterr().err
+    assert exit_info.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Published versions in TensorFlow's C++ runtime alone answer as Keras does."""
+"""Published versions in TensorFlow's C++ runtime alone predict as Keras does."""
 
 import shutil
 from pathlib import Path
@@ -11,86 +11,87 @@ import models
 import tasks
 from app.serving import payloads, warmup
 from tests.support import untrained
-from tests.support.cc_runtime import Died, Probe
+from tests.support.cc_runtime import ProcessDied, Runtime
 from tests.support.predictions import distances
 
 # A fused op, a loop, and an equation that only the loop runs. The signatures of a task share
-# its network, so that Keras is asked for all of them with the first cell only.
+# its network, so all of them are compared with Keras for the first cell only.
 CELLS = ("lstm", "gru", "mut1")
 BATCHES = (0, 1, 3, 8)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("name", tasks.names())
-def test_it_answers_as_keras_does_and_takes_its_warm_up_requests(name, cell, program, version_of):
+def test_it_predicts_as_keras_does_and_runs_the_warm_up_requests(name, cell, program, version_of):
     version = version_of(name, cell)
     task = tasks.find(name).restore(version / "assets")
-    by_keras = task.signatures(models.load(version))
-    asked = [task.row(example.values) for example in untrained.examples(name, sum(BATCHES))]
-    with Probe(program, version) as probe:
-        assert set(by_keras) == set(probe.signatures)
-        for key in by_keras if cell == CELLS[0] else [task.judged]:
-            signature = probe.signatures[key]
-            for some in np.split(np.array(asked), np.cumsum(BATCHES)[:-1]):
-                request = payloads.columns(signature, some)
-                answer = probe.ask(key, request)
-                assert (answer.code, answer.message) == (0, "")
+    keras_signatures = task.signatures(models.load(version))
+    rows = [task.row(example.values) for example in untrained.examples(name, sum(BATCHES))]
+    with Runtime(program, version) as runtime:
+        assert set(keras_signatures) == set(runtime.signatures)
+        for key in keras_signatures if cell == CELLS[0] else [task.judged]:
+            signature = runtime.signatures[key]
+            for batch in np.split(np.array(rows), np.cumsum(BATCHES)[:-1]):
+                request = payloads.columns(signature, batch)
+                response = runtime.run(key, request)
+                assert (response.code, response.message) == (0, "")
                 tensors = {
-                    each: _tensor(signature.inputs[each], array) for each, array in request.items()
+                    name: _tensor(signature.inputs[name], array) for name, array in request.items()
                 }
-                wanted = {each: got.numpy() for each, got in by_keras[key](**tensors).items()}
-                for each, array in wanted.items():
-                    assert answer.outputs[each].shape == array.shape, (key, each)
-                apart = distances(answer.outputs, wanted)
+                outputs = keras_signatures[key](**tensors)
+                expected = {name: output.numpy() for name, output in outputs.items()}
+                for name, array in expected.items():
+                    assert response.outputs[name].shape == array.shape, (key, name)
+                apart = distances(response.outputs, expected)
                 assert max(apart.values()) <= 1e-5, (key, apart)
         warm_up = list(warmup.read(version))
-        assert {request.model_spec.signature_name for request in warm_up} == set(by_keras)
+        assert {request.model_spec.signature_name for request in warm_up} == set(keras_signatures)
         for request in warm_up:
-            arrays = {each: tf.make_ndarray(sent) for each, sent in request.inputs.items()}
-            answer = probe.ask(request.model_spec.signature_name, arrays)
-            assert (answer.code, answer.message) == (0, "")
+            arrays = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+            response = runtime.run(request.model_spec.signature_name, arrays)
+            assert (response.code, response.message) == (0, "")
 
 
-def _tensor(told, array):
-    return tf.constant(array, tf.as_dtype(told.dtype), shape=array.shape)
+def _tensor(info, array):
+    return tf.constant(array, tf.as_dtype(info.dtype), shape=array.shape)
 
 
-def test_it_needs_nothing_of_this_project_nor_of_the_place_where_it_was_made(program, tmp_path):
-    made = untrained.version("tagging", tmp_path / "made")
-    moved = shutil.move(made, tmp_path / "elsewhere")
+def test_it_needs_neither_this_project_nor_the_original_folder(program, tmp_path):
+    version = untrained.version("tagging", tmp_path / "made")
+    moved = shutil.move(version, tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "made")
     texts = {"text": np.array(["we moved", ""], object)}
-    with Probe(program, moved) as probe:
-        answer = probe.ask("serving_default", texts)
-        process = Path("/proc") / str(probe.pid)
+    with Runtime(program, moved) as runtime:
+        response = runtime.run("serving_default", texts)
+        process = Path("/proc") / str(runtime.pid)
         if not process.is_dir():
-            pytest.skip("this system does not tell what a process holds")
+            pytest.skip("this system has no /proc")
         assert (process / "environ").read_bytes() == b""
         assert (process / "cwd").readlink() == Path("/")
-        held = (process / "maps").read_text(encoding="utf-8").splitlines()
-        files = {Path(line.split(maxsplit=5)[5]) for line in held if "/" in line}
-    assert answer.code == 0
-    assert answer.outputs["lengths"].tolist() == [2, 0]
+        mappings = (process / "maps").read_text(encoding="utf-8").splitlines()
+        files = {Path(line.split(maxsplit=5)[5]) for line in mappings if "/" in line}
+    assert response.code == 0
+    assert response.outputs["lengths"].tolist() == [2, 0]
     assert not {file.name for file in files if "python" in file.name}
-    own = Path(__file__).parents[2]
-    runtime = Path(tf.sysconfig.get_lib()).resolve()
-    inside = {file for file in files if file.is_relative_to(own)}
-    assert all(file.is_relative_to(runtime) for file in inside), inside
+    project = Path(__file__).parents[2]
+    libraries = Path(tf.sysconfig.get_lib()).resolve()
+    inside = {file for file in files if file.is_relative_to(project)}
+    assert all(file.is_relative_to(libraries) for file in inside), inside
 
 
-def test_xla_is_off_as_it_is_in_the_server(program, tmp_path):
+def test_xla_is_disabled_as_in_the_server(program, tmp_path):
     module = tf.Module()
-    compiled = tf.function(lambda x: {"answer": x + 1.0}, jit_compile=True)
+    compiled = tf.function(lambda x: {"y": x + 1.0}, jit_compile=True)
     signature = tf.function(compiled, input_signature=[tf.TensorSpec([None], tf.float32, "x")])
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": signature})
-    with Probe(program, tmp_path) as probe:
-        answer = probe.ask("serving_default", {"x": np.ones(2, np.float32)})
-    assert answer.code == tf.errors.INTERNAL
-    assert "XLA compilation disabled" in answer.message
+    with Runtime(program, tmp_path) as runtime:
+        response = runtime.run("serving_default", {"x": np.ones(2, np.float32)})
+    assert response.code == tf.errors.INTERNAL
+    assert "XLA compilation disabled" in response.message
 
 
-def test_every_type_comes_back_as_it_went(program, tmp_path):
-    """The probe itself: without this, what it loses on its way would be nobody's fault."""
+def test_values_of_every_type_survive_a_round_trip(program, tmp_path):
+    """Tests the test program itself, so that other tests can rely on it."""
     values = {
         "a_string": np.array([[b"", b"\0\xff", "é \n".encode() * 99]], object),
         "a_float": np.array([1 / 3, -np.inf, np.nan, 1e-45], np.float32),
@@ -104,31 +105,31 @@ def test_every_type_comes_back_as_it_went(program, tmp_path):
         for key, array in values.items()
     ]
     module = tf.Module()
-    back = tf.function(
-        lambda *given: dict(zip(values, map(tf.identity, given), strict=True)),
+    identity = tf.function(
+        lambda *inputs: dict(zip(values, map(tf.identity, inputs), strict=True)),
         input_signature=specs,
     )
-    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": back})
-    with Probe(program, tmp_path) as probe:
-        answer = probe.ask("serving_default", values)
-    assert (answer.code, answer.message) == (0, "")
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": identity})
+    with Runtime(program, tmp_path) as runtime:
+        response = runtime.run("serving_default", values)
+    assert (response.code, response.message) == (0, "")
     for key, array in values.items():
-        assert answer.outputs[key].dtype == array.dtype
-        np.testing.assert_array_equal(answer.outputs[key], array)
+        assert response.outputs[key].dtype == array.dtype
+        np.testing.assert_array_equal(response.outputs[key], array)
 
 
-def test_a_death_is_told(program, tmp_path):
+def test_the_end_of_the_process_is_reported(program, tmp_path):
     module = tf.Module()
     module.weight = tf.Variable(2.0)
     signature = tf.function(
-        lambda x: {"answer": x * module.weight},
+        lambda x: {"y": x * module.weight},
         input_signature=[tf.TensorSpec([None], tf.float32, "x")],
     )
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": signature})
-    with Probe(program, tmp_path) as probe:
-        probe.signatures["serving_default"].inputs["x"].name = "nowhere:0"
-        with pytest.raises(Died, match="probe: no such operation: nowhere"):
-            probe.ask("serving_default", {"x": np.zeros(1, np.float32)})
+    with Runtime(program, tmp_path) as runtime:
+        runtime.signatures["serving_default"].inputs["x"].name = "missing:0"
+        with pytest.raises(ProcessDied, match="no such operation: missing"):
+            runtime.run("serving_default", {"x": np.zeros(1, np.float32)})
     next((tmp_path / "variables").glob("*.data*")).unlink()
-    with pytest.raises(Died, match="cannot be loaded, code"):
-        Probe(program, tmp_path)
+    with pytest.raises(ProcessDied, match="cannot be loaded, code"):
+        Runtime(program, tmp_path)

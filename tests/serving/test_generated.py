@@ -1,4 +1,4 @@
-"""No request that is drawn kills the process, gets a code of its own, or harms a neighbour.
+"""No random request kills the process, fails unexpectedly, or affects another row.
 
 `python -m benchmarks.fuzz` sends many more.
 """
@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from app.serving import payloads
 from benchmarks import fuzz
-from tests.support.cc_runtime import Probe
+from tests.support.cc_runtime import Runtime
 from tests.support.drawn_requests import requests
 from tests.support.odd_requests import good_rows
 from tests.support.predictions import distances, row
 
-NUMBERS = 1e-5  # by how much those of an answer may depend on who shares its batch
+TOLERANCE = 1e-5  # of numbers, for the effect of other rows in the batch
 SETTINGS = hypothesis.settings(
-    max_examples=40,  # to each signature
+    max_examples=40,  # per signature
     deadline=None,
     derandomize=True,
     database=None,
@@ -28,57 +28,59 @@ SETTINGS = hypothesis.settings(
 )
 
 
-def test_whatever_is_asked_is_answered_and_harms_no_neighbour(probed):
-    version, probe = probed
-    known, *others = good_rows(version, 4)
-    for name, signature in probe.signatures.items():
-        SETTINGS(hypothesis.given(requests(signature, known, others))(_check(probe, name, known)))()
+def test_every_request_gets_a_response_and_does_not_affect_its_neighbour(loaded_version):
+    version, runtime = loaded_version
+    neighbour, *others = good_rows(version, 4)
+    for name, signature in runtime.signatures.items():
+        SETTINGS(
+            hypothesis.given(requests(signature, neighbour, others))(
+                _check(runtime, name, neighbour)
+            )
+        )()
 
 
-def _check(probe, name, known):
-    """What holds a drawn request to a signature against the rules."""
-    alone = probe.ask(name, payloads.columns(probe.signatures[name], [known])).outputs
+def _check(runtime, name, neighbour):
+    """Returns a function that checks the response to a request."""
+    alone = runtime.run(name, payloads.columns(runtime.signatures[name], [neighbour])).outputs
 
-    def check(drawn):
-        answer = probe.ask(name, drawn.arrays)
-        if drawn.neighbour is None:
-            assert answer.code == tf.errors.INVALID_ARGUMENT
+    def check(request):
+        response = runtime.run(name, request.arrays)
+        if request.neighbour is None:
+            assert response.code == tf.errors.INVALID_ARGUMENT
         else:
-            assert (answer.code, answer.message) == (0, "")
-            apart = distances(alone, row(answer.outputs, drawn.neighbour))
-            assert max(apart.values()) <= NUMBERS, apart
+            assert (response.code, response.message) == (0, "")
+            apart = distances(alone, row(response.outputs, request.neighbour))
+            assert max(apart.values()) <= TOLERANCE, apart
 
     return check
 
 
-def _killed(process, answer):
+def _kill(process, response):
     os.kill(process.pid, signal.SIGKILL)
-    return answer
+    return response
 
 
-def _another(process, answer):
-    return answer._replace(
-        outputs=answer.outputs | {"probability": answer.outputs["probability"] + 1}
+def _change(process, response):
+    return response._replace(
+        outputs=response.outputs | {"probability": response.outputs["probability"] + 1}
     )
 
 
 @pytest.mark.parametrize(
-    ("breaks", "deaths", "changed"),
-    [(lambda _, answer: answer, 0, 0), (_killed, 1, 0), (_another, 0, 1)],
-    ids=["nothing", "a death", "another answer"],
+    ("fail", "deaths", "changed"),
+    [(lambda _, response: response, 0, 0), (_kill, 1, 0), (_change, 0, 1)],
+    ids=["no failure", "a death", "a changed response"],
 )
-def test_the_benchmark_counts_what_breaks(
-    program, version_of, monkeypatch, breaks, deaths, changed
-):
-    ask, number = Probe.ask, itertools.count()
+def test_the_benchmark_counts_failures(program, version_of, monkeypatch, fail, deaths, changed):
+    run, number = Runtime.run, itertools.count()
 
-    def breaking(process, name, arrays):
-        answer = ask(process, name, arrays)
-        return breaks(process, answer) if next(number) == 3 else answer
+    def run_and_fail(process, name, arrays):
+        response = run(process, name, arrays)
+        return fail(process, response) if next(number) == 3 else response
 
-    monkeypatch.setattr(Probe, "ask", breaking)
+    monkeypatch.setattr(Runtime, "run", run_and_fail)
     version = version_of("sentiment", "lstm")
-    line, fine = fuzz.fuzz(program, version, "serving_default", 12, 0)
+    line, passed = fuzz.fuzz(program, version, "serving_default", 12, 0)
     assert line[:3] == ["sentiment", "serving_default", 12]
     assert line[4:] == [deaths, changed]
-    assert fine == (not deaths and not changed)
+    assert passed == (not deaths and not changed)

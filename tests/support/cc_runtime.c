@@ -1,19 +1,19 @@
 /* Loads a SavedModel through TensorFlow's C API, as the loader of TensorFlow Serving does,
    and runs requests through its session.
 
-       probe FOLDER
+       cc_runtime FOLDER
 
-   The first line that it prints is "load CODE VERSION MESSAGE", where VERSION is the
-   runtime's. Then it reads requests from standard input, of lines with a blank between words:
+   The first line that it prints is "load CODE VERSION MESSAGE", where VERSION is that of
+   the runtime. Then it reads requests from standard input, as lines of words:
 
        feed OPERATION INDEX TYPE RANK SIZE... VALUE...
        get OPERATION INDEX
        run
 
-   and answers each "run" by a line "run CODE MESSAGE", and if the code is 0 by a line
-   "TYPE RANK SIZE... VALUE..." for each "get", in their order. TYPE is a number of
-   TF_DataType. A string is an x and its bytes in hexadecimal. The exit code is 1 if the
-   SavedModel cannot be loaded, and 2 if a line is none of these. */
+   For each "run" it prints a line "run CODE MESSAGE" and, if the code is 0, a line
+   "TYPE RANK SIZE... VALUE..." for each "get", in order. TYPE is a number of TF_DataType. A
+   string is an x and its bytes in hexadecimal. The exit code is 1 if the SavedModel cannot be
+   loaded, and 2 if a line is malformed. */
 
 #define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
@@ -23,32 +23,32 @@
 
 #include "tensorflow/c/c_api.h"
 
-enum { MOST = 32, LARGEST_RANK = 8 };
+enum { MAX_TENSORS = 32, MAX_RANK = 8 };
 
 /* tensorflow::DisableXlaCompilation(), which the server calls before it does anything else. */
 void disable_xla_compilation(void) __asm__("_ZN10tensorflow21DisableXlaCompilationEv");
 
-static char *rest; /* of the line that is being read */
+static char *rest; /* rest of the current line */
 
 static void fail(const char *message, const char *what) {
-  fprintf(stderr, "probe: %s: %s\n", message, what);
+  fprintf(stderr, "cc_runtime: %s: %s\n", message, what);
   exit(2);
 }
 
 static char *word(void) {
-  char *found = strtok_r(NULL, " \n", &rest);
-  if (!found) fail("a line ends", "too early");
-  return found;
+  char *next = strtok_r(NULL, " \n", &rest);
+  if (!next) fail("incomplete line", "too few words");
+  return next;
 }
 
 static int64_t number(void) { return strtoll(word(), NULL, 10); }
 
-static TF_Output place(TF_Graph *graph) {
+static TF_Output find_output(TF_Graph *graph) {
   const char *name = word();
-  TF_Output found = {TF_GraphOperationByName(graph, name), 0};
-  if (!found.oper) fail("no such operation", name);
-  found.index = (int)number();
-  return found;
+  TF_Output output = {TF_GraphOperationByName(graph, name), 0};
+  if (!output.oper) fail("no such operation", name);
+  output.index = (int)number();
+  return output;
 }
 
 static int digit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
@@ -56,7 +56,7 @@ static int digit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
 static void read_string(TF_TString *to) {
   char *hex = word();
   size_t length = strlen(hex) / 2;
-  if (hex[0] != 'x') fail("no string", hex);
+  if (hex[0] != 'x') fail("not a string", hex);
   for (size_t at = 0; at < length; at++) {
     hex[at] = (char)(digit(hex[2 * at + 1]) << 4 | digit(hex[2 * at + 2]));
   }
@@ -72,15 +72,15 @@ static void read_value(TF_DataType type, void *data, int64_t at) {
     case TF_INT32: ((int32_t *)data)[at] = (int32_t)number(); break;
     case TF_INT64: ((int64_t *)data)[at] = number(); break;
     case TF_BOOL: ((unsigned char *)data)[at] = number() != 0; break;
-    default: fail("no type of an input", "known: string, float, double, int32, int64, bool");
+    default: fail("unknown type of an input", "supported: string, float, double, int32, int64, bool");
   }
 }
 
 static TF_Tensor *read_tensor(void) {
   TF_DataType type = (TF_DataType)number();
   int rank = (int)number();
-  int64_t sizes[LARGEST_RANK], count = 1;
-  if (rank < 0 || rank > LARGEST_RANK) fail("an input has", "too many dimensions");
+  int64_t sizes[MAX_RANK], count = 1;
+  if (rank < 0 || rank > MAX_RANK) fail("invalid input", "too many dimensions");
   for (int at = 0; at < rank; at++) count *= sizes[at] = number();
   size_t size = type == TF_STRING ? sizeof(TF_TString) : TF_DataTypeSize(type);
   TF_Tensor *tensor = TF_AllocateTensor(type, sizes, rank, (size_t)count * size);
@@ -89,7 +89,7 @@ static TF_Tensor *read_tensor(void) {
 }
 
 static void delete_tensor(TF_Tensor *tensor) {
-  if (TF_TensorType(tensor) == TF_STRING) { /* the tensor does not own what its strings hold */
+  if (TF_TensorType(tensor) == TF_STRING) { /* the tensor does not own the bytes of its strings */
     TF_TString *strings = TF_TensorData(tensor);
     for (int64_t at = 0; at < TF_TensorElementCount(tensor); at++) TF_StringDealloc(strings + at);
   }
@@ -109,7 +109,7 @@ static void write_value(TF_DataType type, const void *data, int64_t at) {
     case TF_INT32: printf(" %" PRId32, ((const int32_t *)data)[at]); break;
     case TF_INT64: printf(" %" PRId64, ((const int64_t *)data)[at]); break;
     case TF_BOOL: printf(" %d", ((const unsigned char *)data)[at]); break;
-    default: fail("no type of an output", "known: string, float, int32, int64, bool");
+    default: fail("unknown type of an output", "supported: string, float, int32, int64, bool");
   }
 }
 
@@ -123,7 +123,7 @@ static void write_tensor(const TF_Tensor *tensor) {
   putchar('\n');
 }
 
-/* The rest of a line: a code, the runtime's version if it is to be told, and a message. */
+/* Writes the rest of a line: a code, the version unless it is empty, and a message. */
 static void write_status(const TF_Status *status, const char *version) {
   printf(" %d %s%s", TF_GetCode(status), version, *version ? " " : "");
   for (const char *c = TF_Message(status); *c; c++) putchar(*c == '\n' ? ' ' : *c);
@@ -131,7 +131,7 @@ static void write_status(const TF_Status *status, const char *version) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 2) fail("usage", "probe FOLDER");
+  if (argc != 2) fail("usage", "cc_runtime FOLDER");
   disable_xla_compilation();
   const char *tags[] = {"serve"};
   TF_Status *status = TF_NewStatus();
@@ -144,34 +144,34 @@ int main(int argc, char **argv) {
   fflush(stdout);
   if (TF_GetCode(status) != TF_OK) return 1;
 
-  TF_Output fed[MOST], wanted[MOST];
-  TF_Tensor *inputs[MOST], *outputs[MOST];
-  int given = 0, asked = 0;
+  TF_Output feeds[MAX_TENSORS], fetches[MAX_TENSORS];
+  TF_Tensor *inputs[MAX_TENSORS], *outputs[MAX_TENSORS];
+  int feed_count = 0, fetch_count = 0;
   char *line = NULL;
-  size_t room = 0;
-  while (getline(&line, &room, stdin) > 0) {
+  size_t capacity = 0;
+  while (getline(&line, &capacity, stdin) > 0) {
     const char *verb = strtok_r(line, " \n", &rest);
-    if (!verb) fail("no verb", "an empty line");
-    if (given == MOST || asked == MOST) fail("a request has", "too many tensors");
+    if (!verb) fail("invalid line", "it is empty");
+    if (feed_count == MAX_TENSORS || fetch_count == MAX_TENSORS) fail("invalid request", "too many tensors");
     if (!strcmp(verb, "feed")) {
-      fed[given] = place(graph);
-      inputs[given++] = read_tensor();
+      feeds[feed_count] = find_output(graph);
+      inputs[feed_count++] = read_tensor();
     } else if (!strcmp(verb, "get")) {
-      wanted[asked++] = place(graph);
+      fetches[fetch_count++] = find_output(graph);
     } else if (!strcmp(verb, "run")) {
-      TF_SessionRun(session, NULL, fed, inputs, given, wanted, outputs, asked, NULL, 0, NULL,
+      TF_SessionRun(session, NULL, feeds, inputs, feed_count, fetches, outputs, fetch_count, NULL, 0, NULL,
                     status);
       fputs("run", stdout);
       write_status(status, "");
-      for (int at = 0; TF_GetCode(status) == TF_OK && at < asked; at++) {
+      for (int at = 0; TF_GetCode(status) == TF_OK && at < fetch_count; at++) {
         write_tensor(outputs[at]);
         TF_DeleteTensor(outputs[at]);
       }
       fflush(stdout);
-      while (given > 0) delete_tensor(inputs[--given]);
-      asked = 0;
+      while (feed_count > 0) delete_tensor(inputs[--feed_count]);
+      fetch_count = 0;
     } else {
-      fail("no verb", verb);
+      fail("unknown verb", verb);
     }
   }
   return 0;

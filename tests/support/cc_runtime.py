@@ -1,4 +1,4 @@
-"""A published version in TensorFlow's C++ runtime alone: no Python, nothing of this project.
+"""Published version in TensorFlow's C++ runtime alone, without Python and without this project.
 
 `TF_LoadSessionFromSavedModel` is the loader and the session that TensorFlow Serving wraps.
 `cc_runtime.c` calls it, and is compiled against the libraries of a TensorFlow wheel.
@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 _SOURCE = Path(__file__).with_name("cc_runtime.c")
@@ -21,12 +21,18 @@ _LIBRARIES = ("libtensorflow_cc.so.2", "libtensorflow_framework.so.2")
 _STRICT = ("-std=c11", "-O1", "-Wall", "-Wextra", "-Werror")
 
 
-class Died(RuntimeError):
-    """The process of a probe has ended before it answered; the text is what it said last."""
+class ProcessDied(RuntimeError):
+    """The process of a runtime ended before it responded; the message has its last output."""
 
 
-class Answer(NamedTuple):
-    """What a request got: a code of `tf.errors`, 0 if it went well, a message, and the outputs."""
+class Response(NamedTuple):
+    """Response to a request.
+
+    Attributes:
+        code: Code of `tf.errors`; 0 for success.
+        message: Error message; empty on success.
+        outputs: Arrays by name; none on failure.
+    """
 
     code: int
     message: str
@@ -34,16 +40,16 @@ class Answer(NamedTuple):
 
 
 def compiler() -> str | None:
-    """The C compiler of this machine, if it has one."""
+    """Returns the path of the C compiler, None if there is none."""
     return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
 def build(program: Path, tensorflow: Path | None = None) -> Path:
-    """Compiles the probe.
+    """Compiles the program.
 
     Args:
-        program: The file to be made.
-        tensorflow: The folder `tensorflow` of an unpacked wheel; None for that in use.
+        program: Path of the executable.
+        tensorflow: Folder `tensorflow` of an unpacked wheel; None for the installed one.
 
     Returns:
         `program`.
@@ -51,38 +57,41 @@ def build(program: Path, tensorflow: Path | None = None) -> Path:
     tensorflow = (tensorflow or Path(tf.sysconfig.get_lib())).resolve()
     libraries = [str(tensorflow / name) for name in _LIBRARIES]
     command = [compiler(), *_STRICT, f"-I{tensorflow / 'include'}", str(_SOURCE), *libraries]
-    if shutil.which("ld.gold"):  # it reads a library of a gigabyte in a fourth of the time
+    if shutil.which("ld.gold"):  # four times as fast with a library of a gigabyte
         command.append("-fuse-ld=gold")
     subprocess.run([*command, f"-Wl,-rpath,{tensorflow}", "-o", str(program)], check=True)
     return program
 
 
-class Probe:
-    """A version in a process of its own, in an empty environment and with XLA switched off.
+class Runtime:
+    """Version in its own process, with an empty environment and XLA disabled.
 
     Args:
-        program: What `build` made.
-        version: The folder of a version.
+        program: Executable that `build` made.
+        version: Folder of a version.
 
     Attributes:
-        signatures: Those that are asked, by name.
-        runtime: The version of TensorFlow whose libraries run it.
-        pid: That of the process.
+        signatures: The public signatures by name.
+        runtime: Version of the TensorFlow libraries that run it.
+        pid: Process id.
 
     Raises:
-        Died: It could not be loaded.
+        ProcessDied: The version could not be loaded.
     """
 
     def __init__(self, program: Path, version: Path):
-        saved = SavedModel.FromString((version / "saved_model.pb").read_bytes())
-        told = saved.meta_graphs[0].signature_def.items()
-        self.signatures = {name: signature for name, signature in told if name[:2] != "__"}
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed where the process is
+        saved_model = SavedModel.FromString((version / "saved_model.pb").read_bytes())
+        self.signatures = {
+            name: signature
+            for name, signature in saved_model.meta_graphs[0].signature_def.items()
+            if not name.startswith("__")
+        }
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             [str(program), str(version.absolute())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._stderr,
             cwd="/",
             env={},
             encoding="utf-8",
@@ -92,7 +101,7 @@ class Probe:
         _, code, self.runtime, message = self._line().split(" ", 3)
         if code != "0":
             self.close()
-            raise Died(f"{version} cannot be loaded, code {code}: {message}")
+            raise ProcessDied(f"{version} cannot be loaded, code {code}: {message}")
 
     def __enter__(self) -> Self:
         return self
@@ -104,28 +113,28 @@ class Probe:
         """Ends the process."""
         self._process.kill()
         self._process.communicate()
-        self._said.close()
+        self._stderr.close()
 
-    def ask(self, signature: str, request: Mapping[str, np.ndarray]) -> Answer:
-        """Answers a request.
+    def run(self, signature: str, request: Mapping[str, np.ndarray]) -> Response:
+        """Runs a request.
 
         Args:
-            signature: Its name.
-            request: Arrays by the names of inputs, of any type and shape; strings as
-                objects. What is left out is not fed.
+            signature: Name of the signature.
+            request: Arrays of any dtype and shape by input; strings as objects. Missing inputs
+                are not fed.
 
         Raises:
-            Died: The process did not live to answer.
+            ProcessDied: The process ended before it responded.
         """
-        asked = self.signatures[signature]
+        definition = self.signatures[signature]
         try:
-            self._process.stdin.write(_request(asked, request))
+            self._process.stdin.write(_request(definition, request))
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._death() from None
         _, code, message = self._line().split(" ", 2)
-        names = sorted(asked.outputs) if code == "0" else []
-        return Answer(int(code), message, {name: _array(self._line()) for name in names})
+        names = sorted(definition.outputs) if code == "0" else []
+        return Response(int(code), message, {name: _array(self._line()) for name in names})
 
     def _line(self) -> str:
         line = self._process.stdout.readline()
@@ -133,51 +142,52 @@ class Probe:
             raise self._death()
         return line[:-1]
 
-    def _death(self) -> Died:
+    def _death(self) -> ProcessDied:
         code = self._process.wait()
-        self._said.seek(0)
-        said = self._said.read()[-2000:].decode("utf-8", "replace")
-        return Died(f"the probe has ended with code {code}: {said}")
+        self._stderr.seek(0)
+        output = self._stderr.read()[-2000:].decode("utf-8", "replace")
+        return ProcessDied(f"the process ended with code {code}: {output}")
 
 
 def _request(signature: SignatureDef, request: Mapping[str, np.ndarray]) -> str:
-    """The lines of a request."""
+    """Returns the lines of a request."""
     lines = [
-        " ".join(["feed", *_place(signature.inputs[name]), *_words(array)])
+        " ".join(["feed", *_operation(signature.inputs[name]), *_words(array)])
         for name, array in request.items()
     ]
     lines += [
-        " ".join(["get", *_place(signature.outputs[name])]) for name in sorted(signature.outputs)
+        " ".join(["get", *_operation(signature.outputs[name])])
+        for name in sorted(signature.outputs)
     ]
     return "\n".join([*lines, "run", ""])
 
 
-def _place(told) -> list[str]:
-    """The operation and the index of a `TensorInfo`."""
-    return told.name.rsplit(":", 1)
+def _operation(info: TensorInfo) -> list[str]:
+    """Returns the name of the operation and the index of its output."""
+    return info.name.rsplit(":", 1)
 
 
 def _words(array: np.ndarray) -> list[str]:
-    """An array as the words of a line."""
+    """Returns an array as the words of a line."""
     dtype = tf.string if array.dtype == object else tf.as_dtype(array.dtype)
-    told = [str(each) for each in (dtype.as_datatype_enum, array.ndim, *array.shape)]
+    header = [str(number) for number in (dtype.as_datatype_enum, array.ndim, *array.shape)]
     if dtype != tf.string:
-        return told + [repr(value.item() + 0) for value in array.flat]  # + 0 has a bool a number
-    return told + [f"x{tf.compat.as_bytes(value).hex()}" for value in array.flat]
+        return header + [repr(value.item() + 0) for value in array.flat]  # + 0 converts a bool
+    return header + [f"x{tf.compat.as_bytes(value).hex()}" for value in array.flat]
 
 
 def _array(line: str) -> np.ndarray:
-    """An array of the words of a line."""
+    """Returns the array in a line."""
     kind, rank, *words = line.split(" ")
     shape, values = [int(size) for size in words[: int(rank)]], words[int(rank) :]
     dtype = tf.as_dtype(int(kind))
     if dtype == tf.string:
-        found = np.array([None, *map(_string, values)], object)[1:]  # None keeps bytes objects
+        array = np.array([None, *map(_string, values)], object)[1:]  # None keeps bytes as objects
     elif dtype.is_floating:
-        found = np.array(values, dtype.as_numpy_dtype)
+        array = np.array(values, dtype.as_numpy_dtype)
     else:
-        found = np.array([int(value) for value in values], dtype.as_numpy_dtype)
-    return found.reshape(shape)
+        array = np.array([int(value) for value in values], dtype.as_numpy_dtype)
+    return array.reshape(shape)
 
 
 def _string(word: str) -> bytes:

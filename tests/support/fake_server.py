@@ -1,7 +1,7 @@
-"""A double of TensorFlow Serving: its REST and gRPC interfaces over a graph session.
+"""Fake of TensorFlow Serving: its REST and gRPC interfaces over a graph session.
 
-It proves clients and documents, never the server: what the server does was read in its source
-and documentation and written down here again. It listens on 127.0.0.1 alone, on free ports.
+It tests clients and documentation, never the server itself: its behaviour was taken from the
+source and documentation of the server. It listens on free ports of 127.0.0.1 only.
 """
 
 import base64
@@ -36,7 +36,7 @@ from tensorflow_serving.apis import (
 
 DEFAULT = "serving_default"
 WARM_UP = Path("assets.extra", "tf_serving_warmup_requests")
-_STATUS = {  # of HTTP, by code
+_HTTP_STATUS = {  # by gRPC status code
     "INVALID_ARGUMENT": 400,
     "FAILED_PRECONDITION": 400,
     "OUT_OF_RANGE": 400,
@@ -46,18 +46,18 @@ _STATUS = {  # of HTTP, by code
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-_OF_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
-_LONGEST_MESSAGE = 1024  # characters of a message over gRPC
-_OF_MODEL = r"(?i)/v1/models/([^/:]+)(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
-_PREDICTION = re.compile(_OF_MODEL + r":(classify|regress|predict)")
+_CODE_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
+_MAX_MESSAGE = 1024  # characters of a message over gRPC
+_MODEL_PATH = r"(?i)/v1/models/([^/:]+)(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
+_PREDICTION = re.compile(_MODEL_PATH + r":(classify|regress|predict)")
 _STATE = re.compile(
     r"(?i)/v1/models(?:/([^/:]+))?(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?(?:/(metadata))?"
 )
-_NOTHING = object()
+_NO_TASK = object()
 
 
 class RequestError(Exception):
-    """A status other than OK: a code by its name, and a message."""
+    """A status other than OK: the name of its code, and a message."""
 
     def __init__(self, code: str, message: str):
         super().__init__(message)
@@ -66,7 +66,7 @@ class RequestError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Batching:
-    """What a file of BatchingParameters says; times in seconds."""
+    """Settings of BatchingParameters; times in seconds."""
 
     max_batch_size: int = 32
     timeout: float = 0.002
@@ -80,7 +80,7 @@ class Batching:
 
 
 class _Loaded:
-    """A version in a session, with or without a queue that merges requests."""
+    """A version in a session, with optional queues that merge requests."""
 
     def __init__(self, folder: Path, warm_up: bool, batching: Batching | None):
         self._session = tf.compat.v1.Session(graph=tf.Graph())
@@ -99,35 +99,35 @@ class _Loaded:
             raise
 
     def close(self) -> None:
-        for each in self._queues.values():
-            each.close()
+        for queue_ in self._queues.values():
+            queue_.close()
         self._session.close()
 
     def predict(self, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
-        """The outputs, by name."""
+        """Returns the outputs by name."""
         name = request.model_spec.signature_name or DEFAULT
         if name not in self.signatures:
             raise RequestError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
         signature = self.signatures[name]
         _check_names(signature, request)
         feeds = {
-            told.name: _fed(alias, told, request.inputs[alias])
-            for alias, told in signature.inputs.items()
+            info.name: _to_array(alias, info, request.inputs[alias])
+            for alias, info in signature.inputs.items()
         }
-        wanted = list(request.output_filter) or list(signature.outputs)
-        fetches = [signature.outputs[alias].name for alias in wanted]
+        names = list(request.output_filter) or list(signature.outputs)
+        fetches = [signature.outputs[alias].name for alias in names]
         if not self._batching:
-            return dict(zip(wanted, self.run(feeds, fetches), strict=True))
-        return dict(zip(wanted, self._queue(feeds, fetches).ask(feeds), strict=True))
+            return dict(zip(names, self.run(feeds, fetches), strict=True))
+        return dict(zip(names, self._queue(feeds, fetches).run(feeds), strict=True))
 
     def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
-        """What the session gives, its errors as statuses."""
+        """Runs the session; its errors become RequestError."""
         with self._lock:
             self.runs += 1
         try:
             return self._session.run(list(fetches), dict(feeds))
         except tf.errors.OpError as error:
-            code = _OF_NUMBER.get(error.error_code, grpc.StatusCode.UNKNOWN).name
+            code = _CODE_BY_NUMBER.get(error.error_code, grpc.StatusCode.UNKNOWN).name
             raise RequestError(code, error.message) from error
 
     def _queue(self, feeds, fetches):
@@ -139,16 +139,19 @@ class _Loaded:
 
 
 def _check_names(signature, request):
-    """Exactly the inputs of the signature, and outputs that it has."""
-    sent, known = set(request.inputs), set(signature.inputs)
-    if sent != known:
-        told = [",".join(sorted(s)) for s in (sent, known, sent - known, known - sent)]
+    """Checks that the inputs are those of the signature and the outputs exist, once each."""
+    sent, expected = set(request.inputs), set(signature.inputs)
+    if sent != expected:
+        names = [
+            ",".join(sorted(group)) for group in (sent, expected, sent - expected, expected - sent)
+        ]
         raise RequestError(
             "INVALID_ARGUMENT",
-            f"input size does not match signature: {len(sent)}!={len(known)} len({{{told[0]}}}) != "
-            f"len({{{told[1]}}}). Sent extra: {{{told[2]}}}. Missing but required: {{{told[3]}}}.",
+            f"input size does not match signature: {len(sent)}!={len(expected)} "
+            f"len({{{names[0]}}}) != len({{{names[1]}}}). "
+            f"Sent extra: {{{names[2]}}}. Missing but required: {{{names[3]}}}.",
         )
-    for at, alias in enumerate(request.output_filter):
+    for position, alias in enumerate(request.output_filter):
         if alias not in signature.outputs:
             outputs = ",".join(sorted(signature.outputs))
             raise RequestError(
@@ -156,26 +159,26 @@ def _check_names(signature, request):
                 f"output tensor alias not found in signature: {alias} "
                 f"Outputs expected to be in the set {{{outputs}}}.",
             )
-        if alias in request.output_filter[:at]:
+        if alias in request.output_filter[:position]:
             raise RequestError("INVALID_ARGUMENT", f"duplicate output tensor alias: {alias}")
 
 
-def _fed(alias, told, proto):
-    """A tensor of a request as an array, once it has the type and the rank that are told.
+def _to_array(alias, info, proto):
+    """Converts a tensor of a request, after it checks its dtype and shape.
 
-    The session of Python would cast the one without a word, and refuse the other before it runs.
+    Python's session would cast another dtype silently, and reject another rank with its own error.
     """
-    if proto.dtype != told.dtype:
-        wanted, got = tf.as_dtype(told.dtype).name, tf.as_dtype(proto.dtype).name
+    if proto.dtype != info.dtype:
+        expected, got = tf.as_dtype(info.dtype).name, tf.as_dtype(proto.dtype).name
         raise RequestError(
-            "INVALID_ARGUMENT", f"Expects arg[0] to be {wanted} but {got} is provided ({alias})"
+            "INVALID_ARGUMENT", f"Expects arg[0] to be {expected} but {got} is provided ({alias})"
         )
     try:
         array = tf.make_ndarray(proto)
     except (TypeError, ValueError) as error:
         raise RequestError("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from error
-    shape = [dim.size for dim in told.tensor_shape.dim]
-    if not told.tensor_shape.unknown_rank and (
+    shape = [dim.size for dim in info.tensor_shape.dim]
+    if not info.tensor_shape.unknown_rank and (
         array.ndim != len(shape)
         or any(size not in (-1, got) for size, got in zip(shape, array.shape, strict=True))
     ):
@@ -188,16 +191,16 @@ def _fed(alias, told, proto):
 
 class _Task:
     def __init__(self, feeds, size):
-        self.feeds, self.size, self.answer = feeds, size, futures.Future()
+        self.feeds, self.size, self.result = feeds, size, futures.Future()
 
 
 class _Queue:
-    """Merges the requests of one set of inputs and outputs, as a BatchingSession does."""
+    """Merges requests with the same inputs and outputs, as a BatchingSession does."""
 
     def __init__(self, loaded, fetches, batching):
         self._loaded, self._fetches, self._batching = loaded, fetches, batching
         self._tasks = queue.Queue()
-        self._rows, self._lock = 0, threading.Lock()  # that wait
+        self._waiting_rows, self._lock = 0, threading.Lock()
         self._worker = threading.Thread(target=self._work, daemon=True)
         self._worker.start()
 
@@ -205,7 +208,7 @@ class _Queue:
         self._tasks.put(None)
         self._worker.join()
 
-    def ask(self, feeds):
+    def run(self, feeds):
         if any(array.ndim == 0 for array in feeds.values()):
             raise RequestError(
                 "INVALID_ARGUMENT",
@@ -217,41 +220,41 @@ class _Queue:
                 "INVALID_ARGUMENT",
                 "Batching session Run() input tensors must have equal 0th-dimension size",
             )
-        task, most = _Task(feeds, sizes.pop()), self._batching.max_batch_size
-        if task.size > most:
+        task, limit = _Task(feeds, sizes.pop()), self._batching.max_batch_size
+        if task.size > limit:
             raise RequestError(
                 "INVALID_ARGUMENT",
-                f"Task size {task.size} is larger than maximum input batch size {most}",
+                f"Task size {task.size} is larger than maximum input batch size {limit}",
             )
         with self._lock:
-            if self._rows + task.size > most * self._batching.max_enqueued_batches:
+            if self._waiting_rows + task.size > limit * self._batching.max_enqueued_batches:
                 raise RequestError(
                     "UNAVAILABLE",
                     "The batch scheduling queue to which this task was submitted is full",
                 )
-            self._rows += task.size
+            self._waiting_rows += task.size
         self._tasks.put(task)
-        return task.answer.result()
+        return task.result.result()
 
     def _work(self):
-        ahead = self._tasks.get()
-        while ahead is not None:
-            batch, ahead = self._batch(ahead)
+        following = self._tasks.get()
+        while following is not None:
+            batch, following = self._batch(following)
             with self._lock:
-                self._rows -= sum(task.size for task in batch)
+                self._waiting_rows -= sum(task.size for task in batch)
             try:
-                answers = self._together(batch)
-            except Exception as error:  # one status for all whose rows were merged
+                results = self._run_merged(batch)
+            except Exception as error:  # merged requests share one status
                 for task in batch:
-                    task.answer.set_exception(error)
+                    task.result.set_exception(error)
             else:
-                for task, answer in zip(batch, answers, strict=True):
-                    task.answer.set_result(answer)
-            if ahead is _NOTHING:
-                ahead = self._tasks.get()
+                for task, result in zip(batch, results, strict=True):
+                    task.result.set_result(result)
+            if following is _NO_TASK:
+                following = self._tasks.get()
 
     def _batch(self, first):
-        """Tasks that fit into a batch and came in time, and what came after them."""
+        """Returns the tasks that fit into a batch and arrived in time, and the task after them."""
         batch, size = [first], first.size
         end = time.monotonic() + self._batching.timeout
         while size < self._batching.max_batch_size:
@@ -263,17 +266,17 @@ class _Queue:
                 return batch, task
             batch.append(task)
             size += task.size
-        return batch, _NOTHING
+        return batch, _NO_TASK
 
-    def _together(self, batch):
+    def _run_merged(self, batch):
         size = sum(task.size for task in batch)
         enough = [allowed for allowed in self._batching.allowed_batch_sizes if allowed >= size]
         spare = (enough[0] if enough else size) - size
         merged = {}
         for name in batch[0].feeds:
             arrays = self._padded(name, [task.feeds[name] for task in batch])
-            whole = np.concatenate(arrays)
-            merged[name] = np.concatenate([whole, *[whole[:1]] * spare])
+            rows = np.concatenate(arrays)
+            merged[name] = np.concatenate([rows, *[rows[:1]] * spare])
         outputs = self._loaded.run(merged, self._fetches)
         for output in outputs:
             if np.ndim(output) == 0:
@@ -291,7 +294,7 @@ class _Queue:
         ]
 
     def _padded(self, name, arrays):
-        """Arrays of one shape beyond the rows: what is too short is filled with its own first."""
+        """Pads arrays to one shape beyond the rows, each with its own first element."""
         shapes = {array.shape[1:] for array in arrays}
         if len(shapes) == 1:
             return arrays
@@ -309,28 +312,28 @@ class _Queue:
         longest = np.max(list(shapes), axis=0)
         padded = []
         for array in arrays:
-            whole = np.full((len(array), *longest), array.flat[0], array.dtype)
-            whole[tuple(slice(size) for size in array.shape)] = array
-            padded.append(whole)
+            larger = np.full((len(array), *longest), array.flat[0], array.dtype)
+            larger[tuple(slice(size) for size in array.shape)] = array
+            padded.append(larger)
         return padded
 
 
-class Double:
-    """A stand-in for a model server, running inside `with`.
+class FakeServer:
+    """A fake model server, running inside `with`.
 
     Args:
-        base: The folder of models; of each its folder of versions.
-        names: The models to serve; all that are there if not given.
-        labels: Of each model, versions by label.
-        batching: How requests are merged; None: not at all.
-        warm_up: Whether a version's warm-up requests are replayed while it loads.
-        deadline: Seconds after which a request over REST is given up.
+        base: Folder of models, each a folder of versions.
+        names: Models to serve; None for all.
+        labels: By model, the version of each label.
+        batching: Settings to merge requests; None to run each alone.
+        warm_up: Whether the warm-up requests of a version are replayed while it loads.
+        deadline: Time limit of a request over REST, in seconds.
 
     Attributes:
-        delay: Seconds that each prediction is held back.
-        held: Models that are said to be loading still.
+        delay: Seconds by which each prediction is delayed.
+        loading: Models that are reported as still loading.
         failures: Codes with which the next predictions fail, one each.
-        predictions: How many were asked for.
+        predictions: Number of predictions requested.
     """
 
     def __init__(
@@ -342,9 +345,9 @@ class Double:
         warm_up: bool = False,
         deadline: float = 30.0,
     ):
-        self.delay, self.held, self.failures, self.predictions = 0.0, set(), [], 0
+        self.delay, self.loading, self.failures, self.predictions = 0.0, set(), [], 0
         self._labels, self._deadline = labels or {}, deadline
-        self._lock, self._ends = threading.Lock(), threading.Event()
+        self._lock, self._closing = threading.Lock(), threading.Event()
         self._loaded: dict[str, dict[int, _Loaded | RequestError]] = {}
         for name in names or sorted(path.name for path in base.iterdir() if path.is_dir()):
             numbers = [p for p in (base / name).iterdir() if p.is_dir() and p.name.isdigit()]
@@ -352,7 +355,7 @@ class Double:
                 int(path.name): _load(path, warm_up, batching) for path in numbers
             }
 
-    def __enter__(self) -> "Double":
+    def __enter__(self) -> "FakeServer":
         self._rest = _RestServer(("127.0.0.1", 0), _handler(self))
         self._grpc = grpc.server(
             futures.ThreadPoolExecutor(32),
@@ -374,7 +377,7 @@ class Double:
         return self
 
     def __exit__(self, *_) -> None:
-        self._ends.set()
+        self._closing.set()
         self._rest.shutdown()
         self._rest.server_close()
         self._grpc.stop(None).wait()
@@ -385,77 +388,82 @@ class Double:
 
     @property
     def runs(self) -> int:
-        """How often its sessions ran."""
-        versions = [loaded for known in self._loaded.values() for loaded in known.values()]
+        """Number of session runs."""
+        versions = [loaded for model in self._loaded.values() for loaded in model.values()]
         return sum(loaded.runs for loaded in versions if isinstance(loaded, _Loaded))
 
     @property
     def rest(self) -> str:
-        """The URL of its REST interface."""
+        """URL of the REST interface."""
         return f"http://127.0.0.1:{self.rest_port}"
 
     @property
     def grpc(self) -> str:
-        """The URL of its gRPC interface."""
+        """URL of the gRPC interface."""
         return f"grpc://127.0.0.1:{self.grpc_port}"
 
     def predict(self, request: predict_pb2.PredictRequest, seconds: float | None):
-        """Answers a request within some seconds; raises RequestError."""
+        """Responds to a request within a time limit; raises RequestError."""
         with self._lock:
             self.predictions += 1
             failure = self.failures.pop(0) if self.failures else None
         if failure:
-            raise RequestError(failure, "the double was told to fail")
+            raise RequestError(failure, "the fake server is set to fail")
         version, loaded = self.find(request.model_spec)
         if self.delay:
             late = seconds is not None and seconds < self.delay
-            self._ends.wait(seconds if late else self.delay)
+            self._closing.wait(seconds if late else self.delay)
             if late:
                 raise RequestError("DEADLINE_EXCEEDED", "Timed out waiting for notification")
         outputs = loaded.predict(request)
-        answer = predict_pb2.PredictResponse()
-        answer.model_spec.name = request.model_spec.name
-        answer.model_spec.version.value = version
-        answer.model_spec.signature_name = request.model_spec.signature_name or DEFAULT
+        response = predict_pb2.PredictResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = version
+        response.model_spec.signature_name = request.model_spec.signature_name or DEFAULT
         for name, value in outputs.items():
-            answer.outputs[name].CopyFrom(tf.make_tensor_proto(value))
-        return answer
+            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+        return response
 
     def find(self, spec: model_pb2.ModelSpec) -> tuple[int, _Loaded]:
-        """The version that a request names, and its number."""
-        version = self._numbered(spec)
-        known = {} if spec.name in self.held else self._loaded.get(spec.name, {})
-        ready = {at: loaded for at, loaded in known.items() if isinstance(loaded, _Loaded)}
+        """Returns the number of the version that a request names, and the version."""
+        version = self._version_number(spec)
+        versions = {} if spec.name in self.loading else self._loaded.get(spec.name, {})
+        ready = {
+            number: loaded for number, loaded in versions.items() if isinstance(loaded, _Loaded)
+        }
         if version is None:
             version = max(ready, default=None)
         if version not in ready:
             named = spec.HasField("version") or spec.version_label
-            told = f"Specific({spec.name}, {version})" if named else f"Latest({spec.name})"
-            raise RequestError("NOT_FOUND", f"Servable not found for request: {told}")
+            servable = f"Specific({spec.name}, {version})" if named else f"Latest({spec.name})"
+            raise RequestError("NOT_FOUND", f"Servable not found for request: {servable}")
         return version, ready[version]
 
     def status(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
-        """The states of the version that is named, or of all."""
-        version, known = self._numbered(spec), self._loaded.get(spec.name, {})
-        if version is not None and version not in known:
+        """Returns the states of the version that is named, or of all."""
+        version, versions = self._version_number(spec), self._loaded.get(spec.name, {})
+        if version is not None and version not in versions:
             message = f"Could not find version {version} of model {spec.name}"
             raise RequestError("NOT_FOUND", message)
-        if not known:
+        if not versions:
             raise RequestError("NOT_FOUND", f"Could not find any versions of model {spec.name}")
-        answer = get_model_status_pb2.GetModelStatusResponse()
-        for at in sorted(known, reverse=True) if version is None else [version]:
-            told = answer.model_version_status.add(version=at)
-            failed = isinstance(known[at], RequestError)
-            state = "LOADING" if spec.name in self.held else "END" if failed else "AVAILABLE"
-            told.state = told.State.Value(state)
-            told.status.SetInParent()
-            if failed:
-                told.status.error_code = grpc.StatusCode[known[at].code].value[0]
-                told.status.error_message = known[at].message
-        return answer
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for number in sorted(versions, reverse=True) if version is None else [version]:
+            loaded = versions[number]
+            status = response.model_version_status.add(version=number)
+            status.status.SetInParent()
+            state = "AVAILABLE"
+            if isinstance(loaded, RequestError):
+                state = "END"
+                status.status.error_code = grpc.StatusCode[loaded.code].value[0]
+                status.status.error_message = loaded.message
+            if spec.name in self.loading:
+                state = "LOADING"
+            status.state = status.State.Value(state)
+        return response
 
     def metadata(self, request: get_model_metadata_pb2.GetModelMetadataRequest):
-        """All signatures of a version, the one that initialises tables among them."""
+        """Returns all signatures of a version, including the one that initialises tables."""
         if not request.metadata_field:
             raise RequestError(
                 "INVALID_ARGUMENT",
@@ -465,24 +473,24 @@ class Double:
             if field != "signature_def":
                 raise RequestError("INVALID_ARGUMENT", f"Metadata field {field} is not supported")
         version, loaded = self.find(request.model_spec)
-        known = get_model_metadata_pb2.SignatureDefMap()
+        signatures = get_model_metadata_pb2.SignatureDefMap()
         for name, signature in loaded.signatures.items():
-            known.signature_def[name].CopyFrom(signature)
-        answer = get_model_metadata_pb2.GetModelMetadataResponse()
-        answer.model_spec.name = request.model_spec.name
-        answer.model_spec.version.value = version
-        answer.metadata["signature_def"].Pack(known)
-        return answer
+            signatures.signature_def[name].CopyFrom(signature)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = version
+        response.metadata["signature_def"].Pack(signatures)
+        return response
 
     def rest_predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
-        """Answers what was sent to `:predict`; raises RequestError."""
+        """Responds to the body of a request to `:predict`; raises RequestError."""
         request, by_row = _request(spec, body, self.find(spec)[1].signatures)
-        answer = self.predict(request, self._deadline)
-        outputs = {name: tf.make_ndarray(value) for name, value in answer.outputs.items()}
-        return _rows_written(outputs) if by_row else _columns_written(outputs)
+        response = self.predict(request, self._deadline)
+        outputs = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
+        return _rows_to_json(outputs) if by_row else _columns_to_json(outputs)
 
-    def _numbered(self, spec):
-        """The number of the version that is named, by itself or by a label; None if none is."""
+    def _version_number(self, spec):
+        """Returns the version that is named, directly or by a label; None if none is."""
         if spec.version_label:
             try:
                 return self._labels.get(spec.name, {})[spec.version_label]
@@ -493,11 +501,11 @@ class Double:
 
 
 def _load(folder, warm_up, batching):
-    """A version, or why it could not be loaded."""
+    """Returns a version, or the error of its loading."""
     try:
         return _Loaded(folder, warm_up, batching)
-    except RequestError as refused:
-        return RequestError(refused.code, f"Error while warming up: {refused.message}")
+    except RequestError as error:
+        return RequestError(error.code, f"Error while warming up: {error.message}")
     except (OSError, tf.errors.OpError) as error:
         return RequestError("NOT_FOUND", str(error))
 
@@ -505,32 +513,32 @@ def _load(folder, warm_up, batching):
 # --- gRPC ---------------------------------------------------------------------------------
 
 
-def _answered(context, answer):
-    """What a function gives, its refusal as a status of gRPC."""
+def _respond(context, respond):
+    """Returns the result of a function; its error becomes a gRPC status."""
     try:
-        return answer()
-    except RequestError as refused:
-        context.abort(grpc.StatusCode[refused.code], refused.message[:_LONGEST_MESSAGE])
+        return respond()
+    except RequestError as error:
+        context.abort(grpc.StatusCode[error.code], error.message[:_MAX_MESSAGE])
 
 
 class _Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, double):
-        self._double = double
+    def __init__(self, server):
+        self._server = server
 
     def Predict(self, request, context):
         seconds = context.time_remaining()
-        return _answered(context, lambda: self._double.predict(request, seconds))
+        return _respond(context, lambda: self._server.predict(request, seconds))
 
     def GetModelMetadata(self, request, context):
-        return _answered(context, lambda: self._double.metadata(request))
+        return _respond(context, lambda: self._server.metadata(request))
 
 
 class _Models(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, double):
-        self._double = double
+    def __init__(self, server):
+        self._server = server
 
     def GetModelStatus(self, request, context):
-        return _answered(context, lambda: self._double.status(request.model_spec))
+        return _respond(context, lambda: self._server.status(request.model_spec))
 
 
 # --- REST ---------------------------------------------------------------------------------
@@ -555,49 +563,49 @@ class _RestServer(http.server.ThreadingHTTPServer):
 
     def server_close(self):
         super().server_close()
-        with self._lock:  # those that were kept alive
+        with self._lock:  # connections that were kept alive
             for connection in self._open:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request, client_address):
-        """A client that went away is no error of the server."""
+        """Ignores clients that closed their connection."""
 
 
-def _handler(double):
+def _handler(server):
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
         wbufsize = -1
 
         def do_GET(self):
-            self._answer(lambda: self._told(b""))
+            self._respond(lambda: self._content(b""))
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self._answer(lambda: self._told(body))
+            self._respond(lambda: self._content(body))
 
-        def _answer(self, told):
+        def _respond(self, make_content):
             if not self.path.lower().startswith("/v1/"):
                 status, content = 404, b""
             else:
                 try:
-                    status, content = 200, told()
-                except RequestError as refused:
-                    status = _STATUS.get(refused.code, 500)
-                    content = b'{"error": %s}' % _quoted(refused.message.encode("utf-8", "replace"))
+                    status, content = 200, make_content()
+                except RequestError as error:
+                    status = _HTTP_STATUS.get(error.code, 500)
+                    content = b'{"error": %s}' % _quoted(error.message.encode("utf-8", "replace"))
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
-        def _told(self, body):
+        def _content(self, body):
             pattern = _PREDICTION if self.command == "POST" else _STATE
-            if not (found := pattern.fullmatch(self.path.split("?")[0])):
+            if not (match := pattern.fullmatch(self.path.split("?")[0])):
                 message = f"Malformed request: {self.command} {self.path}"
                 raise RequestError("INVALID_ARGUMENT", message)
-            name, version, label, what = found.groups()
+            name, version, label, verb = match.groups()
             if not name:
                 raise RequestError("INVALID_ARGUMENT", "Missing model name in request.")
             spec = model_pb2.ModelSpec(name=urllib.parse.unquote(name))
@@ -605,55 +613,55 @@ def _handler(double):
                 spec.version.value = int(version)
             if label:
                 spec.version_label = urllib.parse.unquote(label)
-            what = (what or "status").lower()
-            if what == "predict":
-                return double.rest_predict(spec, body)
-            if what == "metadata":
-                return _metadata_written(double, spec)
-            if what == "status":
-                return _printed(double.status(spec))
-            raise RequestError("UNIMPLEMENTED", f"The double does not {what}.")
+            verb = (verb or "status").lower()
+            if verb == "predict":
+                return server.rest_predict(spec, body)
+            if verb == "metadata":
+                return _metadata_to_json(server, spec)
+            if verb == "status":
+                return _message_to_json(server.status(spec))
+            raise RequestError("UNIMPLEMENTED", f"The fake server does not {verb}.")
 
         def log_message(self, *_):
-            """Says nothing."""
+            """Logs nothing."""
 
     return Handler
 
 
-def _printed(message) -> bytes:
-    """A message in JSON, with the names of its fields and those that have their default."""
+def _message_to_json(message) -> bytes:
+    """Returns a message as JSON, with its field names and default values."""
     text = json_format.MessageToJson(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
     return text.encode()
 
 
-def _metadata_written(double, spec):
+def _metadata_to_json(server, spec):
     request = get_model_metadata_pb2.GetModelMetadataRequest(
         model_spec=spec, metadata_field=["signature_def"]
     )
-    answer, known = double.metadata(request), get_model_metadata_pb2.SignatureDefMap()
-    answer.metadata["signature_def"].Unpack(known)
+    response, signatures = server.metadata(request), get_model_metadata_pb2.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(signatures)
     return b'{"model_spec": %s, "metadata": {"signature_def": %s}}' % (
-        _printed(answer.model_spec),
-        _printed(known),
+        _message_to_json(response.model_spec),
+        _message_to_json(signatures),
     )
 
 
 def _request(spec, body, signatures):
-    """The request that a body says, and whether it says it row by row."""
+    """Returns the request in a body, and whether it is given by rows."""
     try:
-        # Bytes that are no UTF-8 pass, as the server does not look.
-        told = json.loads(body.decode("utf-8", "surrogateescape"))
+        # Invalid UTF-8 passes, because the server does not check it.
+        content = json.loads(body.decode("utf-8", "surrogateescape"))
     except ValueError as error:
         raise RequestError("INVALID_ARGUMENT", f"JSON Parse error: {error}") from error
-    if not isinstance(told, dict):
-        raise RequestError("INVALID_ARGUMENT", f"JSON Value: {told} Is not object")
-    name = told.get("signature_name", "")
+    if not isinstance(content, dict):
+        raise RequestError("INVALID_ARGUMENT", f"JSON Value: {content} Is not object")
+    name = content.get("signature_name", "")
     if not isinstance(name, str):
         raise RequestError(
             "INVALID_ARGUMENT",
-            f"JSON Value: {told} not formatted correctly. "
+            f"JSON Value: {content} not formatted correctly. "
             "'signature_name' key must be a string value.",
         )
     if (name or DEFAULT) not in signatures:
@@ -662,24 +670,24 @@ def _request(spec, body, signatures):
     inputs = signatures[name or DEFAULT].inputs
     request = predict_pb2.PredictRequest(model_spec=spec)
     request.model_spec.signature_name = name
-    if "instances" in told and "inputs" in told:
+    if "instances" in content and "inputs" in content:
         raise RequestError(
             "INVALID_ARGUMENT",
             "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist",
         )
-    if "instances" in told:
-        columns = _of_instances(told["instances"], inputs)
-    elif "inputs" in told:
-        columns = _of_inputs(told["inputs"], inputs)
+    if "instances" in content:
+        columns = _columns_of_instances(content["instances"], inputs)
+    elif "inputs" in content:
+        columns = _columns_of_inputs(content["inputs"], inputs)
     else:
         raise RequestError("INVALID_ARGUMENT", "Missing 'inputs' or 'instances' key")
     for name, value in columns.items():
         request.inputs[name].CopyFrom(_tensor(value, inputs[name].dtype))
-    return request, "instances" in told
+    return request, "instances" in content
 
 
-def _of_instances(rows, inputs):
-    """Columns of a list of rows, each of which has all inputs and one shape."""
+def _columns_of_instances(rows, inputs):
+    """Returns the columns of a list of rows with all inputs and equal shapes."""
     if not isinstance(rows, list):
         raise RequestError("INVALID_ARGUMENT", "Excepting 'instances' to be an list/array")
     if not rows:
@@ -692,23 +700,24 @@ def _of_instances(rows, inputs):
         )
     named = _is_object(rows[0])
     columns = {name: [] for name in inputs}
-    for at, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if _is_object(row) != named:
-            wanted, got = ("object", "list") if named else ("value/list", "object")
+            expected, got = ("object", "list") if named else ("value/list", "object")
             raise RequestError(
-                "INVALID_ARGUMENT", f"Expecting {wanted} but got {got} at item {at} of input list"
+                "INVALID_ARGUMENT",
+                f"Expecting {expected} but got {got} at item {index} of input list",
             )
         row = row if named else {next(iter(inputs)): row}
         if row.keys() != set(inputs):
             raise RequestError(
                 "INVALID_ARGUMENT",
-                f"Failed to process element: {at} of 'instances' list. JSON object: {row} keys "
+                f"Failed to process element: {index} of 'instances' list. JSON object: {row} keys "
                 f"must be equal to: {','.join(sorted(inputs))}",
             )
         for name, value in row.items():
             first = columns[name][0] if columns[name] else value
             shape, got = _shape(first), _shape(value)
-            trouble = f"Failed to process element: {at} key: {name} of 'instances' list. Error: "
+            trouble = f"Failed to process element: {index} key: {name} of 'instances' list. Error: "
             if math.prod(shape) != math.prod(got):
                 sizes = f"Expecting tensor size: {math.prod(shape)} but got: {math.prod(got)}"
                 raise RequestError("INVALID_ARGUMENT", trouble + sizes)
@@ -719,25 +728,25 @@ def _of_instances(rows, inputs):
     return columns
 
 
-def _of_inputs(told, inputs):
-    """Columns of an object of them, or of the only one."""
-    if not _is_object(told):
+def _columns_of_inputs(content, inputs):
+    """Returns the columns of an object, or the only column."""
+    if not _is_object(content):
         if len(inputs) > 1:
             raise RequestError(
                 "INVALID_ARGUMENT",
                 "inputs is a plain value/list, but expecting an object as multiple input tensors "
                 "required as per tensorinfo_map",
             )
-        return {next(iter(inputs)): told}
+        return {next(iter(inputs)): content}
     for name in inputs:
-        if name not in told:
+        if name not in content:
             message = f"Missing named input: {name} in 'inputs' object."
             raise RequestError("INVALID_ARGUMENT", message)
-    return {name: told[name] for name in inputs}
+    return {name: content[name] for name in inputs}
 
 
 def _is_object(value):
-    """Whether it is an object of names, and not bytes in base64."""
+    """Returns whether a value is an object, other than bytes in base64."""
     return isinstance(value, dict) and not _is_base64(value)
 
 
@@ -746,14 +755,14 @@ def _is_base64(value):
 
 
 def _shape(value):
-    """That of nested lists, as their first elements tell it."""
+    """Returns the shape of nested lists, from their first elements."""
     if not isinstance(value, list):
         return []
     return [len(value), *(_shape(value[0]) if value else [])]
 
 
 def _tensor(value, dtype):
-    """Nested lists as a tensor: rectangular, and each value of the type."""
+    """Converts nested lists to a tensor; checks that they are rectangular and the types."""
     shape, flat = _shape(value), []
 
     def fill(value, level):
@@ -775,8 +784,8 @@ def _tensor(value, dtype):
                 f"Encountered list at unexpected size: {len(value)} at level: {level} "
                 f"expected size: {shape[level]}",
             )
-        for each in value:
-            fill(each, level + 1)
+        for item in value:
+            fill(item, level + 1)
 
     fill(value, 0)
     kind = tf.as_dtype(dtype)
@@ -785,7 +794,7 @@ def _tensor(value, dtype):
 
 
 def _value(value, dtype):
-    """A value that has the type of the input, as the server asks it of JSON."""
+    """Converts a JSON value to the type of the input; raises RequestError if it is another."""
     kind = tf.as_dtype(dtype)
     if kind == tf.string and isinstance(value, dict):
         if not _is_base64(value):
@@ -811,8 +820,8 @@ def _value(value, dtype):
     return value.encode("utf-8", "surrogateescape") if kind == tf.string else value
 
 
-def _rows_written(outputs):
-    """`predictions`: a value or an object for each row."""
+def _rows_to_json(outputs):
+    """Returns `predictions`: a value or an object for each row."""
     size = None
     for name, array in outputs.items():
         if array.ndim == 0:
@@ -825,30 +834,30 @@ def _rows_written(outputs):
             )
         size = len(array)
     rows = [
-        _named({name: _written(array[at], name) for name, array in outputs.items()})
-        for at in range(size)
+        _named({name: _to_json(array[index], name) for name, array in outputs.items()})
+        for index in range(size)
     ]
     return b'{"predictions": [%s]}' % b", ".join(rows)
 
 
-def _columns_written(outputs):
-    """`outputs`: an array, or an object of them."""
-    told = _named({name: _written(array, name) for name, array in outputs.items()})
-    return b'{"outputs": %s}' % told
+def _columns_to_json(outputs):
+    """Returns `outputs`: an array, or an object of arrays."""
+    content = _named({name: _to_json(array, name) for name, array in outputs.items()})
+    return b'{"outputs": %s}' % content
 
 
-def _named(written):
-    """The only one as it is, several by name."""
-    if len(written) == 1:
-        return next(iter(written.values()))
-    told = [b"%s: %s" % (_quoted(name.encode()), value) for name, value in written.items()]
-    return b"{%s}" % b", ".join(told)
+def _named(values):
+    """Returns several values as an object; a single one without its name."""
+    if len(values) == 1:
+        return next(iter(values.values()))
+    items = [b"%s: %s" % (_quoted(name.encode()), value) for name, value in values.items()]
+    return b"{%s}" % b", ".join(items)
 
 
-def _written(value, name):
-    """An array, a row or a value of an output in JSON."""
+def _to_json(value, name):
+    """Returns an array or a value of an output as JSON."""
     if isinstance(value, np.ndarray) and value.ndim:
-        return b"[%s]" % b", ".join(_written(each, name) for each in value)
+        return b"[%s]" % b", ".join(_to_json(item, name) for item in value)
     value = value.item() if isinstance(value, np.ndarray) else value
     if isinstance(value, (bytes, str)):
         value = value.encode() if isinstance(value, str) else value
@@ -867,7 +876,7 @@ def _written(value, name):
 
 
 def _decimal(value):
-    """Six digits if they say it all, else as many as it takes."""
+    """Returns six digits if they are exact, else as many as are needed."""
     if not math.isfinite(value):
         return b"NaN" if math.isnan(value) else b"Infinity" if value > 0 else b"-Infinity"
     kind, digits = (np.float32, 9) if isinstance(value, np.float32) else (np.float64, 17)
@@ -878,31 +887,36 @@ def _decimal(value):
 
 
 def _quoted(value: bytes) -> bytes:
-    """A string in JSON, whose bytes are none of its business beyond quotes and controls."""
-    named = {8: b"\\b", 9: b"\\t", 10: b"\\n", 12: b"\\f", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
-    escaped = re.sub(rb'[\x00-\x1f"\\]', lambda m: named.get(m[0][0], b"\\u%04X" % m[0][0]), value)
+    """Returns a JSON string; bytes other than quotes and controls are copied."""
+    escapes = {8: b"\\b", 9: b"\\t", 10: b"\\n", 12: b"\\f", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
+
+    def escape(match):
+        code = match[0][0]
+        return escapes.get(code, b"\\u%04X" % code)
+
+    escaped = re.sub(rb'[\x00-\x1f"\\]', escape, value)
     return b'"%s"' % escaped
 
 
-# --- a connection that breaks ----------------------------------------------------------------
+# --- A proxy that breaks connections --------------------------------------------------------
 
 
-class Breaking:
-    """A port, inside `with`, that hands bytes on to another and breaks its first connections.
+class BreakingProxy:
+    """A proxy, running inside `with`, that breaks its first connections.
 
     Args:
-        port: Where the server listens, on this machine.
-        after: Bytes of answers after which a connection breaks.
-        times: How many connections break.
+        port: Port of the server on this machine.
+        after: Bytes of the responses after which a connection breaks.
+        times: Number of connections to break.
 
     Attributes:
-        broken: How many have.
+        broken: Number of connections broken so far.
     """
 
     def __init__(self, port: int, after: int, times: int = 1):
-        self._target, self._after, self._left, self.broken = port, after, times, 0
+        self._target, self._after, self._remaining, self.broken = port, after, times, 0
 
-    def __enter__(self) -> "Breaking":
+    def __enter__(self) -> "BreakingProxy":
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -910,28 +924,29 @@ class Breaking:
         return self
 
     def __exit__(self, *_) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)  # wakes it
+        self._listener.shutdown(socket.SHUT_RDWR)  # unblocks accept
         self._thread.join()
         self._listener.close()
 
     def _accept(self):
         while True:
             try:
-                near, _ = self._listener.accept()
+                client, _ = self._listener.accept()
             except OSError:
                 return
-            far = socket.create_connection(("127.0.0.1", self._target))
-            most = self._after if self._left > 0 else math.inf
-            self._left -= 1
-            for way in ((near, far, math.inf), (far, near, most)):
-                threading.Thread(target=self._hand_on, args=way, daemon=True).start()
+            server = socket.create_connection(("127.0.0.1", self._target))
+            limit = self._after if self._remaining > 0 else math.inf
+            self._remaining -= 1
+            for pipe in ((client, server, math.inf), (server, client, limit)):
+                threading.Thread(target=self._forward, args=pipe, daemon=True).start()
 
-    def _hand_on(self, source, target, most):
+    def _forward(self, source, target, limit):
         with contextlib.suppress(OSError):
-            while most and (some := source.recv(min(most, 65536))):
-                target.sendall(some)
-                most -= len(some)
-        self.broken += most == 0
+            while limit and (data := source.recv(min(limit, 65536))):
+                target.sendall(data)
+                limit -= len(data)
+        if limit == 0:
+            self.broken += 1
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

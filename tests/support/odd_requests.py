@@ -1,4 +1,4 @@
-"""What tests ask: rows of the samples, odd rows of every kind, and requests that are none."""
+"""Requests for tests: rows of the samples, unusual rows of every kind, malformed requests."""
 
 import io
 import struct
@@ -17,28 +17,33 @@ MEGABYTE = 2**20
 
 
 class Odd(NamedTuple):
-    """A row that is odd, and whether it holds nothing, so that there is nothing to be said."""
+    """An unusual row.
+
+    Attributes:
+        row: The row.
+        nothing: Whether it is empty, so that the response must be empty too.
+    """
 
     row: Mapping
     nothing: bool
 
 
 def good_rows(version: Path, count: int) -> list[dict]:
-    """Rows of a task's sample with a value of every input of every signature of its version."""
+    """Returns rows of a task's sample, with every input of every signature."""
     task = tasks.find(version.parent.name).restore(version / "assets")
     return [task.row(example.values) for example in untrained.examples(version.parent.name, count)]
 
 
 def odd_rows(signature) -> dict[str, Odd]:
-    """By their kinds the odd rows of a signature, from what its inputs are called."""
+    """Returns unusual rows for a signature, by description; its input names decide which."""
     return _ODD[frozenset(signature.inputs)]()
 
 
 def malformed(signature, good: list[dict]) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Requests that are none of a signature: what is wrong with them, and their arrays."""
+    """Yields malformed requests to a signature: a description and the arrays."""
     request = payloads.columns(signature, good)
     for name, array in request.items():
-        rest = {other: each for other, each in request.items() if other != name}
+        rest = {other: array for other, array in request.items() if other != name}
         yield f"no {name}", rest
         for dtype in (np.float32, np.float64, np.int32, np.int64, np.bool_, object):
             if dtype != array.dtype:
@@ -50,13 +55,13 @@ def malformed(signature, good: list[dict]) -> Iterator[tuple[str, dict[str, np.n
                         name: np.full(array.shape, filling, dtype),
                     },
                 )
-        yield f"{name} has no batch", {**rest, name: np.array(array.flat[0], array.dtype)}
-        yield f"{name} has a dimension more", {**rest, name: array[..., None]}
+        yield f"{name} has no batch dimension", {**rest, name: np.array(array.flat[0], array.dtype)}
+        yield f"{name} has an extra dimension", {**rest, name: array[..., None]}
         if array.ndim > 1:
-            yield f"{name} has a dimension less", {**rest, name: array[:, 0]}
+            yield f"{name} lacks a dimension", {**rest, name: array[:, 0]}
         if rest:
-            yield f"{name} has a row more", {**rest, name: np.concatenate([array, array[:1]])}
-            yield f"{name} has a row alone", {**rest, name: array[:1]}
+            yield f"{name} has an extra row", {**rest, name: np.concatenate([array, array[:1]])}
+            yield f"{name} has one row alone", {**rest, name: array[:1]}
 
 
 def _texts() -> dict[str, Odd]:
@@ -73,10 +78,10 @@ def _tokens() -> dict[str, Odd]:
         "no tokens": Odd({"tokens": [], "lengths": 0}, True),
         "all padding": Odd({"tokens": [b"", b"", b""], "lengths": 0}, True),
         "a length below 0": Odd({"tokens": words, "lengths": -5}, True),
-        "the least length": Odd({"tokens": words, "lengths": -(2**31)}, True),
-        "a length beyond": Odd({"tokens": words, "lengths": 9}, False),
+        "the smallest length": Odd({"tokens": words, "lengths": -(2**31)}, True),
+        "a length beyond the tokens": Odd({"tokens": words, "lengths": 9}, False),
         "the largest length": Odd({"tokens": words, "lengths": 2**31 - 1}, False),
-        "tokens of nothing": Odd({"tokens": [b"", b""], "lengths": 2}, False),
+        "empty tokens": Odd({"tokens": [b"", b""], "lengths": 2}, False),
         "many tokens": Odd({"tokens": words * 2500, "lengths": 5000}, False),
     }
     for kind, text in _STRINGS.items():
@@ -87,18 +92,18 @@ def _tokens() -> dict[str, Odd]:
 _STRINGS = {
     "empty": b"",
     "blanks": b" \t\r\n\x0b\x0c ",
-    "no UTF-8": b"\xff\xfe dull \xc3",
+    "invalid UTF-8": b"\xff\xfe dull \xc3",
     "surrogates and more than four bytes": b"\xed\xa0\x80\xf8\x88\x80\x80\x80\xc0\x80",
     "NUL bytes": b"\0a dull\0 film\0",
     "other planes, joiners and marks": "𝒳 \U0010ffff 👩‍👩‍👧 \u202eabc e\u0301\u0301\u0301".encode(),
     "a word of 1 MB": b"a" * MEGABYTE,
     "1 MB of short words": b"dull " * (MEGABYTE // 5),
-    "1 MB that is no UTF-8": b"\xff" * MEGABYTE,
+    "1 MB of invalid UTF-8": b"\xff" * MEGABYTE,
 }
 
 
 def picture(kind: str, mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> bytes:
-    """The file of an image of noise, always the same."""
+    """Returns the file of an image of fixed noise."""
     noise = np.random.default_rng(3).integers(0, 256, (size[1], size[0], 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).convert(mode).save(file, kind)
@@ -107,10 +112,10 @@ def picture(kind: str, mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> b
 
 def _images() -> dict[str, Odd]:
     png, jpeg = picture("PNG"), picture("JPEG")
-    frame = jpeg.index(b"\xff\xc0") + 5  # where a JPEG has its height and width
-    none = {
+    frame = jpeg.index(b"\xff\xc0") + 5  # position of height and width in a JPEG
+    invalid = {
         "empty": b"",
-        "text": b"no image at all",
+        "text": b"not an image",
         "1 MB of zeros": bytes(MEGABYTE),
         "GIF": picture("GIF"),
         "BMP": picture("BMP"),
@@ -118,29 +123,29 @@ def _images() -> dict[str, Odd]:
         "a PNG without its size": png[:20],
         "a PNG without its pixels": png[:33],
         "half a PNG": png[: len(png) // 2],
-        "a PNG of a broken checksum": png[:60] + bytes([png[60] ^ 1]) + png[61:],
+        "a PNG with a wrong checksum": png[:60] + bytes([png[60] ^ 1]) + png[61:],
         "a PNG of 3.6 billion pixels": png[:16] + struct.pack(">II", 60_000, 60_000) + png[24:],
         "a PNG of the largest size": png[:16] + b"\xff" * 8 + png[24:],
-        "a PNG of no size": png[:16] + bytes(8) + png[24:],
+        "a PNG of size 0": png[:16] + bytes(8) + png[24:],
         "the first bytes of a JPEG": jpeg[:3],
         "a JPEG without its pixels": jpeg[: frame + 10],
         "half a JPEG": jpeg[: len(jpeg) // 2],
         "a JPEG of 4 billion pixels": jpeg[:frame] + b"\xff" * 4 + jpeg[frame + 4 :],
-        "a JPEG of no size": jpeg[:frame] + bytes(4) + jpeg[frame + 4 :],
+        "a JPEG of size 0": jpeg[:frame] + bytes(4) + jpeg[frame + 4 :],
     }
-    some = {
+    valid = {
         "a grey PNG": picture("PNG", "L"),
-        "a PNG of black and white": picture("PNG", "1"),
-        "a PNG of a palette": picture("PNG", "P"),
-        "a PNG that one can see through": picture("PNG", "RGBA"),
-        "a PNG of a pixel": picture("PNG", size=(1, 1)),
+        "a black and white PNG": picture("PNG", "1"),
+        "a PNG with a palette": picture("PNG", "P"),
+        "a transparent PNG": picture("PNG", "RGBA"),
+        "a PNG of one pixel": picture("PNG", size=(1, 1)),
         "a PNG 1 pixel high": picture("PNG", size=(3000, 1)),
         "a grey JPEG": picture("JPEG", "L"),
-        "a JPEG for printers": picture("JPEG", "CMYK"),
+        "a CMYK JPEG": picture("JPEG", "CMYK"),
     }
     return {
-        kind: Odd({"image_bytes": image}, images is none)
-        for images in (none, some)
+        kind: Odd({"image_bytes": image}, images is invalid)
+        for images in (invalid, valid)
         for kind, image in images.items()
     }
 

@@ -1,4 +1,4 @@
-"""Requests that become one, and answers beside each other."""
+"""Merged requests, and differences between responses."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def distances(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """How far two answers, or rows of answers, lie apart, by output.
+    """Returns the largest difference between two responses, by output.
 
-    An answer may be longer than the other by padding, "" or 0. Numbers are told relative to
-    the larger, or to 1 where both are smaller; what must be equal and is not is infinitely
-    far away: strings, whole numbers, truth values, types and ranks.
+    Either may be longer than the other by padding, "" or 0. Differences of numbers are relative
+    to the larger number, or to 1 if both are smaller. If strings, integers, booleans, dtypes or
+    ranks differ, the difference is infinite.
     """
     assert set(one) == set(other), f"outputs {sorted(one)} and {sorted(other)}"
     return {name: _distance(np.asarray(one[name]), np.asarray(other[name])) for name in one}
@@ -32,18 +32,18 @@ def _distance(one, other) -> float:
     return float(np.max(np.abs(one - other) / scale))
 
 
-def row(answer: Mapping[str, np.ndarray], at: int) -> dict[str, np.ndarray]:
-    """A row of an answer, still a batch: of one."""
-    return {name: array[at : at + 1] for name, array in answer.items()}
+def row(response: Mapping[str, np.ndarray], index: int) -> dict[str, np.ndarray]:
+    """Returns a row of a response as a batch of one."""
+    return {name: array[index : index + 1] for name, array in response.items()}
 
 
 def merged(requests: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Requests in one, as the server's BatchingSession makes it of them.
+    """Merges requests as the server's BatchingSession does.
 
-    With `pad_variable_length_inputs` what is shorter is filled with the first element of
-    its request, and what is missing to an allowed size of batch is a row once more.
+    With `pad_variable_length_inputs`, shorter arrays are padded with the first element of their
+    request, and a batch is filled up to an allowed size by repeating a row; here it is one row.
     """
-    together = {}
+    result = {}
     for name in requests[0]:
         arrays = [request[name] for request in requests]
         longest = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
@@ -51,14 +51,14 @@ def merged(requests: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray
             _padded(array, [len(array), *longest], array.flat[0] if array.size else None)
             for array in arrays
         ]
-        together[name] = np.concatenate([*filled, filled[0][:1]])
-    return together
+        result[name] = np.concatenate([*filled, filled[0][:1]])
+    return result
 
 
 def _padded(array, shape, filling=None):
-    """An array of another shape; without a filling what is new is "" or 0."""
+    """Returns an array padded to a shape, with "" or 0 by default."""
     if filling is None:
         filling = b"" if array.dtype == object else 0
-    whole = np.full(shape, filling, array.dtype)
-    whole[tuple(slice(size) for size in array.shape)] = array
-    return whole
+    result = np.full(shape, filling, array.dtype)
+    result[tuple(slice(size) for size in array.shape)] = array
+    return result

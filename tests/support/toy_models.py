@@ -1,4 +1,4 @@
-"""Small SavedModels made by hand, with signatures of every kind of value."""
+"""Small hand-written SavedModels, with signatures for every type of value."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ LONG = "x is not above zero " * 100
 
 
 class Toy(tf.Module):
-    """Signatures of every kind of value, and some that break the rules."""
+    """Signatures for every type of value, and some that break the rules of batching."""
 
     def __init__(self, factor):
         super().__init__()
@@ -59,18 +59,18 @@ class Toy(tf.Module):
 def published(
     folder: Path, version: int, factor: float, warm_up: Sequence[predict_pb2.PredictRequest] = ()
 ) -> Path:
-    """Saves a version of the model `toy` below `folder`, which multiplies by `factor`."""
+    """Saves a version of the model `toy`, which multiplies by `factor`; returns its folder."""
     toy = Toy(factor)
     names = ("several", "single", "counted", "total", "uneven", "positive", "padded")
     signatures = {"serving_default": toy.echo} | {name: getattr(toy, name) for name in names}
-    place = folder / "toy" / str(version)
-    tf.saved_model.save(toy, str(place), signatures=signatures)
+    path = folder / "toy" / str(version)
+    tf.saved_model.save(toy, str(path), signatures=signatures)
     if warm_up:
-        (place / "assets.extra").mkdir()
+        (path / "assets.extra").mkdir()
         with tf.io.TFRecordWriter(
-            str(place / "assets.extra" / "tf_serving_warmup_requests")
+            str(path / "assets.extra" / "tf_serving_warmup_requests")
         ) as file:
             for request in warm_up:
                 log = prediction_log_pb2.PredictLog(request=request)
                 file.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
-    return place
+    return path

@@ -1,4 +1,4 @@
-"""Versions on a server, asked by `app.predict --server`, against the answers given here."""
+"""`app.predict --server` against the responses of a local session."""
 
 import io
 import itertools
@@ -20,27 +20,27 @@ from app.serving import client
 from app.serving.session import SavedModelSession
 from tasks.core.errors import UserError
 from tests.support import toy_models, untrained
-from tests.support.fake_server import Batching, Breaking, Double
+from tests.support.fake_server import Batching, BreakingProxy, FakeServer
 
 PROTOCOLS = ("rest", "grpc")
 ODD = [b"", b" \t ", b"\xff\xfe dull \xc3", '"好" \\ \x01\u2028'.encode()]
-PICTURES = {"translation": "--align", "captioning": "--attend"}
-WAYS = [(task, []) for task in tasks.names()] + [("tagging", ["--input", "tokens"])]
+FIGURES = {"translation": "--align", "captioning": "--attend"}
+INPUTS = [(task, []) for task in tasks.names()] + [("tagging", ["--input", "tokens"])]
 
 
 @pytest.fixture(scope="module")
-def everything(untrained_versions):
-    with Double(untrained_versions, tasks.names()) as double:
-        yield double
+def running(untrained_versions):
+    with FakeServer(untrained_versions, tasks.names()) as server:
+        yield server
 
 
 @pytest.fixture
-def double(everything):
-    """The double of all versions, with its switches as they were."""
-    everything.predictions = 0
-    yield everything
-    everything.delay, everything.failures = 0.0, []
-    everything.held.clear()
+def server(running):
+    """A server with every task, whose faults are reset after each test."""
+    running.predictions = 0
+    yield running
+    running.delay, running.failures = 0.0, []
+    running.loading.clear()
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +48,14 @@ def served(untrained_versions, here):
     return here(untrained_versions / "sentiment" / "1")
 
 
-def asked(task, folder):
-    """Lines that ask a task for what its sample has, and for what is odd."""
+def request_lines(task, folder):
+    """Requests of a task: examples of its sample, and unusual input."""
     lines = []
-    for at, example in enumerate(untrained.examples(task, 4)):
+    for number, example in enumerate(untrained.examples(task, 4)):
         values = example.values
         if "image_bytes" in values:
-            (folder / f"{at}.png").write_bytes(values["image_bytes"])
-            lines.append(os.fsencode(folder / f"{at}.png"))
+            (folder / f"{number}.png").write_bytes(values["image_bytes"])
+            lines.append(os.fsencode(folder / f"{number}.png"))
         elif "tokens" in values:
             lines.append(" ".join(values["tokens"]).encode())
         else:
@@ -66,78 +66,80 @@ def asked(task, folder):
     return [*lines, *ODD]
 
 
-def told(capsys, argv):
-    """What `app.predict` prints."""
+def output_of(capsys, argv):
+    """The output of `app.predict`."""
     predict.main([*argv])
     return capsys.readouterr().out
 
 
-def failed(capsys, argv):
-    """What `app.predict` says when it ends as what a user can mend."""
+def error_of(capsys, argv):
+    """The error message of `app.predict`, which must end with exit code 2."""
     capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         cli.run(lambda: predict.main([*argv]))
-    assert ended.value.code == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.startswith("error: ")
-    return said.err
+    assert exit_info.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("error: ")
+    return captured.err
 
 
-def typed(monkeypatch, lines):
-    """Has standard input hold lines."""
+def set_stdin(monkeypatch, lines):
+    """Replaces standard input by lines."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(lines))))
 
 
-@pytest.mark.parametrize(("task", "way"), WAYS, ids=lambda way: "".join(way))
-def test_a_server_is_answered_for_as_a_version_that_is_here(
-    task, way, untrained_versions, here, double, tmp_path, capsys
+@pytest.mark.parametrize(("task", "flags"), INPUTS, ids=lambda part: "".join(part))
+def test_a_server_gives_the_responses_of_a_local_version(
+    task, flags, untrained_versions, here, server, tmp_path, capsys
 ):
-    texts = list(map(os.fsdecode, asked(task, tmp_path)))
-    near = ["--saved-models", str(untrained_versions)]
-    there = ["--saved-models", str(tmp_path / "nothing")]
+    texts = list(map(os.fsdecode, request_lines(task, tmp_path)))
+    local = ["--saved-models", str(untrained_versions)]
+    missing = ["--saved-models", str(tmp_path / "nothing")]
     for more in ([], ["--json"]):
-        want = told(capsys, [task, *way, *more, *near, "--", *texts])
-        assert len(want.splitlines()) >= len(texts)
+        expected = output_of(capsys, [task, *flags, *more, *local, "--", *texts])
+        assert len(expected.splitlines()) >= len(texts)
         for protocol in PROTOCOLS:
-            server = ["--server", getattr(double, protocol), "--version", "1", *there]
-            assert told(capsys, [task, *way, *more, *server, "--", *texts]) == want
+            remote = ["--server", getattr(server, protocol), "--version", "1", *missing]
+            argv = [task, *flags, *more, *remote, "--", *texts]
+            assert output_of(capsys, argv) == expected
 
 
-@pytest.mark.parametrize("task", PICTURES)
-def test_pictures_are_those_that_are_drawn_here(task, untrained_versions, here, double, tmp_path):
-    text = os.fsdecode(asked(task, tmp_path)[0])
-    near = ["--saved-models", str(untrained_versions)]
+@pytest.mark.parametrize("task", FIGURES)
+def test_a_figure_is_the_same_as_with_a_local_version(
+    task, untrained_versions, here, server, tmp_path
+):
+    text = os.fsdecode(request_lines(task, tmp_path)[0])
+    local = ["--saved-models", str(untrained_versions)]
     drawn = []
-    for where in (near, ["--server", double.rest], ["--server", double.grpc]):
+    for where in (local, ["--server", server.rest], ["--server", server.grpc]):
         file = tmp_path / f"drawn{len(drawn)}.png"
-        predict.main([task, text, PICTURES[task], str(file), *where])
+        predict.main([task, text, FIGURES[task], str(file), *where])
         drawn.append(file.read_bytes())
     assert drawn[0].startswith(b"\x89PNG")
     assert drawn[0] == drawn[1] == drawn[2]
 
 
-def test_rows_are_those_of_a_version_that_is_here(double, untrained_versions, here):
-    """Their types too."""
+def test_rows_have_the_values_and_types_of_a_local_version(server, untrained_versions, here):
     rows = [{"text": text} for text in (b"dull", "superb \u00e9", b"\xff")]
-    near = here(untrained_versions / "translation" / "1")
-    for signature in near.signatures:
-        want = near.predict(rows, signature)
-        for url in (double.rest, double.grpc):
-            found = client.connect(url, "translation", retries=0)
-            assert set(found.signatures) == set(near.signatures)
-            for answer, wanted in zip(found.predict(rows, signature), want, strict=True):
-                assert set(answer) == set(wanted)
-                for name, value in wanted.items():
-                    assert type(answer[name]) is type(value)
-                    assert np.asarray(answer[name]).dtype == np.asarray(value).dtype
-                    np.testing.assert_array_equal(answer[name], value)
-            found.close()
+    local = here(untrained_versions / "translation" / "1")
+    for signature in local.signatures:
+        expected = local.predict(rows, signature)
+        for url in (server.rest, server.grpc):
+            remote = client.connect(url, "translation", retries=0)
+            assert set(remote.signatures) == set(local.signatures)
+            for row, expected_row in zip(remote.predict(rows, signature), expected, strict=True):
+                assert set(row) == set(expected_row)
+                for name, value in expected_row.items():
+                    assert type(row[name]) is type(value)
+                    assert np.asarray(row[name]).dtype == np.asarray(value).dtype
+                    np.testing.assert_array_equal(row[name], value)
+            remote.close()
 
 
 def test_values_of_every_type_come_back(tmp_path):
-    """Outputs in base64, one alone and numbers that JSON has no word for among them."""
-    here = SavedModelSession(toy_models.published(tmp_path, 1, 0.1))
-    asked = {
+    """Among them: base64, a single output, and numbers that JSON cannot express."""
+    local = SavedModelSession(toy_models.published(tmp_path, 1, 0.1))
+    requests = {
         "serving_default": [{"text": bytes(range(256))}, {"text": "好"}],
         "several": [
             {"x": x, "ids": ids, "flag": flag}
@@ -146,61 +148,65 @@ def test_values_of_every_type_come_back(tmp_path):
         "single": [{"x": x} for x in (0.1, 3.0, 2.0**24, 1e30)],
         "counted": [{"x": 1.0}] * 5,
     }
-    with Double(tmp_path) as double:
-        for url in (double.rest, double.grpc):
-            found = client.connect(url, "toy", retries=0)
-            for signature, rows in asked.items():
-                want = here.predict(rows, signature)
-                for answer, wanted in zip(found.predict(rows, signature), want, strict=True):
-                    if signature == "serving_default" and url == double.rest:
-                        # JSON is UTF-8, but for what is in base64.
-                        wanted["same"] = wanted["same"].decode("utf-8", "replace").encode()
-                    assert set(answer) == set(wanted)
-                    for name, value in wanted.items():
-                        assert np.asarray(answer[name]).dtype == np.asarray(value).dtype
-                        np.testing.assert_array_equal(answer[name], value)
-            found.close()
+    with FakeServer(tmp_path) as server:
+        for url in (server.rest, server.grpc):
+            remote = client.connect(url, "toy", retries=0)
+            for signature, rows in requests.items():
+                expected = local.predict(rows, signature)
+                for row, expected_row in zip(
+                    remote.predict(rows, signature), expected, strict=True
+                ):
+                    if signature == "serving_default" and url == server.rest:
+                        # JSON is UTF-8, except for base64.
+                        expected_row["same"] = (
+                            expected_row["same"].decode("utf-8", "replace").encode()
+                        )
+                    assert set(row) == set(expected_row)
+                    for name, value in expected_row.items():
+                        assert np.asarray(row[name]).dtype == np.asarray(value).dtype
+                        np.testing.assert_array_equal(row[name], value)
+            remote.close()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_many_lines_are_answered_in_their_order(protocol, double, served, capsys, monkeypatch):
-    lines = [b"the plot is number %d \xff" % at for at in range(100)]
-    typed(monkeypatch, lines)
-    argv = ["sentiment", "--json", "--server", getattr(double, protocol)]
-    given = [json.loads(line) for line in told(capsys, argv).splitlines()]
-    assert [row["text"] for row in given] == [line.decode("utf-8", "replace") for line in lines]
-    want = served.predict_columns({"text": lines})
-    assert [row["label"].encode() for row in given] == list(want["label"])
+def test_many_lines_get_responses_in_order(protocol, server, served, capsys, monkeypatch):
+    lines = [b"the plot is number %d \xff" % number for number in range(100)]
+    set_stdin(monkeypatch, lines)
+    argv = ["sentiment", "--json", "--server", getattr(server, protocol)]
+    rows = [json.loads(line) for line in output_of(capsys, argv).splitlines()]
+    assert [row["text"] for row in rows] == [line.decode("utf-8", "replace") for line in lines]
+    expected = served.predict_columns({"text": lines})
+    assert [row["label"].encode() for row in rows] == list(expected["label"])
     np.testing.assert_allclose(
-        [row["probabilities"] for row in given], want["probabilities"], atol=1e-5
+        [row["probabilities"] for row in rows], expected["probabilities"], atol=1e-5
     )
-    assert double.predictions == 4  # none takes more than the server may be set to merge
+    assert server.predictions == 4  # no request exceeds the largest batch that a server merges
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_a_server_that_is_down_is_told(scheme, capsys):
+def test_a_server_that_is_down_is_reported(scheme, capsys):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"{scheme}://127.0.0.1:{port}"
-    begun = time.monotonic()
-    said = failed(capsys, ["sentiment", "dull", "--server", url, "--retries", "1"])
-    assert url in said and "is unavailable" in said and "at most 1 (--retries)" in said
-    assert 0.1 < time.monotonic() - begun < 10
+    start = time.monotonic()
+    error = error_of(capsys, ["sentiment", "dull", "--server", url, "--retries", "1"])
+    assert url in error and "is unavailable" in error and "at most 1 (--retries)" in error
+    assert 0.1 < time.monotonic() - start < 10
 
 
-def test_a_port_of_another_protocol_is_told(double, capsys):
-    ports = (f"http://127.0.0.1:{double.grpc_port}", f"grpc://127.0.0.1:{double.rest_port}")
-    for url in (*ports, f"https://127.0.0.1:{double.rest_port}"):
+def test_a_port_of_another_protocol_is_reported(server, capsys):
+    ports = (f"http://127.0.0.1:{server.grpc_port}", f"grpc://127.0.0.1:{server.rest_port}")
+    for url in (*ports, f"https://127.0.0.1:{server.rest_port}"):
         argv = ["sentiment", "dull", "--server", url, "--retries", "0", "--timeout", "5"]
-        said = failed(capsys, argv)
-        assert url in said and "port is for this protocol" in said
+        error = error_of(capsys, argv)
+        assert url in error and "port is for this protocol" in error
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_is_not_served_is_told(protocol, double, capsys):
-    url = getattr(double, protocol)
-    said = failed(capsys, ["sentiment", "dull", "--server", url, "--version", "7"])
-    assert f"sentiment version 7 at {url} is not served" in said and "1 (AVAILABLE)" in said
+def test_a_missing_version_model_signature_or_input_is_reported(protocol, server, capsys):
+    url = getattr(server, protocol)
+    error = error_of(capsys, ["sentiment", "dull", "--server", url, "--version", "7"])
+    assert f"sentiment version 7 at {url} is not served" in error and "1 (AVAILABLE)" in error
     with pytest.raises(UserError, match="has no model 'nothing': Could not find any versions"):
         client.connect(url, "nothing", retries=3).predict([{"text": "dull"}])
     with pytest.raises(UserError, match=r"has no signature 'align'; it has: serving_default\."):
@@ -210,95 +216,98 @@ def test_what_is_not_served_is_told(protocol, double, capsys):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_model_that_is_loading_is_told_by_its_name(protocol, double, capsys):
-    double.held.add("sentiment")
-    url = getattr(double, protocol)
-    said = failed(capsys, ["sentiment", "dull", "--server", url])
-    assert f"sentiment at {url} is still loading; its versions: 1 (LOADING)." in said
-    double.held.clear()
-    assert told(capsys, ["sentiment", "dull", "--server", url])
+def test_a_model_that_is_loading_is_reported(protocol, server, capsys):
+    server.loading.add("sentiment")
+    url = getattr(server, protocol)
+    error = error_of(capsys, ["sentiment", "dull", "--server", url])
+    assert f"sentiment at {url} is still loading; its versions: 1 (LOADING)." in error
+    server.loading.clear()
+    assert output_of(capsys, ["sentiment", "dull", "--server", url])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_deadline_that_passes_is_told(protocol, double, capsys):
-    double.delay = 20
-    begun = time.monotonic()
-    url = getattr(double, protocol)
-    said = failed(capsys, ["sentiment", "dull", "--server", url, "--timeout", "1.5"])
-    assert url in said and "--timeout is 1.5 seconds" in said
-    assert time.monotonic() - begun < 10
-    assert double.predictions == 1
+def test_a_timeout_is_reported(protocol, server, capsys):
+    server.delay = 20
+    start = time.monotonic()
+    url = getattr(server, protocol)
+    error = error_of(capsys, ["sentiment", "dull", "--server", url, "--timeout", "1.5"])
+    assert url in error and "--timeout is 1.5 seconds" in error
+    assert time.monotonic() - start < 10
+    assert server.predictions == 1
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_a_server_that_says_nothing_is_told(scheme, capsys):
+def test_a_silent_server_is_reported(scheme, capsys):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
-        said = failed(capsys, ["sentiment", "dull", "--server", url, "--timeout", "0.5"])
-    assert url in said and "--timeout is 0.5 seconds" in said
+        error = error_of(capsys, ["sentiment", "dull", "--server", url, "--timeout", "0.5"])
+    assert url in error and "--timeout is 0.5 seconds" in error
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_the_server_refuses_is_told_in_its_words_and_not_tried_again(protocol, double, capsys):
+def test_a_rejected_request_is_reported_with_the_message_of_the_server_and_not_retried(
+    protocol, server, capsys
+):
     for code in ("INVALID_ARGUMENT", "INTERNAL"):
-        double.predictions, double.failures = 0, [code]
-        url = getattr(double, protocol)
-        said = failed(capsys, ["sentiment", "dull", "--server", url])
-        assert f"rejected the request to sentiment: the double was told to fail ({code})" in said
-        assert double.predictions == 1
+        server.predictions, server.failures = 0, [code]
+        url = getattr(server, protocol)
+        error = error_of(capsys, ["sentiment", "dull", "--server", url])
+        assert (
+            f"rejected the request to sentiment: the fake server is set to fail ({code})" in error
+        )
+        assert server.predictions == 1
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_passes_is_waited_for(protocol, double, capsys):
-    url = getattr(double, protocol)
-    want = told(capsys, ["sentiment", "dull", "--server", url])
-    double.predictions, double.failures = 0, ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
-    assert told(capsys, ["sentiment", "dull", "--server", url]) == want
-    assert double.predictions == 3
-    double.predictions, double.failures = 0, ["UNAVAILABLE"] * 2
-    said = failed(capsys, ["sentiment", "dull", "--server", url, "--retries", "1"])
-    assert "told to fail (UNAVAILABLE)" in said and double.predictions == 2
+def test_a_temporary_failure_is_retried(protocol, server, capsys):
+    url = getattr(server, protocol)
+    expected = output_of(capsys, ["sentiment", "dull", "--server", url])
+    server.predictions, server.failures = 0, ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
+    assert output_of(capsys, ["sentiment", "dull", "--server", url]) == expected
+    assert server.predictions == 3
+    server.predictions, server.failures = 0, ["UNAVAILABLE"] * 2
+    error = error_of(capsys, ["sentiment", "dull", "--server", url, "--retries", "1"])
+    assert "set to fail (UNAVAILABLE)" in error and server.predictions == 2
 
 
-def test_waiting_ends_with_the_time(double, monkeypatch):
-    """And grows from try to try, differently for each client."""
+def test_waits_grow_with_jitter_and_end_with_the_timeout(server, monkeypatch):
     waits = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    found = client.connect(double.rest, "sentiment", retries=5)
-    double.failures = ["UNAVAILABLE"] * 5
-    assert found.predict([{"text": b"dull"}])
-    assert len(waits) == 5 and len({wait / 2**at for at, wait in enumerate(waits)}) == 5
-    for at, wait in enumerate(waits):
-        assert 0.5 * 0.25 * 2**at <= wait <= 1.5 * 0.25 * 2**at
-    double.failures = ["UNAVAILABLE"] * 5
-    hasty = client.connect(double.rest, "sentiment", timeout=0.1, retries=5)
-    with pytest.raises(UserError, match="told to fail"):
-        hasty.predict([{"text": b"dull"}])
+    remote = client.connect(server.rest, "sentiment", retries=5)
+    server.failures = ["UNAVAILABLE"] * 5
+    assert remote.predict([{"text": b"dull"}])
+    assert len(waits) == 5 and len({wait / 2**retry for retry, wait in enumerate(waits)}) == 5
+    for retry, wait in enumerate(waits):
+        assert 0.5 * 0.25 * 2**retry <= wait <= 1.5 * 0.25 * 2**retry
+    server.failures = ["UNAVAILABLE"] * 5
+    short = client.connect(server.rest, "sentiment", timeout=0.1, retries=5)
+    with pytest.raises(UserError, match="set to fail"):
+        short.predict([{"text": b"dull"}])
     assert len(waits) == 5
 
 
 @pytest.mark.parametrize("after", [0, 100, 3000], ids=["at_once", "in_the_first", "in_the_second"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_connection_that_breaks_is_opened_again(protocol, after, double, served):
-    rows = [{"text": b"the plot is number %d" % at} for at in range(100)]
-    scheme, port = {"rest": ("http", double.rest_port), "grpc": ("grpc", double.grpc_port)}[
+def test_a_broken_connection_is_reopened(protocol, after, server, served):
+    rows = [{"text": b"the plot is number %d" % number} for number in range(100)]
+    scheme, port = {"rest": ("http", server.rest_port), "grpc": ("grpc", server.grpc_port)}[
         protocol
     ]
-    with Breaking(port, after) as relay:
-        found = client.connect(f"{scheme}://127.0.0.1:{relay.port}", "sentiment", retries=3)
-        given = found.predict(rows)
-        found.close()
-        assert relay.broken == 1
-    want = served.predict(rows)
-    assert [row["label"] for row in given] == [row["label"] for row in want]
+    with BreakingProxy(port, after) as proxy:
+        remote = client.connect(f"{scheme}://127.0.0.1:{proxy.port}", "sentiment", retries=3)
+        responses = remote.predict(rows)
+        remote.close()
+        assert proxy.broken == 1
+    expected = served.predict(rows)
+    assert [row["label"] for row in responses] == [row["label"] for row in expected]
 
 
-def test_large_requests_and_answers_pass(double):
-    """4 MB are the most that gRPC sends or takes if it is not told otherwise."""
+def test_large_requests_and_responses_pass(server):
+    """The default limit of gRPC is 4 MB."""
     row = {"tokens": [b"a" * 5 * 2**20], "lengths": 1}
-    for url in (double.rest, double.grpc):
-        [answer] = client.connect(url, "tagging", retries=0).predict([row], "tokens")
-        assert list(answer["tokens"]) == row["tokens"]
+    for url in (server.rest, server.grpc):
+        [response] = client.connect(url, "tagging", retries=0).predict([row], "tokens")
+        assert list(response["tokens"]) == row["tokens"]
 
 
 @pytest.mark.parametrize(
@@ -315,13 +324,13 @@ def test_large_requests_and_answers_pass(double):
         ("http://localhost:8501?x=1", "a query"),
     ],
 )
-def test_a_url_of_no_server_is_told_before_anything_is_read(url, message, capsys, monkeypatch):
-    monkeypatch.setattr("sys.stdin", _Unread())
-    assert message in failed(capsys, ["sentiment", "--server", url])
+def test_an_invalid_url_is_reported_before_any_input_is_read(url, message, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", _UnreadableStdin())
+    assert message in error_of(capsys, ["sentiment", "--server", url])
 
 
-class _Unread:
-    """A standard input that nobody may read."""
+class _UnreadableStdin:
+    """A standard input that must not be read."""
 
     def isatty(self):
         return False
@@ -338,18 +347,18 @@ class _Unread:
         (["--retries", "-1"], "--retries must be at least 0, got -1"),
     ],
 )
-def test_numbers_out_of_range_are_told(flag, message, capsys):
-    assert message in failed(capsys, ["sentiment", "x", "--server", "http://localhost:1", *flag])
+def test_numbers_out_of_range_are_rejected(flag, message, capsys):
+    assert message in error_of(capsys, ["sentiment", "x", "--server", "http://localhost:1", *flag])
 
 
-def test_a_path_before_the_interface_is_kept(double):
-    """As proxies have it; the double knows none, and says so."""
-    found = client.connect(f"{double.rest}/models/", "sentiment", retries=0)
+def test_a_path_prefix_is_kept(server):
+    """Proxies use prefixes; the fake server has none, so it reports the path."""
+    remote = client.connect(f"{server.rest}/models/", "sentiment", retries=0)
     with pytest.raises(UserError, match="/models has no model"):
-        found.predict([{"text": b"dull"}])
+        remote.predict([{"text": b"dull"}])
 
 
-def test_sixteen_clients_at_once_lose_nothing(untrained_versions, served):
+def test_sixteen_concurrent_clients_get_their_own_responses(untrained_versions, served):
     draw = random.Random(5)
     words = ["the", "plot", "is", "far", "from", "dull", ",", "superb", "and", "not", "cold"]
     work = [
@@ -361,55 +370,68 @@ def test_sixteen_clients_at_once_lose_nothing(untrained_versions, served):
     ]
     batching = Batching(max_batch_size=16, timeout=0.005, allowed_batch_sizes=(4, 8, 16))
     with (
-        Double(untrained_versions, ["sentiment"], batching=batching) as double,
+        FakeServer(untrained_versions, ["sentiment"], batching=batching) as server,
         futures.ThreadPoolExecutor(16) as threads,
     ):
 
-        def ask(requests, url):
-            own = client.connect(url, "sentiment", timeout=60)
-            answers = [own.predict(rows) for rows in requests]
-            own.close()
-            return answers
+        def predict_all(requests, url):
+            remote = client.connect(url, "sentiment", timeout=60)
+            responses = [remote.predict(rows) for rows in requests]
+            remote.close()
+            return responses
 
-        given = list(threads.map(ask, work, itertools.cycle((double.rest, double.grpc))))
-        assert double.predictions == 160
-        assert double.runs < 160  # so some were merged
-    for rows, answers in zip(
-        itertools.chain(*work), itertools.chain.from_iterable(given), strict=True
+        predicted = list(
+            threads.map(predict_all, work, itertools.cycle((server.rest, server.grpc)))
+        )
+        assert server.predictions == 160
+        assert server.runs < 160  # some requests were merged
+    for rows, responses in zip(
+        itertools.chain(*work), itertools.chain.from_iterable(predicted), strict=True
     ):
-        for answer, want in zip(answers, served.predict(rows), strict=True):
-            assert answer["label"] == want["label"]
-            np.testing.assert_allclose(answer["probabilities"], want["probabilities"], atol=1e-5)
+        for response, expected in zip(responses, served.predict(rows), strict=True):
+            assert response["label"] == expected["label"]
+            np.testing.assert_allclose(
+                response["probabilities"], expected["probabilities"], atol=1e-5
+            )
 
 
-def test_a_bar_counts_lines_where_answers_do_not_show(double, capsys, monkeypatch):
-    double.delay = 0.7
+def test_a_progress_bar_is_shown_if_the_output_is_redirected(server, capsys, monkeypatch):
+    server.delay = 0.7
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    typed(monkeypatch, [b"dull"] * 70)
-    predict.main(["sentiment", "--server", double.rest])
-    said = capsys.readouterr()
-    assert "70 requests" in said.err and len(said.out.splitlines()) == 70
-    typed(monkeypatch, [b"dull"] * 70)
+    set_stdin(monkeypatch, [b"dull"] * 70)
+    predict.main(["sentiment", "--server", server.rest])
+    captured = capsys.readouterr()
+    assert "70 requests" in captured.err and len(captured.out.splitlines()) == 70
+    set_stdin(monkeypatch, [b"dull"] * 70)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    predict.main(["sentiment", "--server", double.rest])
+    predict.main(["sentiment", "--server", server.rest])
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_it_is_a_command_that_needs_no_model_here(protocol, double, tmp_path):
+def test_the_command_needs_no_local_model(protocol, server, tmp_path):
     lines = b"\n".join([b"the plot is dull", b"", b"\xff\xfe"])
     command = [sys.executable, "-m", "app.predict", "sentiment", "--saved-models", str(tmp_path)]
-    command += ["--server", getattr(double, protocol)]
-    done = subprocess.run(command, input=lines, capture_output=True)
-    assert done.returncode == 0 and done.stderr == b""
-    assert len(done.stdout.splitlines()) == 3
+    command += ["--server", getattr(server, protocol)]
+    process = subprocess.run(command, input=lines, capture_output=True)
+    assert process.returncode == 0 and process.stderr == b""
+    assert len(process.stdout.splitlines()) == 3
 
 
-def test_nothing_of_a_client_is_loaded_without_a_server(untrained_versions):
+def test_the_client_is_not_imported_without_a_server(untrained_versions):
     script = (
         "import sys; from app import predict\n"
         f"predict.main(['sentiment', 'dull', '--saved-models', {str(untrained_versions)!r}])\n"
         "print([name for name in ('grpc', 'app.serving.client') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert process.stdout.splitlines()[-1] == "[]", process.stderr
+
+
+def test_the_former_flag_for_retries_still_works(server, capsys):
+    server.failures = ["UNAVAILABLE"] * 2
+    with pytest.raises(SystemExit):
+        cli.run(lambda: predict.main(["sentiment", "x", "--server", server.rest, "--tries", "2"]))
+    error = capsys.readouterr().err
+    assert "use --retries 1" in error and "at most 1 (--retries)" in error
+    assert server.predictions == 2
