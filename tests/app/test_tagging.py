@@ -1,4 +1,4 @@
-"""Tagging from a corpus to what is served: signatures, judging, asking."""
+"""Tagging from a corpus to a served version: signatures, evaluation, prediction."""
 
 import collections
 import io
@@ -22,7 +22,7 @@ from tests.conftest import signatures, where
 ROOT = Path(__file__).parents[2]
 SMALL = ["--units", "12", "--embedding", "12", "--characters", "8", "--character-embedding", "8"]
 WORDS = ["The", "old", "man", "the", "boats", ",", "and", "the", "boats", "sank"]
-PLAIN = ["--characters", "0", "--layers", "1"]  # makes a model sooner
+PLAIN = ["--characters", "0", "--layers", "1"]  # trains faster
 PARTS = ("train", "valid", "test")
 SENTENCES = [
     WORDS,
@@ -36,15 +36,15 @@ SENTENCES = [
 
 
 def sentences(folder, part="train", count=60):
-    """A treebank in which the ending of a word tells its tag, and so does its place."""
+    """Writes a treebank in which the ending of a word determines its tag."""
     random = np.random.default_rng(PARTS.index(part))
     lines = []
     for _ in range(count):
-        for at in range(random.integers(1, 7)):
+        for index in range(random.integers(1, 7)):
             stem = "".join(random.choice(list("bdgklmnprst"), 3))
             noun = bool(random.integers(2))
             word, tag = (f"{stem}er", "NOUN") if noun else (f"{stem}ish", "ADJ")
-            lines.append("\t".join([str(at + 1), word, "_", tag, "_", *"_____"]))
+            lines.append("\t".join([str(index + 1), word, "_", tag, "_", *"_____"]))
         lines.append("")
     (folder / f"{part}.conllu").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -64,7 +64,7 @@ def trained(treebank, folder, *more):
 
 @pytest.fixture(scope="module", params=["softmax", "crf"])
 def version(request, treebank, tmp_path_factory):
-    """A version of either kind; windows are narrow, so that much is read in several."""
+    """A version with either output; windows are narrow, so that many sentences take several."""
     more = ["--crf"] if request.param == "crf" else []
     folder = tmp_path_factory.mktemp(request.param)
     return trained(treebank, folder, "--max-length", "12", "--max-word-length", "9", *more)
@@ -75,8 +75,8 @@ def served(version):
     return SavedModelSession(version)
 
 
-def rows_of(some):
-    return [{"tokens": tokens, "lengths": len(tokens)} for tokens in some]
+def rows_of(sentences):
+    return [{"tokens": tokens, "lengths": len(tokens)} for tokens in sentences]
 
 
 def assert_same(one, other):
@@ -85,155 +85,166 @@ def assert_same(one, other):
     np.testing.assert_allclose(one["probability"], other["probability"], atol=1e-5)
 
 
-def test_the_signatures_are_what_clients_were_promised(version):
-    told = signatures(version)
-    given = {
+def test_the_signatures_are_the_promised_ones(version):
+    types = signatures(version)
+    outputs = {
         "tokens": ("string", [-1, -1]),
         "tags": ("string", [-1, -1]),
         "probability": ("float32", [-1, -1]),
         "lengths": ("int32", [-1]),
     }
-    assert told == {
-        "serving_default": ({"text": ("string", [-1])}, given),
-        "tokens": ({"tokens": ("string", [-1, -1]), "lengths": ("int32", [-1])}, given),
+    assert types == {
+        "serving_default": ({"text": ("string", [-1])}, outputs),
+        "tokens": ({"tokens": ("string", [-1, -1]), "lengths": ("int32", [-1])}, outputs),
     }
 
 
-def test_it_learns_what_endings_tell(version):
+def test_it_learns_the_endings(version):
     scores = json.loads((version / "assets.extra/run.json").read_text())["scores"]
     assert list(scores) == ["accuracy", "unseen_accuracy", "sentence_accuracy"]
-    assert scores["unseen_accuracy"] > 0.9  # of words met nowhere else
+    assert scores["unseen_accuracy"] > 0.9  # of words that are not in the training part
 
 
-def test_every_token_has_a_tag_that_does_not_depend_on_its_neighbours(served, version):
+def test_a_tag_does_not_depend_on_the_other_rows(served, version):
     tags = set((version / "assets/tags.txt").read_text().splitlines())
     together = served.predict(rows_of(SENTENCES), "tokens")
-    for tokens, answer in zip(SENTENCES, together, strict=True):
-        assert [token.decode() for token in answer["tokens"]] == tokens
-        assert answer["lengths"] == len(tokens) == len(answer["tags"])
-        assert {tag.decode() for tag in answer["tags"]} <= tags
-        assert ((answer["probability"] > 0.2) & (answer["probability"] <= 1.0001)).all()
+    for tokens, response in zip(SENTENCES, together, strict=True):
+        assert [token.decode() for token in response["tokens"]] == tokens
+        assert response["lengths"] == len(tokens) == len(response["tags"])
+        assert {tag.decode() for tag in response["tags"]} <= tags
+        assert ((response["probability"] > 0.2) & (response["probability"] <= 1.0001)).all()
         [alone] = served.predict(rows_of([tokens]), "tokens")
-        assert_same(alone, answer)
+        assert_same(alone, response)
 
 
-def test_what_stands_beyond_lengths_is_ignored_whatever_it_is(served):
+def test_values_beyond_lengths_are_ignored(served):
     tokens = [["boats", "sank", b"\xff", "junk"], ["man", "", "ader", "x"]]
-    given = served.predict_columns({"tokens": tokens, "lengths": [2, 1]}, "tokens")
+    outputs = served.predict_columns({"tokens": tokens, "lengths": [2, 1]}, "tokens")
     other = [["boats", "sank"], ["man", "kesish"]]
-    want = served.predict_columns({"tokens": other, "lengths": [2, 1]}, "tokens")
-    for name, value in want.items():
+    expected = served.predict_columns({"tokens": other, "lengths": [2, 1]}, "tokens")
+    for name, value in expected.items():
         if value.dtype == np.float32:
-            np.testing.assert_allclose(given[name], value, atol=1e-5)
+            np.testing.assert_allclose(outputs[name], value, atol=1e-5)
         else:
-            np.testing.assert_array_equal(given[name], value)
-    assert given["tokens"].tolist() == [[b"boats", b"sank"], [b"man", b""]]
-    assert given["tags"][1, 1] == b"" and given["probability"][1, 1] == 0
+            np.testing.assert_array_equal(outputs[name], value)
+    assert outputs["tokens"].tolist() == [[b"boats", b"sank"], [b"man", b""]]
+    assert outputs["tags"][1, 1] == b"" and outputs["probability"][1, 1] == 0
 
 
-@pytest.mark.parametrize(("lengths", "want"), [([9, -4], [3, 0]), ([2**31 - 1, -(2**31)], [3, 0])])
-def test_lengths_are_held_to_what_there_is(served, lengths, want):
-    given = served.predict_columns({"tokens": [["a", "b", "c"]] * 2, "lengths": lengths}, "tokens")
-    assert given["lengths"].tolist() == want
-    assert (given["tags"][0] != b"").all() and (given["tags"][1] == b"").all()
+@pytest.mark.parametrize(
+    ("lengths", "expected"), [([9, -4], [3, 0]), ([2**31 - 1, -(2**31)], [3, 0])]
+)
+def test_lengths_are_limited_to_the_tokens(served, lengths, expected):
+    outputs = served.predict_columns(
+        {"tokens": [["a", "b", "c"]] * 2, "lengths": lengths}, "tokens"
+    )
+    assert outputs["lengths"].tolist() == expected
+    assert (outputs["tags"][0] != b"").all() and (outputs["tags"][1] == b"").all()
 
 
-def test_nothing_has_an_answer_of_nothing(served):
+def test_empty_requests_have_empty_responses(served):
     for signature, request in (
         ("serving_default", {"text": []}),
         ("tokens", {"tokens": [], "lengths": []}),
     ):
-        answer = served.predict_columns(request, signature)
-        assert {name: value.shape for name, value in answer.items()} == {
+        response = served.predict_columns(request, signature)
+        assert {name: value.shape for name, value in response.items()} == {
             "tokens": (0, 0),
             "tags": (0, 0),
             "probability": (0, 0),
             "lengths": (0,),
         }
     for text in ("", " \t\u00a0 "):
-        answer = served.predict_columns({"text": [text]})
-        assert answer["lengths"].tolist() == [0] and answer["tags"].shape == (1, 0)
+        response = served.predict_columns({"text": [text]})
+        assert response["lengths"].tolist() == [0] and response["tags"].shape == (1, 0)
 
 
-def test_text_is_cut_into_the_tokens_that_are_tagged(served):
+def test_text_is_split_into_the_tokens_that_are_tagged(served):
     texts = ["The old man's boats sank.", "", b"\xff don't", "好看"]
     tokens = [["The", "old", "man", "'s", "boats", "sank", "."], [], ["\ufffd", "do", "n't"]]
     tokens.append(["好", "看"])
-    want = served.predict(rows_of(tokens), "tokens")
-    for one, other in zip(served.predict([{"text": t} for t in texts]), want, strict=True):
+    expected = served.predict(rows_of(tokens), "tokens")
+    responses = served.predict([{"text": text} for text in texts])
+    for one, other in zip(responses, expected, strict=True):
         assert_same(one, other)
 
 
-def test_a_sentence_of_thousands_of_words_has_a_tag_for_each(served):
+def test_every_word_of_a_long_sentence_has_a_tag(served):
     tokens = WORDS * 500
-    [answer] = served.predict(rows_of([tokens]), "tokens")
-    assert len(answer["tags"]) == 5000 and (answer["tags"] != b"").all()
-    # The windows differ in nothing but where they begin: far from the ends tags repeat.
+    [response] = served.predict(rows_of([tokens]), "tokens")
+    assert len(response["tags"]) == 5000 and (response["tags"] != b"").all()
+    # The windows differ only in their start, so tags repeat far from the ends.
     period = np.lcm(len(WORDS), 12 - 2 * (12 // 8))
-    assert (answer["tags"][100:4000] == answer["tags"][100 + period : 4000 + period]).all()
+    assert (response["tags"][100:4000] == response["tags"][100 + period : 4000 + period]).all()
 
 
-def test_it_answers_as_the_keras_model_does(served, version):
+def test_it_predicts_as_the_keras_model_does(served, version):
     task = tasks.find("tagging").restore(version / "assets")
     model = models.load(version)
     tokens = ["kader", "lotish", "man", "x"]
     x = {name: value[None] for name, value in task._inputs(tf.constant(tokens)).items()}
     logits = model(x)
-    [given] = served.predict(rows_of([tokens]), "tokens")
+    [row] = served.predict(rows_of([tokens]), "tokens")
     classes = (version / "assets/tags.txt").read_text().splitlines()
     if task.config.crf:
         crf = model.get_layer("crf")
-        want, shares = crf.decode(logits)[0][0].numpy(), crf.marginals(logits)[0].numpy()
+        tags, shares = crf.decode(logits)[0][0].numpy(), crf.marginals(logits)[0].numpy()
     else:
-        want, shares = np.argmax(logits[0], -1), tf.nn.softmax(logits[0]).numpy()
-    assert [tag.decode() for tag in given["tags"]] == [classes[at] for at in want]
-    np.testing.assert_allclose(given["probability"], shares[range(4), want], atol=1e-5)
+        tags, shares = np.argmax(logits[0], -1), tf.nn.softmax(logits[0]).numpy()
+    assert [tag.decode() for tag in row["tags"]] == [classes[tag] for tag in tags]
+    np.testing.assert_allclose(row["probability"], shares[range(4), tags], atol=1e-5)
 
 
-def test_the_scores_are_what_plain_counting_finds(
+def test_the_scores_are_those_of_plain_counting(
     treebank, tmp_path, version, served, loaded, capsys
 ):
     with (treebank / "test.conllu").open(encoding="utf-8") as file:
         words = [line.rstrip("\n").split("\t") for line in file]
-    wanted, sentence = [], []
+    references, sentence = [], []
     for row in words:
         if len(row) > 1:
             sentence.append((row[1], row[3]))
         elif sentence:
-            wanted.append(sentence)
+            references.append(sentence)
             sentence = []
     train_words = {
         line.split("\t")[1] for line in (treebank / "train.conllu").read_text().splitlines() if line
     }
-    wanted[0][0] = (wanted[0][0][0], "VERB")  # a tag that train does not have
-    wanted[1] = [("boats", "NOUN")] * 20  # longer than a window
+    references[0][0] = (references[0][0][0], "VERB")  # a tag that is not in the training part
+    references[1] = [("boats", "NOUN")] * 20  # longer than a window
     own = tmp_path / "own.jsonl"
-    lines = ({"tokens": [w for w, _ in s], "tags": [t for _, t in s]} for s in wanted)
+    lines = ({"tokens": [w for w, _ in s], "tags": [t for _, t in s]} for s in references)
     own.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     saved_models = str(version.parent.parent)
     scores = evaluate.main(["tagging", "--saved-models", saved_models, "--test", str(own)])
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
 
-    answers = served.predict(rows_of([[w for w, _ in s] for s in wanted]), "tokens")
-    right = collections.Counter()
-    for s, answer in zip(wanted, answers, strict=True):
-        hits = [t == g.decode() for (_, t), g in zip(s, answer["tags"], strict=True)]
-        right["words"] += len(hits)
-        right["right"] += sum(hits)
-        right["whole"] += all(hits)
+    responses = served.predict(rows_of([[w for w, _ in s] for s in references]), "tokens")
+    counts = collections.Counter()
+    for s, response in zip(references, responses, strict=True):
+        hits = [t == g.decode() for (_, t), g in zip(s, response["tags"], strict=True)]
+        counts["words"] += len(hits)
+        counts["correct"] += sum(hits)
+        counts["sentences"] += all(hits)
         unseen = [hit for hit, (w, _) in zip(hits, s, strict=True) if w not in train_words]
-        right["unseen"] += len(unseen)
-        right["unseen right"] += sum(unseen)
+        counts["unseen"] += len(unseen)
+        counts["unseen correct"] += sum(unseen)
     assert scores == pytest.approx(
         {
-            "accuracy": right["right"] / right["words"],
-            "unseen_accuracy": right["unseen right"] / right["unseen"],
-            "sentence_accuracy": right["whole"] / len(wanted),
+            "accuracy": counts["correct"] / counts["words"],
+            "unseen_accuracy": counts["unseen correct"] / counts["unseen"],
+            "sentence_accuracy": counts["sentences"] / len(references),
         }
     )
     assert scores["sentence_accuracy"] < 1
-    for told in (f"{len(wanted)} examples", "VERB", "precision", "most often confused", "given"):
-        assert told in said
+    for text in (
+        f"{len(references)} examples",
+        "VERB",
+        "precision",
+        "most often confused",
+        "given",
+    ):
+        assert text in output
 
 
 def test_the_report_shows_confusion_and_mistakes_in_their_sentences(version):
@@ -243,7 +254,7 @@ def test_the_report_shows_confusion_and_mistakes_in_their_sentences(version):
         assert part in page
 
 
-def test_a_cell_of_each_equation_passes_the_gate_untrained(tmp_path, treebank):
+def test_a_cell_of_each_equation_can_be_exported(tmp_path, treebank):
     cls = tasks.find("tagging")
     train_part = cls.Corpus(data=str(treebank)).open().train
     for cell in {CELLS[name].equation: name for name in CELLS}.values():
@@ -254,55 +265,55 @@ def test_a_cell_of_each_equation_passes_the_gate_untrained(tmp_path, treebank):
         )
         task = cls.learn(config, train_part, folder)
         draft = export.draft(task, task.build("reuse"), folder / "draft")
-        [answer] = SavedModelSession(draft).predict(rows_of([WORDS]), "tokens")
-        assert len(answer["tags"]) == len(WORDS)
+        [response] = SavedModelSession(draft).predict(rows_of([WORDS]), "tokens")
+        assert len(response["tags"]) == len(WORDS)
 
 
 @pytest.fixture
-def asked(version, loaded, monkeypatch, capsys):
-    """What `app.predict` prints when it reads some bytes."""
+def predict_output(version, loaded, monkeypatch, capsys):
+    """Returns a function that runs `app.predict` with some standard input."""
 
-    def ask(argv, lines):
+    def run(argv, lines):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
         capsys.readouterr()
         predict.main(["tagging", *argv, "--saved-models", str(version.parent.parent)])
         return capsys.readouterr().out
 
-    return ask
+    return run
 
 
-def test_predict_answers_text_tokens_and_conllu(asked, treebank):
-    said = asked([], b"The man's boats.\n\nboats\n").splitlines()
-    assert [[pair.rsplit("/", 1)[0] for pair in line.split()] for line in said] == [
+def test_predict_reads_text_tokens_and_conllu(predict_output, treebank):
+    output = predict_output([], b"The man's boats.\n\nboats\n").splitlines()
+    assert [[pair.rsplit("/", 1)[0] for pair in line.split()] for line in output] == [
         ["The", "man", "'s", "boats", "."],
         [],
         ["boats"],
     ]
-    said = asked(["--input", "tokens"], b"man's boats.\n")
-    assert [pair.rsplit("/", 1)[0] for pair in said.split()] == ["man's", "boats."]
+    output = predict_output(["--input", "tokens"], b"man's boats.\n")
+    assert [pair.rsplit("/", 1)[0] for pair in output.split()] == ["man's", "boats."]
     source = b"# a comment\n1-2\tdu\t_\t_\t_\t_\t_\t_\t_\t_\n" + (
         treebank / "test.conllu"
     ).read_bytes().replace(b"NOUN", b"X")
-    said = asked(["--input", "conllu", "--format", "conllu"], source)
-    assert len(said.splitlines()) == len(source.splitlines())
-    for line, before in zip(said.splitlines(), source.decode().splitlines(), strict=True):
+    output = predict_output(["--input", "conllu", "--format", "conllu"], source)
+    assert len(output.splitlines()) == len(source.splitlines())
+    for line, before in zip(output.splitlines(), source.decode().splitlines(), strict=True):
         one, other = line.split("\t"), before.split("\t")
         if len(one) > 3 and one[0].isdecimal():
             assert one[3] in ("NOUN", "ADJ")
             one[3] = other[3]
         assert one == other
-    rows = asked(["--json"], b"boats sank\n")
+    rows = predict_output(["--json"], b"boats sank\n")
     assert json.loads(rows)["tokens"] == ["boats", "sank"]
 
 
-def test_predict_names_the_line_that_is_no_conllu(version, loaded, capsys):
+def test_predict_reports_the_line_of_invalid_conllu(version, loaded, capsys):
     argv = ["tagging", "--input", "conllu", "1\tword", "--saved-models", str(version.parent.parent)]
     with pytest.raises(SystemExit):
         cli.run(lambda: predict.main(argv))
     assert "line 1: expected the 10 columns of CoNLL-U" in capsys.readouterr().err
 
 
-def test_a_treebank_without_the_column_is_told(treebank, tmp_path, capsys):
+def test_a_treebank_without_the_column_is_reported(treebank, tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.run(lambda: trained(treebank, tmp_path, "--tags", "xpos"))
     assert "the column xpos is _ throughout; --tags can be one of ['upos']" in (
@@ -310,35 +321,35 @@ def test_a_treebank_without_the_column_is_told(treebank, tmp_path, capsys):
     )
 
 
-def test_a_script_without_blanks_is_learnt_from_gold_tokens(tmp_path):
+def test_a_script_without_spaces_is_learned_from_gold_tokens(tmp_path):
     for part, count in (("train", 30), ("valid", 6), ("test", 6)):
         lines = ["我/PRON 看/VERB 电影/NOUN 。/PUNCT", "电影/NOUN 好/ADJ 。/PUNCT"] * count
         (tmp_path / f"{part}.txt").write_text("\n".join(lines), encoding="utf-8")
     version = trained(tmp_path, tmp_path / "out", "--max-word-length", "4", "--layers", "1")
     assert json.loads((version / "assets.extra/run.json").read_text())["scores"]["accuracy"] == 1
-    [answer] = SavedModelSession(version).predict(rows_of([["我", "看", "电影", "。"]]), "tokens")
-    assert [tag.decode() for tag in answer["tags"]] == ["PRON", "VERB", "NOUN", "PUNCT"]
+    [response] = SavedModelSession(version).predict(rows_of([["我", "看", "电影", "。"]]), "tokens")
+    assert [tag.decode() for tag in response["tags"]] == ["PRON", "VERB", "NOUN", "PUNCT"]
 
 
-def test_words_alone_as_they_are_written_will_do(treebank, tmp_path):
+def test_words_without_characters_or_case_folding_can_be_trained(treebank, tmp_path):
     version = trained(treebank, tmp_path, *PLAIN, "--no-fold-case", "--epochs", "1")
     assert set(models.load(version).input) == {"ids"}
-    [answer] = SavedModelSession(version).predict(rows_of([WORDS]), "tokens")
-    assert len(answer["tags"]) == len(WORDS)
+    [response] = SavedModelSession(version).predict(rows_of([WORDS]), "tokens")
+    assert len(response["tags"]) == len(WORDS)
 
 
-def test_one_tag_is_nothing_to_learn(tmp_path, capsys):
+def test_a_single_tag_is_rejected(tmp_path, capsys):
     (tmp_path / "own.txt").write_text("a/X b/X\nc/X d/X\n" * 20)
     with pytest.raises(SystemExit):
         cli.run(lambda: trained(tmp_path / "own.txt", tmp_path))
     assert "needs at least two tags, got 1: ['X']" in capsys.readouterr().err
 
 
-def test_the_mean_of_weights_is_judged_and_kept_through_an_interruption(
+def test_averaged_weights_are_evaluated_and_survive_an_interruption(
     treebank, tmp_path, monkeypatch
 ):
     more = ["--ema-momentum", "0.9", "--patience", "9", "--epochs", "4", *PLAIN]
-    straight = trained(treebank, tmp_path / "straight", *more)
+    uninterrupted = trained(treebank, tmp_path / "uninterrupted", *more)
     save = run_state.Run.save
 
     def save_and_die(self, progress, groups):
@@ -351,16 +362,16 @@ def test_the_mean_of_weights_is_judged_and_kept_through_an_interruption(
         with pytest.raises(KeyboardInterrupt):
             trained(treebank, tmp_path / "more", *more)
     resumed = trained(treebank, tmp_path / "more", *more)
-    record = json.loads((straight / "assets.extra/run.json").read_text())
-    assert record["best_epoch"] > 2  # what is kept has been through it
+    record = json.loads((uninterrupted / "assets.extra/run.json").read_text())
+    assert record["best_epoch"] > 2  # the best epoch comes after the interruption
     plain = trained(treebank, tmp_path / "plain", *more, "--ema-momentum", "0")
-    weights = [models.load(each).get_weights() for each in (straight, resumed, plain)]
+    weights = [models.load(folder).get_weights() for folder in (uninterrupted, resumed, plain)]
     for one, other in zip(*weights[:2], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(weights[0], weights[2], strict=True))
 
 
-def test_the_epoch_with_the_best_accuracy_is_kept(treebank, tmp_path):
+def test_the_epoch_with_the_best_accuracy_is_published(treebank, tmp_path):
     version = trained(treebank, tmp_path, "--patience", "9", "--learning-rate", "0.002", *PLAIN)
     lines = (version / "assets.extra/history.csv").read_text().splitlines()
     column = lines[0].split(",").index("val_accuracy")

@@ -1,4 +1,4 @@
-"""Translation from a corpus to what is served: signatures, search, judging, asking."""
+"""Translation from a corpus to a served version: signatures, search, evaluation, prediction."""
 
 import contextlib
 import io
@@ -36,8 +36,8 @@ TEXTS = [
 ]
 
 
-def translated(words):
-    """The other language says the same the other way round."""
+def translate(words):
+    """Translates: the other language has the reverse word order."""
     return " ".join(WORDS[word] for word in reversed(words))
 
 
@@ -48,7 +48,7 @@ def corpus(tmp_path_factory):
         rows = [list(random.choice(list(WORDS), random.integers(1, 5))) for _ in range(count)]
         for language, lines in (
             ("xx", [" ".join(row) for row in rows]),
-            ("yy", [translated(row) for row in rows]),
+            ("yy", [translate(row) for row in rows]),
         ):
             text = "".join(f"{line}\n" for line in lines)
             (folder / f"{part}.{language}").write_text(text, encoding="utf-8")
@@ -82,9 +82,9 @@ def served(version):
 
 
 @pytest.fixture(scope="module")
-def begun(corpus, tmp_path_factory):
-    """A short run chosen by BLEU, of a corpus with unequal pairs: its folder, what it said."""
-    folder = tmp_path_factory.mktemp("begun")
+def short_run(corpus, tmp_path_factory):
+    """A short run monitored by BLEU, with some pairs of unequal length: its folder, its output."""
+    folder = tmp_path_factory.mktemp("short_run")
     (folder / "corpus").mkdir()
     for part in ("train", "valid", "test"):
         for language in ("xx", "yy"):
@@ -93,31 +93,31 @@ def begun(corpus, tmp_path_factory):
             if part != "valid":
                 text += ["ka " * 90, "te"] if language == "xx" else ["one", "four"]
             (folder / "corpus" / name).write_text("".join(f"{line}\n" for line in text))
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    with contextlib.redirect_stdout(io.StringIO()) as output:
         trained(folder / "corpus", folder, *CHOSEN)
-    return folder, said.getvalue()
+    return folder, output.getvalue()
 
 
-def test_the_signatures_are_what_clients_were_promised(version):
-    told = signatures(version)
-    asked = {"text": ("string", [-1])}
-    assert told == {
+def test_the_signatures_are_the_promised_ones(version):
+    types = signatures(version)
+    inputs = {"text": ("string", [-1])}
+    assert types == {
         "serving_default": (
-            asked,
+            inputs,
             {
                 "translation": ("string", [-1]),
                 "log_probability": ("float32", [-1]),
             },
         ),
         "n_best": (
-            asked,
+            inputs,
             {
                 "translations": ("string", [-1, 3]),
                 "log_probabilities": ("float32", [-1, 3]),
             },
         ),
         "align": (
-            asked,
+            inputs,
             {
                 "translation": ("string", [-1]),
                 "source_tokens": ("string", [-1, -1]),
@@ -130,13 +130,13 @@ def test_the_signatures_are_what_clients_were_promised(version):
     }
 
 
-def test_it_learns_to_say_it_the_other_way_round(served, version):
+def test_it_learns_to_translate(served, version):
     scores = json.loads((version / "assets.extra/run.json").read_text())["scores"]
     assert list(scores) == ["bleu", "chrf"] and scores["chrf"] > 60
     assert served.predict_columns({"text": ["te"]})["translation"].tolist() == [b"four"]
 
 
-def test_any_text_has_an_answer_that_does_not_depend_on_its_neighbours(served):
+def test_a_response_does_not_depend_on_the_other_rows(served):
     together = served.predict_columns({"text": TEXTS})
     for row, text in enumerate(TEXTS):
         alone = served.predict_columns({"text": [text]})
@@ -149,7 +149,7 @@ def test_any_text_has_an_answer_that_does_not_depend_on_its_neighbours(served):
     assert (together["log_probability"] > -100).all()
 
 
-def test_the_best_of_n_is_the_default_and_no_two_are_alike(served):
+def test_the_best_of_n_is_the_default_and_all_are_different(served):
     texts = [text for text in TEXTS if text != b"\xff su"]
     best, many = (
         served.predict_columns({"text": texts}),
@@ -159,63 +159,65 @@ def test_the_best_of_n_is_the_default_and_no_two_are_alike(served):
     logs = many["log_probabilities"]
     assert (np.diff(logs, axis=1) <= 1e-6).all()
     np.testing.assert_allclose(logs[:, 0], best["log_probability"], atol=1e-5)
-    assert (logs[1, 1:] == np.float32(IMPOSSIBLE)).all()  # nothing is all that nothing becomes
+    assert (
+        logs[1, 1:] == np.float32(IMPOSSIBLE)
+    ).all()  # the only translation of an empty text is empty
     assert set(many["translations"][1]) == {b""}
     assert len(set(many["translations"][0])) == 3
 
 
-def test_an_alignment_says_what_each_subword_looked_at(served):
-    answer = served.predict_columns({"text": TEXTS}, "align")
+def test_an_alignment_has_weights_for_each_target_subword(served):
+    response = served.predict_columns({"text": TEXTS}, "align")
     best = served.predict_columns({"text": TEXTS})
-    assert answer["translation"].tolist() == best["translation"].tolist()
+    assert response["translation"].tolist() == best["translation"].tolist()
     for row in range(len(TEXTS)):
-        source, target = answer["source_lengths"][row], answer["target_lengths"][row]
-        weights = answer["attention"][row]
+        source, target = response["source_lengths"][row], response["target_lengths"][row]
+        weights = response["attention"][row]
         if source:
             np.testing.assert_allclose(weights[:target].sum(axis=1), 1, atol=1e-4)
         assert (weights[target:] == 0).all() and (weights[:, source:] == 0).all()
-        assert (answer["source_tokens"][row, source:] == b"").all()
-        assert (answer["target_tokens"][row, target:] == b"").all()
-        assert (answer["target_tokens"][row, :target] != b"").all()
-    assert answer["source_lengths"][1] == answer["target_lengths"][1] == 0
+        assert (response["source_tokens"][row, source:] == b"").all()
+        assert (response["target_tokens"][row, target:] == b"").all()
+        assert (response["target_tokens"][row, :target] != b"").all()
+    assert response["source_lengths"][1] == response["target_lengths"][1] == 0
 
 
-def test_an_empty_batch_has_an_empty_answer(served):
+def test_an_empty_batch_has_an_empty_response(served):
     for signature in served.signatures:
         for name, value in served.predict_columns({"text": []}, signature).items():
             assert value.shape[0] == 0, name
 
 
-def test_what_is_beyond_the_longest_text_is_cut(served, version):
+def test_a_text_is_truncated_to_the_maximum_length(served, version):
     longest = json.loads((version / "assets/config.json").read_text())["longest"]
     text = "ka bo " * longest
-    given = served.predict_columns({"text": [text, text + "su " * 50]})["translation"]
-    assert given[0] == given[1]
+    outputs = served.predict_columns({"text": [text, text + "su " * 50]})["translation"]
+    assert outputs[0] == outputs[1]
 
 
-def test_it_answers_in_another_place_in_a_process_that_has_only_tensorflow(version, tmp_path):
+def test_a_moved_version_runs_in_a_process_with_tensorflow_alone(version, tmp_path):
     moved = shutil.copytree(version, tmp_path / "elsewhere" / "1")
     script = (
         "import sys, tensorflow as tf\n"
         "served = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
         "print(served(text=tf.constant(['te', '']))['translation'].numpy().tolist())\n"
     )
-    answer = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script, str(moved)], cwd=tmp_path, capture_output=True, text=True
     )
-    assert "[b'four', b'']" in answer.stdout, answer.stderr
+    assert "[b'four', b'']" in process.stdout, process.stderr
 
 
-def test_the_scores_are_those_of_sacrebleu_on_what_is_served(
-    served, loaded, version, corpus, capsys
-):
+def test_the_scores_are_those_of_sacrebleu(served, loaded, version, corpus, capsys):
     sources = (corpus / "test.xx").read_text().splitlines()
-    wanted = (corpus / "test.yy").read_text().splitlines()
-    given = [text.decode() for text in served.predict_columns({"text": sources})["translation"]]
+    references = (corpus / "test.yy").read_text().splitlines()
+    predictions = [
+        text.decode() for text in served.predict_columns({"text": sources})["translation"]
+    ]
     argv = ["translation", "--data", str(corpus), "--source", "xx", "--target", "yy"]
     scores = evaluate.main([*argv, "--saved-models", str(version.parent.parent)])
-    assert scores["bleu"] == pytest.approx(sacrebleu.corpus_bleu(given, [wanted]).score)
-    assert scores["chrf"] == pytest.approx(sacrebleu.corpus_chrf(given, [wanted]).score)
+    assert scores["bleu"] == pytest.approx(sacrebleu.corpus_bleu(predictions, [references]).score)
+    assert scores["chrf"] == pytest.approx(sacrebleu.corpus_chrf(predictions, [references]).score)
     assert "nrefs:1|case:mixed|eff:no|tok:13a" in capsys.readouterr().out
 
 
@@ -225,7 +227,7 @@ def test_the_report_shows_alignments_and_bad_translations(version):
     assert "farthest from what was wanted" in page and "What each word looked at" in page
 
 
-def test_the_keras_model_is_to_be_had_in_a_process_that_has_the_package(version):
+def test_the_keras_model_can_be_loaded_in_another_process(version):
     script = (
         "import sys, models, tensorflow as tf\n"
         "model = models.load(sys.argv[1])\n"
@@ -233,11 +235,13 @@ def test_the_keras_model_is_to_be_had_in_a_process_that_has_the_package(version)
         "print(model(x).shape[:2])\n"
     )
     argv = [sys.executable, "-c", script, str(version)]
-    answer = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
-    assert answer.stdout.strip() == "(1, 3)", answer.stderr
+    process = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert process.stdout.strip() == "(1, 3)", process.stderr
 
 
-def test_predict_translates_lines_and_draws_one(version, loaded, tmp_path, monkeypatch, capsys):
+def test_predict_translates_lines_and_draws_an_alignment(
+    version, loaded, tmp_path, monkeypatch, capsys
+):
     saved_models = ["--saved-models", str(version.parent.parent)]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"te\n\nsu\n")))
     predict.main(["translation", *saved_models])
@@ -250,18 +254,18 @@ def test_predict_translates_lines_and_draws_one(version, loaded, tmp_path, monke
     assert "is there already" in capsys.readouterr().err
 
 
-def test_each_epoch_shows_translations_and_bleu_may_choose(begun):
-    folder, said = begun
+def test_each_epoch_shows_translations_and_bleu_can_be_monitored(short_run):
+    folder, output = short_run
     first = (folder / "corpus/valid.xx").read_text().splitlines()[0]
-    assert said.count(f"  {first} -> ") == 2
+    assert output.count(f"  {first} -> ") == 2
     history = folder / "saved_models/translation/1/assets.extra/history.csv"
     lines = history.read_text().splitlines()
     assert "val_bleu" in lines[0].split(",")
 
 
-def test_pairs_that_are_too_unequal_are_counted_and_left_out_of_train_alone(begun):
-    folder, said = begun
-    assert "train: 1 of 302 examples skipped: pairs of which a side is empty" in said
+def test_pairs_of_unequal_length_are_skipped_and_counted_in_train_only(short_run):
+    folder, output = short_run
+    assert "train: 1 of 302 examples skipped: pairs of which a side is empty" in output
     version = folder / "saved_models/translation/1"
     record = json.loads((version / "assets.extra/run.json").read_text())
     assert record["data"]["left_out"] == {"train": 1, "valid": 0, "test": 0}
@@ -276,44 +280,42 @@ def test_pairs_that_are_too_unequal_are_counted_and_left_out_of_train_alone(begu
         ["--input-feeding"],
     ],
 )
-def test_every_choice_trains_and_is_served(corpus, tmp_path, more):
+def test_every_setting_can_be_trained_and_served(corpus, tmp_path, more):
     version = trained(corpus, tmp_path, *more)
-    answer = SavedModelSession(version).predict_columns({"text": TEXTS})
-    assert len(answer["translation"]) == len(TEXTS)
+    response = SavedModelSession(version).predict_columns({"text": TEXTS})
+    assert len(response["translation"]) == len(TEXTS)
 
 
-def test_how_it_searches_can_be_changed_without_training_anew(begun, tmp_path, monkeypatch, capsys):
-    folder = shutil.copytree(begun[0], tmp_path / "begun")
+def test_search_settings_can_be_changed_without_training(short_run, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(short_run[0], tmp_path / "copy")
     first = folder / "saved_models/translation/1"
     argv = [folder / "corpus", folder, *CHOSEN, "--beam-size", "1", "--n-best", "1"]
     greedy = trained(*argv)
-    said = capsys.readouterr().out
-    assert "will serve with other settings" in said and "val_loss" not in said
+    output = capsys.readouterr().out
+    assert "will serve with other settings" in output and "val_loss" not in output
     assert greedy.name == "2"
     assert json.loads((greedy / "assets/config.json").read_text())["beams"] == 1
     many = [
-        SavedModelSession(each).predict_columns({"text": ["ka bo"]}, "n_best")
-        for each in (first, greedy)
+        SavedModelSession(folder).predict_columns({"text": ["ka bo"]}, "n_best")
+        for folder in (first, greedy)
     ]
-    assert [each["translations"].shape for each in many] == [(1, 4), (1, 1)]
-    networks = [models.load(each).get_weights() for each in (first, greedy)]
+    assert [outputs["translations"].shape for outputs in many] == [(1, 4), (1, 1)]
+    networks = [models.load(folder).get_weights() for folder in (first, greedy)]
     for one, other in zip(*networks, strict=True):
         np.testing.assert_array_equal(one, other)
 
-    def die(*args):
+    def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(export, "draft", die)  # what is asked of it has been said by then
+    monkeypatch.setattr(export, "draft", interrupted)  # the lines below are printed before
     with pytest.raises(KeyboardInterrupt):
         trained(*argv)
-    said = capsys.readouterr().out
-    assert (
-        "this run has finished as version 2: training again from the start" in said
-        and "val_loss" in said
-    )
+    output = capsys.readouterr().out
+    assert "this run has finished as version 2: training again from the start" in output
+    assert "val_loss" in output
 
 
-def test_more_n_best_than_beams_is_told(corpus, tmp_path, capsys):
+def test_more_n_best_than_beams_is_rejected(corpus, tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.run(lambda: trained(corpus, tmp_path, "--beam-size", "2", "--n-best", "3"))
     assert "--n-best must be at most --beam-size (2), got 3." in capsys.readouterr().err
