@@ -189,8 +189,8 @@ def test_an_empty_batch_has_an_empty_response(served):
 
 
 def test_a_text_is_truncated_to_the_maximum_length(served, version):
-    longest = json.loads((version / "assets/config.json").read_text())["longest"]
-    text = "ka bo " * longest
+    max_length = json.loads((version / "assets/config.json").read_text())["max_length"]
+    text = "ka bo " * max_length
     outputs = served.predict_columns({"text": [text, text + "su " * 50]})["translation"]
     assert outputs[0] == outputs[1]
 

@@ -80,8 +80,8 @@ def test_an_empty_batch_has_an_empty_response(served):
 
 
 def test_a_text_is_truncated_to_the_maximum_length(served, version):
-    longest = json.loads((version / "assets/config.json").read_text())["longest"]
-    text = "dull " * longest
+    max_length = json.loads((version / "assets/config.json").read_text())["max_length"]
+    text = "dull " * max_length
     outputs = served.predict_columns({"text": [text, text + "superb " * 50]})["probabilities"]
     np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-6)
 
