@@ -11,6 +11,7 @@ interrupted.
 import collections
 import dataclasses
 import fcntl
+import glob
 import gzip
 import hashlib
 import itertools
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from app.atomic import atomic_write
 from app.serving import payloads
 from tasks.core.errors import UserError
 
@@ -138,6 +140,9 @@ class PartialOutput:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another process is writing {self.path}.") from None
+        # Drafts of killed processes: only the one that holds the lock writes the state.
+        for draft in path.parent.glob(f"{glob.escape(self.state_path.name)}.draft-*"):
+            draft.unlink()
         self.checkpoint = Checkpoint()
         if self._file.tell():
             self.checkpoint = self._read_state()
@@ -183,12 +188,7 @@ class PartialOutput:
 
     def _write_state(self, checkpoint: Checkpoint) -> None:
         state = {"fingerprint": self._fingerprint, "checkpoint": dataclasses.asdict(checkpoint)}
-        draft = self.state_path.with_name(self.state_path.name + ".draft")
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.state_path)
+        atomic_write(self.state_path, json.dumps(state), fsync=True)
         self.checkpoint = checkpoint
 
     def _read_state(self) -> Checkpoint:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from app.atomic import atomic_write
 from app.serving import server_config
 from tasks.core.errors import UserError
 
@@ -112,7 +113,5 @@ def _write_unless_edited(path: Path, text: str) -> bool:
     """Writes a file unless it was edited; returns whether it did."""
     if path.exists() and not server_config.is_unedited(path.read_bytes()):
         return False
-    draft = path.with_name(f"{path.name}.draft")  # a server may be reading the file
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    atomic_write(path, text)  # a server may be reading the file
     return True

@@ -261,7 +261,7 @@ def test_a_cell_of_each_equation_can_be_exported(tmp_path, treebank):
         folder = tmp_path / cell
         folder.mkdir()
         config = cls.Config(
-            cell=cell, units=4, layers=1, characters=3, affixes=0, embedding=4, longest_word=9
+            cell=cell, units=4, layers=1, characters=3, affixes=0, embedding=4, max_word_length=9
         )
         task = cls.learn(config, train_part, folder)
         draft = export.draft(task, task.build("reuse"), folder / "draft")

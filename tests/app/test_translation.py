@@ -294,7 +294,7 @@ def test_search_settings_can_be_changed_without_training(short_run, tmp_path, mo
     output = capsys.readouterr().out
     assert "will serve with other settings" in output and "val_loss" not in output
     assert greedy.name == "2"
-    assert json.loads((greedy / "assets/config.json").read_text())["beams"] == 1
+    assert json.loads((greedy / "assets/config.json").read_text())["beam_size"] == 1
     many = [
         SavedModelSession(folder).predict_columns({"text": ["ka bo"]}, "n_best")
         for folder in (first, greedy)
