@@ -140,7 +140,10 @@ def publish(draft: Path) -> Path:
 
 def _sync(path: Path) -> None:
     """Flushes a file or folder to disk, so that a power cut leaves no incomplete version."""
-    descriptor = os.open(path, os.O_RDONLY)
+    windows = os.name == "nt"
+    if windows and path.is_dir():  # Windows cannot flush a folder
+        return
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

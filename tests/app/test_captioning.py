@@ -274,10 +274,10 @@ def test_attended_regions_are_bright():
     drawn = plots.attention(AttentionMaps(image, ["one", "two"], [[[0.0, 1.0]], [[1.0, 0.0]]]))
     _, one, two, *_ = drawn.axes
     assert [axes.get_title() for axes in (one, two)] == ["one", "two"]
-    left, right = (one.images[0].get_array()[:, column].mean() for column in (5, 54))
-    assert right > 2 * left
-    left, right = (two.images[0].get_array()[:, column].mean() for column in (5, 54))
-    assert left > 2 * right
+    left_mean, right_mean = (one.images[0].get_array()[:, column].mean() for column in (5, 54))
+    assert right_mean > 2 * left_mean
+    left_mean, right_mean = (two.images[0].get_array()[:, column].mean() for column in (5, 54))
+    assert left_mean > 2 * right_mean
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_it_predicts_as_the_keras_model_does(served, version):
     outputs = served.predict_columns({"text": texts})
     np.testing.assert_allclose(outputs["probabilities"], tf.nn.softmax(logits), atol=1e-5)
     classes = (version / "assets/labels.txt").read_text().splitlines()
-    best = [classes[at] for at in np.argmax(logits, axis=-1)]
+    best = [classes[index] for index in np.argmax(logits, axis=-1)]
     assert [label.decode() for label in outputs["label"]] == best
 
 
