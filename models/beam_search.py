@@ -1,6 +1,6 @@
-"""Beam search in core TensorFlow ops: the most probable sequences that a decoder can write.
+"""Beam search in core TensorFlow ops: the most probable sequences of a decoder.
 
-Shapes: B batch, W beams, V tokens, S places of the memory, t tokens written so far.
+Shapes: B batch, W beams, V tokens, S positions of the memory, t tokens generated so far.
 """
 
 import dataclasses
@@ -9,23 +9,29 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-IMPOSSIBLE = -1e9  # a log-probability; finite, so that sums of it are no NaN
+IMPOSSIBLE = -1e9  # a log-probability; finite, so that sums of it are not NaN
 
 
 @dataclasses.dataclass(frozen=True)
 class BeamSearchConfig:
-    """How sequences are searched for, and what makes one better than another.
+    """Parameters of a beam search.
 
-    A sequence of n tokens, its end among them, is judged by its log-probability / ((5 +
-    n) / 6) ** `length_penalty` + `coverage` * the sum over places of log(min(1, all
-    attention that the place was given)), as Wu et al. (2016, eq. 14) have it.
+    A hypothesis of n tokens, including the end token, is scored by its log-probability /
+    ((5 + n) / 6) ** `length_penalty` + `coverage` * the sum over positions of
+    log(min(1, total attention to the position)) (Wu et al. 2016, eq. 14).
 
     Attributes:
-        beam_size: W: so many unfinished sequences are kept, one that ends counts if it is
-            among the best so many, and with so many ended the search is over. 1 is greedy.
-        length_penalty: 0 judges by probability alone, which prefers short ones.
-        coverage: 0 asks for none.
-        no_repeat_ngram: No run of that many tokens comes twice in a sequence; 0 allows any.
+        beam_size: W, the number of unfinished hypotheses that are kept. A finished one
+            counts if it is among the W best, and the search ends with W of them. 1 is greedy
+            search.
+        length_penalty: Exponent of the length penalty; 0 compares log-probabilities, which
+            prefers short sequences.
+        coverage: Weight of the coverage penalty; 0 disables it.
+        no_repeat_ngram: Length of n-grams that may not occur twice in a sequence; 0 allows
+            all.
+
+    Raises:
+        ValueError: A value is below its minimum.
     """
 
     beam_size: int = 4
@@ -44,8 +50,14 @@ class BeamSearchConfig:
             if not value >= least:
                 raise ValueError(f"{name} must be at least {least}, got {value!r}.")
 
-    def judge(self, log_probability, lengths, covered):
-        """How good sequences are, of any shape; `covered` has the places behind it."""
+    def score(self, log_probability, lengths, covered):
+        """Returns the scores of hypotheses of any shape.
+
+        Args:
+            log_probability: Log-probabilities, (...).
+            lengths: Numbers of tokens, (...), including the end token.
+            covered: Total attention to each position, (..., S).
+        """
         score = log_probability
         if self.length_penalty:
             lengths = tf.cast(lengths, tf.float32)
@@ -57,13 +69,14 @@ class BeamSearchConfig:
 
 
 class Hypotheses(NamedTuple):
-    """What a search found, the best first.
+    """Results of a search, best first.
 
     Attributes:
-        tokens: (B, N, t) int32, without the end; 0 from there on.
-        scores: (B, N), what the search judged them by.
-        log_probabilities: (B, N), of all their tokens, the end among them.
-        lengths: (B, N) int32, of tokens without the end.
+        tokens: (B, W, t) int32, without the end token; 0 after the last token.
+        scores: (B, W) float32, by which they are ordered; `IMPOSSIBLE` where a row has fewer
+            hypotheses.
+        log_probabilities: (B, W) float32, of all tokens including the end token.
+        lengths: (B, W) int32, numbers of tokens without the end token.
     """
 
     tokens: tf.Tensor
@@ -84,31 +97,29 @@ def search(
     settings: BeamSearchConfig,
     forbidden: Sequence[int] = (0,),
 ) -> Hypotheses:
-    """Searches for the best sequences of each row.
+    """Returns the best sequences of each row of a batch.
 
     Args:
-        step: Of the last tokens (B * W,), the row of the batch that each continues
-            (B * W,) and the states, gives logits (B * W, V), what was looked at
+        step: Function of the last tokens (B * W,), the row of the batch of each hypothesis
+            (B * W,) and the states, that returns logits (B * W, V), attention weights
             (B * W, S) and the next states.
-        states: Of the decoder before its first token, each (B, N).
-        mask: (B, S) bool, true where there is something to look at.
+        states: Initial states of the decoder, each (B, N).
+        mask: (B, S) bool, true at valid positions of the memory.
         vocabulary: V.
-        start: The token before the first.
-        end: The token after the last.
-        longest: (B,) int32, the most tokens of each row, not counting the end; at
-            least 0.
-        settings: How to search.
-        forbidden: Tokens that no sequence may hold, beside `start`.
+        start: Token before the first.
+        end: Token after the last.
+        longest: (B,) int32, maximum number of tokens of each row, without the end token.
+        settings: Parameters of the search.
+        forbidden: Tokens that may not be generated, in addition to `start`.
 
     Returns:
-        As many sequences of each row as there are beams. A row may have fewer: the
-        scores of those that it lacks are `IMPOSSIBLE`.
+        W hypotheses for each row.
     """
     width = settings.beam_size
     batch, places = tf.shape(mask)[0], tf.shape(mask)[1]
     never = tf.reduce_max(tf.one_hot([*forbidden, start], vocabulary), axis=0) * IMPOSSIBLE
     only_end = (1.0 - tf.one_hot(end, vocabulary)) * IMPOSSIBLE
-    # What is not there needs no attention.
+    # Masked positions count as covered.
     covered = tf.where(mask, 0.0, 1.0)
 
     def widened(x):
@@ -119,7 +130,7 @@ def search(
 
     alive = {
         "tokens": started([0], 0, tf.int32),
-        # Only the first beam of each row is there to begin with.
+        # At first, each row has a single hypothesis.
         "log": tf.tile(tf.one_hot(0, width, 0.0, IMPOSSIBLE)[None], [batch, 1]),
         "covered": tf.repeat(covered[:, None], width, axis=1),
         "states": [widened(state) for state in states],
@@ -133,17 +144,17 @@ def search(
     rows = tf.repeat(tf.range(batch), width)
 
     def is_open(t, alive, done):
-        """Whether a row still wants sequences, and may have more, (B,)."""
+        """Whether a row needs more hypotheses and can still get them, (B,)."""
         full = tf.reduce_min(done["scores"], axis=1) > IMPOSSIBLE / 2
-        some = tf.reduce_max(alive["log"], axis=1) > IMPOSSIBLE / 2
-        return some & ~full & (t <= longest)
+        alive_left = tf.reduce_max(alive["log"], axis=1) > IMPOSSIBLE / 2
+        return alive_left & ~full & (t <= longest)
 
     def going(t, alive, done):
         return tf.reduce_any(is_open(t, alive, done))
 
     def advance(t, alive, done):
         last = tf.concat([tf.fill([batch, width, 1], start), alive["tokens"]], axis=2)[:, :, -1]
-        logits, looked, states = step(tf.reshape(last, [-1]), rows, alive["states"])
+        logits, attention, states = step(tf.reshape(last, [-1]), rows, alive["states"])
         logs = tf.nn.log_softmax(tf.cast(logits, tf.float32) + never)
         logs = tf.reshape(logs, [batch, width, vocabulary])
         logs += tf.where(t >= longest, 1.0, 0.0)[:, None, None] * only_end
@@ -151,29 +162,32 @@ def search(
             logs += (
                 _repeated(alive["tokens"], settings.no_repeat_ngram, vocabulary, end) * IMPOSSIBLE
             )
-        looked = tf.reshape(looked, [batch, width, places])
-        covered = alive["covered"] + looked
+        attention = tf.reshape(attention, [batch, width, places])
+        covered = alive["covered"] + attention
 
         reached = tf.reshape(alive["log"][:, :, None] + logs, [batch, width * vocabulary])
-        best = tf.math.top_k(reached, 2 * width)  # no more than half of them have ended
+        best = tf.math.top_k(reached, 2 * width)  # at most half of them have ended
         parent, token = best.indices // vocabulary, best.indices % vocabulary
         logs, ended = best.values, token == end
         tokens = tf.gather(alive["tokens"], parent, batch_dims=1)
         covered = tf.gather(covered, parent, batch_dims=1)
 
-        # One that has ended counts if it is among the best so far, and its row is open.
+        # A finished hypothesis counts if it is among the W best and its row is open.
         counts = ended & (tf.range(2 * width) < width) & is_open(t, alive, done)[:, None]
         counts &= logs > IMPOSSIBLE / 2
-        scores = tf.where(counts, settings.judge(logs, t + 1, covered), IMPOSSIBLE)
-        found = {
+        scores = tf.where(counts, settings.score(logs, t + 1, covered), IMPOSSIBLE)
+        finished = {
             "tokens": tf.concat([done["tokens"], tokens], axis=1),
             "scores": tf.concat([done["scores"], scores], axis=1),
             "log": tf.concat([done["log"], tf.where(counts, logs, IMPOSSIBLE)], axis=1),
             "lengths": tf.concat([done["lengths"], tf.fill(tf.shape(token), t)], axis=1),
         }
-        kept = tf.math.top_k(found["scores"], width).indices
-        found = {name: tf.gather(each, kept, batch_dims=1) for name, each in found.items()}
-        found["tokens"] = tf.pad(found["tokens"], [[0, 0], [0, 0], [0, 1]])
+        best_finished = tf.math.top_k(finished["scores"], width).indices
+        finished = {
+            name: tf.gather(tensor, best_finished, batch_dims=1)
+            for name, tensor in finished.items()
+        }
+        finished["tokens"] = tf.pad(finished["tokens"], [[0, 0], [0, 0], [0, 1]])
 
         onward = tf.math.top_k(tf.where(ended, 2 * IMPOSSIBLE, logs), width).indices
         parent, token, log, tokens, covered = (
@@ -186,7 +200,7 @@ def search(
             "covered": covered,
             "states": [tf.gather(state, flat) for state in states],
         }
-        return t + 1, alive, found
+        return t + 1, alive, finished
 
     shapes = (
         tf.TensorShape([]),
@@ -208,13 +222,13 @@ def search(
 
 
 def _repeated(tokens, size, vocabulary, end):
-    """1 at each token that would complete a run of `size` tokens for the second time, (B, W, V)."""
+    """1 at each token that would complete a repeated n-gram of `size` tokens, (B, W, V)."""
     batch, width, written = tf.unstack(tf.shape(tokens))
 
-    def none():
+    def nothing():
         return tf.zeros([batch, width, vocabulary])
 
-    def some():
+    def repetitions():
         runs = written - size + 1
         before = tokens[:, :, written - size + 1 :][:, :, None]  # the last size - 1 of them
         starts = tf.range(runs)[:, None] + tf.range(size - 1)[None]
@@ -223,4 +237,4 @@ def _repeated(tokens, size, vocabulary, end):
         hits = tf.one_hot(after, vocabulary) * tf.cast(same, tf.float32)[..., None]
         return tf.reduce_max(hits, axis=2) * (1.0 - tf.one_hot(end, vocabulary))
 
-    return tf.cond(written >= size, some, none)
+    return tf.cond(written >= size, repetitions, nothing)

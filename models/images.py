@@ -1,21 +1,27 @@
-"""Bytes of images to pixels, in core TensorFlow ops: the same in training and in serving.
+"""Decoding of images in core TensorFlow ops, the same in training and in serving.
 
 Shapes: B images.
 """
 
 import tensorflow as tf
 
-LARGEST = 25_000_000  # pixels of an image that is decoded, so that one cannot fill the memory
+LARGEST = 25_000_000  # pixels; larger images are not decoded, to bound the memory
 _BIG_ENDIAN = [2.0**24, 2.0**16, 2.0**8, 1.0]
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def pixels(image_bytes: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes JPEG and PNG (B,), and scales each to one size, whatever its own proportions.
+    """Decodes JPEG and PNG images, and scales each to one size without keeping proportions.
+
+    Args:
+        image_bytes: (B,) strings, the content of image files.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
 
     Returns:
-        RGB, (B, height, width, 3) uint8; and whether it was such an image, (B,) bool. One
-        that was not, is truncated or has more than `LARGEST` pixels is black.
+        RGB pixels, (B, height, width, 3) uint8, and a flag, (B,) bool, that is false for
+        images that are neither JPEG nor PNG, are truncated, or have more than `LARGEST`
+        pixels; those are black.
     """
 
     def decoded(place, image):
@@ -23,8 +29,8 @@ def pixels(image_bytes: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, 
         scaled = tf.image.resize(picture, [height, width], antialias=True)
         return place, tf.cast(tf.round(scaled), tf.uint8)
 
-    # An op that decodes fails on what is no image, and with it all who share the batch.
-    # Only a data set can go on after an error; the place -1 is there so that it is not empty.
+    # A decoding op that fails would fail the whole batch. Only a data set can continue after
+    # an error; the position -1 keeps it from being empty.
     count = tf.shape(image_bytes, tf.int64)[0]
     none = (tf.constant(-1, tf.int64), tf.zeros([height, width, 3], tf.uint8))
     images = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
@@ -47,7 +53,7 @@ def _png(image):
 
 
 def _is_small_enough(image):
-    """Whether it is a JPEG or PNG by its first bytes, of no more than `LARGEST` pixels."""
+    """Whether the first bytes are those of a JPEG or PNG of at most `LARGEST` pixels."""
 
     def of_jpeg():
         return tf.cast(tf.io.extract_jpeg_shape(image)[:2], tf.float32)

@@ -1,20 +1,19 @@
-"""How answers are judged, from counts: plain NumPy.
+"""Metrics of classification from confusion matrices, in plain NumPy.
 
-A confusion matrix `counts` is (K, K) int: the row is the wanted class, the
-column the given one.
+A confusion matrix `counts` is (K, K) int: rows are reference classes, columns predictions.
 """
 
 import numpy as np
 
 
 def accuracy(counts: np.ndarray) -> float:
-    """Share of the examples given the wanted class; 0 if there are none."""
+    """Returns the share of correct predictions; 0 if there are no examples."""
     total = counts.sum()
     return float(np.trace(counts) / total) if total else 0.0
 
 
 def per_class(counts: np.ndarray) -> np.ndarray:
-    """Precision, recall and F1 of each class, (K, 3); 0 where one is undefined."""
+    """Returns precision, recall and F1 of each class, (K, 3); 0 where undefined."""
     right = np.diagonal(counts).astype(float)
     precision = _ratio(right, counts.sum(axis=0))
     recall = _ratio(right, counts.sum(axis=1))
@@ -23,9 +22,9 @@ def per_class(counts: np.ndarray) -> np.ndarray:
 
 
 def macro_f1(counts: np.ndarray) -> float:
-    """Mean F1 of the classes that were wanted or given at all."""
-    seen = (counts.sum(axis=0) + counts.sum(axis=1)) > 0
-    return float(per_class(counts)[seen, 2].mean()) if seen.any() else 0.0
+    """Returns the mean F1 over the classes that occur in references or predictions."""
+    occurs = (counts.sum(axis=0) + counts.sum(axis=1)) > 0
+    return float(per_class(counts)[occurs, 2].mean()) if occurs.any() else 0.0
 
 
 def _ratio(above, below):

@@ -1,6 +1,6 @@
-"""The network of 1→N: an image in, the logits of the next ids of its captions out.
+"""Network of 1→N: the logits of the next ids of captions, from an image.
 
-Shapes: B batch, C captions of an image, T steps, V ids, S places of the memory.
+Shapes: B batch, C captions per image, T steps, V ids, S positions of the memory.
 """
 
 import keras
@@ -30,26 +30,29 @@ def captioner(
     """Builds a model of {"image": (B, *image), "before": (B, C, T)} to logits (B, C, T, V) float32.
 
     "before" holds, at each step, the token before the one to predict, 0 at padding. The
-    output of the layer "memory", (B, S, units), is what the layer "decoder" (`Decoder`)
-    looks at: the places of the grid that the image is read into, or, without attention, all
-    of them as one (vec2seq).
+    layer "decoder" (`Decoder`) attends to the output of the layer "memory", (B, S, units):
+    the positions of the grid into which the image is encoded, or, without attention, a
+    single vector of the whole image (vec2seq).
 
     Args:
-        image: Height, width and channels: of pixels of 0 to 255 where there are filters,
-            else of what another network made of them.
+        image: Height, width and channels: of pixels from 0 to 255 if there are filters,
+            otherwise of the features of another network.
         vocabulary: One more than the largest id.
-        cell: What `models.cells.specs.find` takes.
-        units: Of each layer of the decoder, and features of a place.
-        layers: Of the decoder.
+        cell: Cell spec or name, as accepted by `models.cells.specs.find`.
+        units: Units of each decoder layer, and features of a position.
+        layers: Number of decoder layers.
         embedding: Features of an embedded token.
-        filters: Of the first of the convolutions that read pixels; 0 for what has been read.
-        sweeps: How many times gated cells read the grid, along its rows and then its columns:
-            what a convolution sees is near, and to count is to look everywhere.
-        attention: One of `ATTENTIONS`.
-        input_feeding: As `Decoder` has it.
-        dropout: Share of features dropped while training.
-        implementation: That of `GatedRNN`.
+        filters: Filters of the first convolution; 0 if the input is already encoded.
+        sweeps: Number of recurrent sweeps over the rows and then the columns of the grid.
+            Convolutions have a local view, but counting objects needs a global one.
+        attention: Memory of the decoder, one of `ATTENTIONS`.
+        input_feeding: Whether a step reads the previous attentional state.
+        dropout: Share of features dropped in training.
+        implementation: Implementation of `GatedRNN`.
         dtype: A Keras dtype policy, such as "mixed_bfloat16".
+
+    Raises:
+        ValueError: `attention` is not in `ATTENTIONS`.
     """
     if attention not in ATTENTIONS:
         raise ValueError(f"attention must be one of {list(ATTENTIONS)}, got {attention!r}.")
@@ -57,19 +60,18 @@ def captioner(
     before = keras.Input((None, None), dtype="int32", name="before")
     x = convolutions(pixels, filters, dtype) if filters else pixels
     grid = keras.layers.Conv2D(units, 1, dtype=dtype, name="grid")(x)
-    for at in range(sweeps):
+    for number in range(sweeps):
         for along in AXES:
             if dropout:
-                grid = keras.layers.Dropout(dropout, dtype=dtype, name=f"dropout_{along}_{at}")(
+                grid = keras.layers.Dropout(dropout, dtype=dtype, name=f"dropout_{along}_{number}")(
                     grid
                 )
-            told = {"implementation": implementation, "dtype": dtype, "name": f"{along}_{at}"}
-            grid = Sweep(cell, along, **told)(grid)
+            grid = Sweep(cell, along, implementation, dtype=dtype, name=f"{along}_{number}")(grid)
     places = Places(dtype=dtype, name="places")(grid)
     if attention == "none":
         flat = keras.layers.Flatten(dtype=dtype, name="flat")(places)
         one = keras.layers.Dense(units, dtype=dtype, name="vector")(flat)
-        # All places together would soon saturate the first states, which nothing comes back from.
+        # Unnormalised, the vector soon saturates the initial states, where gradients vanish.
         one = keras.layers.LayerNormalization(dtype=dtype, name="normed_vector")(one)
         places = keras.layers.Reshape((1, units), dtype=dtype, name="one_place")(one)
     if dropout:
@@ -92,22 +94,22 @@ def captioner(
 
 
 def convolutions(pixels, filters: int, dtype: str = "float32"):
-    """Reads pixels (B, H, W, 3) of 0 to 255 into a grid of an eighth of their height and width.
+    """Encodes pixels (B, H, W, 3) from 0 to 255 as a grid of an eighth of their size.
 
-    The first convolution sees every pixel: of what is ten pixels across, a stride would
-    leave too little to tell a star from a diamond of a colour never seen on it.
+    The first convolution has no stride: small shapes of about ten pixels would lose the
+    details that distinguish a star from a diamond.
     """
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, dtype=dtype, name="rescaled")(pixels)
-    for at, wide in enumerate((1, 2, 4, 4)):
-        if at:
-            x = keras.layers.MaxPooling2D(2, dtype=dtype, name=f"pooled_{at}")(x)
+    for number, factor in enumerate((1, 2, 4, 4)):
+        if number:
+            x = keras.layers.MaxPooling2D(2, dtype=dtype, name=f"pooled_{number}")(x)
         x = keras.layers.Conv2D(
-            wide * filters,
+            factor * filters,
             3,
             padding="same",
             activation="relu",
             kernel_initializer="he_normal",
             dtype=dtype,
-            name=f"convolution_{at}",
+            name=f"convolution_{number}",
         )(x)
     return x

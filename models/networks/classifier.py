@@ -1,4 +1,4 @@
-"""The network of N→1: a sequence of ids in, the logits of K classes out.
+"""Network of N→1: the logits of K classes of a sequence of ids.
 
 Shapes: B batch, T time, D features, K classes.
 """
@@ -31,23 +31,23 @@ def classifier(
     """Builds a model of ids (B, T) int32, 0 at padding, to logits (B, K) float32.
 
     Words are embedded, read by gated cells in both directions, and pooled over
-    time by mean and maximum. The output of the layer "encoder", (B, 2 * 2 *
-    units), is the text as a vector, to be taken into other models.
+    time by mean and maximum. The output of the layer "encoder", (B, 2 * 2 * units),
+    is a vector of the text, for reuse in other models.
 
     Args:
         vocabulary: One more than the largest id.
         classes: K.
-        cell: What `models.cells.specs.find` takes.
-        units: Of each direction of each layer.
-        layers: Recurrent layers.
+        cell: Cell spec or name, as accepted by `models.cells.specs.find`.
+        units: Units per direction of each layer.
+        layers: Number of recurrent layers.
         embedding: D, features of a word.
-        evidence: Buckets of `Evidence`, whose counts are then read beside the
-            words; 0 for none.
-        leaves_out: Whether there is a second input, "left_out", for training on
-            the examples that the evidence was counted in: see `Evidence`.
-        dropout: Share of features dropped while training.
-        word_dropout: Share of words that training reads as unknown ones.
-        implementation: That of `GatedRNN`.
+        evidence: Buckets of `Evidence`, whose features are appended to the embeddings; 0 for
+            none.
+        leaves_out: Whether the model has a second input, "left_out", for training on the
+            examples that were counted; see `Evidence`.
+        dropout: Share of features dropped in training.
+        word_dropout: Share of words that training replaces by the unknown word.
+        implementation: Implementation of `GatedRNN`.
         dtype: A Keras dtype policy, such as "mixed_bfloat16".
     """
     ids = keras.Input((None,), dtype="int32", name="ids")

@@ -1,4 +1,4 @@
-"""Networks of `keras.applications` that read images and are not trained further.
+"""Frozen networks of `keras.applications` as encoders of images.
 
 Shapes: B images, H and W their height and width, h and w those of a grid, F its features.
 """
@@ -11,26 +11,29 @@ import keras
 
 
 def names() -> list[str]:
-    """Every network there is."""
+    """Returns the names of the available networks."""
     return sorted(name for name in dir(keras.applications) if name[0].isupper())
 
 
-def frozen(name: str, weights: Path | str, height: int, width: int) -> tuple[Callable, keras.Model]:
-    """Builds a network without its last layers, with the weights of a file.
+def frozen_encoder(
+    name: str, weights: Path | str, height: int, width: int
+) -> tuple[Callable, keras.Model]:
+    """Builds a network without its classification layers, with weights from a file.
 
     Args:
-        name: One of `names`.
-        weights: Of the network without its last layers: as `save_weights` writes them, in a
-            .weights.h5, or as Keras has them for download, in an .h5.
-        height, width: Of the images.
+        name: Name of the network, one of `names()`.
+        weights: File of the weights without the classification layers: .weights.h5 as
+            written by `save_weights`, or .h5 as published by Keras.
+        height: Height of the images.
+        width: Width of the images.
 
     Returns:
-        What makes the grid (B, h, w, F) float32 of pixels (B, H, W, 3) of 0 to 255, and
-        the network in it.
+        A function from pixels (B, H, W, 3), from 0 to 255, to a grid (B, h, w, F) float32,
+        and the network that it calls.
 
     Raises:
-        ValueError: There is no such network, it has no room for such images, or the file
-            holds other weights.
+        ValueError: There is no such network, the images are too small for it, or the file
+            does not hold its weights.
     """
     if name not in names():
         raise ValueError(f"the network must be one of {names()}, got {name!r}.")
@@ -42,7 +45,7 @@ def frozen(name: str, weights: Path | str, height: int, width: int) -> tuple[Cal
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{weights} has no weights of {name} without its top: {reason}") from error
     network.trainable = False
-    scaled = sys.modules[build.__module__].preprocess_input  # each network has a way of its own
+    scaled = sys.modules[build.__module__].preprocess_input  # specific to each network
 
     def grid(pixels):
         return network(scaled(keras.ops.cast(pixels, "float32")), training=False)

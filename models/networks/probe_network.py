@@ -1,4 +1,4 @@
-"""The network of probes: a layer of gated cells and what it answers, after each step or the last.
+"""Network of probes: gated layers with an output after each step or after the last.
 
 Shapes: B batch, T steps, D features, O outputs.
 """
@@ -25,22 +25,29 @@ def reader(
     """Builds a model of (B, T, D) float32, or of ids (B, T) int32, to (B, O) or (B, T, O) float32.
 
     Args:
-        features: D; or, with an embedding, one more than the largest id, and 0 is padding.
+        features: D; with an embedding, one more than the largest id, where 0 is padding.
         outputs: O.
-        cell: What `models.cells.specs.find` takes.
-        units: Of each layer.
-        layers: Of gated cells, the layer "reader".
-        embedding: Features of an embedded id; 0 where the steps are no ids.
-        each: Whether there is an output after each step.
-        implementation: That of `GatedRNN`.
+        cell: Cell spec or name, as accepted by `models.cells.specs.find`.
+        units: Units of each layer.
+        layers: Number of layers in the `GatedRNN` "reader".
+        embedding: Features of an embedded id; 0 if the inputs are numbers.
+        each: Whether there is an output after each step, not only after the last.
+        implementation: Implementation of `GatedRNN`.
         dtype: A Keras dtype policy.
     """
-    told = {"implementation": implementation, "dtype": dtype, "name": "reader"}
-    rnn = GatedRNN(units, cell, layers=layers, return_sequences=each, **told)
+    rnn = GatedRNN(
+        units,
+        cell,
+        layers=layers,
+        return_sequences=each,
+        implementation=implementation,
+        dtype=dtype,
+        name="reader",
+    )
     if embedding:
         inputs = keras.Input((None,), dtype="int32", name="inputs")
         x = keras.layers.Embedding(features, embedding, dtype=dtype, name="embedding")(inputs)
-        # Padding stands at the end, where each answer is before it.
+        # With an output per step no mask is needed, because padding comes last.
         x = rnn(x, mask=None if each else ops.not_equal(inputs, PADDING))
     else:
         inputs = keras.Input((None, features), dtype="float32", name="inputs")

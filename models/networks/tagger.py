@@ -1,4 +1,4 @@
-"""The network of N→N: words and their characters in, the logits of K tags for each word out.
+"""Network of N→N: the logits of K tags for each word, from words and their characters.
 
 Shapes: B batch, T time (words), C characters of a word, D features, K tags.
 """
@@ -34,27 +34,29 @@ def tagger(
 ) -> keras.Model:
     """Builds a model of {"ids": (B, T), "characters": (B, T, C)} int32 to logits (B, T, K) float32.
 
-    Both inputs are 0 at padding. A word is its embedding beside what gated cells
-    read in its characters from either end, and beside the embeddings of its first
-    and last characters; gated cells then read the words in both directions. The
-    output of the layer "encoder", (B, T, 2 * units), is the words in their context,
-    to be taken into other models.
+    Both inputs are 0 at padding. A word is represented by its embedding and by its vector
+    from `CharacterReader`; gated cells then read the words in both directions. The output
+    of the layer "encoder", (B, T, 2 * units), holds a vector of each word in its context,
+    for reuse in other models.
 
     Args:
-        vocabulary, alphabet: One more than the largest id of a word, of a character.
+        vocabulary: One more than the largest id of a word.
+        alphabet: One more than the largest id of a character.
         tags: K.
-        cell: What `models.cells.specs.find` takes, for words and characters.
-        units: Of each direction of each layer.
-        layers: Recurrent layers.
+        cell: Cell spec or name, as accepted by `models.cells.specs.find`, for words and
+            characters.
+        units: Units per direction of each layer.
+        layers: Number of recurrent layers.
         embedding: D, features of a word.
-        characters: Units of each direction that reads characters; with 0 the model
-            reads words alone, and "ids" is its only input.
+        characters: Units per direction of the character reader; with 0 the model reads words
+            only, and "ids" is its only input.
         character_embedding: Features of a character.
-        affixes, affix_embedding: As `CharacterReader` has them.
-        crf: Whether the logits go through a layer "crf", for its loss and decoding.
-        dropout: Share of features dropped while training.
-        word_dropout: As `RareWordDropout` has it; 0 for none.
-        implementation: That of `GatedRNN`.
+        affixes: Length of the longest affix, as in `CharacterReader`.
+        affix_embedding: Features of an embedded affix, as in `CharacterReader`.
+        crf: Whether the logits pass through a layer "crf", for its loss and decoding.
+        dropout: Share of features dropped in training.
+        word_dropout: Strength of `RareWordDropout`; 0 for none.
+        implementation: Implementation of `GatedRNN`.
         dtype: A Keras dtype policy, such as "mixed_bfloat16".
     """
     ids = keras.Input((None,), dtype="int32", name="ids")

@@ -1,6 +1,6 @@
-"""The network of N→M: a sequence of ids in, the logits of another's next ids out.
+"""Network of N→M: the logits of the next target ids, from a source sequence of ids.
 
-Shapes: B batch, S steps of the source, T of the target, V target ids.
+Shapes: B batch, S steps of the source, T steps of the target, V target ids.
 """
 
 import keras
@@ -28,19 +28,21 @@ def translator(
     """Builds a model of {"source": (B, S), "before": (B, T)} int32 to logits (B, T, V) float32.
 
     "before" holds, at each step, the token before the one to predict. Both are 0 at
-    padding. Gated cells read the source in both directions; the output of the layer
-    "memory", (B, S, 2 * units), is what the layer "decoder" (`Decoder`) looks at. Each
-    layer of either adds its output to its input from the second on.
+    padding. Gated cells read the source in both directions; the layer "decoder" (`Decoder`)
+    attends to the output of the layer "memory", (B, S, 2 * units). From the second layer
+    on, each layer of encoder and decoder adds its output to its input.
 
     Args:
-        source_vocabulary, target_vocabulary: One more than the largest id of either.
-        cell: What `models.cells.specs.find` takes, for either side.
-        units: Of each direction of each encoder layer, and half those of a decoder layer.
-        layers: Of either side.
+        source_vocabulary: One more than the largest id of the source.
+        target_vocabulary: One more than the largest id of the target.
+        cell: Cell spec or name, as accepted by `models.cells.specs.find`, for both sides.
+        units: Units per direction of an encoder layer, and half those of a decoder layer.
+        layers: Number of layers of each side.
         embedding: Features of an embedded token.
-        attention, input_feeding: As `Decoder` has them.
-        dropout: Share of features dropped while training.
-        implementation: That of `GatedRNN`.
+        attention: Attention of the decoder, one of `models.layers.decoder.KINDS`.
+        input_feeding: Whether a step of the decoder reads the previous attentional state.
+        dropout: Share of features dropped in training.
+        implementation: Implementation of `GatedRNN`.
         dtype: A Keras dtype policy, such as "mixed_bfloat16".
     """
     source = keras.Input((None,), dtype="int32", name="source")
@@ -53,18 +55,23 @@ def translator(
         dtype=dtype,
         name="embedding",
     )(source)
-    for at in range(layers):
-        read = keras.layers.Dropout(dropout, dtype=dtype, name=f"dropout_{at}")(x) if dropout else x
-        read = GatedRNN(
+    for number in range(layers):
+        inputs = x
+        if dropout:
+            inputs = keras.layers.Dropout(dropout, dtype=dtype, name=f"dropout_{number}")(x)
+        outputs = GatedRNN(
             units,
             cell,
             direction="both",
             return_sequences=True,
             implementation=implementation,
             dtype=dtype,
-            name=f"encoder_{at}",
-        )(read, mask=mask)
-        x = keras.layers.Add(dtype=dtype, name=f"residual_{at}")([x, read]) if at else read
+            name=f"encoder_{number}",
+        )(inputs, mask=mask)
+        if number == 0:
+            x = outputs
+        else:
+            x = keras.layers.Add(dtype=dtype, name=f"residual_{number}")([x, outputs])
     if dropout:
         x = keras.layers.Dropout(dropout, dtype=dtype, name="dropout_memory")(x)
     memory = keras.layers.Identity(dtype=dtype, name="memory")(x)

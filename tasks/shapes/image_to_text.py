@@ -121,7 +121,9 @@ class Description(generation.Generation):
             file = folder / _encoder_file(config)
             self._encoder_file = tf.saved_model.Asset(str(file))
             try:
-                grid, network = pretrained.frozen(config.encoder, file, config.height, config.width)
+                grid, network = pretrained.frozen_encoder(
+                    config.encoder, file, config.height, config.width
+                )
             except ValueError as error:
                 raise UserError(f"--encoder-weights {config.encoder_weights}: {error}") from error
             self._encoder_weights = [weight.value for weight in network.weights]
