@@ -26,7 +26,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     sizes = f"with {args.units} units and {args.inputs} input features"
     if spec is not None:
         count = _parameters(spec, args.units, args.inputs)
-        lines = [spec.definition.source, "", *equations(spec), ""]
+        lines = [
+            spec.definition.source,
+            "",
+            *equations(spec, raw_projection=args.inputs != args.units),
+            "",
+        ]
         if spec.random:
             lines += [f"while training: {_changes(spec, ('zoneout', 'recurrent_dropout'))}", ""]
         print(*lines, f"{count:,} parameters {sizes}", sep="\n")

@@ -37,12 +37,15 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         from models.cells.printing import equations
     version = export.find(args.saved_models, args.task, args.version)
     task = task_class.restore(version / "assets")
-    inside = task.inside(models.load(version), SavedModelSession(version).predict, row, args.at)
+    model = models.load(version)
+    inside = task.inside(model, SavedModelSession(version).predict, row, args.at)
     files = report.look(
         inside,
         f"{args.task}, version {version.name}",
         asked.decode("utf-8", "replace"),
-        equations(specs.find(task.config.cell)),
+        equations(
+            specs.find(task.config.cell), any("raw_projection" in w.path for w in model.weights)
+        ),
     )
     folder = cli.new_folder(args.out, LOOKS / args.task)
     for name, content in files.items():

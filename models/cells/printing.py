@@ -5,8 +5,16 @@ from .equations import RAW
 from .specs import CellSpec
 
 
-def equations(spec: CellSpec) -> list[str]:
-    """The lines that define one step of a cell, in the order in which they are computed.
+def equations(spec: CellSpec, raw_projection: bool = False) -> list[str]:
+    """Returns the lines that define one step of a cell, in the order of computation.
+
+    Distinct weights have distinct symbols: `W` multiplies x, `U` multiplies h, `V` and `R` are
+    further matrices of an equation, `P` projects the output, `p` are peepholes, `b` biases.
+
+    Args:
+        spec: The cell.
+        raw_projection: Whether x enters through a learnt matrix `W_raw` where the equation
+            adds x itself, because units and input features differ in number.
 
     >>> print(*equations(CellSpec("coupled", pinned={"output": 1.0})), sep="\\n")
     forget = sigmoid(x W_forget + b_forget + h U_forget)
@@ -25,9 +33,8 @@ def equations(spec: CellSpec) -> list[str]:
         vectors["cell_shift"] = Text("b_cell")
         for name, maps in spec.products.items():
             vectors |= {f"{name}_product_{n}_gain": Text(f"r_{n}") for n in maps}
-    see = _Spelled(
-        spec, {**inputs, RAW: Text("x")}, recurrent, vectors, _Spelling(spec), spec.zoneout
-    )
+    raw = Text("x W_raw", _PRODUCT) if raw_projection else Text("x")
+    see = _Spelled(spec, {**inputs, RAW: raw}, recurrent, vectors, _Spelling(spec), spec.zoneout)
     names = spec.definition.states
     after = see.advance([Text(_state(name)) for name in names])
     ends = [
@@ -143,7 +150,9 @@ class _Spelling:
 
         def spelled(map_name):
             if len(values) == 1:
-                return Text(f"{_text(values[0], _ATOM)} U_{map_name}", _PRODUCT)
+                # A map that also has the plain product of h gets another symbol for its own.
+                symbol = "V" if map_name in self._spec.recurrent_maps else "U"
+                return Text(f"{_text(values[0], _ATOM)} {symbol}_{map_name}", _PRODUCT)
             terms = (f"{_text(v, _ATOM)} R_{v.text}_{map_name}" for v in values)
             return Text(" + ".join(terms), _SUM)
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from models.cells.cell import GatedCell
+from models.cells.equations import EQUATIONS, Equation
 from models.cells.printing import equations
-from models.cells.specs import CELLS
+from models.cells.specs import CELLS, CellSpec
 from tests.support.close import assert_close
 from tests.support.textbook import FUNCTIONS, Weights, normalized, sigmoid
 
-H = D = 3
+H = 3
 
 
 class Named(dict):
@@ -36,7 +37,10 @@ class Named(dict):
     def __missing__(self, name):
         kind, _, rest = name.partition("_")
         own = f"{rest}_product"
-        if kind == "U" and own in self.read:
+        if rest == "raw":
+            return self.read["raw_projection"]
+        plain = self.spec.definition.blind.get(rest, "")
+        if kind == "V" or (kind == "U" and own in self.read and "h" in plain):
             return self.block(own, rest)
         if kind == "R":
             *last, gate = rest.split("_")
@@ -60,21 +64,40 @@ def norm(z):
     return np.apply_along_axis(normalized, -1, z)
 
 
+@pytest.mark.parametrize("features", [H, H + 1])
 @pytest.mark.parametrize("name", CELLS)
-def test_the_text_computes_what_the_cell_computes(name):
+def test_the_text_computes_what_the_cell_computes(name, features):
     """Reads the lines as a person would: `x W` is a product, `h'` the new state."""
-    cell, rng = GatedCell(H, name), np.random.default_rng(0)
-    cell.build((None, D))
+    check_text(GatedCell(H, name), features)
+
+
+def test_a_product_of_its_own_is_not_printed_as_the_plain_one(monkeypatch):
+    def step(step, h):
+        update = step.gate("update", also=step.product("update", step.tanh(h))["update"])
+        return (update * h + (1.0 - update) * step.candidate(),)
+
+    products = {"update": (("h",), ("update",))}
+    both = Equation(step, ("update",), ("h",), "for this test", products=products)
+    monkeypatch.setitem(EQUATIONS, "both", both)
+    cell = GatedCell(H, CellSpec("both"))
+    assert "h U_update + tanh(h) V_update" in equations(cell.spec)[0]
+    check_text(cell, H)
+
+
+def check_text(cell, features):
+    """Evaluates the printed equations, and compares the states with those of the cell."""
+    rng = np.random.default_rng(0)
+    cell.build((None, features))
     cell.set_weights([rng.normal(size=w.shape) for w in cell.get_weights()])
     names = cell.spec.definition.states
     before = [rng.normal(size=(2, n)).astype("float32") for n in cell.state_size]
-    x = rng.normal(size=(2, D)).astype("float32")
+    x = rng.normal(size=(2, features)).astype("float32")
     states = {n if n in "hc" else f"last_{n}": s for n, s in zip(names, before, strict=True)}
     known = Named(cell, x, states)
-    for line in equations(cell.spec):
+    for line in equations(cell.spec, raw_projection=features != H):
         target, expression = line.split(" = ", 1)
         code = re.sub(r"norm\((\w) [WU]\)_(\w+)", r"normed_\1('\2')", expression)
-        code = re.sub(r"(\w|\)) ([WUR]_|P\b)", r"\1 @ \2", code.replace("c'", "c_new"))
+        code = re.sub(r"(\w|\)) ([WUVR]_|P\b)", r"\1 @ \2", code.replace("c'", "c_new"))
         known[target.replace("'", "_new")] = eval(code, {"__builtins__": {}}, known)
     want, after = cell(x, before)
     assert_close(known["h_new"], want, 1e-5)
