@@ -310,7 +310,7 @@ def test_predict_reports_the_line_of_invalid_conllu(version, loaded, capsys):
     argv = ["tagging", "--input", "conllu", "1\tword", "--saved-models", str(version.parent.parent)]
     with pytest.raises(SystemExit):
         cli.run(lambda: predict.main(argv))
-    assert "line 1: expected the 10 columns of CoNLL-U" in capsys.readouterr().err
+    assert "line 1: expected the 10 tab-separated columns" in capsys.readouterr().err
 
 
 def test_a_treebank_without_the_column_is_reported(treebank, tmp_path, capsys):
