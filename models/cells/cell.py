@@ -223,7 +223,7 @@ class GatedCell(keras.layers.Layer):
         # What Keras casts to the half type of a mixed policy, states among it, stays.
         super().__init__(autocast=False, **kwargs)
         if isinstance(units, bool) or not isinstance(units, int) or units < 1:
-            raise ValueError(f"units must be a whole number of at least 1, got {units!r}.")
+            raise ValueError(f"units must be an integer of at least 1, got {units!r}.")
         self.units = units
         self.spec = specs.find(spec)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)

@@ -1,4 +1,4 @@
-"""`GatedRNN`: any gated cell over time, in one or both directions and several layers.
+"""`GatedRNN`, the layer that runs any gated cell over time.
 
 Shapes: B batch, T time, D input features, H units.
 """
@@ -15,55 +15,65 @@ from .specs import CellSpec
 DIRECTIONS = ("forward", "backward", "both")
 MERGES = ("concat", "sum")
 IMPLEMENTATIONS = ("auto", "portable", "reference", "loop", "block", "cudnn")
-PORTABLE = "portable"  # runs any cell on any device by core TensorFlow ops: the one to be served
+PORTABLE = "portable"  # any cell on any device, in core TensorFlow ops: used in served graphs
 
 
 @keras.saving.register_keras_serializable(package="gated")
 class GatedRNN(keras.layers.Layer):
-    """Reads a sequence with a gated cell.
+    """A gated cell over time, in one or both directions and in several layers.
 
-    A masked step keeps the states. What stands in the output there is the last
-    output before it, in reading direction, and zeros before the first step that
-    is not masked (as in `keras.layers.RNN`); what stands in the input there
-    changes no value and no gradient, whatever it is, NaN included.
+    Masked steps leave the states unchanged. The output at a masked step is the last valid
+    output before it, in reading direction, and zeros before the first valid step (as in
+    `keras.layers.RNN`). Inputs at masked steps affect no value and no gradient, NaN included.
 
     Args:
-        units: H, of each direction.
-        cell: A `CellSpec`, or what `models.cells.specs.find` makes one of.
-        layers: How many, each reading the output of the one below.
-        direction: "forward", "backward" (output in the order of the input) or
-            "both".
-        merge: What "both" does with its two outputs: "concat" or "sum".
-        dropout: Share of the features dropped between layers, while training.
-        return_sequences: Whether to give the output of every step.
-        return_state: Whether to give the last states too.
-        go_backwards: Whether to reverse the input in time first; the output
-            stays in that order, as Keras has it.
-        time_major: Whether time comes first in inputs, outputs and mask.
-        implementation: "auto" takes the fastest that computes the same thing:
-            "cudnn" on a GPU, for the cells that cuDNN can run; else "portable",
-            which takes "loop" or "block" by size and runs any cell on any
-            device. "reference" is the definition, the only one that needs no
-            TensorFlow.
-        kernel_initializer, recurrent_initializer: As `GatedCell` has them.
+        units: H, the number of units per direction.
+        cell: A `CellSpec`, a name in `CELLS`, a spec as a mapping or JSON, or the path of a
+            .json file with one.
+        layers: Number of layers, each reading the output of the one below.
+        direction: "forward", "backward" (with outputs in the order of the inputs) or "both".
+        merge: How the outputs of both directions are combined: "concat" or "sum".
+        dropout: Share of the features dropped between layers in training.
+        return_sequences: Whether to return the outputs of all steps.
+        return_state: Whether to return the final states as well.
+        go_backwards: Whether to reverse the inputs in time first; as in Keras, outputs then
+            stay in that order.
+        time_major: Whether time is the first axis of inputs, outputs and mask.
+        implementation: "auto" selects the fastest implementation that computes the same
+            function: "cudnn" on a GPU, for the cells that cuDNN supports, otherwise
+            "portable", which chooses between "loop" and "block" by size and runs any cell on
+            any device. "reference" is the definition and needs no TensorFlow.
+        kernel_initializer: Initializer of the input weights, applied to each gate separately.
+        recurrent_initializer: Initializer of the recurrent weights, likewise per gate.
         **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
 
     Call arguments:
         inputs: (B, T, D), or (T, B, D) if time-major.
-        initial_state: The states before the first step, in the order below;
-            zeros if None.
-        mask: (B, T) bool, true where there is something to read; or (T, B).
-        training: Whether dropout drops.
+        initial_state: List of initial states, in the order below; None means zeros.
+        mask: (B, T) bool, or (T, B) if time-major, true at valid steps.
+        training: Whether dropout and zoneout are applied.
 
     Returns:
         (B, `output_size`), the output after the last step of each direction; or
-        (B, T, `output_size`) for sequences. With `return_state` a list: that,
-        then the last states, each (B, its width), ordered by layer, then direction
-        (forward first), then as the cell has them (h, then c). Outputs are of
-        the type that the layer computes in; states of that of the weights.
+        (B, T, `output_size`) with `return_sequences`. With `return_state` a list: the output,
+        then the final states, each (B, width), ordered by layer, by direction (forward
+        first) and by state (h, then c). Outputs have the compute dtype of the layer, states
+        that of its variables.
+
+    Raises:
+        ValueError: An argument is invalid, the implementation cannot run the cell, or the
+            inputs have an unknown number of features.
+
+    Example:
+        >>> import numpy as np
+        >>> from models import CellSpec, GatedRNN
+        >>> spec = CellSpec("lstm", bias={"forget": 1.0}, peepholes=["output"])
+        >>> layer = GatedRNN(8, spec, direction="both", return_sequences=True)
+        >>> tuple(layer(np.ones((2, 5, 3), "float32")).shape)
+        (2, 5, 16)
     """
 
-    _watch = None  # what `models.cells.tracing` has run in place of an implementation
+    _watch = None  # set by `models.cells.tracing` to run in place of an implementation
 
     def __init__(
         self,
@@ -92,7 +102,7 @@ class GatedRNN(keras.layers.Layer):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {list(choices)}, got {value!r}.")
         if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
-            raise ValueError(f"layers must be a whole number of at least 1, got {layers!r}.")
+            raise ValueError(f"layers must be an integer of at least 1, got {layers!r}.")
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}.")
         self.units = units
@@ -127,12 +137,16 @@ class GatedRNN(keras.layers.Layer):
 
     @property
     def output_size(self) -> int:
-        """The features of an output."""
+        """Number of features of an output."""
         twice = self.direction == "both" and self.merge == "concat"
         return self.cells[0].output_size * (2 if twice else 1)
 
     def implementation_for(self, device: str | None = None) -> str:
-        """Names the implementation that runs on `device` ("cpu" or "gpu"; None: the one here)."""
+        """Returns the name of the implementation that runs on a device.
+
+        Args:
+            device: "cpu" or "gpu"; None means a GPU if one is visible.
+        """
         if self.implementation != "auto":
             return self.implementation
         if keras.backend.backend() != "tensorflow":
@@ -146,7 +160,9 @@ class GatedRNN(keras.layers.Layer):
         features = inputs_shape[-1]
         self._check_implementation()
         if features is None:
-            raise ValueError(f"{self.name}: the inputs need a known number of features.")
+            raise ValueError(
+                f"{self.name}: the number of input features must be known, got {inputs_shape}."
+            )
         per_layer = len(self._backward)
         for index, cell in enumerate(self.cells):
             cell.build((None, features if index < per_layer else self.output_size))
@@ -154,13 +170,13 @@ class GatedRNN(keras.layers.Layer):
 
     def _check_implementation(self):
         name = self.implementation
-        known = ["reference"]
+        available = ["reference"]
         if keras.backend.backend() == "tensorflow":
             device = "gpu" if name == "cudnn" else "cpu"
-            known = implementations_of(self.spec, device, self.compute_dtype)
-        if name not in ("auto", *known):
+            available = implementations_of(self.spec, device, self.compute_dtype)
+        if name not in ("auto", *available):
             raise ValueError(
-                f"implementation of {self.name} must be one of {['auto', *known]} for a cell "
+                f"implementation of {self.name} must be one of {['auto', *available]} for a cell "
                 f"{self.spec.to_json()} of {self.compute_dtype} on the backend "
                 f"{keras.backend.backend()}, got {name!r}."
             )
@@ -184,14 +200,16 @@ class GatedRNN(keras.layers.Layer):
             if layer and self._dropouts:
                 inputs = self._dropouts[layer - 1](inputs, training=training)
             cells = self.cells[layer * per_layer : (layer + 1) * per_layer]
-            given = [next(states) for _ in cells]
+            initial = [next(states) for _ in cells]
             noises = [self._noise(cell, inputs, training) for cell in cells]
-            told = (implementation, cells, inputs, mask, given, noises, training)
-            at_once = len(cells) == 2 and hasattr(implementation, "run_both")
-            read = _read_both(*told) if at_once else _read_each(*told, self._backward)
-            outputs = [ops.cast(output, self.compute_dtype) for output, _ in read]
-            lasts = [state[0] for _, state in read]
-            finals += [state for _, each in read for state in each]
+            arguments = (implementation, cells, inputs, mask, initial, noises, training)
+            if len(cells) == 2 and hasattr(implementation, "run_both"):
+                results = _run_both(*arguments)
+            else:
+                results = _run_each(*arguments, self._backward)
+            outputs = [ops.cast(output, self.compute_dtype) for output, _ in results]
+            lasts = [final[0] for _, final in results]
+            finals += [state for _, final in results for state in final]
             inputs = self._merged(outputs)
         if self.return_sequences:
             result = ops.swapaxes(inputs, 0, 1) if self.time_major else inputs
@@ -209,7 +227,7 @@ class GatedRNN(keras.layers.Layer):
         )
 
     def _states(self, inputs, initial_state):
-        """The states before the first step, a list for each cell."""
+        """Iterates over the initial states, a list for each cell."""
         if initial_state is None:
             batch = ops.shape(inputs)[0]
             return (cell.get_initial_state(batch) for cell in self.cells)
@@ -271,39 +289,45 @@ class GatedRNN(keras.layers.Layer):
         }
 
 
-def _read_each(implementation, cells, inputs, mask, states, noises, training, backward):
-    """Of each cell its outputs (B, T, P), in the order of the inputs, and its last states."""
-    read = []
-    for cell, state, noise, turn in zip(cells, states, noises, backward, strict=True):
+def _run_each(implementation, cells, inputs, mask, states, noises, training, backward):
+    """Outputs (B, T, P) of each cell, in the order of the inputs, and its final states."""
+    results = []
+    for cell, state, noise, reverse in zip(cells, states, noises, backward, strict=True):
         x, m = inputs, mask
-        if turn:
+        if reverse:
             x, m = ops.flip(x, 1), None if m is None else ops.flip(m, 1)
-        output, last = implementation.run(cell, x, m, state, noise, training, len(cells))
-        output = _begun(output, m)
-        read.append((ops.flip(output, 1) if turn else output, last))
-    return read
+        output, final = implementation.run(cell, x, m, state, noise, training, len(cells))
+        output = _zero_before_first(output, m)
+        results.append((ops.flip(output, 1) if reverse else output, final))
+    return results
 
 
-def _read_both(implementation, cells, inputs, mask, states, noises, training):
-    """The same of a cell that reads forward and one that reads backward, in one call."""
+def _run_both(implementation, cells, inputs, mask, states, noises, training):
+    """The same for a forward and a backward cell, in one call."""
     (first, first_last), (second, second_last) = implementation.run_both(
         cells, inputs, mask, states, noises, training
     )
-    turned = None if mask is None else ops.flip(mask, 1)
-    second = ops.flip(_begun(ops.flip(second, 1), turned), 1)
-    return [(_begun(first, mask), first_last), (second, second_last)]
+    reverse = None if mask is None else ops.flip(mask, 1)
+    second = ops.flip(_zero_before_first(ops.flip(second, 1), reverse), 1)
+    return [(_zero_before_first(first, mask), first_last), (second, second_last)]
 
 
-def _begun(outputs, mask):
-    """The outputs, zero before the first step that is not masked."""
+def _zero_before_first(outputs, mask):
+    """Sets the outputs before the first valid step to zero."""
     if mask is None:
         return outputs
-    begun = ops.cumsum(ops.cast(mask, "int32"), 1) > 0
-    return ops.where(begun[..., None], outputs, ops.zeros_like(outputs))
+    started = ops.cumsum(ops.cast(mask, "int32"), 1) > 0
+    return ops.where(started[..., None], outputs, ops.zeros_like(outputs))
 
 
 def implementations_of(spec: CellSpec, device: str = "cpu", dtype: str = "float32") -> list[str]:
-    """Names the implementations that can run a cell on a device, "cpu" or "gpu"."""
+    """Returns the names of the implementations that can run a cell.
+
+    Args:
+        spec: The cell.
+        device: "cpu" or "gpu".
+        dtype: Compute dtype, such as "float32".
+    """
     names = IMPLEMENTATIONS[1:]
     return [name for name in names if _implementation(name).runs(spec, device, dtype)]
 

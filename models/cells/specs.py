@@ -1,4 +1,7 @@
-"""What a cell computes, as data: an equation and a short list of changes."""
+"""Cell specs: what a cell computes, as data.
+
+`CELLS` names published cells; a new variant is one line there.
+"""
 
 import dataclasses
 import json
@@ -10,7 +13,7 @@ from pathlib import Path
 from .equations import CANDIDATE, EQUATIONS, Equation
 
 ACTIVATIONS = ("tanh", "relu", "identity")
-SENSES = ("x", "h", "xh")  # what a gate can be blind to
+SENSES = ("x", "h", "xh")  # inputs that a gate can be blind to
 LAYER_NORMS = ("none", "products", "maps")
 RECURRENT_DROPOUTS = ("state", "candidate", "weights")
 _CHRONO = re.compile(r"-?chrono:(\d+)")
@@ -20,42 +23,43 @@ _NUMBERS = (int, float)
 
 @dataclasses.dataclass(frozen=True)
 class CellSpec:
-    """One cell: an equation and what is changed in it.
+    """A recurrent cell as data: an equation and a short list of changes to it.
 
     Attributes:
-        equation: A key of `EQUATIONS`.
-        bias: Initial bias by gate; 0 for the gates it does not name. A number,
-            or a law: "uniform:LOW,HIGH" draws each unit's by itself;
-            "chrono:T" draws log U(1, T - 1), for lags of up to T steps (Tallec
-            & Ollivier, 2018), and "-chrono:T" takes the same draws with the
-            other sign.
-        pinned: Gates held at a constant from 0 to 1, with no weights of their own.
-        blind: What gates do not see: "x", "h", or "xh" for neither, which
-            leaves a learnt constant for each unit.
-        peepholes: Gates that also see the cell state c, the output gate the new
-            one (Gers et al., 2002). Only for equations that have a cell state.
-        input_activation: What makes the candidate: one of `ACTIVATIONS`.
-        output_activation: What c goes through on its way out, likewise; only
-            for equations that have a cell state.
-        cell_clip: The largest absolute value of c; 0 for any.
-        projection: Units of h, which is then a learnt projection of what c lets
-            out (Sak et al., 2014); 0 for none. Only for equations that have c.
-        layer_norm: Where layer normalisation stands: "products", x W and h U
-            each over all maps (Ba et al., 2016, equations 20 and 21); "maps",
-            all that a map sees, over its own units and before its bias (as in
-            TensorFlow 1's LayerNormBasicLSTMCell); or "none". With either, c is
-            normalised on its way out, and carried on as it was (equation 22).
-        zoneout: How likely each unit of a state, "h" or "c", stays as it was
-            (Krueger et al., 2017); what is served mixes old and new in that
+        equation: Name of the equation, a key of `EQUATIONS`.
+        bias: Initial bias by gate, 0 for the others. A number, or a law: "uniform:LOW,HIGH"
+            draws each unit independently; "chrono:T" draws log U(1, T - 1), for lags of up
+            to T steps (Tallec & Ollivier 2018); "-chrono:T" negates the same draws.
+        pinned: Gates fixed to a constant from 0 to 1, which have no weights.
+        blind: Inputs that a gate does not receive: "x", "h", or "xh" for neither, which
+            leaves a learnt constant per unit.
+        peepholes: Gates that also receive the cell state c, the output gate the new one
+            (Gers et al. 2002). Only for equations with a cell state.
+        input_activation: Activation of the candidate, one of `ACTIVATIONS`.
+        output_activation: Activation of c in the output, one of `ACTIVATIONS`; only for
+            equations with a cell state.
+        cell_clip: Largest absolute value of c; 0 for no limit.
+        projection: Units of h, which is then a learnt projection of the output (Sak et al.
+            2014); 0 for none. Only for equations with a cell state.
+        layer_norm: Position of layer normalisation: "products", on x W and h U, each over
+            all gates (Ba et al. 2016, eqs. 20 and 21); "maps", on the sum of each gate, over
+            its units and before its bias (as in TensorFlow 1's LayerNormBasicLSTMCell); or
+            "none". With either, c is normalised in the output, but carried on unchanged
+            (eq. 22).
+        zoneout: Probability by state, "h" or "c", that a unit keeps its previous value
+            (Krueger et al. 2017); in inference old and new values are mixed in that
             proportion.
-        recurrent_dropout: Rates by kind: "state" drops the same units of h at
-            all steps of a sequence wherever a map sees h (Gal & Ghahramani,
-            2016), "candidate" units of the candidate anew at each step
-            (Semeniuta et al., 2016), "weights" single recurrent weights, for a
-            whole batch (Wan et al., 2013; Merity et al., 2018).
+        recurrent_dropout: Rates by kind: "state" drops the same units of h at all steps of a
+            sequence (Gal & Ghahramani 2016), "candidate" drops units of the candidate
+            independently at each step (Semeniuta et al. 2016), "weights" drops single
+            recurrent weights for a whole batch (Wan et al. 2013; Merity et al. 2018).
 
     Raises:
-        ValueError: A name or a value is not one the equation has a place for.
+        ValueError: A name or a value does not fit the equation.
+
+    Example:
+        >>> CellSpec("lstm", bias={"forget": 1.0}, peepholes=["output"]).maps
+        ('input', 'forget', 'output', 'candidate')
     """
 
     equation: str
@@ -78,20 +82,20 @@ class CellSpec:
         self._check_values()
         self._check_rates()
         self._check_sense()
-        # One cell has one form, whatever order and number types it was told in.
+        # Equal cells have equal specs, whatever the order and the types of the numbers.
         gates = self.definition.gates
         for field in ("bias", "pinned", "blind"):
-            told = getattr(self, field)
-            object.__setattr__(self, field, {g: _plain(told[g]) for g in gates if g in told})
+            values = getattr(self, field)
+            object.__setattr__(self, field, {g: _plain(values[g]) for g in gates if g in values})
         object.__setattr__(self, "peepholes", tuple(g for g in gates if g in self.peepholes))
         object.__setattr__(self, "cell_clip", float(self.cell_clip))
         for field in ("zoneout", "recurrent_dropout"):
-            told = getattr(self, field)
-            kept = {name: float(told[name]) for name in sorted(told) if told[name]}
-            object.__setattr__(self, field, kept)
+            rates = getattr(self, field)
+            nonzero = {name: float(rates[name]) for name in sorted(rates) if rates[name]}
+            object.__setattr__(self, field, nonzero)
 
     def _check_names(self):
-        """Whatever is told of a gate, the equation has that gate."""
+        """Checks that every gate that is named is one of the equation."""
         gates = self.definition.gates
         for field in ("bias", "pinned", "blind"):
             if not isinstance(getattr(self, field), Mapping):
@@ -134,7 +138,7 @@ class CellSpec:
             raise ValueError(f"cell_clip must be a number of at least 0, got {clip!r}.")
         units = self.projection
         if isinstance(units, bool) or not isinstance(units, int) or units < 0:
-            raise ValueError(f"projection must be a whole number of at least 0, got {units!r}.")
+            raise ValueError(f"projection must be an integer of at least 0, got {units!r}.")
 
     def _check_rates(self):
         states = tuple(name for name in self.definition.states if name in ("h", "c"))
@@ -153,7 +157,7 @@ class CellSpec:
                     )
 
     def _check_sense(self):
-        """What is told is told of something that the equation has."""
+        """Checks that every change applies to the equation."""
         for field in ("bias", "blind", "peepholes"):
             for gate in getattr(self, field):
                 if gate in self.pinned:
@@ -186,22 +190,22 @@ class CellSpec:
 
     @property
     def definition(self) -> Equation:
-        """The equation itself."""
+        """The equation."""
         return EQUATIONS[self.equation]
 
     @property
     def maps(self) -> tuple[str, ...]:
-        """The learnt maps, in the order of their blocks in the bias."""
+        """Gates with weights, and the candidate, in the order of their blocks in the bias."""
         return (*(g for g in self.definition.gates if g not in self.pinned), CANDIDATE)
 
     @property
     def input_maps(self) -> tuple[str, ...]:
-        """The maps that see x, in the order of their blocks in the kernel."""
+        """The maps that receive x, in the order of their blocks in the kernel."""
         return tuple(m for m in self.maps if "x" not in self._blind_to(m))
 
     @property
     def recurrent_maps(self) -> tuple[str, ...]:
-        """The maps that see h, in the order of their blocks in the recurrent kernel."""
+        """The maps that receive h, in the order of their blocks in the recurrent kernel."""
         return tuple(m for m in self.maps if "h" not in self._blind_to(m))
 
     def _blind_to(self, name):
@@ -209,12 +213,12 @@ class CellSpec:
 
     @property
     def products(self) -> dict[str, tuple[str, ...]]:
-        """The maps of each of the equation's own products, less those that are pinned."""
-        found = {
+        """The maps of each further product of the equation, without pinned gates."""
+        products = {
             name: tuple(m for m in maps if m not in self.pinned)
             for name, (_, maps) in self.definition.products.items()
         }
-        return {name: maps for name, maps in found.items() if maps}
+        return {name: maps for name, maps in products.items() if maps}
 
     @property
     def random(self) -> bool:
@@ -222,14 +226,14 @@ class CellSpec:
         return bool(self.zoneout or self.recurrent_dropout)
 
     def state_sizes(self, units: int) -> list[int]:
-        """The width of each state, of a cell with so many units."""
+        """Returns the width of each state of a cell with a number of units."""
         return [
             self.projection if self.projection and name == "h" else units
             for name in self.definition.states
         ]
 
     def to_json(self) -> dict:
-        """The spec as JSON has it; `CellSpec(**spec.to_json()) == spec`."""
+        """Returns the spec as JSON; `CellSpec(**spec.to_json()) == spec`."""
         return {**dataclasses.asdict(self), "peepholes": list(self.peepholes)}
 
 
@@ -251,13 +255,13 @@ def _check_law(gate, law):
 
 
 def chrono_lag(law: float | str) -> int | None:
-    """The longest lag T of a "chrono:T" or "-chrono:T"; None for any other bias."""
+    """Returns the longest lag T of "chrono:T" or "-chrono:T"; None for any other bias."""
     match = _CHRONO.fullmatch(law) if isinstance(law, str) else None
     return int(match[1]) if match else None
 
 
 def uniform_range(law: float | str) -> tuple[float, float] | None:
-    """The range of a "uniform:LOW,HIGH"; None for any other bias."""
+    """Returns the range of "uniform:LOW,HIGH"; None for any other bias."""
     match = _UNIFORM.fullmatch(law) if isinstance(law, str) else None
     return (float(match[1]), float(match[2])) if match else None
 
@@ -323,37 +327,41 @@ CELLS = {
 
 
 def find(cell: CellSpec | Mapping | str) -> CellSpec:
-    """Returns the spec that is meant.
+    """Returns the spec of a cell.
 
     Args:
-        cell: A `CellSpec`, its JSON as a mapping or a string, the path of a
-            `.json` file that holds it, or a name in `CELLS`.
+        cell: A `CellSpec`, a name in `CELLS`, a spec as a mapping or as JSON, or the path of a
+            `.json` file with one.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: There is no such name or file, or the spec is invalid.
+
+    Example:
+        >>> find('{"equation": "gru"}') == CellSpec("gru")
+        True
     """
     if isinstance(cell, CellSpec):
         return cell
     if isinstance(cell, str) and cell in CELLS:
         return CELLS[cell]
-    told = cell
+    fields = cell
     if isinstance(cell, str):
         try:
             if cell.endswith(".json"):
-                told = json.loads(Path(cell).read_text(encoding="utf-8"))
+                fields = json.loads(Path(cell).read_text(encoding="utf-8"))
             elif cell.lstrip().startswith("{"):
-                told = json.loads(cell)
+                fields = json.loads(cell)
         except OSError as error:
             raise ValueError(f"cell names a file that cannot be read: {error}.") from error
         except ValueError as error:
             raise ValueError(f"cell is not valid JSON: {error}; got {cell!r}.") from error
-    if not isinstance(told, Mapping):
+    if not isinstance(fields, Mapping):
         raise ValueError(
             f"cell must be one of {sorted(CELLS)}, a spec as JSON or a .json file, got {cell!r}."
         )
-    fields = {field.name for field in dataclasses.fields(CellSpec)}
-    if unknown := sorted(set(told) - fields):
-        raise ValueError(f"cell has {unknown}, but the fields of a spec are {sorted(fields)}.")
-    if "equation" not in told:
-        raise ValueError(f"cell must name its equation, one of {sorted(EQUATIONS)}, got {told!r}.")
-    return CellSpec(**told)
+    known = {field.name for field in dataclasses.fields(CellSpec)}
+    if unknown := sorted(set(fields) - known):
+        raise ValueError(f"cell has {unknown}, but the fields of a spec are {sorted(known)}.")
+    if "equation" not in fields:
+        raise ValueError(f"cell must name its equation, one of {sorted(EQUATIONS)}, got {fields!r}.")
+    return CellSpec(**fields)

@@ -66,7 +66,7 @@ def test_a_spec_has_one_form():
             {"equation": "gru", "projection": 4},
             "projection is of what the cell state c lets out; 'gru' has none",
         ),
-        ({"equation": "lstm", "projection": -1}, "projection must be a whole number of at least 0"),
+        ({"equation": "lstm", "projection": -1}, "projection must be an integer of at least 0"),
         ({"equation": "lstm", "layer_norm": "all"}, r"layer_norm must be one of \['none', .*'all'"),
         (
             {"equation": "gru", "zoneout": {"c": 0.1}},
