@@ -363,5 +363,7 @@ def find(cell: CellSpec | Mapping | str) -> CellSpec:
     if unknown := sorted(set(fields) - known):
         raise ValueError(f"cell has {unknown}, but the fields of a spec are {sorted(known)}.")
     if "equation" not in fields:
-        raise ValueError(f"cell must name its equation, one of {sorted(EQUATIONS)}, got {fields!r}.")
+        raise ValueError(
+            f"cell must name its equation, one of {sorted(EQUATIONS)}, got {fields!r}."
+        )
     return CellSpec(**fields)

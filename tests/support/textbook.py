@@ -6,6 +6,9 @@ the weights by name of the map, the input x of one step, and the states; it retu
 states.
 """
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 
 
@@ -114,15 +117,68 @@ def mut3(w, x, h):
 
 FUNCTIONS = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0), "identity": lambda z: z}
 
-# What each map of an equation does not see in the plain way, from the papers.
-NOT_X = {"mut1": ("candidate",), "mut2": ("reset",)}
-NOT_H = {
-    "gru_before": ("candidate",),
-    "mgu": ("candidate",),
-    "mut1": ("update", "candidate"),
-    "mut2": ("candidate",),
-    "mut3": ("update", "candidate"),
+
+@dataclasses.dataclass(frozen=True)
+class Oracle:
+    """Facts about an equation, from its paper.
+
+    Attributes:
+        step: One step, as above.
+        cell: Name of a cell in `CELLS` that stands for the equation where one is enough.
+        mix: For equations whose only state is h: the shares of the old h and of the candidate
+            in the new h, from the values of the gates by name.
+        not_x: Maps without the plain product of x.
+        not_h: Maps without the plain product of h.
+    """
+
+    step: Callable
+    cell: str
+    mix: Callable | None = None
+    not_x: tuple[str, ...] = ()
+    not_h: tuple[str, ...] = ()
+
+
+CANDIDATE = ("candidate",)
+ORACLES = {
+    "rnn": Oracle(rnn, "rnn", lambda g: (0, 1)),
+    "leaky": Oracle(leaky, "leaky_learnt", lambda g: (g["leak"], 1 - g["leak"])),
+    "lstm": Oracle(lstm, "lstm_peephole"),
+    "coupled": Oracle(coupled, "greff_cifg"),
+    "full": Oracle(full, "greff_fgr"),
+    "gru": Oracle(gru, "gru", lambda g: (g["update"], 1 - g["update"])),
+    "gru_before": Oracle(
+        gru_before, "gru_before", lambda g: (g["update"], 1 - g["update"]), not_h=CANDIDATE
+    ),
+    "mgu": Oracle(mgu, "mgu", lambda g: (1 - g["forget"], g["forget"]), not_h=CANDIDATE),
+    "janet": Oracle(janet, "janet", lambda g: (g["forget"], 1 - g["forget_2"])),
+    "mut1": Oracle(
+        mut1,
+        "mut1",
+        lambda g: (1 - g["update"], g["update"]),
+        not_x=CANDIDATE,
+        not_h=("update", "candidate"),
+    ),
+    "mut2": Oracle(
+        mut2,
+        "mut2",
+        lambda g: (1 - g["update"], g["update"]),
+        not_x=("reset",),
+        not_h=CANDIDATE,
+    ),
+    "mut3": Oracle(
+        mut3, "mut3", lambda g: (1 - g["update"], g["update"]), not_h=("update", "candidate")
+    ),
 }
+
+
+def oracle(equation: str) -> Oracle:
+    """Returns the oracle of an equation; a new equation needs one."""
+    if equation not in ORACLES:
+        raise LookupError(
+            f"the equation {equation!r} has no oracle: add it to ORACLES in "
+            "tests/support/textbook.py."
+        )
+    return ORACLES[equation]
 
 
 class Weights:
@@ -139,8 +195,7 @@ class Weights:
         gates = [g for g in cell.spec.definition.gates if g not in cell.spec.pinned]
         maps = [*gates, "candidate"]
         blind = cell.spec.blind
-        not_x = NOT_X.get(cell.spec.equation, ())
-        not_h = NOT_H.get(cell.spec.equation, ())
+        not_x, not_h = oracle(cell.spec.equation).not_x, oracle(cell.spec.equation).not_h
         self._columns = {
             "bias": maps,
             "gain": maps,
@@ -225,7 +280,7 @@ def run(cell, xs, mask, states, noise=None):
 
     `noise` is the layer's own `Noise` in training, None for inference.
     """
-    w, equation = Weights(cell), globals()[cell.spec.equation]
+    w, equation = Weights(cell), oracle(cell.spec.equation).step
     outputs, lasts = np.zeros((*xs.shape[:2], cell.output_size)), []
     for row in range(len(xs)):
         state, begun = [np.asarray(s[row], "float64") for s in states], False

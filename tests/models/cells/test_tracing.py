@@ -13,7 +13,7 @@ from models.layers.characters import CharacterReader
 from models.layers.decoder import Decoder
 from models.layers.grid import Sweep
 from tests.support.close import assert_close
-from tests.support.textbook import FUNCTIONS, normalized
+from tests.support.textbook import FUNCTIONS, normalized, oracle
 
 B, T, D, H = 3, 5, 4, 3
 # Right padding, a hole and no step at the end; no step at all; no padding.
@@ -60,16 +60,8 @@ def combined(cell, gates, candidate, states):
         if kind == "full":
             after |= {name: g[name] + np.zeros(H) for name in ("input", "forget", "output")}
     else:
-        kept = {
-            "rnn": lambda: (0, 1),
-            "leaky": lambda: (g["leak"], 1 - g["leak"]),
-            "mgu": lambda: (1 - g["forget"], g["forget"]),
-            "janet": lambda: (g["forget"], 1 - g["forget_2"]),
-            "mut1": lambda: (1 - g["update"], g["update"]),
-            "mut2": lambda: (1 - g["update"], g["update"]),
-            "mut3": lambda: (1 - g["update"], g["update"]),
-        }.get(kind, lambda: (g["update"], 1 - g["update"]))()
-        after = {"h": kept[0] * h + kept[1] * candidate}
+        old, new = oracle(kind).mix(g)
+        after = {"h": old * h + new * candidate}
     if "projection" in read:
         after["h"] = after["h"] @ read["projection"]
     for name, stays in spec.zoneout.items():
