@@ -52,9 +52,17 @@ def test_each_step_has_the_jacobian_of_finite_differences(name):
         for column in columns:
             away = np.zeros_like(state)
             away[:, column] = epsilon
-            wanted = after(cell, x, state + away) - after(cell, x, state - away)
+            here = after(cell, x, state)
+            ahead = (after(cell, x, state + away) - here) / epsilon
+            behind = (here - after(cell, x, state - away)) / epsilon
+            # At a kink, such as that of relu where c is 0, there is no derivative to compare.
+            smooth = np.isclose(ahead, behind, atol=1e-3)
+            assert smooth.mean() >= 0.5
             np.testing.assert_allclose(
-                found[:, step, :, column], wanted / (2 * epsilon), atol=2e-7, rtol=1e-5
+                found[:, step, :, column][smooth],
+                ((ahead + behind) / 2)[smooth],
+                atol=2e-7,
+                rtol=1e-5,
             )
         state = after(cell, x, state)
 
@@ -104,10 +112,10 @@ def test_matrices_are_named_and_are_all_that_a_step_multiplies_the_step_before_b
         weights.append(np.asarray(cell.recurrent_kernel))
     if cell.spec.projection:
         weights[-1] = np.asarray(cell.projection) @ weights[-1]
-    numbers = np.concatenate([np.ravel(each) for each in found.values()])
-    wanted = np.concatenate([np.ravel(each) for each in weights])
+    numbers = np.concatenate([np.zeros(0), *(np.ravel(each) for each in found.values())])
+    wanted = np.concatenate([np.zeros(0), *(np.ravel(each) for each in weights)])
     np.testing.assert_allclose(np.sort(numbers), np.sort(wanted), rtol=1e-12)
-    assert {each.shape for each in found.values()} == {(SIZE, SIZE)}
+    assert all(each.shape == (SIZE, SIZE) for each in found.values())
     assert {each.split(" of ")[0] for each in found} == set(cell.spec.maps) - _alone(cell.spec)
 
 
