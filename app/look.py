@@ -1,33 +1,44 @@
-"""Looks inside a published version: `python -m app.look sentiment "a dull film"`.
+"""Inspects how a published version computes a response: `python -m app.look sentiment "dull"`.
 
-It draws what each gate and state of each cell did as the text (for captioning, the image of
-that path) was read, how much each token says for the answer, and attention where there is
-any: a page that opens without a network, and its pictures beside it. With the word
-`gradients` in the place of a task it looks at how far gradients reach.
+Draws the gates and states of each cell at each step of the text (for captioning, of the image
+at that path), the saliency of each token, and the attention weights of models that have them.
+The result is a self-contained page with its pictures next to it. With `gradients` in place of
+a task, it measures how far gradients reach back through the steps.
 """
 
 import argparse
 import os
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app import cli
 
 LOOKS = Path("looks")
+GRADIENTS = "gradients"
+_GRADIENTS_ABOUT = """Measures how far gradients reach back: `python -m app.look gradients`.
+
+    python -m app.look gradients --cells rnn lstm gru --length 50
+    python -m app.look gradients --probe adding --cells '{"equation": "rnn"}' rnn_identity
+
+Trains cells on a probe, and draws before and after training: the norm of the gradient of the
+last state with respect to each earlier one; the eigenvalues and singular values of the
+recurrent matrices; the effect of clipping by norm and by value on gradient descent; and powers
+of a matrix next to a tanh unit that uses it. The result is a self-contained page with its
+pictures next to it.
+"""
 
 
-def main(argv: Sequence[str] | None = None) -> Path | None:
+def main(argv: Sequence[str] | None = None) -> Path:
     """Writes the page and its pictures, and returns their folder."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv[:1] == ["gradients"]:
-        from app.studies import gradients
-
-        return gradients.main(argv[1:])
+    if argv[:1] == [GRADIENTS]:
+        return _gradients(argv[1:])
     args, task_class = cli.parse("look", __doc__, argv, _add)
     cli.check_out(args.out)
-    asked = os.fsencode(args.text)
-    ((row, _),) = task_class.RequestFormat().requests([asked])
+    request = os.fsencode(args.text)
+    ((row, _),) = task_class.RequestFormat().requests([request])
     with cli.quiet():
         import models
         from app import report
@@ -38,36 +49,80 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     version = export.find(args.saved_models, args.task, args.version)
     task = task_class.restore(version / "assets")
     model = models.load(version)
-    inside = task.inside(model, SavedModelSession(version).predict, row, args.at)
+    predict = SavedModelSession(version).predict
+    inspection = task.inside(model, predict, row, args.token)
     files = report.look(
-        inside,
+        inspection,
         f"{args.task}, version {version.name}",
-        asked.decode("utf-8", "replace"),
+        request.decode("utf-8", "replace"),
         equations(
             specs.find(task.config.cell), any("raw_projection" in w.path for w in model.weights)
         ),
     )
     folder = cli.new_folder(args.out, LOOKS / args.task)
+    _write(folder, files)
+    print(inspection.answer, f"{folder / 'index.html'} and {len(files) - 1} pictures", sep="\n")
+    return folder
+
+
+def _gradients(argv: Sequence[str]) -> Path:
+    """Measures how far gradients reach, writes the page, and returns its folder."""
+    parser = cli.Parser(
+        f"python -m app.look {GRADIENTS}",
+        description=_GRADIENTS_ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    with cli.quiet():
+        from app.studies import gradient_report, gradients
+    parser.add_argument(
+        "--cells",
+        nargs="+",
+        default=list(gradients.DEFAULT_CELLS),
+        metavar="CELL",
+        help="names listed by app.cells, specs as JSON, or .json files (default: "
+        f"{' '.join(gradients.DEFAULT_CELLS)})",
+    )
+    cli.add_settings(parser, gradients.Settings)
+    cli.add_out(parser, str(LOOKS / GRADIENTS))
+    args = parser.parse_args(argv)
+    settings = cli.settings(gradients.Settings, args)
+    cells = gradients.labelled_cells(args.cells)
+    cli.check_out(args.out)
+    runs = gradients.prepare(cells, settings)
+    folder = cli.new_folder(args.out, LOOKS / GRADIENTS)
+    command = shlex.join(["python", "-m", "app.look", GRADIENTS, *argv])
+    results = gradients.measure(runs, settings, command, lambda line: print(line, flush=True))
+    _write(folder, gradient_report.files(results))
+    print(cli.columns(gradient_report.rows(results)))
+    print(f"written to {folder / 'index.html'}")
+    return folder
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files into a new folder."""
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    print(inside.answer, f"{folder / 'index.html'} and {len(files) - 1} pictures", sep="\n")
-    return folder
 
 
 def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
     cli.add_saved_models(parser)
-    parser.add_argument("text", help="what to ask; for captioning the path of an image")
+    parser.add_argument("text", help="input text; for captioning, the path of an image")
+    parser.add_argument("--version", type=int, help="version to inspect (default: the latest)")
     parser.add_argument(
-        "--version", type=int, help="the version to look into; the newest if not given"
+        "--token",
+        default="",
+        metavar="WORD",
+        help="token whose state changes are shown; dull:2 is the second dull (default: the token "
+        "with the greatest saliency)",
     )
     parser.add_argument(
         "--at",
-        default="",
-        metavar="WORD",
-        help="the token whose changes are shown; dull:2 is the second dull (default: the one "
-        "that says most for the answer)",
+        dest="token",
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+        action=cli._RenamedFlag,
     )
-    cli.add_out(parser, "looks/TASK")
+    cli.add_out(parser, f"{LOOKS}/TASK")
 
 
 if __name__ == "__main__":

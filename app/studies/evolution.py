@@ -23,7 +23,7 @@ import numpy as np
 
 from app import cli
 from app.studies import experiments
-from app.studies.experiments import Runner, Experiment
+from app.studies.experiments import Experiment, Runner
 from app.studies.presets import Preset
 from models.cells.equations import EQUATIONS
 from models.cells.specs import ACTIVATIONS, CELLS, LAYER_NORMS, CellSpec

@@ -1,4 +1,4 @@
-"""What is measured of how far gradients reach: in cells, in matrices, and under clipping."""
+"""Measurements of gradient flow: in trained cells, in matrix powers, and under clipping."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,20 +13,21 @@ from models.cells.cell import GatedCell
 from tasks import probes
 from tasks.core.errors import UserError
 
-RADII = (0.9, 1.0, 1.1, 1.5)  # spectral radii of the linear case
-# Where plain descent on a vanilla unit meets gradients that explode; found by trying.
+RADII = (0.9, 1.0, 1.1, 1.5)  # spectral radii of the matrices
+# Settings with which gradients of a vanilla unit explode in plain descent; found by trial.
 CLIPPED = {"cell": "rnn", "length": 30, "learning_rate": 0.1, "steps": 400}
 CLIPPED_PROBE, CLIPPED_RADIUS = "temporal_order", 1.1
 
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """A network at one time.
+    """Measurements of a network at one point of training.
 
     Attributes:
-        log_norms: As `jacobians.log_norms` has them, of some test sequences, (B, T + 1).
-        matrices: As `jacobians.recurrent_matrices` has them.
-        score: The probe's first score, of its test part.
+        log_norms: Output of `jacobians.log_norms` for B test sequences, (B, T + 1).
+        matrices: Output of `jacobians.recurrent_matrices`, (H, H) by name; empty if the cell
+            has none.
+        score: Main score of the probe on its test part.
     """
 
     log_norms: np.ndarray
@@ -35,18 +36,18 @@ class Moment:
 
     @property
     def norms(self) -> np.ndarray:
-        """The geometric mean over sequences of the norm for each lag, (T + 1,)."""
+        """Geometric mean of the norm over sequences, for each lag, (T + 1,)."""
         return np.exp(self.log_norms.mean(axis=0))
 
-    def fallen(self, to: float) -> int | None:
-        """The first lag over which the mean norm has fallen to a share; None if over none."""
-        found = np.flatnonzero(self.norms <= to)
-        return int(found[0]) if len(found) else None
+    def decay_lag(self, share: float) -> int | None:
+        """Returns the first lag at which the mean norm is at most `share`, or None."""
+        lags = np.flatnonzero(self.norms <= share)
+        return int(lags[0]) if len(lags) else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A cell before and after training."""
+    """Measurements of a cell before and after training."""
 
     label: str
     before: Moment
@@ -55,13 +56,13 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class Powers:
-    """Products of one matrix alone, and of the Jacobians of a tanh unit that has it.
+    """Powers of a matrix, and products of the Jacobians of a tanh unit that uses it.
 
     Attributes:
-        kind: How the matrix was drawn.
-        radius: Its largest absolute eigenvalue.
-        linear: Logs of the norms of its powers 0 to T, (T + 1,).
-        real: `jacobians.log_norms` of the unit on some sequences, (B, T + 1).
+        kind: Distribution of the matrix.
+        radius: Its spectral radius (largest absolute eigenvalue).
+        linear: Logarithms of the norms of its powers 0 to T, (T + 1,).
+        real: Output of `jacobians.log_norms` for the unit on B sequences, (B, T + 1).
     """
 
     kind: str
@@ -72,13 +73,13 @@ class Powers:
 
 @dataclasses.dataclass(frozen=True)
 class Descent:
-    """Plain gradient descent, step by step.
+    """Record of plain gradient descent, one value per step.
 
     Attributes:
-        losses: Before each step.
-        norms: Of the gradient of all weights, before it is clipped.
-        angles: From the gradient to what clipping makes of it, in degrees.
-        score: The probe's first score after the last step.
+        losses: Loss before each step, (steps,).
+        norms: Norm of the gradient of all weights, before clipping, (steps,).
+        angles: Angle between the gradient and the clipped gradient, in degrees, (steps,).
+        score: Main score of the probe after the last step.
     """
 
     losses: np.ndarray
@@ -87,17 +88,19 @@ class Descent:
     score: float
 
 
-def train(label: str, probe: probes.Probe, config: probe_training.Config, sequences: int) -> Trained:
-    """Trains a cell on a probe, and measures it before and after.
+def train(
+    label: str, probe: probes.Probe, config: probe_training.Config, sequences: int
+) -> Trained:
+    """Trains a cell on a probe, and measures it before and after training.
 
     Args:
-        label: What to call it.
-        probe: The probe, of sequences of numbers.
-        config: How.
-        sequences: How many of the test part to differentiate.
+        label: Name of the cell in tables.
+        probe: Probe with numeric inputs.
+        config: Training settings.
+        sequences: Number of test sequences to differentiate.
 
     Raises:
-        UserError: Its weights are no numbers any more.
+        UserError: Training diverged to non-finite weights.
     """
     keras.utils.set_random_seed(config.seed)
     model = probe_training.network(probe, config)
@@ -107,7 +110,10 @@ def train(label: str, probe: probes.Probe, config: probe_training.Config, sequen
     for _ in range(config.steps):
         model.train_on_batch(*next(stream))
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
-        raise UserError(f"{label} diverged; --learning-rate must be less for it, got {config.learning_rate:g}.")
+        raise UserError(
+            f"{label} diverged with --learning-rate {config.learning_rate:g}; "
+            "use a lower learning rate."
+        )
     return Trained(label, before, _moment(model, probe, test, sequences))
 
 
@@ -125,28 +131,28 @@ def _score(model, probe, test):
 
 
 def powers(inputs: np.ndarray, units: int, seed: int) -> list[Powers]:
-    """The linear case and the real one, of the same matrices.
+    """Measures powers of matrices, and tanh units with the same matrices.
 
     Args:
-        inputs: What drives the tanh unit, (B, T, D).
-        units: H; the matrices are (H, H).
-        seed: Of the matrices and of how the unit sees its input.
+        inputs: Input of the tanh unit, (B, T, D).
+        units: Number of units, H; the matrices are (H, H).
+        seed: Random seed of the matrices and of the unit's input weights.
     """
     keras.utils.set_random_seed(seed)
     cell = GatedCell(units, "rnn")
     cell.build((None, inputs.shape[-1]))
-    found = []
+    results = []
     for kind, drawn in _matrices(units, seed).items():
         for radius in RADII:
             cell.recurrent_kernel.assign(radius * drawn)
             constant = np.broadcast_to(radius * drawn, (1, inputs.shape[1], units, units))
             real = jacobians.log_norms(jacobians.of_steps(cell, inputs))
-            found.append(Powers(kind, radius, jacobians.log_norms(constant)[0], real))
-    return found
+            results.append(Powers(kind, radius, jacobians.log_norms(constant)[0], real))
+    return results
 
 
 def _matrices(units, seed):
-    """Matrices of spectral radius 1 by the way in which they are drawn."""
+    """Returns matrices of spectral radius 1, by the name of their distribution."""
     normal = np.random.default_rng(seed).normal(size=(units, units))
     return {
         "orthogonal": np.linalg.qr(normal)[0],
@@ -154,15 +160,16 @@ def _matrices(units, seed):
     }
 
 
-def descend(norm: float = 0.0, value: float = 0.0, **settings) -> Descent:
-    """Plain gradient descent with a vanilla unit, from the same start however it is clipped.
+def descend(norm: float = 0.0, value: float = 0.0, **settings: object) -> Descent:
+    """Runs plain gradient descent on a vanilla unit; the start does not depend on clipping.
 
-    Its recurrent matrix is orthogonal times `CLIPPED_RADIUS` at first, so that gradients do not
-    begin by vanishing.
+    Its initial recurrent matrix is an orthogonal matrix times `CLIPPED_RADIUS`, so that gradients
+    do not vanish at first.
 
     Args:
-        norm, value: As `clip` takes them.
-        **settings: Of `probing.of_settings`, instead of those of `CLIPPED`.
+        norm: Global norm to clip to; 0 for no limit.
+        value: Absolute value to clip to; 0 for no limit.
+        **settings: Settings of `probe_training.of_settings` that replace those in `CLIPPED`.
     """
     settings = {**CLIPPED, **settings, "clip_norm": norm, "clip_value": value}
     probe, config = probe_training.of_settings(CLIPPED_PROBE, settings)
@@ -171,40 +178,43 @@ def descend(norm: float = 0.0, value: float = 0.0, **settings) -> Descent:
     kernel = model.get_layer("reader").cells[0].recurrent_kernel
     kernel.assign(CLIPPED_RADIUS * kernel)
     step, stream = _descending(model, probe, config), iter(probe_training.batches(probe, config))
-    rows = np.array([[float(each) for each in step(*next(stream))] for _ in range(config.steps)])
+    rows = np.array(
+        [[float(number) for number in step(*next(stream))] for _ in range(config.steps)]
+    )
     losses, norms, cosines = rows.T
     angles = np.degrees(np.arccos(np.minimum(cosines, 1.0)))
     return Descent(losses, norms, angles, _score(model, probe, probe.test()))
 
 
 def _descending(model, probe, config) -> Callable:
-    """A step of descent: the loss, the gradient's norm, and its cosine with what is clipped."""
+    """Returns a step function: its loss, gradient norm, and cosine to the clipped gradient."""
     optimizer, loss = keras.optimizers.SGD(config.learning_rate), probe_training.loss(probe)
     optimizer.build(model.trainable_variables)
 
     @tf.function
     def step(inputs, answers, weights):
         with tf.GradientTape() as tape:
-            lost = loss(answers, model(inputs, training=True), weights)
-        raw = tape.gradient(lost, model.trainable_variables)
+            batch_loss = loss(answers, model(inputs, training=True), weights)
+        raw = tape.gradient(batch_loss, model.trainable_variables)
         clipped = clip(raw, config.clip_norm, config.clip_value)
         optimizer.apply(clipped, model.trainable_variables)
-        one, other = _in_a_row(raw), _in_a_row(clipped)
-        return lost, tf.norm(one), tf.tensordot(one / tf.norm(one), other / tf.norm(other), 1)
+        before, after = _concatenated(raw), _concatenated(clipped)
+        cosine = tf.tensordot(before / tf.norm(before), after / tf.norm(after), 1)
+        return batch_loss, tf.norm(before), cosine
 
     return step
 
 
-def _in_a_row(gradients):
-    """All numbers of some tensors in one vector, of which angles keep their digits."""
-    return tf.cast(tf.concat([tf.reshape(each, [-1]) for each in gradients], 0), "float64")
+def _concatenated(gradients):
+    """Concatenates tensors into one float64 vector, for accurate angles."""
+    return tf.cast(tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], 0), "float64")
 
 
 def clip(gradients: Sequence[tf.Tensor], norm: float, value: float) -> list[tf.Tensor]:
-    """Gradients scaled together to a norm, and each number cut to a value; 0: to any."""
+    """Clips gradients by global norm, then by absolute value; 0 disables a limit."""
     clipped = list(gradients)
     if norm:
         clipped, _ = tf.clip_by_global_norm(clipped, norm)
     if value:
-        clipped = [tf.clip_by_value(each, -value, value) for each in clipped]
+        clipped = [tf.clip_by_value(gradient, -value, value) for gradient in clipped]
     return clipped

@@ -1,4 +1,4 @@
-"""One cell on one probe: how well it learns what only memory can."""
+"""Training and evaluation of one cell on one probe."""
 
 import dataclasses
 import math
@@ -9,31 +9,35 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.cells import specs
 from models.networks.probe_network import reader
 from tasks import probes
-from tasks.core.errors import UserError
 from tasks.core.settings import CELL_HELP, check, find_cell, setting
 
-_JUDGED_AT_ONCE = 250
-_LEFT = ("batch", "steps", "learning_rate")  # 0 leaves them to the probe
+_PREDICT_BATCH = 250
+_PROBE_DEFAULTS = ("batch", "steps", "learning_rate")  # 0 selects the probe's own value
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """How a cell is trained on a probe."""
+    """Training settings."""
 
     cell: str = setting("lstm", CELL_HELP)
     units: int = setting(64, "units of each layer", at_least=1)
     layers: int = setting(1, "recurrent layers", at_least=1)
-    embedding: int = setting(32, "features of an embedded symbol", at_least=1)
-    batch: int = setting(0, "examples of a batch; 0: as the probe has it", at_least=0)
-    steps: int = setting(0, "batches to learn from; 0: as the probe has it", at_least=0)
-    evaluations: int = setting(5, "times that the test part is judged", at_least=1, old_name="looks")
-    learning_rate: float = setting(0.0, "learning rate of Adam; 0: as the probe has it", at_least=0, old_name="rate")
-    clip_norm: float = setting(1.0, "largest norm of all gradients together; 0: any", at_least=0)
-    clip_value: float = setting(0.0, "largest absolute value of a gradient; 0: any", at_least=0)
-    seed: int = setting(0, "of weights and examples", at_least=0)
+    embedding: int = setting(32, "size of the embedding of a symbol", at_least=1)
+    batch: int = setting(0, "examples per batch; 0: the probe's own", at_least=0)
+    steps: int = setting(0, "training batches; 0: the probe's own", at_least=0)
+    evaluations: int = setting(
+        5, "times that the test part is judged", at_least=1, old_name="looks"
+    )
+    learning_rate: float = setting(
+        0.0, "learning rate of Adam; 0: as the probe has it", at_least=0, old_name="rate"
+    )
+    clip_norm: float = setting(1.0, "global norm to clip gradients to; 0: no clipping", at_least=0)
+    clip_value: float = setting(
+        0.0, "absolute value to clip gradients to; 0: no clipping", at_least=0
+    )
+    seed: int = setting(0, "random seed of weights and examples", at_least=0)
 
     def __post_init__(self):
         check(self)
@@ -41,7 +45,7 @@ class Config:
 
 
 def network(probe: probes.Probe, config: Config, dtype: str = "float32") -> keras.Model:
-    """The network of a probe, not yet trained."""
+    """Returns the untrained network for a probe."""
     return reader(
         features=probe.features,
         outputs=probe.outputs,
@@ -55,53 +59,53 @@ def network(probe: probes.Probe, config: Config, dtype: str = "float32") -> kera
 
 
 def loss(probe: probes.Probe) -> keras.losses.Loss:
-    """What is lessened: the mean over what is asked of the probe's own loss."""
+    """Returns the probe's loss, averaged over the steps that have a target."""
     kinds = {
         "number": keras.losses.MeanSquaredError,
         "class": keras.losses.SparseCategoricalCrossentropy,
         "bits": keras.losses.BinaryCrossentropy,
     }
-    told = {} if probe.kind == "number" else {"from_logits": True}
-    return kinds[probe.kind](reduction="mean_with_sample_weight", **told)
+    kwargs = {} if probe.kind == "number" else {"from_logits": True}
+    return kinds[probe.kind](reduction="mean_with_sample_weight", **kwargs)
 
 
 def optimizer(config: Config) -> keras.optimizers.Optimizer:
-    """Adam, with its gradients clipped as the settings say."""
+    """Returns Adam with the gradient clipping of the config."""
     clip = {"global_clipnorm": config.clip_norm or None, "clipvalue": config.clip_value or None}
     return keras.optimizers.Adam(config.learning_rate, **clip)
 
 
 def batches(probe: probes.Probe, config: Config) -> tf.data.Dataset:
-    """What to learn from: batches without end, a function of the seed."""
+    """Returns an endless dataset of training batches, a function of the seed."""
     rng = np.random.default_rng([config.seed, 1])
 
-    def drawn():
+    def generate():
         while True:
             yield tuple(probe.draw(rng, config.batch))
 
     sample = probe.draw(np.random.default_rng(0), 2)
-    told = tuple(tf.TensorSpec([None] * each.ndim, each.dtype) for each in sample[:2])
+    signature = tuple(tf.TensorSpec([None] * array.ndim, array.dtype) for array in sample[:2])
     if not probe.symbols:
-        told = (tf.TensorSpec([None, None, probe.features], tf.float32), told[1])
+        signature = (tf.TensorSpec([None, None, probe.features], tf.float32), signature[1])
     weights = tf.TensorSpec([None] * sample.weights.ndim, tf.float32)
-    dataset = tf.data.Dataset.from_generator(drawn, output_signature=(*told, weights))
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=(*signature, weights))
     return dataset.prefetch(4)
 
 
 def measure(
-    probe: probes.Probe, config: Config, told: Callable[[str], None] = lambda line: None
-) -> dict:
-    """Trains a cell on a probe, and judges it.
+    probe: probes.Probe, config: Config, log: Callable[[str], None] = lambda line: None
+) -> dict[str, object]:
+    """Trains a cell on a probe, and evaluates it.
 
     Args:
-        probe: The probe.
-        config: How.
-        told: Is given a line after each look at the test part.
+        probe: Probe to train on.
+        config: Training settings.
+        log: Called with a line after each evaluation.
 
     Returns:
-        "scores" of the test part, those of parts from elsewhere among them; "history", the
-        same after each look, with the steps taken; "parameters" and "seconds" of training.
-        Where the loss is no number any more the scores are nan.
+        "scores" on the test part and on external test parts; "history", the scores, loss and
+        steps of each evaluation; "parameters" of the network and "seconds" of training. If the
+        loss becomes non-finite, training stops and the scores are nan.
     """
     keras.utils.set_random_seed(config.seed)
     model = network(probe, config)
@@ -112,17 +116,17 @@ def measure(
     for number in range(evaluations):
         count = steps * (number + 1) // evaluations - steps * number // evaluations
         began = time.monotonic()
-        lost = [float(model.train_on_batch(*next(stream))) for _ in range(count)]
+        losses = [float(model.train_on_batch(*next(stream))) for _ in range(count)]
         seconds += time.monotonic() - began
         scores = probe.score(test, outputs(model, test.inputs))
-        history.append({"steps": steps * (number + 1) // evaluations, "loss": lost[-1], **scores})
-        told(", ".join(f"{name} {value:.4g}" for name, value in history[-1].items()))
-        if not math.isfinite(lost[-1]):
+        history.append({"steps": steps * (number + 1) // evaluations, "loss": losses[-1], **scores})
+        log(", ".join(f"{name} {value:.4g}" for name, value in history[-1].items()))
+        if not math.isfinite(losses[-1]):
             break
     for name, part in probe.external_tests().items():
         scores |= probe.score_external(name, outputs(model, part.inputs))
     return {
-        "scores": scores if math.isfinite(lost[-1]) else dict.fromkeys(scores, math.nan),
+        "scores": scores if math.isfinite(losses[-1]) else dict.fromkeys(scores, math.nan),
         "history": history,
         "parameters": model.count_params(),
         "seconds": round(seconds, 2),
@@ -130,21 +134,20 @@ def measure(
 
 
 def outputs(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
-    """What a network gives for inputs, a few at once."""
-    some = [inputs[at : at + _JUDGED_AT_ONCE] for at in range(0, len(inputs), _JUDGED_AT_ONCE)]
-    return np.concatenate([model.predict_on_batch(each) for each in some])
+    """Returns the outputs of a network, computed in batches."""
+    starts = range(0, len(inputs), _PREDICT_BATCH)
+    batches = [inputs[start : start + _PREDICT_BATCH] for start in starts]
+    return np.concatenate([model.predict_on_batch(batch) for batch in batches])
 
 
-def of_settings(name: str, settings: Mapping) -> tuple[probes.Probe, Config]:
-    """The probe and the config that settings tell, each of which belongs to one of them.
+def of_settings(name: str, settings: Mapping[str, object]) -> tuple[probes.Probe, Config]:
+    """Returns a probe and a training config; each setting belongs to one of the two.
 
-    What the config leaves to the probe is as the probe has it.
+    Config values of 0 that mean "the probe's own" are replaced by the probe's values.
     """
     probe = probes.find(name)
     own = {field.name for field in dataclasses.fields(probe)}
-    told = {True: {}, False: {}}
-    for key, value in settings.items():
-        told[key in own][key] = value
-    config = Config(**told[False])
-    left = {key: getattr(probe, key) for key in _LEFT if not getattr(config, key)}
-    return probe(**told[True]), dataclasses.replace(config, **left)
+    of_probe = {key: value for key, value in settings.items() if key in own}
+    config = Config(**{key: value for key, value in settings.items() if key not in own})
+    defaults = {key: getattr(probe, key) for key in _PROBE_DEFAULTS if not getattr(config, key)}
+    return probe(**of_probe), dataclasses.replace(config, **defaults)

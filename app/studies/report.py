@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app import cli
+from app.report import pages, plots
 from app.studies import experiments
 from app.studies.experiments import Experiment
 from app.studies.presets import Finding, Preset
-from app.report import pages, plots
 from tasks.core.evaluation import Table
 
 # Student's t for intervals of 95 %, by degrees of freedom.
@@ -92,7 +92,7 @@ def write(folder: Path, study: Preset, command: str, known: Mapping[Experiment, 
     (folder / "index.html").write_text(
         _page(study, command, some, chances, figures), encoding="utf-8"
     )
-    shown = [[f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in rows]
+    shown = [list(map(_cell_text, row)) for row in rows]
     lines = cli.columns([_COLUMNS, *shown])
     found = findings(study.findings, some, chances)
     return "\n\n".join([lines, *([cli.columns([_FOUND, *found])] if found else [])])
@@ -233,9 +233,16 @@ def _row(group: Group) -> list:
         group.mean,
         group.spread,
         len(group.values),
-        f"{group.parameters:,}",
+        group.parameters,
         round(group.seconds, 1),
     ]
+
+
+def _cell_text(value: object) -> str:
+    """Returns a value as the printed table shows it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _told(where) -> str:

@@ -3,8 +3,6 @@
 import base64
 import io
 import re
-import sys
-import types
 from html import escape
 from html.parser import HTMLParser
 
@@ -91,7 +89,7 @@ def test_a_token_is_chosen_and_others_are_told(untrained_versions, here, tmp_pat
     (tmp_path / "looks/sentiment/4").mkdir(parents=True)
     odd = "not dull , dull <b> $x$ \udcff"  # what the shell gives of bytes that are no UTF-8
     argv = ["sentiment", odd, "--saved-models", str(untrained_versions)]
-    folder = look.main([*argv, "--at", "dull:2"])
+    folder = look.main([*argv, "--token", "dull:2"])
     assert str(folder) == "looks/sentiment/5"  # the next number
     text = (folder / "index.html").read_text(encoding="utf-8")
     assert text.count("The units that change most at dull, step 4") == 2
@@ -124,18 +122,11 @@ def test_what_cannot_be_looked_into_is_told(argv, message, untrained_versions, h
     assert message in capsys.readouterr().err
 
 
-def test_gradients_are_another_look(monkeypatch, capsys):
-    import app
-
-    asked = []
-    other = types.SimpleNamespace(main=asked.append)
-    monkeypatch.setitem(sys.modules, "app.studies.gradients", other)
-    monkeypatch.setattr(app, "gradients", other, raising=False)
-    look.main(["gradients", "--cells", "lstm"])
-    assert asked == [["--cells", "lstm"]]
-    with pytest.raises(SystemExit):
-        look.main(["--help"])
-    assert "gradients" in capsys.readouterr().out
+def test_help_names_the_gradient_experiment(capsys):
+    for argv in (["--help"], ["gradients", "--help"]):
+        with pytest.raises(SystemExit):
+            look.main(argv)
+        assert "gradients" in capsys.readouterr().out
 
 
 # --- What is drawn -----------------------------------------------------------

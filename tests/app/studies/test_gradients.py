@@ -1,4 +1,4 @@
-"""`app.look gradients`: its page from a small run, what it measures, and what it refuses."""
+"""`app.look gradients`: the page of a small run, the measurements, and invalid requests."""
 
 import csv
 import re
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from app import cli
+from app import cli, look
 from app.studies import gradient_flow, gradients, probe_training
-from models.cells import jacobians
+from models.cells import equations, jacobians
 from tasks.core.errors import UserError
 
 SMALL = ["--units", "4", "--length", "20", "--steps", "2", "--sequences", "2"]
@@ -25,16 +25,16 @@ def _short(monkeypatch):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def tmp(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_a_page_with_its_pictures_and_numbers(here, capsys):
-    (here / "looks" / "gradients" / "4").mkdir(parents=True)
+def test_the_page_has_its_pictures_and_numbers(tmp, capsys):
+    (tmp / "looks" / "gradients" / "4").mkdir(parents=True)
     cells = ["lstm_projected", '{"equation": "full"}']
-    folder = gradients.main([*SMALL, "--cells", *cells])
-    assert folder.resolve() == here / "looks" / "gradients" / "5"
+    folder = look.main(["gradients", *SMALL, "--cells", *cells])
+    assert folder.resolve() == tmp / "looks" / "gradients" / "5"
     assert {path.name for path in folder.iterdir()} == PICTURES | {"norms.csv", "index.html"}
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert page.count("<svg") == len(PICTURES)
@@ -42,17 +42,17 @@ def test_a_page_with_its_pictures_and_numbers(here, capsys):
     rows = list(csv.DictReader((folder / "norms.csv").open(encoding="utf-8")))
     assert [row["cell"] for row in rows if row["lag"] == "0"] == [c for c in cells for _ in "ab"]
     assert all(float(row["least"]) <= float(row["most"]) for row in rows)
-    said = capsys.readouterr().out
-    assert "without memory" in said and "index.html" in said
+    output = capsys.readouterr().out
+    assert "without memory" in output and "index.html" in output
     with pytest.raises(UserError, match="--out must be a new or an empty folder"):
-        gradients.main([*SMALL, "--out", str(folder)])
+        look.main(["gradients", *SMALL, "--out", str(folder)])
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
         (["--cells", "lstmm"], "--cells: cell must be one of"),
-        (["--cells", "rnn", "rnn"], "--cells must be 1 to 7 that differ"),
+        (["--cells", "rnn", "rnn"], "--cells must be 1 to 7 different cells"),
         (["--probe", "jsb"], "--probe must be one of"),
         (["--length", "5"], "--length must be at least 20, got 5"),
         (["--clip-norm", "0"], "--clip-norm must be above 0"),
@@ -60,19 +60,19 @@ def test_a_page_with_its_pictures_and_numbers(here, capsys):
         (["--out", "/dev/null/here"], "--out must be a folder that can be made"),
     ],
 )
-def test_what_cannot_be_is_told_before_anything_is_measured(
-    argv, message, here, capsys, monkeypatch
+def test_invalid_requests_are_rejected_before_anything_is_measured(
+    argv, message, tmp, capsys, monkeypatch
 ):
     monkeypatch.setattr(gradient_flow, "train", None)
     with pytest.raises(SystemExit) as ended:
-        cli.run(lambda: gradients.main(argv))
+        cli.run(lambda: look.main(["gradients", *argv]))
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
-    assert not list(here.rglob("*.html"))
+    assert not list(tmp.rglob("*.html"))
 
 
 @pytest.mark.parametrize("probe", gradients.PROBES)
-def test_before_is_the_start_and_after_is_another(probe):
+def test_the_network_is_measured_at_the_start_and_after_training(probe):
     settings = {"cell": "rnn", "length": 20, "units": 4, "steps": 2, "learning_rate": 0.05}
     probe, config = probe_training.of_settings(probe, settings)
     trained = gradient_flow.train("rnn", probe, config, 2)
@@ -87,9 +87,9 @@ def test_before_is_the_start_and_after_is_another(probe):
     assert trained.before.score != trained.after.score
 
 
-def test_the_lag_over_which_a_norm_has_fallen():
+def test_the_decay_lag_is_the_first_lag_below_a_share():
     halves = gradient_flow.Moment(np.log([[1, 0.5, 0.25, 0.125]] * 2), {}, 0.0)
-    assert [halves.fallen(to) for to in (1.0, 0.3, 0.13, 0.1)] == [0, 2, 3, None]
+    assert [halves.decay_lag(share) for share in (1.0, 0.3, 0.13, 0.1)] == [0, 2, 3, None]
 
 
 def test_clipping_by_norm_keeps_the_direction_and_by_value_cuts_each_number():
@@ -104,9 +104,10 @@ def test_clipping_by_norm_keeps_the_direction_and_by_value_cuts_each_number():
     )
 
 
-def test_descents_begin_alike_and_turn_only_by_value():
+def test_descents_start_alike_and_only_clipping_by_value_changes_direction():
     free, by_norm, by_value = (
-        gradient_flow.descend(units=4, **told) for told in ({}, {"norm": 0.01}, {"value": 0.001})
+        gradient_flow.descend(units=4, **clipping)
+        for clipping in ({}, {"norm": 0.01}, {"value": 0.001})
     )
     np.testing.assert_allclose(
         [free.losses[0], free.norms[0]], [by_norm.losses[0], by_norm.norms[0]]
@@ -126,3 +127,20 @@ def test_powers_of_an_orthogonal_matrix_have_the_closed_form_and_bound_the_unit(
             assert (each.real <= closed + 1e-5).all()
         else:  # the norm is never less than the largest absolute eigenvalue
             assert (each.linear >= closed - 1e-9).all()
+
+
+def _mingru(see, h):
+    update = see.gate("update")
+    return (update * h + (1.0 - update) * see.candidate(),)
+
+
+def test_cells_without_recurrent_matrices_are_reported(tmp, capsys, monkeypatch):
+    blind = {"update": "h", "candidate": "h"}
+    mingru = equations.Equation(_mingru, ("update",), ("h",), "Feng et al. (2024)", blind=blind)
+    monkeypatch.setitem(equations.EQUATIONS, "mingru", mingru)
+    cell = '{"equation": "mingru"}'
+    for cells in ([cell], [cell, "rnn"]):
+        folder = look.main(["gradients", *SMALL, "--cells", *cells])
+        page = (folder / "index.html").read_text(encoding="utf-8")
+        assert "Cells without recurrent matrices: {&quot;equation" in page
+        assert ("Extreme values" in page) == ("rnn" in cells)
