@@ -71,11 +71,19 @@ def test_a_job_of_kubernetes_begins_every_process_of_one_cluster(begun):
     assert {"/corpus", "/models"} == set(mounted.values())
 
 
-def test_a_job_of_slurm_begins_a_process_on_every_machine(begun):
-    script = [str(Path("cluster/slurm.sh")), "--data", "a corpus", "--epochs", "3"]
+@pytest.mark.parametrize("task", ["sentiment", "tagging"])
+def test_a_job_of_slurm_begins_a_process_on_every_machine(begun, task):
+    script = [str(Path("cluster/slurm.sh")), task, "--data", "a corpus", "--epochs", "3"]
     found = begun(["bash", *script], SLURM_JOB_ID="123456", SLURM_JOB_NODELIST="n[7-9]")
     assert sorted(found) == [0, 1, 2]
     for index, (config, words) in found.items():
         assert config["task"] == {"type": "worker", "index": index}
         assert config["cluster"] == {"worker": [f"n{n}:23456" for n in (7, 8, 9)]}
-        assert words == "-m app.train sentiment --strategy multiworker --data a corpus --epochs 3"
+        assert words == f"-m app.train {task} --strategy multiworker --data a corpus --epochs 3"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--data", "a corpus"]])
+def test_a_job_of_slurm_needs_a_task(arguments):
+    command = ["bash", "cluster/slurm.sh", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "usage: sbatch cluster/slurm.sh TASK" in done.stderr
