@@ -5,7 +5,6 @@ studies, named by the hash of all that defines it.
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import hashlib
 import json

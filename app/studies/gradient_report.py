@@ -405,9 +405,9 @@ def _of_clipping(results: Results) -> list[str]:
         first, last = descent.losses[:tenth].mean(), descent.losses[-tenth:].mean()
         lines.append(
             f"{label[0].upper()}{label[1:]}: the median norm of the gradient is "
-            f"{np.median(descent.norms):.2g} and its maximum {descent.norms.max():.2g}; the loss is {first:.3f} over the "
-            f"first {tenth} steps and {last:.3f} over the last; accuracy {descent.score:.3f}. "
-            + _turns(descent.angles)
+            f"{np.median(descent.norms):.2g} and its maximum {descent.norms.max():.2g}; the loss "
+            f"is {first:.3f} over the first {tenth} steps and {last:.3f} over the last; accuracy "
+            f"{descent.score:.3f}. " + _turns(descent.angles)
         )
     name, chance = next(iter(probes.find(CLIPPED_PROBE)().chance().items()))
     return [
@@ -443,9 +443,9 @@ def _of_powers(results: Results) -> list[str]:
         f"power is r^k (relative error here: {np.expm1(max(closed)):.0e}); a Gaussian matrix has "
         "larger ones, so its powers may grow at first, whatever its eigenvalues are.",
         f"The tanh unit has the same matrix and reads sequences of {results.name}. The slopes of "
-        "tanh are at most 1, so no step amplifies a gradient more than the matrix does; how much less "
-        f"depends on the input. Matrices for which the unit's norm exceeds 1 over {results.lags} "
-        f"steps: {named}.",
+        "tanh are at most 1, so no step amplifies a gradient more than the matrix does; how much "
+        "less depends on the input. Matrices for which the unit's norm exceeds 1 over "
+        f"{results.lags} steps: {named}.",
     ]
 
 

@@ -118,7 +118,9 @@ class Run:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another process is training this very run, in {folder}.") from None
+            raise UserError(f"another process is training the same run in {folder}.") from None
+        for draft in folder.glob("state.npz.draft-*"):  # of a process that was killed
+            draft.unlink()
 
     @property
     def assets(self) -> Path:

@@ -309,7 +309,7 @@ def test_a_run_in_progress_is_refused_to_another(corpus, tmp_path, capsys):
     begun(corpus, tmp_path)
     run = run_state.Run(next((tmp_path / "runs/sentiment").iterdir()))
     argv = ["sentiment", "--data", str(corpus), *SMALL, "--learning-rate", "0.03", *where(tmp_path)]
-    assert "another process is training this very run" in fails(capsys, train.main, argv)
+    assert "another process is training the same run" in fails(capsys, train.main, argv)
     run.close()
 
 

@@ -1,4 +1,4 @@
-"""The curl lines of the README's section on deployment, run unchanged against a fake server."""
+"""The curl lines of the documentation, run unchanged against a fake server."""
 
 import json
 import os
@@ -15,18 +15,17 @@ from app.serving import server_config, session
 from tests.support import untrained
 from tests.support.fake_server import FakeServer
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TASKS = tasks.names()
 
 
 def curl_lines(text: str) -> list[str]:
-    """Returns the curl commands of the section "Deploy", with continued lines joined."""
-    section = re.search(r"^## Deploy$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    whole = section[1].replace("\\\n", " ") if section else ""
-    return re.findall(r"^ {4}(curl .*)$", whole, re.MULTILINE)
+    """Returns the curl commands of a page, with continued lines joined."""
+    return re.findall(r"^ {4}(curl .*)$", text.replace("\\\n", " "), re.MULTILINE)
 
 
-LINES = curl_lines(README)
+LINES = [line for page in PAGES for line in curl_lines(page.read_text(encoding="utf-8"))]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,9 @@ def run_line(line, port, folder):
 def test_every_task_has_a_line_for_its_default_signature(task):
     path = re.compile(rf"http://localhost:8501/v1/models/{task}(/labels/stable)?:predict\b")
     lines = [line for line in LINES if path.search(line) and "signature_name" not in line]
-    assert lines, f'README.md: no "    curl ..." in the section "## Deploy" is for {task}'
+    assert lines, (
+        f'no "    curl ..." in the documentation is for {task}: add one to docs/serving.md'
+    )
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
@@ -86,8 +87,7 @@ def test_a_line_gets_the_outputs_of_the_signature(line, server, untrained_versio
         assert content["outputs"].keys() == outputs
 
 
-def test_lines_are_read_from_their_section_alone():
-    text = "    curl a\n## Deploy\ntext\n    curl b \\\n      c\n    other\n\n    curl d\n"
-    text += "## Next\n    curl e\n"
-    assert [line.split() for line in curl_lines(text)] == [["curl", "b", "c"], ["curl", "d"]]
-    assert curl_lines("## Other\n    curl a\n") == []
+def test_lines_are_read_with_their_continuations():
+    text = "    curl a\ntext\n    curl b \\\n      c\n    other\ncurl no\n\n    curl d\n"
+    words = [line.split() for line in curl_lines(text)]
+    assert words == [["curl", "a"], ["curl", "b", "c"], ["curl", "d"]]

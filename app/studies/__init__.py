@@ -1,0 +1,1 @@
+"""Experiments on cells: their records, comparisons and reports."""
