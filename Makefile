@@ -7,7 +7,7 @@ EXTRAS ?=  # more requirements files, e.g. EXTRAS=requirements-benchmarks.txt
 REQUIREMENTS := $(strip requirements.txt $(EXTRAS))
 READY := .venv/ready-$(subst $() $(),+,$(REQUIREMENTS))
 
-.PHONY: demo test test-slow test-all lint format clean
+.PHONY: demo test test-slow test-all lint format docs clean
 
 demo: $(READY)
 	.venv/bin/python -m app.train sentiment
@@ -31,6 +31,12 @@ lint: $(READY)
 format: $(READY)
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+# The documentation as a web site, in site/.
+docs:
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	.venv/bin/python -m mkdocs build --strict --quiet --site-dir site
 
 $(READY): $(REQUIREMENTS)
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
