@@ -3,7 +3,7 @@
     for task in sentiment tagging captioning translation; do python -m app.train $task; done
     python -m benchmarks.pictures
 
-Writes docs/<task>.png anew, of what the versions in saved_models/ learnt from the embedded
+Writes docs/images/<task>.png, of what the versions in saved_models/ learnt from the embedded
 samples: how sentiment learnt, what tagging confused, what a caption looked at, and what a
 translation did.
 """
@@ -19,7 +19,7 @@ from app.serving import export
 from app.serving.session import SavedModelSession
 from tasks.core.evaluation import AttentionMaps
 
-DOCS = Path("docs")
+DOCS = Path("docs/images")
 
 
 def learnt(version: Path, task, served: SavedModelSession):
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
     parser.add_argument("--only", choices=DRAWN, nargs="+", default=list(DRAWN), help="tasks")
     args = parser.parse_args()
-    DOCS.mkdir(exist_ok=True)
+    DOCS.mkdir(parents=True, exist_ok=True)
     for name in args.only:
         version = export.find(args.saved_models, name)
         task = tasks.find(name).restore(version / "assets")

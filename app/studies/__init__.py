@@ -1,1 +1,1 @@
-"""Experiments on cells: their records, comparisons and reports."""
+"""Studies: experiments on cells, their records and their reports."""

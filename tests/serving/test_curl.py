@@ -5,27 +5,19 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 import tasks
 from app import deploy
 from app.serving import server_config, session
-from tests.support import untrained
+from tests.support import pages, untrained
 from tests.support.fake_server import FakeServer
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TASKS = tasks.names()
-
-
-def curl_lines(text: str) -> list[str]:
-    """Returns the curl commands of a page, with continued lines joined."""
-    return re.findall(r"^ {4}(curl .*)$", text.replace("\\\n", " "), re.MULTILINE)
-
-
-LINES = [line for page in PAGES for line in curl_lines(page.read_text(encoding="utf-8"))]
+LINES = sorted(
+    {line for page in pages.names() for line in pages.commands(page) if line.startswith("curl ")}
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +51,7 @@ def run_line(line, port, folder):
 def test_every_task_has_a_line_for_its_default_signature(task):
     path = re.compile(rf"http://localhost:8501/v1/models/{task}(/labels/stable)?:predict\b")
     lines = [line for line in LINES if path.search(line) and "signature_name" not in line]
-    assert lines, (
-        f'no "    curl ..." in the documentation is for {task}: add one to docs/serving.md'
-    )
+    assert lines, f"add a curl line for {task} to docs/serving.md"
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
@@ -85,9 +75,3 @@ def test_a_line_gets_the_outputs_of_the_signature(line, server, untrained_versio
         assert all(row.get("valid", True) for row in content["predictions"])
     else:
         assert content["outputs"].keys() == outputs
-
-
-def test_lines_are_read_with_their_continuations():
-    text = "    curl a\ntext\n    curl b \\\n      c\n    other\ncurl no\n\n    curl d\n"
-    words = [line.split() for line in curl_lines(text)]
-    assert words == [["curl", "a"], ["curl", "b", "c"], ["curl", "d"]]
