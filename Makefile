@@ -7,7 +7,7 @@ EXTRAS ?=  # more requirements files, e.g. EXTRAS=requirements-benchmarks.txt
 REQUIREMENTS := $(strip requirements.txt $(EXTRAS))
 READY := .venv/ready-$(subst $() $(),+,$(REQUIREMENTS))
 
-.PHONY: demo test test-slow test-all lint format docs clean
+.PHONY: demo test test-slow test-all docs lint format clean
 
 demo: $(READY)
 	.venv/bin/python -m app.train sentiment
@@ -23,6 +23,9 @@ test-slow: $(READY)
 	$(PYTEST) -m slow -rs tests
 
 test-all: test test-slow
+
+docs: .venv/ready-docs
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 lint: $(READY)
 	.venv/bin/ruff check .
@@ -41,6 +44,11 @@ docs:
 $(READY): $(REQUIREMENTS)
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
+	touch $@
+
+.venv/ready-docs: requirements-docs.txt
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 clean:

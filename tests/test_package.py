@@ -1,6 +1,5 @@
 """The layers as an installable package, `gated_rnn`: what is in its wheel, and that it works."""
 
-import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import models
+from tests.support import pages
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -114,12 +114,9 @@ def test_a_version_published_from_the_checkout_loads(installed, published, tmp_p
     assert "models." not in out.replace("keras.src.models.", "")
 
 
-def test_the_python_of_the_documentation_runs_outside_the_checkout(installed, published):
-    page = ROOT / "docs" / "python-api.md"
-    text = page.read_text(encoding="utf-8")
-    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert snippets
-    run(installed, "\n".join(snippets), published.parent)
+@pytest.mark.parametrize("page", pages.installed())
+def test_the_python_of_the_documentation_runs_outside_the_checkout(page, installed, published):
+    run(installed, "\n".join(pages.snippets(page)), published.parent)
 
 
 # --- Requirements ------------------------------------------------------------

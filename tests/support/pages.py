@@ -24,6 +24,12 @@ def snippets(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", read(page), re.DOTALL)
 
 
+def installed() -> list[str]:
+    """Returns the pages whose Python needs the installed layers alone."""
+    pages = [page for page in names() if any("from gated_rnn" in s for s in snippets(page))]
+    return [page for page in pages if page != "README.zh-CN.md"]  # the same code as README.md
+
+
 def prose(page: str) -> str:
     """Returns a page without its blocks of code."""
     text = re.sub(r"^```.*?^```$", "", read(page), flags=re.DOTALL | re.MULTILINE)
