@@ -1,1 +1,1 @@
-"""Studies: experiments on cells, their records and their reports."""
+"""Experiments on cells: their records, comparisons and reports."""
