@@ -24,6 +24,7 @@ test-slow: $(READY)
 
 test-all: test test-slow
 
+# The documentation as a web site, in site/.
 docs: .venv/ready-docs
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
@@ -34,12 +35,6 @@ lint: $(READY)
 format: $(READY)
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
-
-# The documentation as a web site, in site/.
-docs:
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
-	.venv/bin/python -m mkdocs build --strict --quiet --site-dir site
 
 $(READY): $(REQUIREMENTS)
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
