@@ -18,6 +18,7 @@ from models.cells.recurrent import GatedRNN
 from models.cells.specs import CELLS
 from models.cells.tracing import trace
 from tasks.core.inspection import Reading
+from tests.support import by_task
 from tests.support.untrained import examples
 
 T, D, H = 5, 4, 6
@@ -81,7 +82,9 @@ def test_every_task_is_looked_into(task, untrained_versions, here, asked, tmp_pa
     assert str(folder / "index.html") in told[1]
     row, _ = next(iter(tasks.find(task).RequestFormat().requests([asked(task).encode()])))
     (answer,) = here(export.find(untrained_versions, task)).predict([row])
-    assert told[0].split(" (")[0] == ANSWERS[task](answer)
+    assert told[0].split(" (")[0] == by_task.lookup(
+        ANSWERS, task, "ANSWERS of tests/app/test_look.py"
+    )(answer)
 
 
 def test_a_token_is_chosen_and_others_are_told(untrained_versions, here, tmp_path, monkeypatch):

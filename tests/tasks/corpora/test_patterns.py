@@ -8,7 +8,7 @@ import pytest
 
 import tasks
 from tasks.core.errors import UserError
-from tests.support import untrained
+from tests.support import by_task, untrained
 
 ROWS = 7
 
@@ -28,12 +28,13 @@ def captioned(example, folder):
 def written(task, example, folder):
     """Returns an example as lines of a file."""
     values = example.values
-    return {
+    lines = {
         "sentiment": lambda: f"{values['text']}\t{values['label']}\n",
         "tagging": lambda: tagged(example),
         "captioning": lambda: captioned(example, folder),
         "translation": lambda: f"{values['text']}\t{values['translation']}\n",
-    }[task]()
+    }
+    return by_task.lookup(lines, task, "written() of tests/tasks/corpora/test_patterns.py")()
 
 
 def comparable(examples):
