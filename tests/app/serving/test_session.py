@@ -14,7 +14,7 @@ import models
 from app import cli, evaluate, predict
 from app.serving import export
 from app.serving.session import SavedModelSession
-from models.cells.specs import CELLS
+from tests.support.cells import PLAIN, slow_except
 
 TEXTS = [
     "the plot is far from dull .",
@@ -112,7 +112,7 @@ def test_a_moved_version_runs_in_a_process_with_tensorflow_alone(version, tmp_pa
     assert "b'" in process.stdout, process.stderr
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", slow_except(PLAIN))
 def test_every_cell_can_be_exported(cell, tmp_path, version):
     import tasks
 

@@ -10,6 +10,7 @@ from models.cells.implementations import block, loop
 from models.cells.recurrent import DIRECTIONS, GatedRNN, implementations_of
 from models.cells.specs import CELLS, CellSpec
 from tests.support import textbook
+from tests.support.cells import PLAIN, slow_except
 
 B, T, D, H = 6, 5, 4, 3
 
@@ -61,10 +62,9 @@ for equation in EQUATIONS:
     told = {"equation": equation, "zoneout": {"h": 0.3}, "recurrent_dropout": DROPPED}
     MORE[f"{equation}, noisy"] = told
 SPECS = CELLS | {name: CellSpec(**told) for name, told in MORE.items()}
-# One cell for each equation, for promises that no change of a gate can break.
-PLAIN = [textbook.oracle(equation).cell for equation in EQUATIONS]
-
 every_spec = pytest.mark.parametrize("name", SPECS)
+# One for each equation and one for each kind of change.
+REPRESENTATIVE = (*PLAIN, "lstm, all at once", "lstm, maps", "gru, products", "full, noisy")
 every_cell = pytest.mark.parametrize("name", CELLS)
 
 
@@ -110,13 +110,15 @@ def drawn_once(layer, time=T):
     return noises
 
 
-def values_and_gradients(layer, xs, states, mask, training=False):
-    """What a layer gives, and the gradients of a random mix of it, in a `tf.function`."""
+def values_and_gradients(layer, xs, states, mask, training=False, graph=True):
+    """Outputs of a layer and the gradients of a random mix of them, in a `tf.function` or eager.
+
+    Eager execution runs the same ops in a fraction of the time, most of which is tracing.
+    """
     rng = np.random.default_rng(2)
     mix = [rng.normal(size=y.shape) for y in layer(xs, initial_state=states, mask=mask)]
     drawn_once(layer)
 
-    @tf.function(reduce_retracing=True)
     def run(xs, states):
         with tf.GradientTape() as tape:
             tape.watch([xs, states])
@@ -124,6 +126,8 @@ def values_and_gradients(layer, xs, states, mask, training=False):
             loss = sum(tf.reduce_sum(y * m) for y, m in zip(given, mix, strict=True))
         return given, tape.gradient(loss, [xs, states, [w.value for w in layer.trainable_weights]])
 
+    if graph:
+        run = tf.function(run, reduce_retracing=True, autograph=False)
     given, gradients = run(tf.constant(xs), [tf.constant(s) for s in states])
     return [np.asarray(y) for y in given], [np.asarray(g) for g in tf.nest.flatten(gradients)]
 
@@ -185,9 +189,7 @@ def test_what_training_drops_has_its_rates_and_is_drawn_anew():
     assert "projection" not in noise.weights
 
 
-@every_spec
-@pytest.mark.parametrize("training", [False, True], ids=["served", "training"])
-def test_the_loop_gives_the_values_and_gradients_of_the_definition(name, training, monkeypatch):
+def check_loop(name, training, graph, monkeypatch):
     monkeypatch.setattr(loop, "cores", lambda: 2)
     monkeypatch.setattr(loop, "LEAST_ROWS", 1)
     monkeypatch.setattr(loop, "FEW_ROWS", 0 if training else B + 1)
@@ -196,22 +198,45 @@ def test_the_loop_gives_the_values_and_gradients_of_the_definition(name, trainin
     for implementation in ("reference", "loop"):
         layer = made(name, implementation=implementation, dtype="float64")
         states = [s.astype("float64") for s in initial_state(layer)]
-        found.append(values_and_gradients(layer, xs, states, mask, training))
+        traced = graph and implementation == "loop"
+        found.append(values_and_gradients(layer, xs, states, mask, training, traced))
     for ours, theirs in zip(*found, strict=True):
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-10, rtol=1e-8)
             assert np.isfinite(a).all()
 
 
+@every_spec
+def test_the_loop_gives_the_values_and_gradients_of_the_definition(name, monkeypatch):
+    check_loop(name, True, False, monkeypatch)
+
+
+@pytest.mark.parametrize("name", slow_except(REPRESENTATIVE, SPECS))
+def test_the_loop_gives_the_gradients_of_the_definition_when_served(name, monkeypatch):
+    check_loop(name, False, False, monkeypatch)
+
+
+@pytest.mark.parametrize("name", slow_except(REPRESENTATIVE, SPECS))
+def test_the_loop_gives_the_gradients_of_the_definition_in_a_graph(name, monkeypatch):
+    check_loop(name, True, True, monkeypatch)
+
+
+@pytest.mark.parametrize("name", slow_except(["lstm_peephole", "gru"], SPECS))
+def test_the_loop_gives_the_gradients_of_the_definition_in_a_served_graph(name, monkeypatch):
+    check_loop(name, False, True, monkeypatch)
+
+
+@pytest.mark.parametrize("graph", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["lstm_peephole", "lstm, all at once"])
-def test_any_cut_into_strips_gives_what_one_does(name, monkeypatch):
+def test_any_cut_into_strips_gives_what_one_does(name, graph, monkeypatch):
     found = []
     monkeypatch.setattr(loop, "LEAST_ROWS", 1)
     for cores in (1, 4, B + 3):  # uneven strips; more cores than rows
         monkeypatch.setattr(loop, "cores", lambda cores=cores: cores)
         layer = made(name, implementation="loop", dtype="float64", direction="both")
         states = [s.astype("float64") for s in initial_state(layer)]
-        found.append(values_and_gradients(layer, inputs().astype("float64"), states, MASK, True))
+        xs = inputs().astype("float64")
+        found.append(values_and_gradients(layer, xs, states, MASK, True, graph))
     for cut in found[1:]:
         for whole, strips in zip(tf.nest.flatten(found[0]), tf.nest.flatten(cut), strict=True):
             np.testing.assert_allclose(whole, strips, atol=1e-12)
@@ -223,7 +248,8 @@ def test_the_block_gives_the_values_and_gradients_of_the_definition(name, mask):
     found = []
     for implementation in ("reference", "block"):
         layer = made(name, implementation=implementation)
-        found.append(values_and_gradients(layer, inputs(), initial_state(layer), mask, True))
+        states, graph = initial_state(layer), implementation == "block" and name in PLAIN
+        found.append(values_and_gradients(layer, inputs(), states, mask, True, graph))
     for ours, theirs in zip(*found, strict=True):
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5 * max(1, np.abs(b).max(initial=0)))
@@ -322,8 +348,8 @@ def test_what_stands_in_padding_changes_nothing(name, implementation):
     layer, xs = made(name, implementation=implementation), inputs()
     states, broken = initial_state(layer), xs.copy()
     broken[~MASK] = np.nan
-    plain = values_and_gradients(layer, xs, states, MASK)
-    padded = values_and_gradients(layer, broken, states, MASK)
+    plain = values_and_gradients(layer, xs, states, MASK, graph=False)
+    padded = values_and_gradients(layer, broken, states, MASK, graph=False)
     assert np.isnan(broken).any()
     for ours, theirs in zip(plain, padded, strict=True):
         for a, b in zip(ours, theirs, strict=True):
@@ -438,9 +464,8 @@ def test_time_major_is_the_same_with_axes_exchanged(name, implementation):
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(("rows", "time"), [(0, 4), (3, 0), (0, 0), (1, 1), (2, 700)])
 @pytest.mark.parametrize("implementation", ["portable", "loop", "block"])  # `scan` needs a step
-def test_any_number_of_rows_and_steps_has_an_answer(implementation, rows, time, training):
+def test_any_number_of_rows_and_steps_has_an_answer(implementation, training):
     layer = made("lstm_peephole", direction="both", implementation=implementation)
     signature = [tf.TensorSpec([None, None, D]), tf.TensorSpec([None, None], "bool")]
 
@@ -451,11 +476,12 @@ def test_any_number_of_rows_and_steps_has_an_answer(implementation, rows, time, 
             loss = sum(tf.reduce_sum(y) for y in given)
         return given, tape.gradient(loss, [w.value for w in layer.trainable_weights])
 
-    given, gradients = run(tf.ones([rows, time, D]), tf.ones([rows, time], tf.bool))
-    assert given[0].shape == (rows, time, 2 * H)
-    assert all(np.isfinite(np.asarray(x)).all() for x in (*given, *gradients))
-    if not rows * time:
-        assert not any(np.asarray(g).any() for g in gradients)
+    for rows, time in ((0, 4), (3, 0), (0, 0), (1, 1), (2, 700)):
+        given, gradients = run(tf.ones([rows, time, D]), tf.ones([rows, time], tf.bool))
+        assert given[0].shape == (rows, time, 2 * H)
+        assert all(np.isfinite(np.asarray(x)).all() for x in (*given, *gradients))
+        if not rows * time:
+            assert not any(np.asarray(g).any() for g in gradients)
 
 
 @every_cell
