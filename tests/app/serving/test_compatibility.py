@@ -106,7 +106,7 @@ def test_a_published_version_passes_and_has_the_promised_signatures(version):
         ("tagging", {"characters": 0}),
         ("captioning", {"attention": "none", "sweeps": 0}),
         ("captioning", {"input_feeding": True, "layers": 2, "sweeps": 2}),
-        ("translation", {"attention": "none", "beams": 1, "n_best": 1}),
+        ("translation", {"attention": "none", "beam_size": 1, "n_best": 1}),
         ("translation", {"attention": "additive", "no_repeat_ngram": 2, "coverage": 0.1}),
     ],
 )

@@ -38,13 +38,13 @@ def made(name, folder, **settings):
 
 SETTINGS = [
     ("sentiment", {"layers": 2, "cell": "lstm_projected"}),
-    ("sentiment", {"longest": 4, "evidence": 0}),
+    ("sentiment", {"max_length": 4, "evidence": 0}),
     ("tagging", {"crf": True, "layers": 1}),
-    ("tagging", {"characters": 0, "longest": 4}),
+    ("tagging", {"characters": 0, "max_length": 4}),
     ("translation", {"attention": "none", "cell": "janet", "layers": 2}),
     ("translation", {"input_feeding": True, "attention": "additive"}),
-    ("captioning", {"height": 16, "width": 32, "layers": 2, "longest": 9, "sweeps": 2}),
-    ("captioning", {"attention": "none", "input_feeding": True, "sweeps": 0, "longest": 9}),
+    ("captioning", {"height": 16, "width": 32, "layers": 2, "max_length": 9, "sweeps": 2}),
+    ("captioning", {"attention": "none", "input_feeding": True, "sweeps": 0, "max_length": 9}),
 ]
 
 
