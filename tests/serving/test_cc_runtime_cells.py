@@ -7,15 +7,16 @@ import tensorflow as tf
 import models
 import tasks
 from app.serving import warmup
-from models.cells.specs import CELLS
 from tests.support import untrained
 from tests.support.cc_runtime import Runtime
+from tests.support.cells import PLAIN, slow_except
+from tests.support.close import assert_close
 
 BATCHES = (1, 3, 8)
 TEXTS = ["", "dull", " ".join(["the plot is superb ,"] * 40)]
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", slow_except(PLAIN))
 def test_a_cell_predicts_as_the_keras_model_does(cell, program, tmp_path):
     version = untrained.version("sentiment", tmp_path, cell)
     words = tasks.find("sentiment").restore(version / "assets")
@@ -27,12 +28,14 @@ def test_a_cell_predicts_as_the_keras_model_does(cell, program, tmp_path):
         for batch in (*batches, [*TEXTS, *batches[-1]]):
             response = runtime.run("serving_default", {"text": np.array(batch, object)})
             assert (response.code, response.message) == (0, "")
-            logits = model(words.ids(tf.constant(batch)).to_tensor())
+            logits = model(words.ids(tf.constant(batch)).to_tensor()).numpy()
             expected, outputs = tf.nn.softmax(logits).numpy(), response.outputs
-            np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
-            np.testing.assert_allclose(outputs["probability"], expected.max(axis=1), atol=1e-5)
-            best = [classes[index].encode() for index in expected.argmax(axis=1)]
-            assert outputs["label"].tolist() == best
+            # A softmax turns the rounding of large logits into differences of that size.
+            tolerance = 1e-5 * max(1.0, np.abs(logits).max())
+            assert_close(outputs["probabilities"], expected, tolerance)
+            assert_close(outputs["probability"], expected.max(axis=1), tolerance)
+            for label, row in zip(outputs["label"].tolist(), expected, strict=True):
+                assert row[classes.index(label.decode())] >= row.max() - tolerance
         for request in warmup.read(version):
             arrays = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
             assert runtime.run(request.model_spec.signature_name, arrays).code == 0

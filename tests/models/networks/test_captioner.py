@@ -9,9 +9,9 @@ import tensorflow as tf
 
 import models
 from models.cells.recurrent import GatedRNN
-from models.cells.specs import CELLS
 from models.layers.grid import Sweep
 from models.networks.captioner import ATTENTIONS, captioner
+from tests.support.cells import PLAIN, slow_except
 
 V, B, C, T, SIDE = 11, 2, 3, 4, 16
 
@@ -109,7 +109,7 @@ def test_the_same_thing_elsewhere_is_something_else():
         assert np.abs(one - other).max() > 1e-3
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", slow_except(PLAIN))
 def test_every_cell_writes_captions(cell):
     logits = network(cell=cell)(inputs(), training=True)
     assert np.isfinite(logits).all()

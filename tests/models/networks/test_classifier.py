@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from models.cells.specs import CELLS
 from models.layers.evidence import Evidence
 from models.layers.pooling import MaskedPooling
 from models.layers.word_dropout import WordDropout
 from models.networks.classifier import classifier
 from models.text.words import PADDING, UNKNOWN
+from tests.support.cells import PLAIN, slow_except
 from tests.support.close import assert_close
 
 
@@ -19,7 +19,7 @@ def made(**options):
     return classifier(**{**sizes, **options})
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", slow_except(PLAIN))
 def test_an_answer_does_not_depend_on_who_shares_the_batch(cell):
     model, rng = made(cell=cell), np.random.default_rng(0)
     model.set_weights([rng.normal(size=w.shape, scale=0.5) for w in model.get_weights()])
