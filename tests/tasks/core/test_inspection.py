@@ -81,8 +81,8 @@ def test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency(name, 
         assert {np.shape(each) for each in weights} <= {(16, settings.get("width", 16))}
     else:
         assert np.shape(weights) == (len(seen.saliency.target), len(seen.saliency.source))
-    if name != "captioning" and "longest" in settings:
-        assert len(seen.saliency.source) == settings["longest"] and "first 4" in seen.notes[0]
+    if name != "captioning" and "max_length" in settings:
+        assert len(seen.saliency.source) == settings["max_length"] and "first 4" in seen.notes[0]
 
 
 def test_the_outputs_that_are_shown_are_what_the_network_goes_on_with(tmp_path):
@@ -109,7 +109,7 @@ def test_saliency_reaches_pixels_through_a_network_that_is_not_trained(tmp_path)
     encoder = {"encoder": "MobileNetV2", "encoder_weights": str(weights)}
     (tmp_path / "learnt").mkdir()
     folder = tmp_path / "learnt"
-    task, model, ask, row = made("captioning", folder, **size, **encoder, longest=4)
+    task, model, ask, row = made("captioning", folder, **size, **encoder, max_length=4)
     seen = task.inside(model, ask, row)
     assert {np.shape(each) for each in seen.saliency.maps} == {(32, 64)}
     assert all(np.std(each) > 0 for each in seen.saliency.maps)
