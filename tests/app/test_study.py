@@ -9,16 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tasks
-from app import study, train
+from app import study
 from app.studies import evolution, experiments, presets, probe_training, report
 from app.studies.experiments import Experiment
 from app.studies.presets import PRESETS, Finding
+from app.training import pipeline
 from models.cells import specs
 from models.cells.specs import CELLS, CellSpec
 from tasks import probes
@@ -146,23 +146,24 @@ def test_a_loss_that_is_no_number_is_recorded_as_such():
     assert np.isnan(found["scores"]["squared_error"])
 
 
-def test_a_task_is_measured_by_the_whole_command(tmp_path, monkeypatch):
-    asked = []
+def test_a_task_is_measured_by_the_pipeline_of_training(tmp_path, monkeypatch):
+    calls = []
 
-    def trained(argv):
-        asked.extend(argv)
-        version = Path(argv[argv.index("--saved-models") + 1]) / "sentiment" / "1"
+    def train(task, config, corpus, options):
+        calls.append((task, config, corpus))
+        version = options.saved_models / "sentiment" / "1"
         (version / "assets.extra").mkdir(parents=True)
         record = {"scores": {"accuracy": 0.5}, "parameters": 7, "seconds": {"fit": 3.0}}
         (version / "assets.extra" / "run.json").write_text(json.dumps(record))
-        print("said")
         return version
 
-    monkeypatch.setattr(train, "main", trained)
-    point = Experiment("sentiment", "gru", "gru", 4, (("clip_norm", 2.0),))
-    found = experiments._measure(point, tmp_path)
-    assert found["scores"] == {"accuracy": 0.5} and found["seconds"] == 3.0
-    assert asked[:7] == ["sentiment", "--cell", "gru", "--seed", "4", "--clip-norm", "2.0"]
+    monkeypatch.setattr(pipeline, "train", train)
+    point = Experiment("sentiment", "gru", "gru", 4, (("clip_norm", 2.0), ("data", "folder")))
+    record = experiments._measure(point, tmp_path)
+    assert record["scores"] == {"accuracy": 0.5} and record["seconds"] == 3.0
+    task = tasks.find("sentiment")
+    config = task.Config(cell="gru", seed=4, clip_norm=2.0)
+    assert calls == [("sentiment", config, task.Corpus(data="folder"))]
 
 
 # --- Presets -----------------------------------------------------------------

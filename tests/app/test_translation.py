@@ -292,7 +292,7 @@ def test_search_settings_can_be_changed_without_training(short_run, tmp_path, mo
     argv = [folder / "corpus", folder, *CHOSEN, "--beam-size", "1", "--n-best", "1"]
     greedy = trained(*argv)
     output = capsys.readouterr().out
-    assert "will serve with other settings" in output and "val_loss" not in output
+    assert "published with other serving settings" in output and "val_loss" not in output
     assert greedy.name == "2"
     assert json.loads((greedy / "assets/config.json").read_text())["beam_size"] == 1
     many = [

@@ -33,7 +33,7 @@ import tensorflow as tf
 
 import tasks
 from app.training import distribution, loop, run_state
-from app.training.example_cache import Encoded
+from app.training.example_cache import EncodedExamples
 from tasks.core.examples import Splits
 from tests.support import untrained
 

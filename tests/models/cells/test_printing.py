@@ -10,7 +10,7 @@ from models.cells.equations import EQUATIONS, Equation
 from models.cells.printing import equations
 from models.cells.specs import CELLS, CellSpec
 from tests.support.close import assert_close
-from tests.support.textbook import FUNCTIONS, Weights, normalized, sigmoid
+from tests.support.textbook import FUNCTIONS, ORACLES, Oracle, Weights, normalized, sigmoid
 
 H = 3
 
@@ -79,6 +79,7 @@ def test_a_product_of_its_own_is_not_printed_as_the_plain_one(monkeypatch):
     products = {"update": (("h",), ("update",))}
     both = Equation(step, ("update",), ("h",), "for this test", products=products)
     monkeypatch.setitem(EQUATIONS, "both", both)
+    monkeypatch.setitem(ORACLES, "both", Oracle(step, "both"))  # which maps have which products
     cell = GatedCell(H, CellSpec("both"))
     assert "h U_update + tanh(h) V_update" in equations(cell.spec)[0]
     check_text(cell, H)
