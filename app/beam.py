@@ -21,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Writes the responses to the lines of some files."""
     argv = sys.argv[1:] if argv is None else list(argv)
     end = argv.index("--") if "--" in argv else len(argv)
-    args, task_class = cli.parse("beam", __doc__, argv[:end], _add_flags)
+    args, task_class = cli.parse(
+        "beam", __doc__, argv[:end], _add_flags, "--from 'lines-*.txt' --to out"
+    )
     request_format = cli.settings(task_class.RequestFormat, args)
     if not request_format.by_line:
         raise UserError(

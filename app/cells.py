@@ -11,7 +11,9 @@ from tasks.core.settings import find_cell
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table of all cells, or the equations of one."""
-    parser = cli.Parser("python -m app.cells", description=__doc__)
+    parser = cli.Parser(
+        "python -m app.cells", description=__doc__, examples=["python -m app.cells lstm_peephole"]
+    )
     parser.add_argument("cell", nargs="?", help="a name, a spec as JSON, or a .json file")
     parser.add_argument("--units", type=int, default=128, help="units to count parameters for")
     parser.add_argument("--inputs", type=int, default=128, help="input features, likewise")

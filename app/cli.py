@@ -1,4 +1,4 @@
-"""The command line of every verb: flags from dataclass fields, and errors in plain words."""
+"""What all commands share: flags from dataclass fields, exit codes, lazy imports."""
 
 import argparse
 import ast
@@ -12,112 +12,184 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 import tasks
 from tasks.core.errors import UserError
 from tasks.core.settings import flag
 
-FAILED = 2  # the exit code of what a user can mend
+_Settings = TypeVar("_Settings")
+
+FAILED = 2  # exit code of errors that the user can fix
+# Titles of the groups of flags in --help, by the stage that a setting affects.
+_GROUPS = {
+    "encoding": "Settings of reading and encoding examples",
+    "training": "Settings of the network and its training",
+    "schedule": "Settings of the length of training",
+    "serving": "Settings of the served graph; changing them needs no training",
+}
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviations and says what is wrong in a line or two."""
+    """Argument parser without abbreviations, with short error messages.
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+    Args:
+        prog: The command, such as "python -m app.train".
+        description: What the command does.
+        examples: Command lines shown at the end of --help.
+    """
 
-    def error(self, message):
-        known = list(self._option_string_actions)
+    def __init__(
+        self, prog: str, description: str | None = None, examples: Sequence[str] = (), **kwargs
+    ):
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(prog=prog, description=description, allow_abbrev=False, **kwargs)
+        self.former_flags: dict[str, str] = {}
+        if examples:
+            title = "example" if len(examples) == 1 else "examples"
+            self.epilog = "\n  ".join([f"{title}:", *examples])
+
+    def parse_known_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else list(args)
+        flags = {word.split("=")[0] for word in words if word.startswith("--")}
+        for former, current in self.former_flags.items():
+            if former in flags and flags & {current, current.replace("--", "--no-", 1)}:
+                self.error(f"{former} is the former name of {current}; give only {current}.")
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        flags = list(self._option_string_actions)
         for word in message.split():
-            flag_named = word.split("=")[0].rstrip(":")
-            if word.startswith("--") and flag_named not in known:
-                near = difflib.get_close_matches(flag_named, known, n=1)
+            name = word.split("=")[0].rstrip(":")
+            if word.startswith("--") and name not in flags:
+                near = difflib.get_close_matches(name, flags, n=1)
                 message += f"; did you mean {near[0]}?" if near else ""
         self.exit(FAILED, f"error: {message}\n(flags and defaults: {self.prog} --help)\n")
 
 
 def parse(
-    verb: str,
+    command: str,
     description: str,
     argv: Sequence[str] | None,
-    add: Callable[[argparse.ArgumentParser, type], None],
+    add_flags: Callable[[argparse.ArgumentParser, type], None],
+    example: str = "",
 ) -> tuple[argparse.Namespace, type]:
-    """Parses the command line of a verb whose first word is a task.
+    """Parses the command line of a command whose first argument is a task.
 
-    The task's module, and with it TensorFlow, is imported only when a task is
-    named, so that a bare --help answers at once.
+    The module of the task, and with it TensorFlow, is imported only if a task is given, so
+    that --help without one is fast.
 
     Args:
-        verb: The verb's module, such as "train".
-        description: What it does.
-        argv: The words after it; None for those of the process.
-        add: Adds the verb's flags to a parser, given the class of the task.
+        command: Name of the command's module, such as "train".
+        description: What the command does.
+        argv: Arguments; None for those of the process.
+        add_flags: Adds the flags of the command to a parser, given the class of the task.
+        example: Arguments after the task, shown as an example in --help.
 
     Returns:
-        The flags and the class of the task.
+        The values of the flags, and the class of the task.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    prog = f"python -m app.{verb}"
+    prog = f"python -m app.{command}"
     parser = Parser(prog, description=description)
-    parser.epilog = f"Flags of a task: {prog} TASK --help"
-    subparsers = parser.add_subparsers(dest="task", required=True, metavar="TASK")
-    chosen, own = None, parser
+    parser.epilog = f"flags of a task: {prog} TASK --help"
+    subparsers = parser.add_subparsers(
+        dest="task", required=True, metavar="TASK", parser_class=Parser
+    )
+    task_class, task_parser = None, parser
     for name in tasks.names():
-        line = _first_line(name)
-        usage = f"{prog} {name} [flags]"
-        sub = subparsers.add_parser(name, help=line, description=line, usage=usage)
+        summary = _summary(name)
+        subparser = subparsers.add_parser(
+            name,
+            prog=f"{prog} {name}",
+            usage=f"{prog} {name} [flags]",
+            help=summary,
+            description=summary,
+            examples=[f"{prog} {name} {example}".rstrip()],
+        )
         if argv[:1] == [name]:
             with quiet():
-                chosen = tasks.find(name)
-            add(sub, chosen)
-            own = sub
+                task_class = tasks.find(name)
+            add_flags(subparser, task_class)
+            task_parser = subparser
     args, unknown = parser.parse_known_args(argv)
     if unknown:
-        own.error(f"unrecognized arguments: {' '.join(unknown)}")
-    return args, chosen
+        task_parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args, task_class
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
-    """Adds a flag for each field of a dataclass of settings."""
-    if not dataclasses.fields(settings):
-        return
-    group = parser.add_argument_group(settings.__doc__.splitlines()[0].rstrip("."))
-    for field in dataclasses.fields(settings):
-        text = field.metadata["help"]
-        if isinstance(field.default, bool):
-            options = {"action": argparse.BooleanOptionalAction}
-        else:
-            text += f" (default: {field.default})" if field.default != "" else ""
-            metavar = {int: "INT", float: "FLOAT"}.get(type(field.default), "TEXT")
-            options = {"type": type(field.default), "metavar": metavar}
-        text = text.replace("%", "%%")
-        group.add_argument(flag(field.name), default=field.default, help=text, **options)
-        if field.metadata["old_name"]:
-            parser.add_argument(
-                flag(field.metadata["old_name"]),
-                dest=field.name,
-                type=type(field.default),
-                default=argparse.SUPPRESS,
-                help=argparse.SUPPRESS,
-                action=_RenamedFlag,
-            )
+    """Adds a flag for each field of a dataclass of settings, in groups.
+
+    A config has a group for each stage that its settings affect; other settings have one.
+    """
+    fields = dataclasses.fields(settings)
+    stages = {field.metadata["affects"] for field in fields}
+    for stage, title in _GROUPS.items():
+        in_stage = [field for field in fields if field.metadata["affects"] == stage]
+        if not in_stage:
+            continue
+        if len(stages) == 1:
+            title = settings.__doc__.splitlines()[0].rstrip(".")
+        group = parser.add_argument_group(title)
+        for field in in_stage:
+            _add_setting(parser, group, field)
 
 
-class _RenamedFlag(argparse.Action):
-    """Accepts the former name of a flag, and names the new one on standard error."""
+def _add_setting(
+    parser: argparse.ArgumentParser, group: argparse._ArgumentGroup, field: dataclasses.Field
+) -> None:
+    text = field.metadata["help"]
+    if isinstance(field.default, bool):
+        options = {"action": argparse.BooleanOptionalAction}
+    else:
+        text += f" (default: {field.default})" if field.default != "" else ""
+        metavar = {int: "INT", float: "FLOAT"}.get(type(field.default), "TEXT")
+        options = {"type": type(field.default), "metavar": metavar}
+    text = text.replace("%", "%%")
+    group.add_argument(flag(field.name), default=field.default, help=text, **options)
+    if field.metadata["old_name"]:
+        add_former_flag(parser, flag(field.metadata["old_name"]), field.name, type(field.default))
+
+
+def add_former_flag(
+    parser: argparse.ArgumentParser, former: str, field: str, type: Callable = str
+) -> None:
+    """Accepts the former name of a flag; giving both names is an error.
+
+    Args:
+        parser: Parser that has the flag under its current name.
+        former: Former name, such as "--rate".
+        field: Name of the value, such as "learning_rate".
+        type: Converts the text of the value.
+    """
+    parser.add_argument(
+        former,
+        dest=field,
+        type=type,
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+        action=_FormerFlag,
+    )
+    if isinstance(parser, Parser):
+        parser.former_flags[former] = flag(field)
+
+
+class _FormerFlag(argparse.Action):
+    """Stores the value of a flag given by its former name, and prints the current one."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         print(f"{option_string} is now called {flag(self.dest)}", file=sys.stderr)
         setattr(namespace, self.dest, values)
 
 
-def settings(cls: type, args: argparse.Namespace):
-    """Returns the dataclass of settings with the values of the flags."""
+def settings(cls: type[_Settings], args: argparse.Namespace) -> _Settings:
+    """Returns a dataclass of settings with the values of the flags."""
     return cls(**{field.name: getattr(args, field.name) for field in dataclasses.fields(cls)})
 
 
 def add_saved_models(parser: argparse.ArgumentParser) -> None:
-    """Adds the flag that every verb has."""
+    """Adds the flag --saved-models."""
     parser.add_argument(
         "--saved-models",
         type=Path,
@@ -127,56 +199,55 @@ def add_saved_models(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_out(parser: argparse.ArgumentParser, under: str) -> None:
-    """Adds the flag of verbs that write a page with pictures."""
+def add_out(parser: argparse.ArgumentParser, default: str) -> None:
+    """Adds the flag --out of commands that write a page with figures."""
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help=f"a folder, new or empty (default: the next number in {under})",
+        help=f"output folder, new or empty (default: the next number in {default})",
     )
 
 
 def check_out(out: Path | None) -> None:
-    """Holds `--out` against its rule, before there is anything to write.
+    """Checks that `--out` is a new or empty folder, before anything is computed.
 
     Raises:
-        UserError: There is something in the way.
+        UserError: It is a file, or a folder with files.
     """
     if out and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out must be a new or an empty folder, got {out}.")
 
 
-def new_folder(out: Path | None, under: Path) -> Path:
-    """Makes the folder that `--out` names, or else the next number under another.
+def new_folder(out: Path | None, parent: Path) -> Path:
+    """Creates the folder `--out`, or the next numbered folder in `parent` without one.
 
     Raises:
-        UserError: It cannot be made.
+        UserError: The folder cannot be created.
     """
     try:
         if out:
             out.mkdir(parents=True, exist_ok=True)
             return out
         while True:
-            numbers = [int(path.name) for path in under.glob("*") if path.name.isdigit()]
-            new = under / str(max(numbers, default=0) + 1)
+            numbers = [int(path.name) for path in parent.glob("*") if path.name.isdigit()]
+            new = parent / str(max(numbers, default=0) + 1)
             with contextlib.suppress(FileExistsError):  # another process took that number
                 new.mkdir(parents=True)
                 return new
     except OSError as error:
-        raise UserError(f"--out must be a folder that can be made: {error}.") from error
+        raise UserError(f"--out must be a folder that can be created: {error}.") from error
 
 
 def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
-    """Runs a verb, and ends the process as a command should.
+    """Runs a command, and reports errors that the user can fix without a traceback.
 
-    What a user can mend is told in a few lines, with exit code 2, and so is a file
-    that cannot be read or written; Ctrl-C gives 130, and a reader of the output that
-    has gone away (`| head`) 141.
+    The exit code is 2 for these and for files that cannot be read or written, 130 after
+    Ctrl-C, and 141 if the reader of the output is gone (`| head`).
 
     Args:
-        main: The verb.
-        interrupted: What to say after Ctrl-C.
+        main: The command.
+        interrupted: Message after Ctrl-C.
     """
     try:
         main()
@@ -199,40 +270,40 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back what TensorFlow's C++ code prints while it is imported.
+    """Suppresses what TensorFlow's C++ code prints to standard error while it is imported.
 
-    It reports the machine it finds on standard error, before any log level is
-    heard. What was held back is printed if the import fails.
+    It describes the machine before a log level takes effect. If the import fails, the output
+    is printed after all.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as output:
+        os.dup2(output.fileno(), 2)
         try:
             yield
         except BaseException:
-            held.seek(0)
-            os.write(kept, held.read())
+            output.seek(0)
+            os.write(stderr, output.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-    # Its Python code still calls the graph session, which is what Serving runs, deprecated.
+            os.dup2(stderr, 2)
+            os.close(stderr)
+    # Its Python code warns that the graph session, which TensorFlow Serving runs, is deprecated.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def _first_line(name):
-    """The first line of a task's docstring, read without importing it."""
+def _summary(name: str) -> str:
+    """Returns the first line of a task's docstring without importing the task."""
     source = Path(importlib.util.find_spec(f"tasks.{name}").origin).read_text(encoding="utf-8")
     return ast.get_docstring(ast.parse(source)).splitlines()[0]
 
 
 def columns(rows: Sequence[Sequence[str | int | float]]) -> str:
-    """Rows as lines of aligned columns; floats with three digits."""
-    told = [[f"{c:.3f}" if isinstance(c, float) else str(c) for c in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*told, strict=True)]
+    """Formats rows as lines of aligned columns; floats have three digits."""
+    texts = [[f"{c:.3f}" if isinstance(c, float) else str(c) for c in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in told
+        for row in texts
     )

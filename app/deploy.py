@@ -53,7 +53,11 @@ def _report(results) -> None:
 
 
 def _parser() -> cli.Parser:
-    parser = cli.Parser("python -m app.deploy", description=__doc__)
+    parser = cli.Parser(
+        "python -m app.deploy",
+        description=__doc__,
+        examples=["python -m app.deploy --to deploy", "python -m app.deploy --to deploy --check"],
+    )
     cli.add_saved_models(parser)
     parser.add_argument(
         "--to",

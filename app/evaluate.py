@@ -17,7 +17,7 @@ _MAX_CLASSES = 20  # largest confusion matrix that fits on a screen
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Prints the evaluation, and returns the scores."""
-    args, task_class = cli.parse("evaluate", __doc__, argv, _add_flags)
+    args, task_class = cli.parse("evaluate", __doc__, argv, _add_flags, "--data PATH --part valid")
     corpus = cli.settings(task_class.Corpus, args)
     with cli.quiet():
         from app.serving import export
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     rejected = sum(1 for example in part if task.rejection_reason(example))
     examples = part.filter(lambda example: not task.rejection_reason(example))
     session = SavedModelSession(folder)
-    evaluation = task.judge(session.predict_examples(task, examples))
+    evaluation = task.Evaluator(task).evaluate(session.predict_examples(task, examples))
     if not evaluation.count:
         raise UserError(f"the {args.part} part holds no examples that can be evaluated.")
     if args.json:

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == [GRADIENTS]:
         return _gradients(argv[1:])
-    args, task_class = cli.parse("look", __doc__, argv, _add)
+    args, task_class = cli.parse("look", __doc__, argv, _add_flags, "TEXT --token WORD")
     cli.check_out(args.out)
     request = os.fsencode(args.text)
     ((row, _),) = task_class.RequestFormat().requests([request])
@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     version = export.find(args.saved_models, args.task, args.version)
     task = task_class.restore(version / "assets")
     model = models.load(version)
-    predict = SavedModelSession(version).predict
-    inspection = task.inside(model, predict, row, args.token)
+    inspector = task.Inspector(task, model, SavedModelSession(version))
+    inspection = inspector.inspect(row, args.token)
     files = report.look(
         inspection,
         f"{args.task}, version {version.name}",
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     )
     folder = cli.new_folder(args.out, LOOKS / args.task)
     _write(folder, files)
-    print(inspection.answer, f"{folder / 'index.html'} and {len(files) - 1} pictures", sep="\n")
+    print(inspection.response, f"{folder / 'index.html'} and {len(files) - 1} pictures", sep="\n")
     return folder
 
 
@@ -70,7 +70,6 @@ def _gradients(argv: Sequence[str]) -> Path:
     parser = cli.Parser(
         f"python -m app.look {GRADIENTS}",
         description=_GRADIENTS_ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     with cli.quiet():
         from app.studies import gradient_report, gradients
@@ -104,7 +103,7 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
-def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
+def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
     cli.add_saved_models(parser)
     parser.add_argument("text", help="input text; for captioning, the path of an image")
     parser.add_argument("--version", type=int, help="version to inspect (default: the latest)")
@@ -115,13 +114,7 @@ def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
         help="token whose state changes are shown; dull:2 is the second dull (default: the token "
         "with the greatest saliency)",
     )
-    parser.add_argument(
-        "--at",
-        dest="token",
-        default=argparse.SUPPRESS,
-        help=argparse.SUPPRESS,
-        action=cli._RenamedFlag,
-    )
+    cli.add_former_flag(parser, "--at", "token")
     cli.add_out(parser, f"{LOOKS}/TASK")
 
 

@@ -47,7 +47,9 @@ class _Model(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the response to each request, in order, or writes all responses to a file."""
-    args, task_class = cli.parse("predict", __doc__, argv, _add_flags)
+    args, task_class = cli.parse(
+        "predict", __doc__, argv, _add_flags, "--from requests.txt --to responses.txt"
+    )
     request_format = cli.settings(task_class.RequestFormat, args)
     if args.source or args.to:
         _check_files(args, request_format)

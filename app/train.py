@@ -12,7 +12,9 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
 
     In a cluster only the chief publishes; the other processes return None.
     """
-    args, task_class = cli.parse("train", __doc__, argv, _add)
+    args, task_class = cli.parse(
+        "train", __doc__, argv, _add_flags, "--data PATH --cell gru --units 64"
+    )
     config = cli.settings(task_class.Config, args)
     corpus = cli.settings(task_class.Corpus, args)
     from app.training import pipeline
@@ -26,9 +28,11 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     return pipeline.train(args.task, config, corpus, options)
 
 
-def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
+def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
     from app.training import distribution
 
+    cli.add_settings(parser, task_class.Corpus)
+    cli.add_settings(parser, task_class.Config)
     cli.add_saved_models(parser)
     parser.add_argument(
         "--runs",
@@ -50,8 +54,6 @@ def _add(parser: argparse.ArgumentParser, task_class: type) -> None:
         help="none: one device; mirrored: all devices of this machine; multiworker: the machines "
         "of the cluster in TF_CONFIG (default: %(default)s)",
     )
-    cli.add_settings(parser, task_class.Corpus)
-    cli.add_settings(parser, task_class.Config)
 
 
 if __name__ == "__main__":

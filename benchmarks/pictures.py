@@ -34,13 +34,14 @@ def learnt(version: Path, task, served: SavedModelSession):
 
 def confused(version: Path, task, served: SavedModelSession):
     """The first confusion matrix of the test part."""
-    judgement = task.judge(served.predict_examples(task, type(task).Corpus().open().test))
-    return plots.confusion(judgement.confusions[0])
+    test = type(task).Corpus().open().test
+    evaluation = task.Evaluator(task).evaluate(served.predict_examples(task, test))
+    return plots.confusion(evaluation.confusions[0])
 
 
 def looked(version: Path, task, served: SavedModelSession):
     """What the longest of the answers that a report shows looked at."""
-    shown = task.illustrate(served.predict, type(task).Corpus().open().test)
+    shown = task.Evaluator(task).illustrate(served, type(task).Corpus().open().test)
     words = [len(each.words if isinstance(each, AttentionMaps) else each.target) for each in shown]
     return plots.attention(shown[words.index(max(words))])
 

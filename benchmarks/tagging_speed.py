@@ -173,7 +173,7 @@ def training(task, networks, encoded, repeats) -> list[str]:
     steps = []
     for _, batch in zip(range(STEPS), batches.one_pass(), strict=False):
         words += int((batch["ids"] > 0).sum())
-        steps.append(task.tensors(batch, learning=True))
+        steps.append(task.to_inputs(batch, training=True))
     for name, network in networks.items():
         task.compile(network, keras.optimizers.Adam(1e-3, global_clipnorm=1.0))
         given = steps

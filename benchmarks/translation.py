@@ -58,8 +58,8 @@ def measure(name: str) -> dict:
     for path in folder.glob("translation/*/assets"):
         task = task_class.restore(path)
         splits = task_class.Corpus(data=data[1], source=source, target=target).open()
-        judgement = task.judge(SavedModelSession(path.parent).predict_examples(task, splits.test))
-        table = judgement.tables[0].rows
+        responses = SavedModelSession(path.parent).predict_examples(task, splits.test)
+        table = task.Evaluator(task).evaluate(responses).tables[0].rows
         found["scores"][str(task.config.beam_size)] = {name: score for name, score, _ in table}
         found["signatures"] = {name: signature for name, _, signature in table}
         found["record"] = json.loads((path.parent / "assets.extra/run.json").read_text())

@@ -93,7 +93,7 @@ class Plain:
         self._take(trained)
         self._encode = tf.function(lambda ids: encode(ids, training=False), reduce_retracing=True)
         self._step = tf.function(self._stepped(step), reduce_retracing=True)
-        self._read = tf.function(task.source, input_signature=[task.request["text"]])
+        self._read = tf.function(task.source_ids, input_signature=[task.request["text"]])
 
     @staticmethod
     def _stepped(step):
@@ -246,7 +246,7 @@ def training(task, ours, theirs, splits, repeats) -> list[str]:
         encoded = EncodedExamples.write(task, splits.train, folder / "encoded")
         batches = Batches(encoded, task.config.batch_tokens, 0)
         steps = [
-            task.tensors(batch, learning=True)
+            task.to_inputs(batch, training=True)
             for _, batch in zip(range(STEPS), batches.one_pass(), strict=False)
         ]
         words = sum(_words(task, after) for _, after, _ in steps)

@@ -1,4 +1,4 @@
-"""One problem a module: the modules of this package, not its packages, are the tasks.
+"""Tasks: each module of this package, but not its packages, is one.
 
 core/     concepts that all tasks share
 shapes/   what tasks of one form share: N→1, N→N, 1→N, N→M
@@ -13,7 +13,7 @@ from tasks.core.errors import UserError
 
 
 def names() -> list[str]:
-    """Names every task there is."""
+    """Returns the names of all tasks."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 

@@ -1,12 +1,23 @@
 """Captioning, 1→N: a sentence that describes an image."""
 
+from tasks.core.examples import Example
 from tasks.core.settings import with_defaults
 from tasks.corpora.captioned_images import CaptionedImages
 from tasks.corpora.samples import scenes
 from tasks.shapes import image_to_text
 
 
-class Task(image_to_text.Description):
+class Evaluator(image_to_text.Evaluator):
+    """Also the share of true captions, for the embedded sample, which records its scenes."""
+
+    def correct(self, example: Example, prediction: str) -> dict[str, bool]:
+        correct = super().correct(example, prediction)
+        if scene := example.values.get("scene"):
+            return {"true": scenes.is_true(prediction, scene), **correct}
+        return correct
+
+
+class Task(image_to_text.ImageToText):
     """Images and their captions."""
 
     Config = with_defaults(
@@ -20,9 +31,4 @@ class Task(image_to_text.Description):
         ema_momentum=0.998,
     )
     Corpus = CaptionedImages
-
-    def right(self, example, text):
-        right = super().right(example, text)
-        if scene := example.values.get("scene"):  # the embedded sample records its scenes
-            return {"true": scenes.is_true(text, scene), **right}
-        return right
+    Evaluator = Evaluator

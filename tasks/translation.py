@@ -5,7 +5,7 @@ from tasks.corpora.parallel_text import ParallelSentences
 from tasks.shapes import sequence_to_sequence
 
 
-class Task(sequence_to_sequence.Transduction):
+class Task(sequence_to_sequence.SequenceToSequence):
     """Sentences and their translations."""
 
     Config = with_defaults(

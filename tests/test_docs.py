@@ -269,9 +269,6 @@ PENDING = {
     "models/cells/implementations",
     "models/networks",
     "models/text",
-    "tasks/core",
-    "tasks/corpora/samples",
-    "tasks/shapes",
 }
 
 

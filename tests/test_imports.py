@@ -1,4 +1,4 @@
-"""Which package may know which: app -> tasks -> models, and never back."""
+"""Directions of imports: app -> tasks -> models, and inside each of them."""
 
 import ast
 from pathlib import Path
@@ -50,6 +50,41 @@ def test_a_task_never_imports_another():
     for name in tasks.names():
         others = {f"tasks.{other}" for other in tasks.names()} - {f"tasks.{name}"}
         assert not others & set(imported(ROOT / "tasks" / f"{name}.py"))
+
+
+# The packages, and the modules that are none, by what they may import of their own tree. A package
+# may import itself.
+SHARED = {"app.cli", "app.atomic", "app.console"}
+ENGINES = {"app.training", "app.serving", "app.studies", "app.report"}
+INSIDE = {
+    "app.report": SHARED,
+    "app.serving": SHARED | {"app.report"},
+    "app.training": SHARED | {"app.report", "app.serving"},
+    "app.studies": SHARED | ENGINES,
+    "tasks.core": set(),
+    "tasks.corpora": {"tasks.core"},
+    "tasks.shapes": {"tasks.core", "tasks.corpora"},
+    "tasks.probes": {"tasks.core", "tasks.corpora"},
+}
+
+
+@pytest.mark.parametrize("package", INSIDE)
+def test_a_package_imports_only_those_below_it(package):
+    tree = package.split(".")[0]
+    files = list(ROOT.joinpath(*package.split(".")).rglob("*.py"))
+    assert files
+    for path in files:
+        for name in imported(path):
+            if name == tree or name.split(".")[0] != tree:
+                continue
+            child = ".".join(name.split(".")[:2])
+            assert child in INSIDE[package] | {package}, f"{path}: {name}"
+
+
+def test_every_package_has_its_place_among_the_directions():
+    for tree in ("app", "tasks"):
+        packages = {f"{tree}.{path.parent.name}" for path in (ROOT / tree).glob("*/__init__.py")}
+        assert packages == {name for name in INSIDE if name.startswith(f"{tree}.")}
 
 
 def test_specs_and_equations_need_no_keras_or_tensorflow():

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.report.plots import visible
-from tasks.core.inspection import Reading, numbered
+from tasks.core.inspection import Reading, numbered_tokens
 
 STEPS = 80  # that a picture shows at most
 _CHANGED = 10  # units shown of those that change
@@ -22,7 +22,7 @@ def window(count: int, at: int) -> slice:
 
 def place(reading: Reading, at: str) -> int:
     """The step that is looked at closely: of the token, or where the states change most."""
-    labels = numbered(reading.steps)
+    labels = numbered_tokens(reading.steps)
     if at in labels:
         return labels.index(at)
     return int(np.abs(_change(reading)).sum(axis=1).argmax())
@@ -45,13 +45,13 @@ def shares(reading: Reading) -> list[list[str | float]]:
     """Of each gate its name, its mean, and the shares of its values below 0.1 and above 0.9."""
     return [
         [name, *(float(np.mean(part)) for part in (values, values < 0.1, values > 0.9))]
-        for name, values in reading.seen.gates.items()
+        for name, values in reading.trace.gates.items()
     ]
 
 
 def maps(reading: Reading) -> dict[str, np.ndarray]:
     """All that is drawn, (T, H) by title: gates first, the output last."""
-    seen = reading.seen
+    seen = reading.trace
     states = {name: values for name, values in seen.states.items() if name not in seen.gates}
     return {
         **{f"{name} gate": values for name, values in seen.gates.items()},
@@ -69,17 +69,17 @@ def strips(reading: Reading, at: int) -> Figure:
     """
     drawn, shown = maps(reading), window(len(reading.steps), at)
     labels, marked = reading.steps[shown], at - shown.start
-    states = reading.seen.states
+    states = reading.trace.states
     # All maps of as many units have one order; a projected h has its own.
     units = {states[name].shape[1]: order(states[name]) for name in ("h", _state(reading))}
-    tall = float(np.clip(0.012 * reading.seen.candidate.shape[1], 1.0, 2.4))
+    tall = float(np.clip(0.012 * reading.trace.candidate.shape[1], 1.0, 2.4))
     size = (2.6 + max(4.0, 0.3 * len(labels)), 1.2 + (0.6 + tall) * len(drawn))
     figure = Figure(figsize=size, layout="constrained")
     figure.get_layout_engine().set(h_pad=0.025, hspace=0)
     figure.suptitle(visible(reading.name), fontsize=11)
     panels = figure.subplots(len(drawn) * 2, 1, height_ratios=[0.35, tall] * len(drawn))
     for (title, values), pair in zip(drawn.items(), panels.reshape(-1, 2), strict=True):
-        is_gate = title.removesuffix(" gate") in reading.seen.gates
+        is_gate = title.removesuffix(" gate") in reading.trace.gates
         _strip(figure, pair, values[shown][:, units[values.shape[1]]], title, is_gate)
         for axes in pair:
             axes.set(xticks=[], xlim=(-0.5, len(labels) - 0.5))
@@ -119,7 +119,7 @@ def _strip(figure, pair, values, title, is_gate):
 
 def changes(reading: Reading, at: int) -> Figure:
     """The units that change most at a step: before and after it, and what else they had there."""
-    seen, state, change = reading.seen, _state(reading), _change(reading)[at]
+    seen, state, change = reading.trace, _state(reading), _change(reading)[at]
     units = np.argsort(-np.abs(change), kind="stable")[:_CHANGED]
     after = seen.states[state][at, units]
     gates = {name: values[at, units] for name, values in seen.gates.items()}
@@ -165,12 +165,12 @@ def _numbers(axes, columns, are_gates):
 
 def _state(reading):
     """The state that a cell keeps things in: c where there is one."""
-    return "c" if "c" in reading.seen.states else "h"
+    return "c" if "c" in reading.trace.states else "h"
 
 
 def _change(reading):
     """How that state changes at each step, (T, H), in the order in which it is read."""
-    name, seen = _state(reading), reading.seen
+    name, seen = _state(reading), reading.trace
     values, first = seen.states[name], seen.first[name][None]
     if seen.backward:
         return values - np.concatenate([values[1:], first])

@@ -9,7 +9,7 @@ import numpy as np
 
 from app.report import heatmaps, pages, plots
 from tasks.core.evaluation import Alignment, AttentionMaps, Table
-from tasks.core.inspection import Inspection, Reading, numbered
+from tasks.core.inspection import Inspection, Reading, numbered_tokens
 
 _PANELS = 23  # words under which an image is drawn again
 
@@ -30,18 +30,18 @@ def look(inside: Inspection, title: str, asked: str, equations: Sequence[str]) -
         drawn[name] = plots.png(figure)
         return _image(drawn[name], told)
 
-    shown, cut = _shown(inside.saliency, inside.at)
+    shown, cut = _shown(inside.saliency, inside.token)
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>Asked: {escape(asked)}<br>Answered: <b>{escape(inside.answer)}</b></p>",
+        f"<p>Asked: {escape(asked)}<br>Answered: <b>{escape(inside.response)}</b></p>",
         *(f"<p>{escape(note)}</p>" for note in inside.notes),
         "<h2>What counts for the answer</h2>",
         f"<p>{_SALIENCY[type(inside.saliency)]} Of each answer the most is 1.</p>",
         cut,
         picture("saliency", plots.saliency(shown), "saliency"),
     ]
-    if inside.attention:
-        looked, cut = _shown(inside.attention, inside.at)
+    if inside.tokentention:
+        looked, cut = _shown(inside.tokentention, inside.token)
         parts += [
             "<h2>What it looked at</h2>",
             cut,
@@ -49,7 +49,7 @@ def look(inside: Inspection, title: str, asked: str, equations: Sequence[str]) -
         ]
     parts += ["<h2>What each cell computes</h2>", f"<pre>{escape(chr(10).join(equations))}</pre>"]
     for reading in inside.readings:
-        parts += _of(reading, inside.at, picture)
+        parts += _of(reading, inside.token, picture)
     page = pages.whole(f"{title}: {asked}", parts)
     return {**drawn, "index.html": page.encode("utf-8")}
 
@@ -91,7 +91,7 @@ def _shown(looked: Alignment | AttentionMaps, at: str) -> tuple[Alignment | Atte
         return AttentionMaps(looked.image_bytes, words, maps), told
     cuts = []
     for tokens in (looked.target, looked.source):
-        labels = numbered(tokens)
+        labels = numbered_tokens(tokens)
         cuts.append(heatmaps.window(len(labels), labels.index(at) if at in labels else 0))
     rows, columns = cuts
     target, source = looked.target[rows], looked.source[columns]

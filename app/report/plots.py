@@ -50,7 +50,7 @@ def confusion(matrix: Confusion) -> Figure:
         for (row, column), share in np.ndenumerate(shares):
             colour = "white" if share > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
-    figure.colorbar(image, label="share of the wanted class", shrink=0.8)
+    figure.colorbar(image, label="share of the reference class", shrink=0.8)
     return figure
 
 

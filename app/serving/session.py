@@ -78,7 +78,9 @@ class SavedModelSession:
         """Pairs each example with the response of the signature that the task is evaluated by."""
         for window in examples.batches(_SORT_WINDOW):
             rows = [task.row(example.values) for example in window]
-            responses = payloads.predict_in_batches(self, rows, task.judged, PREDICT_BATCH)
+            responses = payloads.predict_in_batches(
+                self, rows, task.evaluation_signature, PREDICT_BATCH
+            )
             yield from zip(window, responses, strict=True)
 
     def _run(self, signature: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -86,7 +86,7 @@ class Batches:
             share: Whose rows of each batch.
 
         Returns:
-            Without end, of each batch and for each replica in turn: what `Task.tensors`
+            Without end, of each batch and for each replica in turn: what `Task.to_inputs`
             makes of its rows, and how many they are, () int32. Of a replica for which there
             are none that is 0, and it has another's row, not to be counted.
         """
@@ -112,7 +112,7 @@ class Batches:
         endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
         return (
             dataset.apply(endless)
-            .map(lambda encoded, count: (task.tensors(encoded, learning=learning), count))
+            .map(lambda encoded, count: (task.to_inputs(encoded, training=learning), count))
             .prefetch(tf.data.AUTOTUNE)
         )
 

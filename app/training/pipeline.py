@@ -242,7 +242,7 @@ def _learn(
     left_out = {}
     for part in PARTS[1:]:
         reasons = collections.Counter(map(task.rejection_reason, surveys[part].stream()))
-        reasons.pop("", None)
+        reasons.pop(None, None)
         left_out[part] = sum(reasons.values())
         for reason, count in reasons.items():
             say(f"{part}: {count} of {surveys[part].count} examples left out: {reason}")
@@ -340,8 +340,9 @@ def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     draft = export.draft(task, fitted.model, folder / f"draft-{prepared.run.folder.name}")
     session = SavedModelSession(draft)
-    evaluation = task.judge(session.predict_examples(task, test))
-    illustrations = task.illustrate(session.predict, test)
+    evaluator = task.Evaluator(task)
+    evaluation = evaluator.evaluate(session.predict_examples(task, test))
+    illustrations = evaluator.illustrate(session, test)
     return Evaluated(draft, evaluation, illustrations, time.monotonic() - began)
 
 
@@ -395,7 +396,7 @@ def _record(
         "task": prepared.name,
         "scores": evaluated.evaluation.scores,
         "evaluated": {
-            "signature": task.judged,
+            "signature": task.evaluation_signature,
             "part": "test",
             "examples": evaluated.evaluation.count,
         },

@@ -1,12 +1,20 @@
-"""What a judge found: scores, and what is worth a look beside them."""
+"""Evaluation of a task: scores of its responses, with tables and figures that explain them."""
 
+import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from tasks.core.examples import Example, Stream
+from tasks.core.predictor import Predictor
+
+if TYPE_CHECKING:  # a task names its evaluator
+    from tasks.core.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows for people; a float is shown with three digits, bytes are an image."""
+    """A table of a report; a float is shown with three digits, bytes as an image."""
 
     title: str
     columns: Sequence[str]
@@ -15,7 +23,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Confusion:
-    """How often each wanted class (a row) was answered as each class (a column)."""
+    """Confusion matrix: counts of references (rows) by prediction (columns)."""
 
     title: str
     classes: Sequence[str]
@@ -24,7 +32,7 @@ class Confusion:
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-    """What each token of an output (T) looked at in its source (S): weights (T, S) of 0 to 1."""
+    """Weights in [0, 1] of S source tokens for T target tokens, shape (T, S)."""
 
     source: Sequence[str]
     target: Sequence[str]
@@ -33,7 +41,7 @@ class Alignment:
 
 @dataclasses.dataclass(frozen=True)
 class AttentionMaps:
-    """Where in an image each word (T) looked: maps (T, H, W) of 0 to 1 over its whole area."""
+    """Weights in [0, 1] over the area of an image for T words, shape (T, H, W)."""
 
     image_bytes: bytes
     words: Sequence[str]
@@ -42,13 +50,13 @@ class AttentionMaps:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The judgement of one part of a corpus.
+    """Result of an evaluation on one part of a corpus.
 
     Attributes:
-        count: Examples judged.
-        scores: Figures by name; the first is the one that counts.
-        tables: The figures in detail, as `app.evaluate` prints them.
-        confusions: Confusion matrices, for pictures.
+        count: Number of evaluated examples.
+        scores: Scores by name; the first is the main one.
+        tables: Details of the scores, as printed by `app.evaluate`.
+        confusions: Confusion matrices, drawn in the report.
         mistakes: The worst mistakes, for the report.
     """
 
@@ -57,3 +65,33 @@ class Evaluation:
     tables: Sequence[Table] = ()
     confusions: Sequence[Confusion] = ()
     mistakes: Table | None = None
+
+
+class Evaluator(abc.ABC):
+    """Evaluation of a task; a task with other scores names a subclass as its `Evaluator`.
+
+    Args:
+        task: The task to be evaluated.
+    """
+
+    def __init__(self, task: "Task"):
+        self.task = task
+
+    @abc.abstractmethod
+    def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
+        """Computes the scores.
+
+        Args:
+            responses: Examples, each with the response of the task's `evaluation_signature`.
+        """
+
+    def illustrate(
+        self, predictor: Predictor, examples: Stream
+    ) -> Sequence[Alignment | AttentionMaps]:
+        """Returns figures of single responses for the report; none by default.
+
+        Args:
+            predictor: The exported model.
+            examples: The test part.
+        """
+        return ()

@@ -1,8 +1,10 @@
-"""What went on in a network as it answered one request."""
+"""Inspection of a network while it computes one response: gates, states and saliency."""
 
+import abc
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -12,156 +14,196 @@ from models.cells.tracing import CellTrace
 from models.text.subwords import BLANK
 from tasks.core.errors import UserError
 from tasks.core.evaluation import Alignment, AttentionMaps
+from tasks.core.predictor import Predictor
 
-_AT_ONCE = 16  # answers whose gradients are taken in one batch
+if TYPE_CHECKING:  # a task names its inspector
+    from tasks.core.task import Task
+
+_BATCH_SIZE = 16  # targets whose gradients are computed together
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What one cell did as it read one sequence.
+    """Trace of one cell over one sequence.
 
     Attributes:
-        name: For people: "reader, layer 1, backward".
-        steps: What it read at each step, (T).
-        seen: Its gates, candidate and states, by name, each (T, H).
+        name: Name for people, such as "reader, layer 1, backward".
+        steps: Tokens or positions that the cell read, one for each of T steps.
+        trace: Gates, candidate and states by name, each of shape (T, H).
     """
 
     name: str
     steps: Sequence[str]
-    seen: CellTrace
+    trace: CellTrace
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What went on as a request was answered.
+    """What a network computed for one request.
 
     Attributes:
-        answer: What the served signature answered, for a person.
-        at: The token that is looked at closely, as `numbered` has it.
-        readings: What each cell did, in the order in which they read.
-        saliency: How much each token or pixel says for each answer: the most of a row is 1.
-        attention: What each token of the answer looked at; None where there is no attention.
-        notes: What a person should know of all this, in sentences.
+        response: The response of the published model, formatted for people.
+        token: The token that is shown in detail, with a number if it is repeated (see
+            `numbered_tokens`).
+        readings: Traces of the cells, in the order of computation.
+        saliency: Saliency of each input token or pixel for each output; the maximum of a
+            row is 1.
+        attention: Attention weights of each output token; None without attention.
+        notes: Remarks for the reader, in sentences.
     """
 
-    answer: str
-    at: str
+    response: str
+    token: str
     readings: Sequence[Reading]
     saliency: Alignment | AttentionMaps
     attention: Alignment | AttentionMaps | None = None
     notes: Sequence[str] = ()
 
 
-def reading(
-    seen: CellTrace, what: str, steps: Sequence[str], row: int = 0, layer: int = 0
-) -> Reading:
-    """What a cell did, of one row of its batch, cut to its steps.
+class Inspector(abc.ABC):
+    """Inspection of a task's network; a task may name a subclass as its `Inspector`.
 
     Args:
-        seen: What was seen of the cell.
-        what: What the cell is part of, for people.
-        steps: What it read.
-        row: Of the batch.
-        layer: How many layers lie below those of its `GatedRNN`.
+        task: The task.
+        model: Its network for reuse, as `models.load` returns it.
+        predictor: Its published model.
     """
-    direction = "backward" if seen.backward else "forward"
-    return Reading(f"{what}, layer {layer + seen.layer + 1}, {direction}", steps, seen.row(row))
+
+    def __init__(self, task: "Task", model: keras.Model, predictor: Predictor):
+        self.task, self.model, self.predictor = task, model, predictor
+
+    @abc.abstractmethod
+    def inspect(self, row: dict, token: str = "") -> Inspection:
+        """Inspects how the network computes the response to a request.
+
+        Args:
+            row: Row of the request, as read by `RequestFormat.requests`.
+            token: The token to be shown in detail; "" for the one with the greatest saliency.
+
+        Raises:
+            UserError: The request is empty, or `token` is not one of its tokens.
+        """
 
 
-def numbered(tokens: Sequence[str]) -> list[str]:
-    """Tokens by which each is found: of equal ones the second is "dull:2".
+def reading(
+    trace: CellTrace, part: str, steps: Sequence[str], row: int = 0, first_layer: int = 0
+) -> Reading:
+    """Returns the reading of one row of a batch.
 
-    >>> numbered(["not", "dull", ",", "dull"])
+    Args:
+        trace: Trace of the cell over the batch.
+        part: Name of the part of the network that the cell belongs to.
+        steps: Tokens or positions that the cell read.
+        row: Index of the row.
+        first_layer: Number of layers below those of the cell's `GatedRNN`.
+    """
+    direction = "backward" if trace.backward else "forward"
+    layer = first_layer + trace.layer + 1
+    return Reading(f"{part}, layer {layer}, {direction}", steps, trace.row(row))
+
+
+def numbered_tokens(tokens: Sequence[str]) -> list[str]:
+    """Makes repeated tokens distinct by a number.
+
+    >>> numbered_tokens(["not", "dull", ",", "dull"])
     ['not', 'dull', ',', 'dull:2']
     """
-    times = collections.Counter()
+    counts = collections.Counter()
     labels = []
     for token in tokens:
-        times[token] += 1
-        labels.append(token if times[token] == 1 else f"{token}:{times[token]}")
+        counts[token] += 1
+        labels.append(token if counts[token] == 1 else f"{token}:{counts[token]}")
     return labels
 
 
-def chosen(at: str, tokens: Sequence[str], weights: np.ndarray) -> str:
-    """The token that is looked at closely: the one asked for, or the most salient.
+def select_token(token: str, tokens: Sequence[str], saliency: np.ndarray) -> str:
+    """Returns the token to be shown in detail.
 
     Args:
-        at: What was asked for; "" for nothing. A subword may be told without its blank.
-        tokens: Those that may be asked for, as `numbered` has them.
-        weights: How salient the first of them are, in rows.
+        token: The requested token; "" for the one with the greatest saliency. The leading
+            blank of a subword may be omitted.
+        tokens: Numbered tokens to choose from.
+        saliency: Saliency of the first of them, shape (outputs, T).
 
     Raises:
-        UserError: None of the tokens was asked for.
+        UserError: The requested token does not exist.
     """
-    if not at:
-        return tokens[int(np.sum(weights, axis=0).argmax())]
-    for token in tokens:
-        if at in (token, token.removeprefix(BLANK)):
-            return token
-    raise UserError(f"--at must be one of {list(dict.fromkeys(tokens))}, got {at!r}.")
+    if not token:
+        return tokens[int(np.sum(saliency, axis=0).argmax())]
+    for candidate in tokens:
+        if token in (candidate, candidate.removeprefix(BLANK)):
+            return candidate
+    raise UserError(f"--token must be one of {list(dict.fromkeys(tokens))}, got {token!r}.")
 
 
-def picked(logits: tf.Tensor, which: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
-    """The log-probabilities (N,) of answers (T,) at the steps `which` (N,), by logits (N, T, K)."""
-    rows = tf.stack([tf.range(len(which)), which, tf.gather(answers, which)], axis=1)
+def target_log_probability(logits: tf.Tensor, indices: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Returns the log-probability (N,) of the target at one step of each row.
+
+    Args:
+        logits: Logits (N, T, K).
+        indices: Step of each row, (N,).
+        targets: Class at each step, (T,).
+    """
+    rows = tf.stack([tf.range(len(indices)), indices, tf.gather(targets, indices)], axis=1)
     return tf.gather_nd(tf.nn.log_softmax(logits), rows)
 
 
-def gradients(of: Callable, x: tf.Tensor, answers: int) -> np.ndarray:
-    """How the log-probability of each answer changes with what was read.
+def gradients(log_probability: Callable, x: tf.Tensor, targets: int) -> np.ndarray:
+    """Returns the gradients of the log-probabilities of targets with respect to an input.
 
     Args:
-        of: Of copies of x, (N, ...), and the numbers (N,) of the answers that each is for,
-            gives the log-probability (N,) of each answer; no row may depend on another.
-        x: What was read.
-        answers: How many there are.
+        log_probability: Function of copies of x, (N, ...), and the index of the target that
+            each copy is for, (N,), that returns the log-probability of each, (N,). The rows
+            must not depend on each other.
+        x: The input.
+        targets: Number of targets.
 
     Returns:
-        (answers, ...): the gradient of each.
+        The gradients, shape (targets, ...).
     """
-    found = []
-    for first in range(0, answers, _AT_ONCE):
-        which = tf.range(first, min(first + _AT_ONCE, answers))
-        rows = tf.repeat(x[None], len(which), axis=0)
+    results = []
+    for first in range(0, targets, _BATCH_SIZE):
+        indices = tf.range(first, min(first + _BATCH_SIZE, targets))
+        rows = tf.repeat(x[None], len(indices), axis=0)
         with tf.GradientTape() as tape:
             tape.watch(rows)
-            log_probability = of(rows, which)
-        found.append(tape.gradient(log_probability, rows).numpy())
-    return np.concatenate(found)
+            outputs = log_probability(rows, indices)
+        results.append(tape.gradient(outputs, rows).numpy())
+    return np.concatenate(results)
 
 
-def salience(
+def saliency(
     model: keras.Model,
-    tensor: keras.KerasTensor,
+    features: keras.KerasTensor,
     inputs: Mapping[str, tf.Tensor],
     log_probability: Callable,
-    answers: int,
+    targets: int,
 ) -> np.ndarray:
-    """How much each step says for each answer: the norm of its gradient times its features.
+    """Returns the saliency of each step: the norm of the gradient times the features.
 
     Args:
-        model: What answers.
-        tensor: The features of each step within the model, (B, T, D).
-        inputs: Those of the model, by name, of one row.
-        log_probability: Of what the model gives, (N, ...), and the numbers (N,) of the answers
-            that each row is for, gives the log-probability (N,) of each.
-        answers: How many there are.
+        model: The network.
+        features: Symbolic features of the steps inside the network, (B, T, D).
+        inputs: Inputs of the network by name, for a single row.
+        log_probability: Function of the outputs of the network, (N, ...), and the index of
+            the target that each row is for, (N,), that returns the log-probability of each.
+        targets: Number of targets.
 
     Returns:
-        (answers, T), relative to the greatest of a row.
+        The saliency, shape (targets, T), relative to the maximum of its row.
     """
-    told = [inputs[each.name] for each in model.inputs]
-    onward = keras.Model([tensor, *model.inputs], model.output)
-    x = keras.Model(model.inputs, tensor)(told, training=False)[0]
+    values = [inputs[tensor.name] for tensor in model.inputs]
+    rest = keras.Model([features, *model.inputs], model.output)
+    x = keras.Model(model.inputs, features)(values, training=False)[0]
 
-    def of(rows, which):
-        repeated = [tf.repeat(each, len(rows), axis=0) for each in told]
-        return log_probability(onward([rows, *repeated], training=False), which)
+    def of_features(rows, indices):
+        repeated = [tf.repeat(value, len(rows), axis=0) for value in values]
+        return log_probability(rest([rows, *repeated], training=False), indices)
 
-    return relative(np.linalg.norm(gradients(of, x, answers) * x.numpy(), axis=-1))
+    return relative(np.linalg.norm(gradients(of_features, x, targets) * x.numpy(), axis=-1))
 
 
 def relative(values: np.ndarray) -> np.ndarray:
-    """Values (N, ...), each of the N divided by its greatest."""
+    """Divides each of N arrays, (N, ...), by its maximum."""
     greatest = values.max(axis=tuple(range(1, values.ndim)), keepdims=True, initial=0)
     return values / np.maximum(greatest, 1e-30)

@@ -95,10 +95,15 @@ def from_record(settings: Callable[..., _Settings], record: Mapping[str, Any]) -
         record: Values by field.
 
     Raises:
-        UserError: The record has a field that the settings do not have.
+        UserError: The record has an unknown field, or a field twice by both of its names.
     """
     renamed = {f.metadata["old_name"]: f.name for f in dataclasses.fields(settings)}
-    values = {renamed.get(name, name): value for name, value in record.items()}
+    values = {}
+    for name, value in record.items():
+        current = renamed.get(name, name)
+        if current in values:
+            raise UserError(f"the settings have {current!r} twice, once by a former name.")
+        values[current] = value
     fields = [field.name for field in dataclasses.fields(settings)]
     for name in values:
         if name not in fields:

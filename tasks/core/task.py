@@ -1,9 +1,9 @@
-"""What a task is: all that sets one problem apart from another."""
+"""The interface of a task: data, network and signatures of one problem."""
 
 import abc
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Self
 
@@ -14,9 +14,10 @@ import tensorflow as tf
 from models.cells import specs
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation
+from tasks.core.evaluation import Evaluator
 from tasks.core.examples import Example, Stream
-from tasks.core.inspection import Inspection
+from tasks.core.inspection import Inspector
+from tasks.core.request_format import RequestFormat
 from tasks.core.settings import CELL_HELP, check, find_cell, from_record, setting
 
 Purpose = Literal["training", "reuse", "serving"]
@@ -25,7 +26,7 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings that define a model and its training: flags, defaults and record in one."""
+    """Settings that define a model and its training; the fields are flags and are recorded."""
 
     cell: str = setting("lstm", CELL_HELP, affects="training")
     units: int = setting(
@@ -100,103 +101,55 @@ class Config:
 
 
 class ValidationSample(NamedTuple):
-    """What a look at a model in training gave: figures of valid by name, and lines to be shown."""
+    """Result of sampling a model after an epoch: scores by name, and lines to be printed."""
 
     figures: dict[str, float]
     lines: Sequence[str]
 
 
-@dataclasses.dataclass(frozen=True)
-class RequestFormat(abc.ABC):
-    """How `app.predict` reads requests and shows answers; its fields are flags."""
-
-    def __post_init__(self):
-        check(self)
-
-    @property
-    def signature(self) -> str:
-        """The signature to ask."""
-        return "serving_default"
-
-    @property
-    def draws(self) -> bool:
-        """Whether a picture of an answer is wanted; then there can be one request."""
-        return False
-
-    @property
-    def by_line(self) -> bool:
-        """Whether each line is a request."""
-        return True
-
-    @abc.abstractmethod
-    def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, object]]:
-        """Reads requests from lines without their ends.
-
-        Returns:
-            Of each request its row of each input, by name, and what `show` wants to know. No
-            line is read that is not of the request or before it.
-
-        Raises:
-            UserError: A line is none of a request's.
-        """
-
-    @abc.abstractmethod
-    def show(self, asked: object, answer: dict) -> str:
-        """An answer for a person, in lines.
-
-        Args:
-            asked: What `requests` gave with it.
-            answer: A row of each output, by name; strings are `str`.
-        """
-
-    def echo(self, row: dict, asked: object) -> dict:
-        """What is printed of a request beside its answer, for machines: mostly the row itself."""
-        return row
-
-    def drawing(self, asked: object, answer: dict) -> tuple[str, Alignment | AttentionMaps] | None:
-        """The file that a picture of the answer is to go to, and what it shows; mostly none."""
-        return None
-
-
 class Task(tf.Module, abc.ABC):
-    """One problem, complete: made by `learn` from examples or by `restore` from a folder.
+    """One problem: its data, network and signatures.
+
+    `learn` makes a task from examples, `restore` from a folder; both return the same task.
 
     Class attributes:
-        Config: The dataclass of its settings.
-        Corpus: The dataclass that says where its examples are.
-        RequestFormat: The dataclass that says how a person asks it.
-        judged: The signature that answers for it where it is judged.
-        request: The inputs of that signature, by name.
-        chosen_by: The figure that says which epoch is the best: the least of a
-            loss, else the greatest.
+        Config: Dataclass of the settings.
+        Corpus: Dataclass of the location of the examples.
+        RequestFormat: Dataclass of the format of requests and responses on the command line.
+        Evaluator: Class that computes the scores.
+        Inspector: Class that shows gates, states and saliency for one request.
+        evaluation_signature: Signature by which the task is evaluated.
+        request: Inputs of that signature, by name.
+        monitor: Metric that selects the best epoch: minimised if its name ends in "loss",
+            else maximised.
     """
 
     Config: ClassVar[type[Config]] = Config
     Corpus: ClassVar[type[Corpus]]
     RequestFormat: ClassVar[type[RequestFormat]]
-    judged: ClassVar[str] = "serving_default"
+    Evaluator: ClassVar[type[Evaluator]]
+    Inspector: ClassVar[type[Inspector]]
+    evaluation_signature: ClassVar[str] = "serving_default"
     request: ClassVar[dict[str, tf.TensorSpec]]
     monitor: ClassVar[str] = "val_loss"
 
     def __init__(self, config: Config, folder: Path):
-        """Reads the assets that `learn` left in `folder`."""
+        """Loads the assets that `learn` wrote to `folder`."""
         super().__init__()
         self.config = config
         self._config_file = tf.saved_model.Asset(str(folder / "config.json"))
 
     @classmethod
     def learn(cls, config: Config, train: Stream, folder: Path) -> Self:
-        """Learns what has to be known before training, such as vocabularies.
-
-        This one pass is also the one that holds every example against the rules.
+        """Learns assets such as vocabularies, and validates the examples in the same pass.
 
         Args:
             config: The settings.
-            train: The examples to learn from.
-            folder: An existing folder for what is learnt: the assets.
+            train: The training part.
+            folder: Existing folder for the assets.
 
         Raises:
-            UserError: The examples are not ones to learn from.
+            UserError: The task cannot be learnt from these examples.
         """
         record = json.dumps(dataclasses.asdict(config), indent=2)
         (folder / "config.json").write_text(record, encoding="utf-8")
@@ -212,115 +165,84 @@ class Task(tf.Module, abc.ABC):
     @classmethod
     @abc.abstractmethod
     def _learn_assets(cls, config: Config, train: Stream, folder: Path) -> None:
-        """Writes into `folder` what the task has to know of the train part."""
+        """Writes the assets learnt from the training part to `folder`."""
 
-    @abc.abstractmethod
-    def rejection_reason(self, example: Example) -> str:
-        """Why this task could never answer an example as it wants to be; "" if it can."""
+    def rejection_reason(self, example: Example) -> str | None:
+        """Returns why an example cannot be evaluated, such as an unknown class; None if it can."""
+        return None
 
     @classmethod
     def row(cls, values: Mapping) -> dict:
-        """What asks for an example with these values: of every signature each input, by name."""
+        """Returns the request for an example: a value for each input of every signature."""
         return {name: values[name] for name in cls.request}
 
     @abc.abstractmethod
     def encode(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-        """Encodes a batch of examples with the ops that the served graph has.
-
-        Gives tensors with B rows, ragged in time; with more than B where examples
-        are read in pieces, and fewer where some are unfit to be learnt from. The one
-        named `length` says how many steps each row takes, (B,) int32.
+        """Encodes a batch of B examples with the ops of the served graph.
 
         Args:
-            values: Those of the examples by key: strings (B,), or (B, T) ragged
-                where the values are tuples.
+            values: Values of the examples by key: strings (B,), or (B, T) ragged where the
+                values are tuples.
+
+        Returns:
+            Tensors by name, ragged in time. They have B rows, more if examples are divided,
+            and fewer if some are unsuitable for training. `length` is the number of steps of
+            each row, int32.
         """
 
     def skip_reason(self) -> str:
-        """Which examples `encode` gives no row of, in words; most tasks give one of each."""
+        """Describes the examples that `encode` skips."""
         return "none"
 
     @abc.abstractmethod
-    def tensors(self, encoded: dict[str, tf.Tensor], *, learning: bool) -> tuple:
-        """Turns encoded examples, now padded with 0, into `(x, y)` or `(x, y, weight)`.
+    def to_inputs(self, encoded: dict[str, tf.Tensor], *, training: bool) -> tuple:
+        """Returns the `(x, y)` or `(x, y, sample_weight)` that the network is trained on.
 
         Args:
-            encoded: What `encode` gave.
-            learning: Whether they are of the train part, to be learnt from.
+            encoded: Encoded examples, padded with 0.
+            training: Whether they belong to the training part.
         """
 
     @abc.abstractmethod
     def build(self, purpose: Purpose = "training") -> keras.Model:
-        """Returns the network, not yet trained; its weights have the same paths for any purpose.
+        """Returns the network with new weights, which have the same paths for every purpose.
 
         Args:
-            purpose: "training", with the inputs that `tensors` gives; "reuse",
-                as other programs load it, in float32; or "serving", in float32
-                too, by an implementation that every device has, with nothing
-                that only trains.
+            purpose: "training", with the inputs of `to_inputs`; "reuse", in float32, as other
+                programs load it; or "serving", in float32, with an implementation that runs
+                on every device and without the layers that only training needs.
         """
 
     def adapt(self, model: keras.Model, batches: Iterable[dict[str, np.ndarray]]) -> None:
-        """Gives a new model what is counted rather than trained; most have nothing of it.
+        """Sets the weights of a new model that are counted instead of trained; none by default.
 
         Args:
             model: The network for training.
-            batches: The train part, as `encode` gave it, padded with 0.
+            batches: The encoded training part, padded with 0.
         """
 
     @abc.abstractmethod
     def compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-        """Gives a model its loss and what is watched while it trains."""
+        """Compiles a model with the loss and metrics of the task."""
 
     @abc.abstractmethod
     def signatures(self, model: keras.Model) -> dict[str, Callable]:
         """Returns the signatures of the SavedModel by name, each a `tf.function`.
 
-        They take and give what a client has, such as text, and never ids.
+        Their inputs and outputs are strings, images and numbers, never ids.
         """
-
-    @abc.abstractmethod
-    def judge(self, answered: Iterable[tuple[Example, dict]]) -> Evaluation:
-        """Judges what the signature `judged` answered to each example."""
 
     def validation_sampler(
         self, model: keras.Model, valid: Stream
     ) -> Callable[[], ValidationSample] | None:
-        """What is to be asked of a model after each epoch, beside its loss; mostly nothing.
+        """Returns a function that samples the model after each epoch; None by default.
 
         Args:
             model: The network for training.
-            valid: The examples of the valid part.
+            valid: The validation part.
         """
         return None
 
-    def illustrate(
-        self, ask: Callable[..., list[dict]], examples: Stream
-    ) -> Sequence[Alignment | AttentionMaps]:
-        """What the report shows of single answers; mostly nothing.
-
-        Args:
-            ask: `app.serving.session.SavedModelSession.predict`.
-            examples: The examples of the test part.
-        """
-        return ()
-
-    @abc.abstractmethod
-    def inside(
-        self, model: keras.Model, ask: Callable[..., list[dict]], row: dict, at: str = ""
-    ) -> Inspection:
-        """What goes on in the network as it answers one request.
-
-        Args:
-            model: The network for reuse, as `models.load` gives it.
-            ask: `app.serving.session.SavedModelSession.predict`, which has the answer.
-            row: What `RequestFormat.requests` read.
-            at: The token to be looked at closely; "" takes the most salient.
-
-        Raises:
-            UserError: There is nothing to be read, or `at` is none of the tokens.
-        """
-
     @abc.abstractmethod
     def limits(self) -> Sequence[str]:
-        """What a user should know of how far it reads and what its numbers are, in sentences."""
+        """Describes limits of length and caveats about the numbers, in sentences."""

@@ -1,1 +1,1 @@
-"""What a task is (`task`), how it is judged (`judgement`), and the shapes tasks come in."""
+"""What tasks of one form share: N→1, N→N, 1→N and N→M."""

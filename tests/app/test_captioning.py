@@ -251,7 +251,8 @@ def test_predict_captions_files_and_draws_attention(version, loaded, corpus, tmp
     first, second = capsys.readouterr().out.splitlines()
     assert first.split()[0] in {*COLOURS, "left", "right"}
     assert (
-        second == f"{tmp_path / 'broken.png'}: no image: neither JPEG nor PNG, broken or too large"
+        second
+        == f"{tmp_path / 'broken.png'}: not an image: neither JPEG nor PNG, damaged, or too large"
     )
     predict.main([*argv, str(tmp_path / "broken.png"), "--json"])
     response = json.loads(capsys.readouterr().out)
@@ -261,7 +262,7 @@ def test_predict_captions_files_and_draws_attention(version, loaded, corpus, tmp
     assert drawn.read_bytes().startswith(b"\x89PNG")
     capsys.readouterr()
     for more, message in (
-        ([str(image), "--attend", str(drawn)], "is there already"),
+        ([str(image), "--attend", str(drawn)], "already exists"),
         ([str(tmp_path / "missing.png")], "missing.png: cannot be read: No such file"),
     ):
         with pytest.raises(SystemExit):
@@ -351,7 +352,7 @@ def test_encoder_weights_in_the_legacy_format_of_keras_can_be_read(encoder_weigh
         folder.mkdir()
         examples = [Example({"image_bytes": b"", "captions": ("red red",)}, "")]
         task = tasks.find("captioning").learn(config, examples, folder)
-        grids.append(task._grid(pixels))
+        grids.append(task.encode_pixels(pixels))
     np.testing.assert_allclose(*grids, atol=1e-6)
 
 

@@ -97,7 +97,9 @@ def test_a_token_is_chosen_and_others_are_told(untrained_versions, here, tmp_pat
     text = (folder / "index.html").read_text(encoding="utf-8")
     assert text.count("The units that change most at dull, step 4") == 2
     assert "not dull , dull &lt;b&gt; $x$ \ufffd" in text
-    with pytest.raises(cli.UserError, match=r"--at must be one of \['not', 'dull', ',', 'dull:2'"):
+    with pytest.raises(
+        cli.UserError, match=r"--token must be one of \['not', 'dull', ',', 'dull:2'"
+    ):
         look.main([*argv, "--at", "dul"])
     assert len(list(folder.parent.iterdir())) == 2
     (tmp_path / "mine").write_text("mine")
@@ -111,7 +113,7 @@ def test_a_token_is_chosen_and_others_are_told(untrained_versions, here, tmp_pat
     ("argv", "message"),
     [
         (["sentiment", "dull", "--version", "7"], "--version must be one of [1]"),
-        (["sentiment", "  "], "there is nothing to look at"),
+        (["sentiment", "  "], "nothing to inspect"),
         (["captioning", "nowhere.png"], "nowhere.png: cannot be read"),
         (["sentiments", "dull"], "invalid choice"),
         (["sentiment"], "required: text"),
@@ -150,8 +152,8 @@ def read(name, steps=T, **kwargs):
 def test_the_maps_of_every_equation_are_drawn_by_their_names(name):
     reading = read(name)
     drawn = heatmaps.maps(reading)
-    gates = [f"{gate} gate" for gate in reading.seen.gates]
-    states = ["cell state c", "output h"] if "c" in reading.seen.states else ["output h"]
+    gates = [f"{gate} gate" for gate in reading.trace.gates]
+    states = ["cell state c", "output h"] if "c" in reading.trace.states else ["output h"]
     assert list(drawn) == [*gates, "candidate", *states]
     figure = heatmaps.strips(reading, 2)
     assert [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")] == [
@@ -165,7 +167,7 @@ def test_the_maps_of_every_equation_are_drawn_by_their_names(name):
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_the_units_that_change_most_are_those_of_plain_counting(direction):
     reading = read("lstm", direction=direction)
-    c = reading.seen.states["c"]
+    c = reading.trace.states["c"]
     way = 1 if direction == "forward" else -1
     for step in (0, 2, T - 1):
         before = step - way
@@ -183,7 +185,7 @@ def test_the_units_that_change_most_are_those_of_plain_counting(direction):
 def test_shares_are_those_of_plain_counting():
     reading = read("gru", steps=40)
     for name, mean, low, high in heatmaps.shares(reading):
-        values = reading.seen.gates[name].ravel().tolist()
+        values = reading.trace.gates[name].ravel().tolist()
         assert mean == pytest.approx(sum(values) / len(values), rel=1e-5)
         assert low == sum(value < 0.1 for value in values) / len(values) > 0
         assert high == sum(value > 0.9 for value in values) / len(values) > 0

@@ -182,7 +182,7 @@ def test_it_predicts_as_the_keras_model_does(served, version):
     task = tasks.find("tagging").restore(version / "assets")
     model = models.load(version)
     tokens = ["kader", "lotish", "man", "x"]
-    x = {name: value[None] for name, value in task._inputs(tf.constant(tokens)).items()}
+    x = {name: value[None] for name, value in task.network_inputs(tf.constant(tokens)).items()}
     logits = model(x)
     [row] = served.predict(rows_of([tokens]), "tokens")
     classes = (version / "assets/tags.txt").read_text().splitlines()
@@ -250,7 +250,11 @@ def test_the_scores_are_those_of_plain_counting(
 def test_the_report_shows_confusion_and_mistakes_in_their_sentences(version):
     page = (version / "assets.extra/report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
-    for part in ("Wanted and given tags", "The commonest mistakes", "in windows of as many"):
+    for part in (
+        "Reference and predicted tags",
+        "Most frequent mistakes",
+        "in overlapping windows",
+    ):
         assert part in page
 
 

@@ -88,7 +88,7 @@ def test_a_wrong_command_line_is_told(capsys, tmp_path, argv, message):
         ("", "the file contains no examples"),
         ("a\tgood\nb\n", r"train.tsv:2: expected a text, a tab and a label"),
         ("a\tgood\nb\tgood\n", r"needs at least two classes, got 1: \['good'\]"),
-        (" \tgood\n\u3000\tbad\n", "holds no words, only blanks"),
+        (" \tgood\n\u3000\tbad\n", "contains no words, only blanks"),
     ],
 )
 def test_a_broken_corpus_is_told_before_training(capsys, corpus, tmp_path, rows, message):
@@ -183,7 +183,12 @@ def test_what_is_published_is_whole(published):
 def test_the_report_is_one_file_that_needs_no_network(published):
     page = (published / "sentiment/1/assets.extra/report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
-    for part in ("Learning curves", "Wanted and given classes", "most confidence", "Model card"):
+    for part in (
+        "Learning curves",
+        "Reference and predicted classes",
+        "most confident",
+        "Model card",
+    ):
         assert part in page
     assert not re.search(r"""(src|href)=["']?https?:|@import|url\(http|<script""", page)
 

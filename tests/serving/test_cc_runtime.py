@@ -29,7 +29,7 @@ def test_it_predicts_as_keras_does_and_runs_the_warm_up_requests(name, cell, pro
     rows = [task.row(example.values) for example in untrained.examples(name, sum(BATCHES))]
     with Runtime(program, version) as runtime:
         assert set(keras_signatures) == set(runtime.signatures)
-        for key in keras_signatures if cell == CELLS[0] else [task.judged]:
+        for key in keras_signatures if cell == CELLS[0] else [task.evaluation_signature]:
             signature = runtime.signatures[key]
             for batch in np.split(np.array(rows), np.cumsum(BATCHES)[:-1]):
                 request = payloads.columns(signature, batch)

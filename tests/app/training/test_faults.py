@@ -59,15 +59,15 @@ def test_a_loss_that_is_no_number_names_the_lines_of_its_batch(
     lines[6] = "poison and nothing else here\tgood"
     (corpus / "train.tsv").write_text("\n".join(lines))
     kept = one_epoch_kept(corpus, tmp_path, monkeypatch)
-    tensors = sentiment.Task.tensors
+    to_inputs = sentiment.Task.to_inputs
 
-    def poisoned(self, encoded, *, learning):
+    def poisoned(self, encoded, *, training):
         bad = self.words.encode(tf.constant(["poison"]))[0]
         weight = tf.where(tf.reduce_any(encoded["ids"] == bad, axis=1), math.nan, 1.0)
-        return *tensors(self, encoded, learning=learning), weight
+        return *to_inputs(self, encoded, training=training), weight
 
     with monkeypatch.context() as patch:
-        patch.setattr(sentiment.Task, "tensors", poisoned)
+        patch.setattr(sentiment.Task, "to_inputs", poisoned)
         said = fails(capsys, train.main, command(corpus, tmp_path))
     assert re.search(r"the loss is nan in epoch 2, step \d+: lower --learning-rate", said)
     assert "1 finished epochs are kept" in said and epochs(kept) == 1

@@ -1,4 +1,4 @@
-"""What a task tells of the inside of its network is what its network does."""
+"""Inspections show what the network computes."""
 
 import keras
 import numpy as np
@@ -9,14 +9,14 @@ import tasks
 from app.serving import payloads
 from tasks.core import inspection
 from tasks.core.errors import UserError
-from tasks.core.inspection import chosen, numbered
+from tasks.core.inspection import numbered_tokens, select_token
 from tests.support.untrained import SIZES, SMALL, examples
 
 TEXT = b"the old man saw the tower , and the women slept ."
 
 
-def made(name, folder, **settings):
-    """A task, its network with drawn weights, what asks it, and a request."""
+def make_inspector(name, folder, **settings):
+    """Returns a task, its inspector with a network of random weights, and a request."""
     task_class = tasks.find(name)
     own = {key: size for key, size in SIZES.items() if hasattr(task_class.Config, key)}
     config = task_class.Config(**{**SMALL, **own, **settings})
@@ -25,15 +25,16 @@ def made(name, folder, **settings):
     model = task.build("reuse")
     signatures = task.signatures(model)
 
-    def ask(asked, signature="serving_default"):
-        given = {key: tf.constant([row[key] for row in asked]) for key in asked[0]}
-        answer = signatures[signature](**given)
-        return payloads.rows({key: value.numpy() for key, value in answer.items()})
+    class Predictor:
+        def predict(self, rows, signature="serving_default"):
+            inputs = {key: tf.constant([row[key] for row in rows]) for key in rows[0]}
+            outputs = signatures[signature](**inputs)
+            return payloads.rows({key: value.numpy() for key, value in outputs.items()})
 
     row = {"text": TEXT}
     if name == "captioning":
         row = {"image_bytes": next(iter(examples(name))).values["image_bytes"]}
-    return task, model, ask, row
+    return task, task.Inspector(task, model, Predictor()), row
 
 
 SETTINGS = [
@@ -50,16 +51,20 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("name", "settings"), SETTINGS, ids=str)
 def test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency(name, settings, tmp_path):
-    task, model, ask, row = made(name, tmp_path, **settings)
-    seen = task.inside(model, ask, row)
+    _, inspector, row = make_inspector(name, tmp_path, **settings)
+    inspected = inspector.inspect(row)
     feeding = settings.get("input_feeding", False)
-    spec = model.get_layer("reader").spec if name == "sentiment" else None
-    for reading in seen.readings:
-        told = [*reading.seen.gates.values(), reading.seen.candidate, *reading.seen.states.values()]
+    spec = inspector.model.get_layer("reader").spec if name == "sentiment" else None
+    for reading in inspected.readings:
+        told = [
+            *reading.trace.gates.values(),
+            reading.trace.candidate,
+            *reading.trace.states.values(),
+        ]
         assert {len(values) for values in told} == {len(reading.steps)}
         assert all(np.isfinite(values).all() for values in told)
-        assert spec is None or set(reading.seen.gates) == set(spec.definition.gates)
-    names = [reading.name for reading in seen.readings]
+        assert spec is None or set(reading.trace.gates) == set(spec.definition.gates)
+    names = [reading.name for reading in inspected.readings]
     assert len(set(names)) == len(names)
     assert any(name.startswith("decoder") for name in names) == (
         name in ("translation", "captioning") and not feeding
@@ -71,31 +76,34 @@ def test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency(name, 
         4 * settings["sweeps"] if name == "captioning" else 0
     )
     looks = name in ("translation", "captioning") and settings.get("attention") != "none"
-    assert (seen.attention is not None) == looks
-    weights = seen.saliency.maps if name == "captioning" else seen.saliency.weights
+    assert (inspected.attention is not None) == looks
+    weights = inspected.saliency.maps if name == "captioning" else inspected.saliency.weights
     for each in np.asarray(weights):
         assert each.min() >= 0
         assert name == "captioning" or each.max() == pytest.approx(1)
     if name == "captioning":
-        assert len(weights) == len(seen.saliency.words)
+        assert len(weights) == len(inspected.saliency.words)
         assert {np.shape(each) for each in weights} <= {(16, settings.get("width", 16))}
     else:
-        assert np.shape(weights) == (len(seen.saliency.target), len(seen.saliency.source))
+        assert np.shape(weights) == (len(inspected.saliency.target), len(inspected.saliency.source))
     if name != "captioning" and "max_length" in settings:
-        assert len(seen.saliency.source) == settings["max_length"] and "first 4" in seen.notes[0]
+        assert (
+            len(inspected.saliency.source) == settings["max_length"]
+            and "first 4" in inspected.notes[0]
+        )
 
 
 def test_the_outputs_that_are_shown_are_what_the_network_goes_on_with(tmp_path):
-    task, model, ask, row = made("sentiment", tmp_path, layers=2)
-    seen = task.inside(model, ask, row)
+    task, inspector, row = make_inspector("sentiment", tmp_path, layers=2)
+    inspected = inspector.inspect(row)
     ids = task.ids(tf.constant([TEXT])).to_tensor()
-    outputs = keras.Model(model.input, model.get_layer("reader").output)(ids)[0]
-    forward, backward = seen.readings[2:]
+    outputs = keras.Model(inspector.model.input, inspector.model.get_layer("reader").output)(ids)[0]
+    forward, backward = inspected.readings[2:]
     assert (forward.name, backward.name) == (
         "reader, layer 2, forward",
         "reader, layer 2, backward",
     )
-    shown = np.concatenate([forward.seen.states["h"], backward.seen.states["h"]], axis=1)
+    shown = np.concatenate([forward.trace.states["h"], backward.trace.states["h"]], axis=1)
     np.testing.assert_allclose(shown, outputs, atol=1e-5)
 
 
@@ -109,10 +117,10 @@ def test_saliency_reaches_pixels_through_a_network_that_is_not_trained(tmp_path)
     encoder = {"encoder": "MobileNetV2", "encoder_weights": str(weights)}
     (tmp_path / "learnt").mkdir()
     folder = tmp_path / "learnt"
-    task, model, ask, row = made("captioning", folder, **size, **encoder, max_length=4)
-    seen = task.inside(model, ask, row)
-    assert {np.shape(each) for each in seen.saliency.maps} == {(32, 64)}
-    assert all(np.std(each) > 0 for each in seen.saliency.maps)
+    _, inspector, row = make_inspector("captioning", folder, **size, **encoder, max_length=4)
+    inspected = inspector.inspect(row)
+    assert {np.shape(each) for each in inspected.saliency.maps} == {(32, 64)}
+    assert all(np.std(each) > 0 for each in inspected.saliency.maps)
 
 
 def slopes(weight, at, value, step=1e-2):
@@ -132,52 +140,52 @@ def slopes(weight, at, value, step=1e-2):
 
 def test_saliency_of_a_text_is_that_of_finite_differences(tmp_path):
     """Of words that come once, which have a row of the embedding for themselves."""
-    task, model, ask, row = made("sentiment", tmp_path, evidence=0)
-    for layer in model.layers:  # as they are drawn, nothing of a word would be seen
+    task, inspector, row = make_inspector("sentiment", tmp_path, evidence=0)
+    for layer in inspector.model.layers:  # as they are drawn, nothing of a word would be seen
         if layer.name in ("embedding", "logits"):
             layer.set_weights([5 * weight for weight in layer.get_weights()])
-    (answer,) = ask([row])
-    number = task.labels.words.index(answer["label"].decode())
+    (response,) = inspector.predictor.predict([row])
+    number = task.labels.words.index(response["label"].decode())
     ids = task.ids(tf.constant([TEXT])).to_tensor()
-    weight = model.get_layer("embedding").embeddings
+    weight = inspector.model.get_layer("embedding").embeddings
 
     @tf.function
     def value():
-        return tf.nn.log_softmax(model(ids))[0, number]
+        return tf.nn.log_softmax(inspector.model(ids))[0, number]
 
     numbers = ids.numpy()[0]
     once = [at for at, each in enumerate(numbers) if np.sum(numbers == each) == 1]
     assert len(once) > 3
     rows = weight.numpy()
     want = [np.linalg.norm(slopes(weight, numbers[at], value) * rows[numbers[at]]) for at in once]
-    given = task.inside(model, ask, row).saliency.weights[0][once]
-    np.testing.assert_allclose(given / given.max(), np.array(want) / max(want), atol=2e-2)
+    saliency = inspector.inspect(row).saliency.weights[0][once]
+    np.testing.assert_allclose(saliency / saliency.max(), np.array(want) / max(want), atol=2e-2)
 
 
 def test_saliency_of_a_translation_is_that_of_finite_differences(tmp_path):
-    task, model, ask, row = made("translation", tmp_path)
-    seen = task.inside(model, ask, row)
-    source = task.source(tf.constant([TEXT]))
-    numbers, weight = source.numpy()[0], model.get_layer("embedding").embeddings
-    written = task.ids_of(seen.attention.target)
+    task, inspector, row = make_inspector("translation", tmp_path)
+    inspected = inspector.inspect(row)
+    source = task.source_ids(tf.constant([TEXT]))
+    numbers, weight = source.numpy()[0], inspector.model.get_layer("embedding").embeddings
+    written = inspector.piece_ids(inspected.attention.target)
     before = tf.concat([[[1]], written], 1)
     answer = 2
 
     @tf.function
     def value():
-        logits = model({"source": source, "before": before})
+        logits = inspector.model({"source": source, "before": before})
         return tf.nn.log_softmax(logits)[0, answer, int(written[0, answer])]
 
     once = [at for at, each in enumerate(numbers) if np.sum(numbers == each) == 1][:5]
     rows = weight.numpy()
     want = [np.linalg.norm(slopes(weight, numbers[at], value) * rows[numbers[at]]) for at in once]
-    given = seen.saliency.weights[answer][once]
-    np.testing.assert_allclose(given / given.max(), np.array(want) / max(want), atol=2e-2)
+    saliency = inspected.saliency.weights[answer][once]
+    np.testing.assert_allclose(saliency / saliency.max(), np.array(want) / max(want), atol=2e-2)
 
     ids = task.subwords.encode(tf.constant(["the old tower \U0001f642 …"]))
     pieces = [piece.decode() for piece in task.subwords.pieces(ids)[0].numpy()]
-    assert task.ids_of(pieces).numpy().tolist() == ids.to_list()
-    assert task.ids_of([]).shape == (1, 0)
+    assert inspector.piece_ids(pieces).numpy().tolist() == ids.to_list()
+    assert inspector.piece_ids([]).shape == (1, 0)
 
 
 def test_many_answers_are_taken_some_at_a_time(monkeypatch):
@@ -188,19 +196,19 @@ def test_many_answers_are_taken_some_at_a_time(monkeypatch):
         return tf.gather(tf.constant(mix), which) * tf.reduce_sum(rows**2, axis=[1, 2])
 
     for at_once in (1, 2, 16):
-        monkeypatch.setattr(inspection, "_AT_ONCE", at_once)
+        monkeypatch.setattr(inspection, "_BATCH_SIZE", at_once)
         given = inspection.gradients(of, x, 5)
         np.testing.assert_allclose(given, 2 * mix[:, None, None] * x.numpy()[None])
 
 
 def test_a_token_is_found_by_its_word_and_number():
-    tokens = numbered(["▁the", "man", "▁the", "the"])
+    tokens = numbered_tokens(["▁the", "man", "▁the", "the"])
     assert tokens == ["▁the", "man", "▁the:2", "the"]
     weights = np.array([[0, 1, 1, 0], [0, 0, 1, 0]])
     for at, want in (("", "▁the:2"), ("man", "man"), ("the", "▁the"), ("the:2", "▁the:2")):
-        assert chosen(at, tokens, weights) == want
-    with pytest.raises(UserError, match=r"--at must be one of .*'man'.*got 'boy'"):
-        chosen("boy", tokens, weights)
+        assert select_token(at, tokens, weights) == want
+    with pytest.raises(UserError, match=r"--token must be one of .*'man'.*got 'boy'"):
+        select_token("boy", tokens, weights)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +221,7 @@ def test_a_token_is_found_by_its_word_and_number():
     ],
 )
 def test_nothing_to_read_is_told(name, requests, tmp_path):
-    task, model, ask, _ = made(name, tmp_path)
+    _, inspector, _ = make_inspector(name, tmp_path)
     for row in requests:
-        with pytest.raises(UserError, match="nothing to look at"):
-            task.inside(model, ask, row)
+        with pytest.raises(UserError, match="nothing to inspect"):
+            inspector.inspect(row)

@@ -1,0 +1,54 @@
+"""Scores of classification: accuracy and macro F1."""
+
+import heapq
+from collections.abc import Iterable
+
+import numpy as np
+
+from models import metrics
+from tasks.core import evaluation
+from tasks.core.evaluation import Confusion, Evaluation, Table
+from tasks.core.examples import Example
+
+_MISTAKES = 20  # shown in the report
+
+
+class Evaluator(evaluation.Evaluator):
+    """Accuracy, macro F1, scores per class, and the most confident mistakes."""
+
+    def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
+        classes = self.task.labels.words
+        index = {label: number for number, label in enumerate(classes)}
+        counts = np.zeros([len(classes)] * 2, int)
+        worst = []
+        for number, (example, response) in enumerate(responses):
+            reference, prediction = example.values["label"], response["label"].decode("utf-8")
+            counts[index[reference], index[prediction]] += 1
+            if reference == prediction:
+                continue
+            probability = float(response["probability"])
+            heapq.heappush(worst, (probability, -number, reference, prediction, example))
+            if len(worst) > _MISTAKES:
+                heapq.heappop(worst)
+        return Evaluation(
+            count=int(counts.sum()),
+            scores={"accuracy": metrics.accuracy(counts), "macro_f1": metrics.macro_f1(counts)},
+            tables=[_scores_by_class(classes, counts)],
+            confusions=[Confusion("Reference and predicted classes", classes, counts.tolist())],
+            mistakes=Table(
+                "The most confident mistakes",
+                ["probability", "prediction", "reference", "text", "origin"],
+                [
+                    [probability, prediction, reference, example.values["text"], example.origin]
+                    for probability, _, reference, prediction, example in sorted(
+                        worst, reverse=True
+                    )
+                ],
+            ),
+        )
+
+
+def _scores_by_class(classes: list[str], counts: np.ndarray) -> Table:
+    scores = zip(classes, metrics.per_class(counts), counts.sum(axis=1), strict=True)
+    rows = [[label, *map(float, values), int(count)] for label, values, count in scores]
+    return Table("Classes", ["label", "precision", "recall", "f1", "examples"], rows)

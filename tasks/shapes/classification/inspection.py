@@ -1,0 +1,45 @@
+"""Inspection of a classifier."""
+
+import tensorflow as tf
+
+from models.cells.tracing import trace
+from models.text.words import PADDING, split
+from tasks.core import inspection
+from tasks.core.errors import UserError
+from tasks.core.evaluation import Alignment
+from tasks.core.inspection import Inspection
+
+
+class Inspector(inspection.Inspector):
+    """Gates and states of the reader, and the saliency of each word for the predicted class."""
+
+    def inspect(self, row: dict, token: str = "") -> Inspection:
+        text = tf.constant([row["text"]])
+        words = [word.decode("utf-8") for word in split(text)[0].numpy()]
+        if not words:
+            raise UserError("nothing to inspect: the text contains no words.")
+        (response,) = self.predictor.predict([row])
+        label = response["label"].decode("utf-8")
+        index = self.task.labels.words.index(label)
+        ids = self.task.ids(text).to_tensor(PADDING)
+        read = words[: ids.shape[1]]
+        saliency = inspection.saliency(
+            self.model,
+            self.model.get_layer("reader").input[0],
+            {"ids": ids},
+            lambda logits, _: tf.nn.log_softmax(logits)[:, index],
+            targets=1,
+        )
+        token = inspection.select_token(token, inspection.numbered_tokens(read), saliency)
+        with trace(self.model) as traces:
+            self.model(ids, training=False)
+        notes = []
+        if len(read) < len(words):
+            notes.append(f"The model reads only the first {len(read)} of {len(words)} words.")
+        return Inspection(
+            response=f"{label} ({response['probability']:.3f})",
+            token=token,
+            readings=[inspection.reading(cell, "reader", read) for cell in traces],
+            saliency=Alignment(read, [label], saliency),
+            notes=notes,
+        )

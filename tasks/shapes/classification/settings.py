@@ -1,0 +1,26 @@
+"""Settings of classification."""
+
+import dataclasses
+
+from tasks.core import task
+from tasks.core.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(task.Config):
+    """Settings of N→1."""
+
+    vocabulary: int = setting(20_000, "maximum number of words in the vocabulary", at_least=1)
+    evidence: int = setting(
+        2**18,
+        "buckets of word pairs counted by class (naive Bayes features); 0: none",
+        at_least=0,
+        affects="training",
+    )
+    word_dropout: float = setting(
+        0.2,
+        "share of words that training replaces by the unknown word",
+        at_least=0,
+        below=1,
+        affects="training",
+    )

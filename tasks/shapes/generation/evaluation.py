@@ -1,0 +1,103 @@
+"""Scores of generated sentences: BLEU and chrF by sacreBLEU."""
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.base import Metric
+
+from tasks.core import evaluation
+from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Table
+from tasks.core.examples import Example, Stream
+from tasks.core.predictor import Predictor
+
+_MISTAKES = 20  # shown in the report
+
+
+class Evaluator(evaluation.Evaluator):
+    """BLEU, chrF and the sentences farthest from their references.
+
+    Class attributes:
+        reported: Metrics that are scores; the others are only listed in a table.
+    """
+
+    reported: ClassVar[Sequence[str]] = ("bleu", "chrf")
+
+    def correct(self, example: Example, prediction: str) -> dict[str, bool]:
+        """Returns whether a sentence is correct, by name of a score that counts it; none here."""
+        return {}
+
+    def source(self, example: Example) -> str | bytes:
+        """Returns the source of an example for the report: text, or the bytes of an image."""
+        return self.task.source_text(example)
+
+    def attention(self, example: Example, response: dict) -> Alignment | AttentionMaps:
+        """Returns the attention weights of a response of the signature that returns them."""
+        raise NotImplementedError
+
+    def illustrate(
+        self, predictor: Predictor, examples: Stream
+    ) -> Sequence[Alignment | AttentionMaps]:
+        first = self.task.first_examples(examples)
+        rows = [self.task.row(example.values) for example in first]
+        responses = predictor.predict(rows, self.task.RequestFormat.figure_field)
+        return [
+            self.attention(example, response)
+            for example, response in zip(first, responses, strict=True)
+        ]
+
+    def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
+        predictions, references, worst, correct = [], [], [], {}
+        chrf = CHRF()
+        for number, (example, response) in enumerate(responses):
+            prediction = response[self.task.output_name].decode("utf-8")
+            predictions.append(prediction)
+            references.append(self.task.references(example.values))
+            for name, is_correct in self.correct(example, prediction).items():
+                correct[name] = correct.get(name, 0) + is_correct
+            score = chrf.sentence_score(prediction, references[-1]).score
+            heapq.heappush(worst, (-score, -number, prediction, example))
+            if len(worst) > _MISTAKES:
+                heapq.heappop(worst)
+        scores = {name: count / len(predictions) for name, count in correct.items()}
+        rows = []
+        for name, metric in (
+            ("bleu", BLEU(force=True)),  # no warning about text that is already tokenised
+            ("bleu, lower case", BLEU(force=True, lowercase=True)),
+            ("chrf", CHRF()),
+        ):
+            score = corpus_score(metric, predictions, references)
+            rows.append([name, score, str(metric.get_signature()) if predictions else ""])
+            if name in self.reported:
+                scores[name] = score
+        return Evaluation(
+            count=len(predictions),
+            scores=scores,
+            tables=[Table("Scores by sacreBLEU", ["metric", "score", "signature"], rows)],
+            mistakes=Table(
+                f"{self.task.output_name.capitalize()}s farthest from their references, by chrF",
+                ["chrf", "source", "prediction", "reference", "origin"],
+                [
+                    [
+                        -negative,
+                        self.source(example),
+                        prediction,
+                        " / ".join(self.task.references(example.values)),
+                        example.origin,
+                    ]
+                    for negative, _, prediction, example in sorted(worst, reverse=True)
+                ],
+            ),
+        )
+
+
+def corpus_score(
+    metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]]
+) -> float:
+    """Returns the score of a metric of sacreBLEU; sentences may differ in their references."""
+    if not predictions:
+        return 0.0
+    most = max(map(len, references))
+    padded = [[*row, *[None] * (most - len(row))] for row in references]
+    return metric.corpus_score(predictions, list(zip(*padded, strict=True))).score

@@ -1,0 +1,20 @@
+"""N→N: a tag for each token of a sentence.
+
+Signatures, B sentences of up to T tokens:
+
+    serving_default(text: string[B]) -> tokens: string[B, T], tags: string[B, T],
+        probability: float32[B, T], lengths: int32[B]
+    tokens(tokens: string[B, T], lengths: int32[B]) -> the same
+
+The first tokenises text (`models.text.ud_tokenizer`). The second takes tokens, one length per
+sentence, and ignores what is beyond it. Outputs are padded with "" and 0 beyond `lengths`. The
+probability is that of the tag: its softmax, or its marginal under a CRF.
+"""
+
+from tasks.shapes.sequence_labelling.evaluation import Evaluator
+from tasks.shapes.sequence_labelling.inspection import Inspector
+from tasks.shapes.sequence_labelling.requests import RequestFormat
+from tasks.shapes.sequence_labelling.settings import Config
+from tasks.shapes.sequence_labelling.task import SequenceLabelling
+
+__all__ = ["Config", "Evaluator", "Inspector", "RequestFormat", "SequenceLabelling"]

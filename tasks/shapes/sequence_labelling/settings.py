@@ -1,0 +1,48 @@
+"""Settings of sequence labelling."""
+
+import dataclasses
+
+from tasks.core import task
+from tasks.core.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(task.Config):
+    """Settings of N→N."""
+
+    max_length: int = setting(
+        128,
+        "tokens read together; longer sentences are read in overlapping windows",
+        at_least=2,
+        old_name="longest",
+    )
+    vocabulary: int = setting(100_000, "maximum number of words in the vocabulary", at_least=1)
+    fold_case: bool = setting(
+        True, "whether words are looked up in lower case; characters keep their case"
+    )
+    word_dropout: float = setting(
+        1.0,
+        "strength s of word dropout: a word with n occurrences in the training part is replaced "
+        "by the unknown word with probability s / (s + n)",
+        at_least=0,
+        affects="training",
+    )
+    characters: int = setting(
+        64, "units per direction of the character reader; 0: words only", at_least=0
+    )
+    character_embedding: int = setting(
+        32, "features of an embedded character", at_least=1, affects="training"
+    )
+    affixes: int = setting(
+        4,
+        "length of the longest embedded prefix and suffix, in characters",
+        at_least=0,
+        affects="training",
+    )
+    max_word_length: int = setting(
+        24,
+        "characters read per word; of longer words, the head and the tail",
+        at_least=1,
+        old_name="longest_word",
+    )
+    crf: bool = setting(False, "whether a CRF scores whole sequences of tags", affects="training")

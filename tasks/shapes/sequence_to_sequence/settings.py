@@ -1,0 +1,34 @@
+"""Settings of sequence-to-sequence tasks."""
+
+import dataclasses
+
+from models.layers.decoder import KINDS
+from tasks.core.settings import setting
+from tasks.shapes import generation
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(generation.Config):
+    """Settings of N→M."""
+
+    max_length: int = setting(
+        256, "subwords read per text; longer texts are truncated", at_least=1, old_name="longest"
+    )
+    vocabulary: int = setting(4000, "subwords, shared by both languages", at_least=300)
+    attention: str = setting(
+        "multiplicative", "attention of the decoder", choices=KINDS, affects="training"
+    )
+    max_side_ratio: float = setting(
+        4.0,
+        "training skips pairs in which one side has more subwords than this times those of the "
+        "other, plus 5",
+        at_least=1,
+        old_name="unequal",
+    )
+    max_length_ratio: float = setting(
+        2.0,
+        "maximum subwords of a translation: this times those of its source, plus 10",
+        above=0,
+        affects="serving",
+        old_name="longest_output",
+    )

@@ -1,0 +1,115 @@
+"""The command line that all commands share: help, groups, and former names of flags."""
+
+import argparse
+import dataclasses
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import tasks
+from app import cli
+from tasks.core.settings import EFFECTS, flag, setting
+
+TASK_COMMANDS = ("train", "evaluate", "predict", "look", "beam")
+COMMANDS = (*TASK_COMMANDS, "deploy", "cells", "study")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings for this test."""
+
+    seed: int = setting(0, "a seed", affects="training", old_name="number")
+    fold: bool = setting(True, "a switch")
+    beam_size: int = setting(4, "beams", affects="serving")
+
+
+def parse(*argv):
+    parser = cli.Parser("prog", examples=["prog --seed 1"])
+    cli.add_settings(parser, Settings)
+    return cli.settings(Settings, parser.parse_args(argv))
+
+
+def help_of(capsys, command, *argv):
+    module = importlib.import_module(f"app.{command}")
+    with pytest.raises(SystemExit) as ended:
+        module.main([*argv, "--help"])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_an_example(command, capsys):
+    topic = [tasks.names()[0]] if command in TASK_COMMANDS else []
+    topic = ["adding"] if command == "study" else topic
+    text = help_of(capsys, command, *topic)
+    title, *lines = text[text.rindex("\nexample") :].strip().splitlines()
+    assert title in ("example:", "examples:")
+    assert lines and all(line.startswith(f"  python -m app.{command}") for line in lines)
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_settings_are_grouped_by_the_stage_that_they_affect(name, capsys):
+    text = help_of(capsys, "train", name)
+    config = tasks.find(name).Config
+    for stage in EFFECTS:
+        fields = [f for f in dataclasses.fields(config) if f.metadata["affects"] == stage]
+        if not fields:
+            continue
+        group = text.split(f"\n{cli._GROUPS[stage]}:\n")[1].split("\n\n")[0]
+        flags = [line.split()[0].rstrip(",") for line in group.splitlines() if line[:4] == "  --"]
+        assert flags == [flag(field.name) for field in fields]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--seed", "1", "--number", "2"],
+        ["--number=2", "--seed=1"],
+    ],
+)
+def test_the_former_and_the_current_name_of_a_flag_exclude_each_other(argv, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(*argv)
+    assert ended.value.code == cli.FAILED
+    assert "is the former name of" in capsys.readouterr().err
+
+
+def test_a_former_name_is_accepted_alone(capsys):
+    assert parse("--number", "3") == Settings(seed=3)
+    assert "--number is now called --seed" in capsys.readouterr().err
+
+
+def test_a_misspelt_flag_has_a_suggestion(capsys):
+    with pytest.raises(SystemExit):
+        parse("--beam-siz", "3")
+    assert "did you mean --beam-size?" in capsys.readouterr().err
+
+
+def test_flags_are_not_abbreviated(capsys):
+    with pytest.raises(SystemExit):
+        parse("--see", "3")
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_help_without_a_task_imports_no_tensorflow():
+    code = (
+        "import sys\n"
+        "from app import train\n"
+        "try:\n    train.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_settings_of_one_stage_have_one_group():
+    @dataclasses.dataclass(frozen=True)
+    class Location:
+        """Location of things."""
+
+        path: str = setting("", "a path")
+
+    parser = argparse.ArgumentParser()
+    cli.add_settings(parser, Location)
+    assert "Location of things:\n  --path TEXT" in parser.format_help()
