@@ -264,13 +264,7 @@ PENDING = {
     "app/report",
     "app/studies",
     "app/training",
-    "models",
-    "models/cells",
-    "models/cells/implementations",
-    "models/networks",
-    "models/text",
     "tasks/core",
-    "tasks/corpora/samples",
     "tasks/shapes",
 }
 

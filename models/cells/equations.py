@@ -58,14 +58,14 @@ def _gru(see, h):
 
 
 def _gru_before(see, h):
-    update, seen = see.gate("update"), see.product(CANDIDATE, see.gate("reset") * h)
-    return (update * h + (1.0 - update) * see.candidate(also=seen[CANDIDATE]),)
+    update, product = see.gate("update"), see.product(CANDIDATE, see.gate("reset") * h)
+    return (update * h + (1.0 - update) * see.candidate(also=product[CANDIDATE]),)
 
 
 def _mgu(see, h):
     forget = see.gate("forget")
-    seen = see.product(CANDIDATE, forget * h)
-    return ((1.0 - forget) * h + forget * see.candidate(also=seen[CANDIDATE]),)
+    product = see.product(CANDIDATE, forget * h)
+    return ((1.0 - forget) * h + forget * see.candidate(also=product[CANDIDATE]),)
 
 
 def _janet(see, h):
@@ -75,21 +75,21 @@ def _janet(see, h):
 
 
 def _mut1(see, h):
-    update, seen = see.gate("update"), see.product(CANDIDATE, see.gate("reset") * h)
-    candidate = see.candidate(also=see.tanh(see.input(RAW)) + seen[CANDIDATE])
+    update, product = see.gate("update"), see.product(CANDIDATE, see.gate("reset") * h)
+    candidate = see.candidate(also=see.tanh(see.input(RAW)) + product[CANDIDATE])
     return (update * candidate + (1.0 - update) * h,)
 
 
 def _mut2(see, h):
     reset = see.gate("reset", also=see.input(RAW))
-    update, seen = see.gate("update"), see.product(CANDIDATE, reset * h)
-    return (update * see.candidate(also=seen[CANDIDATE]) + (1.0 - update) * h,)
+    update, product = see.gate("update"), see.product(CANDIDATE, reset * h)
+    return (update * see.candidate(also=product[CANDIDATE]) + (1.0 - update) * h,)
 
 
 def _mut3(see, h):
     update = see.gate("update", also=see.product("update", see.tanh(h))["update"])
-    seen = see.product(CANDIDATE, see.gate("reset") * h)
-    return (update * see.candidate(also=seen[CANDIDATE]) + (1.0 - update) * h,)
+    product = see.product(CANDIDATE, see.gate("reset") * h)
+    return (update * see.candidate(also=product[CANDIDATE]) + (1.0 - update) * h,)
 
 
 @dataclasses.dataclass(frozen=True)

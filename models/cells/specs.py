@@ -359,9 +359,9 @@ def find(cell: CellSpec | Mapping | str) -> CellSpec:
         raise ValueError(
             f"cell must be one of {sorted(CELLS)}, a spec as JSON or a .json file, got {cell!r}."
         )
-    known = {field.name for field in dataclasses.fields(CellSpec)}
-    if unknown := sorted(set(fields) - known):
-        raise ValueError(f"cell has {unknown}, but the fields of a spec are {sorted(known)}.")
+    field_names = {field.name for field in dataclasses.fields(CellSpec)}
+    if unknown := sorted(set(fields) - field_names):
+        raise ValueError(f"cell has {unknown}, but the fields of a spec are {sorted(field_names)}.")
     if "equation" not in fields:
         raise ValueError(
             f"cell must name its equation, one of {sorted(EQUATIONS)}, got {fields!r}."
