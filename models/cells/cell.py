@@ -35,7 +35,7 @@ class Functions(Protocol):
 
 
 class StepContext:
-    """What the maps of a cell see at one step; the `see` of an equation.
+    """What the maps of a cell see at one step; the `step` of an equation.
 
     Args:
         spec: The cell's spec.
@@ -115,7 +115,7 @@ class StepContext:
         value = self._by_name(self._spec.input_activation, self._pre_activation(CANDIDATE, z))
         return value * self._noise[CANDIDATE] if CANDIDATE in self._noise else value
 
-    def squash(self, cell_state):
+    def activate_output(self, cell_state):
         """The activation of the cell state on its way out."""
         if self._spec.layer_norm != "none":
             cell_state = self._shifted(self._normalized(cell_state, "cell"), "cell_shift")
@@ -281,7 +281,7 @@ class GatedCell(keras.layers.Layer):
             for name, maps in spec.products.items():
                 gain = self._vector(f"{name}_product_gain", len(maps), "ones")
                 setattr(self, f"{name}_product_gain", gain)
-        if placement != "none" and spec.definition.squashes:
+        if placement != "none" and spec.definition.has_output_activation:
             self.cell_gain = self._vector("cell_gain", 1, "ones")
             self.cell_shift = self._vector("cell_shift", 1)
 
@@ -388,7 +388,7 @@ class GatedCell(keras.layers.Layer):
                     getattr(self, f"{name}_product_gain"),
                     [f"{name}_product_{m}_gain" for m in maps],
                 )
-        if spec.layer_norm != "none" and spec.definition.squashes:
+        if spec.layer_norm != "none" and spec.definition.has_output_activation:
             cut(self.cell_gain, ["cell_gain"])
             cut(self.cell_shift, ["cell_shift"])
         return vectors
@@ -483,16 +483,25 @@ class GatedCell(keras.layers.Layer):
         return after[0], after
 
     def step(
-        self, inputs, states: Sequence, noise: Noise, see: Callable[..., StepContext] = StepContext
+        self,
+        inputs,
+        states: Sequence,
+        noise: Noise,
+        make_context: Callable[..., StepContext] = StepContext,
     ) -> list:
-        """The states after one step: inputs (B, D), the states before it, `Noise.at_step` it.
+        """Returns the states after one step.
 
-        `see` makes the `StepContext` of the step; that of `models.cells.tracing` records values.
+        Args:
+            inputs: (B, D).
+            states: The states before the step, of the widths `state_size`.
+            noise: `quiet()`, or `draw(...).at_step(t)` in training.
+            make_context: Constructor of the `StepContext`; that of `models.cells.tracing`
+                records values.
         """
         matrices, vectors = self.matrices(noise), self.vectors()
         functions = TensorFunctions(self, matrices)
         states = [ops.cast(state, self.state_dtype) for state in states]
-        context = see(
+        context = make_context(
             self.spec,
             by_map(self.projected_maps, self.project(inputs, self.input_weights())),
             functions.recurrent(states[0], vectors, noise.always),

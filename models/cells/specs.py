@@ -183,7 +183,7 @@ class CellSpec:
                 raise ValueError(
                     f"projection is of what the cell state c lets out; {self.equation!r} has none."
                 )
-        if self.output_activation != "tanh" and not self.definition.squashes:
+        if self.output_activation != "tanh" and not self.definition.has_output_activation:
             raise ValueError(
                 f"output_activation is that of the cell state c; {self.equation!r} has none."
             )

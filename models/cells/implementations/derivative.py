@@ -35,10 +35,10 @@ def step(cell, projected, states, weights, noise):
     else:
         recurrent = functions.recurrent(states[0], weights["vectors"], noise)
     inputs = by_map(cell.projected_maps, projected)
-    see = StepContext(cell.spec, inputs, recurrent, weights["vectors"], functions, noise)
+    context = StepContext(cell.spec, inputs, recurrent, weights["vectors"], functions, noise)
     after = [
         tf.fill(tf.shape(old), tf.cast(new, old.dtype)) if isinstance(new, float) else new
-        for new, old in zip(see.advance(states), states, strict=True)
+        for new, old in zip(context.advance(states), states, strict=True)
     ]
     values = {(INPUT, name): value for name, value in inputs.items()}
     values |= {(RECURRENT, name): value for name, value in recurrent.items()}
@@ -80,8 +80,8 @@ def step_back(cell, read, into, weights, turned, noise):
         recurrent = {
             m: TapeValue(functools.partial(read, RECURRENT, m)) for m in spec.recurrent_maps
         }
-    see = StepContext(spec, inputs, recurrent, vectors, functions, noise)
-    TapeValue.flow_back(see.advance(states), into)
+    context = StepContext(spec, inputs, recurrent, vectors, functions, noise)
+    TapeValue.flow_back(context.advance(states), into)
 
     zero = tf.zeros([tf.shape(into[0])[0], cell.units], into[0].dtype)
     factors = {("d", "input"): _joined([z.total(zero) for z in inputs.values()])}
