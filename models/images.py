@@ -37,11 +37,13 @@ def pixels(image_bytes: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, 
     images = images.filter(lambda _, image: _is_small_enough(image))
     images = images.map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     images = images.ignore_errors().concatenate(tf.data.Dataset.from_tensors(none))
-    place, found = images.batch(count + 1).get_single_element()
+    place, pictures = images.batch(count + 1).get_single_element()
     place, shape = place[:, None] + 1, [count + 1, height, width, 3]
     valid = tf.scatter_nd(place, tf.ones_like(place[:, 0], tf.int32), shape[:1])
-    found = tf.reshape(tf.scatter_nd(place, tf.cast(found, tf.int32), shape), [-1, *shape[1:]])
-    return tf.cast(found[1:], tf.uint8), tf.cast(valid[1:], tf.bool)
+    pictures = tf.reshape(
+        tf.scatter_nd(place, tf.cast(pictures, tf.int32), shape), [-1, *shape[1:]]
+    )
+    return tf.cast(pictures[1:], tf.uint8), tf.cast(valid[1:], tf.bool)
 
 
 def _jpeg(image):

@@ -48,8 +48,8 @@ def verify(folder: Path) -> None:
 
 def _files(folder: Path) -> dict[str, Path]:
     """The files below a folder but its manifest, by their names with slashes."""
-    found = (path for path in sorted(folder.rglob("*")) if not path.is_dir())
-    return {path.relative_to(folder).as_posix(): path for path in found if path != folder / PLACE}
+    paths = (path for path in sorted(folder.rglob("*")) if not path.is_dir())
+    return {path.relative_to(folder).as_posix(): path for path in paths if path != folder / PLACE}
 
 
 def _sha256(path: Path) -> str:

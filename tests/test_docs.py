@@ -264,11 +264,6 @@ PENDING = {
     "app/report",
     "app/studies",
     "app/training",
-    "models",
-    "models/cells",
-    "models/cells/implementations",
-    "models/networks",
-    "models/text",
 }
 
 

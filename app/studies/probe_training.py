@@ -53,7 +53,7 @@ def network(probe: probes.Probe, config: Config, dtype: str = "float32") -> kera
         units=config.units,
         layers=config.layers,
         embedding=config.embedding if probe.symbols else 0,
-        each=probe.per_step,
+        return_sequences=probe.per_step,
         dtype=dtype,
     )
 

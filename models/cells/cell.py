@@ -35,7 +35,7 @@ class Functions(Protocol):
 
 
 class StepContext:
-    """What the maps of a cell see at one step; the `see` of an equation.
+    """What the maps of a cell see at one step; the `step` of an equation.
 
     Args:
         spec: The cell's spec.
@@ -59,10 +59,10 @@ class StepContext:
         after = list(self._spec.definition.step(self, *states))
         if self._spec.projection:
             after[0] = self._functions.product("projection", (after[0],))["h"]
-        for at, name in enumerate(self._spec.definition.states):
+        for index, name in enumerate(self._spec.definition.states):
             if name in self._spec.zoneout:
                 stays = self._noise[name]
-                after[at] = states[at] * stays + after[at] * (1.0 - stays)
+                after[index] = states[index] * stays + after[index] * (1.0 - stays)
         return after
 
     def input(self, name):
@@ -80,10 +80,10 @@ class StepContext:
             return dict.fromkeys(maps, 0.0)
         if what == ("h",) and "state" in self._noise:
             values = [value * self._noise["state"] for value in values]
-        known = self._functions.product(name, tuple(values))
+        blocks = self._functions.product(name, tuple(values))
         if self._spec.layer_norm == "products":
-            known = {m: self._normalized(z, f"{name}_product_{m}") for m, z in known.items()}
-        return {each: known.get(each, 0.0) for each in maps}
+            blocks = {m: self._normalized(z, f"{name}_product_{m}") for m, z in blocks.items()}
+        return {map_name: blocks.get(map_name, 0.0) for map_name in maps}
 
     def gate(self, name, cell_state=None, also=0.0, shift=0.0):
         """A gate's values in (0, 1), (B, H).
@@ -101,7 +101,7 @@ class StepContext:
             z = z + self._recurrent[name]
         if name in self._spec.peepholes:
             z = z + self._vectors[f"{name}_peephole"] * cell_state
-        return self._functions.sigmoid(_plus(self._seen(name, _plus(z, also)), shift))
+        return self._functions.sigmoid(_plus(self._pre_activation(name, _plus(z, also)), shift))
 
     def candidate(self, also=0.0):
         """What could be written, (B, H)."""
@@ -112,10 +112,10 @@ class StepContext:
 
     def activate(self, z):
         """The candidate, of all that it sees."""
-        value = self._by_name(self._spec.input_activation, self._seen(CANDIDATE, z))
+        value = self._by_name(self._spec.input_activation, self._pre_activation(CANDIDATE, z))
         return value * self._noise[CANDIDATE] if CANDIDATE in self._noise else value
 
-    def squash(self, cell_state):
+    def activate_output(self, cell_state):
         """The activation of the cell state on its way out."""
         if self._spec.layer_norm != "none":
             cell_state = self._shifted(self._normalized(cell_state, "cell"), "cell_shift")
@@ -126,7 +126,7 @@ class StepContext:
         limit = self._spec.cell_clip
         return self._functions.clip(cell_state, limit) if limit else cell_state
 
-    def _seen(self, name, z):
+    def _pre_activation(self, name, z):
         """All that a map sees, normalised before its bias where the spec says so."""
         if self._spec.layer_norm != "maps":
             return z
@@ -164,7 +164,7 @@ class Noise:
     steps: Mapping = dataclasses.field(default_factory=dict)
     weights: Mapping = dataclasses.field(default_factory=dict)
 
-    def at(self, step) -> "Noise":
+    def at_step(self, step) -> "Noise":
         """What holds at one step."""
         now = {name: ops.take(values, step, axis=0) for name, values in self.steps.items()}
         return Noise({**self.always, **now}, weights=self.weights)
@@ -201,7 +201,7 @@ class GatedCell(keras.layers.Layer):
         states: a list of the widths `state_size`.
         training: Whether recurrent dropout and zoneout draw; then `noise` is
             what they drew.
-        noise: `draw(...).at(step)`; None for what is served.
+        noise: `draw(...).at_step(step)`; None for what is served.
 
     Returns:
         The output (B, output_size), which is also the first of the states, and
@@ -281,7 +281,7 @@ class GatedCell(keras.layers.Layer):
             for name, maps in spec.products.items():
                 gain = self._vector(f"{name}_product_gain", len(maps), "ones")
                 setattr(self, f"{name}_product_gain", gain)
-        if placement != "none" and spec.definition.squashes:
+        if placement != "none" and spec.definition.has_output_activation:
             self.cell_gain = self._vector("cell_gain", 1, "ones")
             self.cell_shift = self._vector("cell_shift", 1)
 
@@ -308,7 +308,7 @@ class GatedCell(keras.layers.Layer):
                 if isinstance(config.get("seed"), int):
                     config["seed"] += index
                 drawn.append(initializer.from_config(config)((rows, columns), wide))
-            row = [drawn[at : at + len(maps)] for at in range(0, len(drawn), len(maps))]
+            row = [drawn[start : start + len(maps)] for start in range(0, len(drawn), len(maps))]
             whole = ops.concatenate([ops.concatenate(blocks, axis=1) for blocks in row], axis=0)
             return ops.cast(whole, dtype)
 
@@ -347,15 +347,15 @@ class GatedCell(keras.layers.Layer):
         Returns:
             "recurrent", and each of `product_maps`, by name.
         """
-        found = {name: getattr(self, f"{name}_product") for name in self.spec.products}
+        weights = {name: getattr(self, f"{name}_product") for name in self.spec.products}
         if self.spec.recurrent_maps:
-            found["recurrent"] = self.recurrent_kernel
+            weights["recurrent"] = self.recurrent_kernel
         if self.spec.projection:
-            found["projection"] = self.projection
-        found = {name: ops.cast(weight, self.compute_dtype) for name, weight in found.items()}
+            weights["projection"] = self.projection
+        weights = {name: ops.cast(weight, self.compute_dtype) for name, weight in weights.items()}
         return {
             name: ops.multiply(weight, noise.weights[name]) if name in noise.weights else weight
-            for name, weight in found.items()
+            for name, weight in weights.items()
         }
 
     def vectors(self) -> dict:
@@ -366,12 +366,12 @@ class GatedCell(keras.layers.Layer):
             {map}_gain, {map}_bias, {name}_product_{map}_gain, cell_gain,
             cell_shift; and recurrent_gain (G * H).
         """
-        spec, found = self.spec, {}
+        spec, vectors = self.spec, {}
 
         def cut(weight, names):
             whole = ops.cast(weight, self.state_dtype)
             parts = ops.split(whole, len(names)) if len(names) > 1 else [whole]
-            found.update(zip(names, parts, strict=True))
+            vectors.update(zip(names, parts, strict=True))
 
         for gate in spec.peepholes:
             cut(getattr(self, f"{gate}_peephole"), [f"{gate}_peephole"])
@@ -388,21 +388,21 @@ class GatedCell(keras.layers.Layer):
                     getattr(self, f"{name}_product_gain"),
                     [f"{name}_product_{m}_gain" for m in maps],
                 )
-        if spec.layer_norm != "none" and spec.definition.squashes:
+        if spec.layer_norm != "none" and spec.definition.has_output_activation:
             cut(self.cell_gain, ["cell_gain"])
             cut(self.cell_shift, ["cell_shift"])
-        return found
+        return vectors
 
     def input_weights(self) -> dict:
         """The weights of `project`, products in their type and the rest in that of the states."""
-        found = {"bias": ops.cast(self.bias, self.state_dtype)}
+        weights = {"bias": ops.cast(self.bias, self.state_dtype)}
         if self.spec.layer_norm == "products" and self.spec.input_maps:
-            found["gain"] = ops.cast(self.input_gain, self.state_dtype)
+            weights["gain"] = ops.cast(self.input_gain, self.state_dtype)
         if self.spec.input_maps:
-            found["kernel"] = ops.cast(self.kernel, self.compute_dtype)
+            weights["kernel"] = ops.cast(self.kernel, self.compute_dtype)
         if self.raw_projection is not None:
-            found["raw"] = ops.cast(self.raw_projection, self.compute_dtype)
-        return found
+            weights["raw"] = ops.cast(self.raw_projection, self.compute_dtype)
+        return weights
 
     def project(self, inputs, weights: Mapping):
         """All that comes of x: x W + b of each map, for any number of steps at once.
@@ -422,9 +422,9 @@ class GatedCell(keras.layers.Layer):
         if "gain" in weights:
             whole = ops.multiply(standardized(whole)[0], weights["gain"])
         if not spec.input_maps == spec.maps == self.projected_maps:
-            seen = by_map(spec.input_maps, whole) if spec.input_maps else {}
+            products = by_map(spec.input_maps, whole) if spec.input_maps else {}
             nothing = ops.zeros((ops.shape(rows)[0], self.units), dtype=self.state_dtype)
-            blocks = [seen.get(name, nothing) for name in spec.maps]
+            blocks = [products.get(name, nothing) for name in spec.maps]
             if spec.definition.raw:
                 raw = self.multiplied(rows, weights["raw"]) if "raw" in weights else rows
                 blocks.append(ops.cast(raw, self.state_dtype))
@@ -447,24 +447,24 @@ class GatedCell(keras.layers.Layer):
         spec, H, P = self.spec, self.units, self.output_size
         widths = dict(zip(spec.definition.states, self.state_size, strict=True))
 
-        def kept(shape, rate):  # what is left over stands for what is dropped
+        def mask(shape, rate):  # what is left over stands for what is dropped
             ones = ops.ones(shape, dtype=self.state_dtype)
             return keras.random.dropout(ones, rate, seed=self._seed)
 
-        always, each, weights = {}, {}, {}
+        always, per_step, weights = {}, {}, {}
         for kind, rate in spec.recurrent_dropout.items():
             if kind == "state":
-                always["state"] = kept((batch, P), rate)
+                always["state"] = mask((batch, P), rate)
             if kind == CANDIDATE:
-                each[CANDIDATE] = kept((steps, batch, H), rate)
+                per_step[CANDIDATE] = mask((steps, batch, H), rate)
             if kind == "weights":
                 for name, weight in self.matrices(Noise()).items():
                     if name != "projection":
-                        weights[name] = ops.cast(kept(weight.shape, rate), weight.dtype)
+                        weights[name] = ops.cast(mask(weight.shape, rate), weight.dtype)
         for name, rate in spec.zoneout.items():
             uniform = keras.random.uniform((steps, batch, widths[name]), seed=self._seed)
-            each[name] = ops.cast(uniform < rate, self.state_dtype)
-        return Noise(always, each, weights)
+            per_step[name] = ops.cast(uniform < rate, self.state_dtype)
+        return Noise(always, per_step, weights)
 
     def quiet(self) -> Noise:
         """What stands for `draw` where nothing is drawn: zoneout mixes by its rates."""
@@ -475,23 +475,33 @@ class GatedCell(keras.layers.Layer):
             if training and self.spec.random:
                 raise ValueError(
                     f"{self.name}: recurrent dropout and zoneout are drawn once for a sequence; "
-                    "train the cell in a `GatedRNN`, or pass noise=cell.draw(batch, steps).at(t)."
+                    "train the cell in a `GatedRNN`, or pass "
+                    "noise=cell.draw(batch, steps).at_step(t)."
                 )
             noise = self.quiet()
         after = self.step(inputs, states, noise)
         return after[0], after
 
     def step(
-        self, inputs, states: Sequence, noise: Noise, see: Callable[..., StepContext] = StepContext
+        self,
+        inputs,
+        states: Sequence,
+        noise: Noise,
+        make_context: Callable[..., StepContext] = StepContext,
     ) -> list:
-        """The states after one step: inputs (B, D), the states before it, `Noise.at` it.
+        """Returns the states after one step.
 
-        `see` makes the `StepContext` of the step; that of `models.cells.tracing` records values.
+        Args:
+            inputs: (B, D).
+            states: The states before the step, of the widths `state_size`.
+            noise: `quiet()`, or `draw(...).at_step(t)` in training.
+            make_context: Constructor of the `StepContext`; that of `models.cells.tracing`
+                records values.
         """
         matrices, vectors = self.matrices(noise), self.vectors()
         functions = TensorFunctions(self, matrices)
         states = [ops.cast(state, self.state_dtype) for state in states]
-        seen = see(
+        context = make_context(
             self.spec,
             by_map(self.projected_maps, self.project(inputs, self.input_weights())),
             functions.recurrent(states[0], vectors, noise.always),
@@ -501,7 +511,7 @@ class GatedCell(keras.layers.Layer):
         )
         return [
             ops.full_like(old, new) if isinstance(new, float) else new  # a pinned gate as a state
-            for new, old in zip(seen.advance(states), states, strict=True)
+            for new, old in zip(context.advance(states), states, strict=True)
         ]
 
     def get_initial_state(self, batch_size=None):
@@ -538,8 +548,8 @@ class TensorFunctions:
         return standardized(z)[0]
 
     def product(self, name, values):
-        seen = values[0] if len(values) == 1 else ops.concatenate(values, axis=-1)
-        return by_map(self._cell.product_maps[name], self._multiply(seen, name))
+        rows = values[0] if len(values) == 1 else ops.concatenate(values, axis=-1)
+        return by_map(self._cell.product_maps[name], self._multiply(rows, name))
 
     def recurrent(self, h, vectors: Mapping, noise: Mapping) -> dict:
         """h U by map, for those that see h, normalised where the spec says so."""
@@ -555,8 +565,8 @@ class TensorFunctions:
         """h U of all maps that see h, side by side."""
         return self._multiply(h * noise["state"] if "state" in noise else h, "recurrent")
 
-    def _multiply(self, seen, name):
-        return self._cell.multiplied(seen, self._matrices[name])
+    def _multiply(self, rows, name):
+        return self._cell.multiplied(rows, self._matrices[name])
 
 
 def matmul(rows, weight, compute_dtype: str, result_dtype: str):

@@ -179,13 +179,13 @@ def from_keras(layer: GatedRNN, weights: Sequence) -> None:
     """
     form, _ = _form(KERAS, layer)
     _check_shapes(KERAS, dict(enumerate(to_keras(layer).weights)), dict(enumerate(weights)))
-    found = []
-    for at in range(0, len(weights), 3):
-        input, recurrent, bias = weights[at : at + 3]
+    cell_blocks = []
+    for start in range(0, len(weights), 3):
+        input, recurrent, bias = weights[start : start + 3]
         bias, second = bias if form.arguments.get("reset_after") else (bias, np.zeros_like(bias))
         parts = {"input": input, "recurrent": recurrent, "bias": bias, "recurrent_bias": second}
-        found.append(_blocks(form, parts))
-    _take(layer, KERAS, found)
+        cell_blocks.append(_blocks(form, parts))
+    _take(layer, KERAS, cell_blocks)
 
 
 def to_pytorch(layer: GatedRNN) -> ExportedWeights:
@@ -225,12 +225,12 @@ def from_pytorch(layer: GatedRNN, state_dict: Mapping) -> None:
     """
     form, _ = _form(PYTORCH, layer)
     _check_shapes(PYTORCH, to_pytorch(layer).weights, state_dict)
-    found = []
+    cell_blocks = []
     for names in _pytorch_names(layer):
         parts = {part: state_dict[name].T for part, name in names.items()}
         projection = {"h": {"projection": parts.pop("projection")}} if "projection" in parts else {}
-        found.append({**_blocks(form, parts), **projection})
-    _take(layer, PYTORCH, found)
+        cell_blocks.append({**_blocks(form, parts), **projection})
+    _take(layer, PYTORCH, cell_blocks)
 
 
 def _pytorch_names(layer):
@@ -256,10 +256,10 @@ def to_onnx(layer: GatedRNN) -> list[ExportedWeights]:
         ValueError: ONNX has no operator that computes the same.
     """
     form, arguments = _form(ONNX, layer)
-    each = len(layer.cells) // layer.layers
+    directions = len(layer.cells) // layer.layers
     operators = []
-    for at in range(0, len(layer.cells), each):
-        parts = [_parts(cell, form) for cell in layer.cells[at : at + each]]
+    for start in range(0, len(layer.cells), directions):
+        parts = [_parts(cell, form) for cell in layer.cells[start : start + directions]]
         arrays = {
             "W": np.stack([p["input"].T for p in parts]),
             "R": np.stack([p["recurrent"].T for p in parts]),
@@ -267,7 +267,7 @@ def to_onnx(layer: GatedRNN) -> list[ExportedWeights]:
         }
         if layer.spec.peepholes:
             arrays["P"] = np.stack([p["peephole"] for p in parts])
-        attributes = {n: v * each if isinstance(v, list) else v for n, v in arguments.items()}
+        attributes = {n: v * directions if isinstance(v, list) else v for n, v in arguments.items()}
         operators.append(
             ExportedWeights(form.kind, {"hidden_size": layer.units, **attributes}, arrays)
         )
@@ -293,29 +293,29 @@ def from_onnx(layer: GatedRNN, operators: Sequence[ExportedWeights]) -> None:
             cannot hold the weights.
     """
     form, _ = _form(ONNX, layer)
-    expected, found = to_onnx(layer), []
+    expected, cell_blocks = to_onnx(layer), []
     if len(operators) != len(expected):
         raise ValueError(f"ONNX: expected {len(expected)} operators, got {len(operators)}.")
     for want, (kind, attributes, arrays) in zip(expected, operators, strict=True):
         if kind != want.kind:
             raise ValueError(f"ONNX: expected the operator {want.kind!r}, got {kind!r}.")
         couples = _check_attributes(layer, want, attributes)
-        optional, each = {"B": np.zeros_like(want.weights["B"])}, len(want.weights["B"])
+        optional, directions = {"B": np.zeros_like(want.weights["B"])}, len(want.weights["B"])
         if form.peepholes:
-            optional["P"] = np.zeros((each, len(form.peepholes) * layer.units))
+            optional["P"] = np.zeros((directions, len(form.peepholes) * layer.units))
         arrays = {**optional, **arrays}
         _check_shapes(ONNX, {**optional, **want.weights}, arrays)
-        for at in range(each):
-            bias, second = np.split(arrays["B"][at], 2)
-            parts = {"input": arrays["W"][at].T, "recurrent": arrays["R"][at].T}
+        for direction in range(directions):
+            bias, second = np.split(arrays["B"][direction], 2)
+            parts = {"input": arrays["W"][direction].T, "recurrent": arrays["R"][direction].T}
             parts |= {"bias": bias, "recurrent_bias": second}
             if form.peepholes:
-                parts["peephole"] = arrays["P"][at]
+                parts["peephole"] = arrays["P"][direction]
             blocks = _blocks(form, parts)
             if couples:  # f = 1 - i, whatever stands in the place of f
                 blocks["forget"] = _negated(blocks["input"])
-            found.append(blocks)
-    _take(layer, ONNX, found)
+            cell_blocks.append(blocks)
+    _take(layer, ONNX, cell_blocks)
 
 
 def _check_attributes(layer, want, attributes):
@@ -323,12 +323,12 @@ def _check_attributes(layer, want, attributes):
     default = {"hidden_size": layer.units, **_ONNX_DEFAULTS}
     default["activations"] = _ONNX_ACTIVATIONS[want.kind] * (len(layer.cells) // layer.layers)
     expected = {**default, **want.arguments}
-    told = {**default, **{name: _text(value) for name, value in attributes.items()}}
-    told.pop("layout", None)  # of inputs and outputs alone
-    couples = layer.spec.equation == "coupled" and bool(told["input_forget"])
+    actual = {**default, **{name: _text(value) for name, value in attributes.items()}}
+    actual.pop("layout", None)  # of inputs and outputs alone
+    couples = layer.spec.equation == "coupled" and bool(actual["input_forget"])
     if couples:
-        expected["input_forget"] = told["input_forget"]
-    _check_equal(f"ONNX: the attributes of {want.kind}", expected, told)
+        expected["input_forget"] = actual["input_forget"]
+    _check_equal(f"ONNX: the attributes of {want.kind}", expected, actual)
     return couples
 
 
@@ -339,15 +339,17 @@ def _text(value):
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _check_shapes(peer, expected, given):
-    shapes = [{name: np.shape(array) for name, array in each.items()} for each in (expected, given)]
+def _check_shapes(peer, expected, actual):
+    shapes = [
+        {name: np.shape(array) for name, array in each.items()} for each in (expected, actual)
+    ]
     _check_equal(f"{peer.name}: the shapes of the weights", *shapes)
 
 
-def _check_equal(what, expected, given):
-    wrong = [name for name in expected | given if expected.get(name) != given.get(name)]
+def _check_equal(what, expected, actual):
+    wrong = [name for name in expected | actual if expected.get(name) != actual.get(name)]
     if wrong:
-        want, got = ({name: each.get(name) for name in wrong} for each in (expected, given))
+        want, got = ({name: each.get(name) for name in wrong} for each in (expected, actual))
         raise ValueError(f"{what} must be {want}, got {got}.")
 
 
@@ -464,10 +466,10 @@ def _blocks(form, parts):
     return blocks
 
 
-def _take(layer, peer, found):
+def _take(layer, peer, cell_blocks):
     """Gives each cell its weights from the blocks found at a peer, or raises and gives none."""
     taken = []
-    for cell, blocks in zip(layer.cells, found, strict=True):
+    for cell, blocks in zip(layer.cells, cell_blocks, strict=True):
         dtype = cell.bias.numpy().dtype
         for name, block in blocks.items():
             block.update({part: np.asarray(array, dtype) for part, array in block.items()})

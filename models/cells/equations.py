@@ -1,19 +1,21 @@
 """The equations of recurrent cells, each written once, as plain Python.
 
-An equation takes `see`, which knows what the maps see at this step, and the
-states before the step; it returns the states after it. It is written with
-`+ - *`, named gates and named functions only, so that the same text runs on
-tensors of any backend, on what `implementations.derivative` differentiates, and
-on the words of `spelling`.
+The step function of an equation takes a `models.cells.cell.StepContext`, called `step`, and
+the states before the step; it returns the states after it, in the same order. It consists of
+`+ - *`, gates by name and methods of the context only, so that the same text runs on tensors
+of any backend, is differentiated by `implementations.derivative`, and is printed by
+`models.cells.printing`.
 
 Every gate g of every cell is computed alike:
 
-    z_g = x W_g + h U_g + b_g        (+ p_g * c, where the gate has a peephole;
-                                      less a term, where it is blind to x or to h)
-    g   = sigmoid(z_g)               (or a constant, where the gate is pinned)
+    z_g = x W_g + h U_g + b_g        (+ p_g * c if the gate has a peephole;
+                                      without a term to which it is blind)
+    g   = sigmoid(z_g)               (or a constant if the gate is pinned)
 
-The few published equations in which a map sees something else say so in their
-own lines: `see.product` multiplies it by a weight of its own.
+The few published equations in which a map reads something else declare it: `step.product`
+multiplies that by a weight of its own.
+
+Shapes: each value is (B, H): B batch, H units.
 """
 
 import dataclasses
@@ -22,96 +24,105 @@ from collections.abc import Callable, Mapping
 CANDIDATE, RAW = "candidate", "raw"
 
 
-def _rnn(see, h):
-    return (see.candidate(),)
+def _rnn(step, h):
+    return (step.candidate(),)
 
 
-def _leaky(see, h):
-    leak = see.gate("leak")
-    return (leak * h + (1.0 - leak) * see.candidate(),)
+def _leaky(step, h):
+    leak = step.gate("leak")
+    return (leak * h + (1.0 - leak) * step.candidate(),)
 
 
-def _lstm(see, h, c):
-    c_next = see.clip(see.gate("forget", c) * c + see.gate("input", c) * see.candidate())
-    return see.gate("output", c_next) * see.squash(c_next), c_next
+def _lstm(step, h, c):
+    c_next = step.clip(step.gate("forget", c) * c + step.gate("input", c) * step.candidate())
+    return step.gate("output", c_next) * step.activate_output(c_next), c_next
 
 
-def _coupled(see, h, c):
-    forget = see.gate("forget", c)
-    c_next = see.clip(forget * c + (1.0 - forget) * see.candidate())
-    return see.gate("output", c_next) * see.squash(c_next), c_next
+def _coupled(step, h, c):
+    forget = step.gate("forget", c)
+    c_next = step.clip(forget * c + (1.0 - forget) * step.candidate())
+    return step.gate("output", c_next) * step.activate_output(c_next), c_next
 
 
-def _full(see, h, c, i, f, o):
-    last = see.product("gates", i, f, o)
-    input = see.gate("input", c, also=last["input"])
-    forget = see.gate("forget", c, also=last["forget"])
-    c_next = see.clip(forget * c + input * see.candidate())
-    output = see.gate("output", c_next, also=last["output"])
-    return output * see.squash(c_next), c_next, input, forget, output
+def _full(step, h, c, i, f, o):
+    last = step.product("gates", i, f, o)
+    input = step.gate("input", c, also=last["input"])
+    forget = step.gate("forget", c, also=last["forget"])
+    c_next = step.clip(forget * c + input * step.candidate())
+    output = step.gate("output", c_next, also=last["output"])
+    return output * step.activate_output(c_next), c_next, input, forget, output
 
 
-def _gru(see, h):
-    update = see.gate("update")
-    candidate = see.activate(see.input(CANDIDATE) + see.gate("reset") * see.recurrent(CANDIDATE))
+def _gru(step, h):
+    update = step.gate("update")
+    candidate = step.activate(
+        step.input(CANDIDATE) + step.gate("reset") * step.recurrent(CANDIDATE)
+    )
     return (update * h + (1.0 - update) * candidate,)
 
 
-def _gru_before(see, h):
-    update, seen = see.gate("update"), see.product(CANDIDATE, see.gate("reset") * h)
-    return (update * h + (1.0 - update) * see.candidate(also=seen[CANDIDATE]),)
+def _gru_before(step, h):
+    update, product = step.gate("update"), step.product(CANDIDATE, step.gate("reset") * h)
+    return (update * h + (1.0 - update) * step.candidate(also=product[CANDIDATE]),)
 
 
-def _mgu(see, h):
-    forget = see.gate("forget")
-    seen = see.product(CANDIDATE, forget * h)
-    return ((1.0 - forget) * h + forget * see.candidate(also=seen[CANDIDATE]),)
+def _mgu(step, h):
+    forget = step.gate("forget")
+    product = step.product(CANDIDATE, forget * h)
+    return ((1.0 - forget) * h + forget * step.candidate(also=product[CANDIDATE]),)
 
 
-def _janet(see, h):
-    forget = see.gate("forget")
-    written = 1.0 - see.gate("forget", shift=-1.0)
-    return (forget * h + written * see.candidate(),)
+def _janet(step, h):
+    forget = step.gate("forget")
+    written = 1.0 - step.gate("forget", shift=-1.0)
+    return (forget * h + written * step.candidate(),)
 
 
-def _mut1(see, h):
-    update, seen = see.gate("update"), see.product(CANDIDATE, see.gate("reset") * h)
-    candidate = see.candidate(also=see.tanh(see.input(RAW)) + seen[CANDIDATE])
+def _mut1(step, h):
+    update, product = step.gate("update"), step.product(CANDIDATE, step.gate("reset") * h)
+    candidate = step.candidate(also=step.tanh(step.input(RAW)) + product[CANDIDATE])
     return (update * candidate + (1.0 - update) * h,)
 
 
-def _mut2(see, h):
-    reset = see.gate("reset", also=see.input(RAW))
-    update, seen = see.gate("update"), see.product(CANDIDATE, reset * h)
-    return (update * see.candidate(also=seen[CANDIDATE]) + (1.0 - update) * h,)
+def _mut2(step, h):
+    reset = step.gate("reset", also=step.input(RAW))
+    update, product = step.gate("update"), step.product(CANDIDATE, reset * h)
+    return (update * step.candidate(also=product[CANDIDATE]) + (1.0 - update) * h,)
 
 
-def _mut3(see, h):
-    update = see.gate("update", also=see.product("update", see.tanh(h))["update"])
-    seen = see.product(CANDIDATE, see.gate("reset") * h)
-    return (update * see.candidate(also=seen[CANDIDATE]) + (1.0 - update) * h,)
+def _mut3(step, h):
+    update = step.gate("update", also=step.product("update", step.tanh(h))["update"])
+    product = step.product(CANDIDATE, step.gate("reset") * h)
+    return (update * step.candidate(also=product[CANDIDATE]) + (1.0 - update) * h,)
 
 
 @dataclasses.dataclass(frozen=True)
 class Equation:
-    """How the gates of a cell combine.
+    """Combination of the gates and the candidate of a cell to its next states.
 
     Attributes:
-        step: `step(see, *states) -> states`, all by the names of this module.
-        gates: The gates it asks for, in the order of their blocks in a weight.
-        states: What it carries from step to step; the first is also the output.
-        source: Where the equation was published.
-        blind: What a map does not see in the plain way: "x" or "h".
-        products: Weights of its own by name: what is multiplied ("h" for
-            something made of h, or gates of the step before), and for which maps.
-        raw: Whether something sees x as it is (through a learnt matrix where
-            sizes differ).
-        recurrent_bias: The maps whose recurrent product has a bias of its own,
-            for it is not merely added to the product of the input.
-        squashes: Whether its output goes through an activation of its own.
+        step: Function of a `StepContext` and of each state before the step, (B, H), that
+            returns a tuple of the states after it.
+        gates: Gates of the equation, in the order of their blocks in the weights.
+        states: Names of the states; the first is also the output.
+        source: Publication of the equation.
+        blind: By map, the inputs whose plain products it does not receive: "x", "h" or "xh".
+        products: By name, further products with weights of their own: the operands ("h" for
+            a value computed from h, or gates of the previous step), and the maps that
+            receive the product.
+        raw: Whether the equation reads x itself, through a learnt matrix if the numbers of
+            input features and units differ.
+        recurrent_bias: Maps whose recurrent product has a bias of its own, because it is
+            not merely added to the input product.
+        has_output_activation: Whether the output is an activation of the cell state, as
+            computed by `StepContext.activate_output`.
+
+    Example:
+        >>> EQUATIONS["gru"].gates
+        ('update', 'reset')
     """
 
-    step: Callable
+    step: Callable[..., tuple]
     gates: tuple[str, ...]
     states: tuple[str, ...]
     source: str
@@ -121,11 +132,11 @@ class Equation:
     )
     raw: bool = False
     recurrent_bias: tuple[str, ...] = ()
-    squashes: bool = False
+    has_output_activation: bool = False
 
 
 _INPUT_FORGET_OUTPUT = ("input", "forget", "output")
-_OWN_CANDIDATE = {CANDIDATE: (("h",), (CANDIDATE,))}  # it sees h through a gate
+_OWN_CANDIDATE = {CANDIDATE: (("h",), (CANDIDATE,))}  # of h times a gate
 
 EQUATIONS = {
     "rnn": Equation(_rnn, (), ("h",), "Elman (1990)"),
@@ -135,22 +146,22 @@ EQUATIONS = {
         _INPUT_FORGET_OUTPUT,
         ("h", "c"),
         "Hochreiter & Schmidhuber (1997); Gers et al. (2000); peepholes: Gers et al. (2002)",
-        squashes=True,
+        has_output_activation=True,
     ),
     "coupled": Equation(
         _coupled,
         ("forget", "output"),
         ("h", "c"),
-        "Greff et al. (2017), CIFG, told by its forget gate",
-        squashes=True,
+        "Greff et al. (2017), CIFG: the input gate is one minus the forget gate",
+        has_output_activation=True,
     ),
     "full": Equation(
         _full,
         _INPUT_FORGET_OUTPUT,
         ("h", "c", "input", "forget", "output"),
-        "Greff et al. (2017), FGR: each gate sees all gates of the step before",
+        "Greff et al. (2017), FGR: each gate reads all gates of the previous step",
         products={"gates": (_INPUT_FORGET_OUTPUT, _INPUT_FORGET_OUTPUT)},
-        squashes=True,
+        has_output_activation=True,
     ),
     "gru": Equation(
         _gru,

@@ -43,11 +43,11 @@ def of_steps(cell: GatedCell, inputs: np.ndarray) -> np.ndarray:
             after = tf.concat(cell.step(x, states, noise), axis=-1)
         return after, tape.batch_jacobian(after, before)
 
-    state, found = tf.concat(cell.get_initial_state(len(inputs)), axis=-1), []
+    state, jacobians = tf.concat(cell.get_initial_state(len(inputs)), axis=-1), []
     for x in np.swapaxes(inputs, 0, 1):
         state, jacobian = step(tf.constant(x, cell.compute_dtype), state)
-        found.append(jacobian.numpy().astype("float64"))
-    return np.stack(found, axis=1)
+        jacobians.append(jacobian.numpy().astype("float64"))
+    return np.stack(jacobians, axis=1)
 
 
 def log_norms(jacobians: np.ndarray) -> np.ndarray:
@@ -60,14 +60,14 @@ def log_norms(jacobians: np.ndarray) -> np.ndarray:
     """
     batch, length, size, _ = jacobians.shape
     product = np.broadcast_to(np.eye(size), (batch, size, size))
-    found = [np.zeros(batch)]
-    for at in reversed(range(length)):
-        product = product @ jacobians[:, at]
+    logs = [np.zeros(batch)]
+    for step in reversed(range(length)):
+        product = product @ jacobians[:, step]
         norm = np.linalg.norm(product, ord=2, axis=(1, 2))
         with np.errstate(divide="ignore"):
-            found.append(found[-1] + np.log(norm))
+            logs.append(logs[-1] + np.log(norm))
         product = product / np.where(norm, norm, 1.0)[:, None, None]
-    return np.stack(found, axis=1)
+    return np.stack(logs, axis=1)
 
 
 def recurrent_matrices(cell: GatedCell) -> dict[str, np.ndarray]:
@@ -77,17 +77,17 @@ def recurrent_matrices(cell: GatedCell) -> dict[str, np.ndarray]:
         By map, (H, H): where h is projected, the projection goes before it. Where a map has
         several, the others are named by what they multiply.
     """
-    spec, found = cell.spec, {}
+    spec, matrices = cell.spec, {}
     if spec.recurrent_maps:
         kernel = cell.recurrent_kernel
         if spec.projection:
             kernel = tf.matmul(cell.projection, kernel)
-        found = by_map(spec.recurrent_maps, kernel)
+        matrices = by_map(spec.recurrent_maps, kernel)
     for product, maps in spec.products.items():
-        seen = spec.definition.products[product][0]
-        rows = tf.split(getattr(cell, f"{product}_product"), len(seen))
-        for name, row in zip(seen, rows, strict=True):
+        operands = spec.definition.products[product][0]
+        rows = tf.split(getattr(cell, f"{product}_product"), len(operands))
+        for name, row in zip(operands, rows, strict=True):
             for map_name, matrix in by_map(maps, row).items():
-                own = map_name not in found and len(seen) == 1
-                found[map_name if own else f"{map_name} of {name}"] = matrix
-    return {name: np.asarray(matrix, "float64") for name, matrix in found.items()}
+                own = map_name not in matrices and len(operands) == 1
+                matrices[map_name if own else f"{map_name} of {name}"] = matrix
+    return {name: np.asarray(matrix, "float64") for name, matrix in matrices.items()}

@@ -34,15 +34,17 @@ def equations(spec: CellSpec, raw_projection: bool = False) -> list[str]:
         for name, maps in spec.products.items():
             vectors |= {f"{name}_product_{n}_gain": Text(f"r_{n}") for n in maps}
     raw = Text("x W_raw", _PRODUCT) if raw_projection else Text("x")
-    see = _Spelled(spec, {**inputs, RAW: raw}, recurrent, vectors, _Spelling(spec), spec.zoneout)
+    context = _Spelled(
+        spec, {**inputs, RAW: raw}, recurrent, vectors, _Spelling(spec), spec.zoneout
+    )
     names = spec.definition.states
-    after = see.advance([Text(_state(name)) for name in names])
+    after = context.advance([Text(_state(name)) for name in names])
     ends = [
         f"{_state(name)}' = {_text(value)}"
         for name, value in zip(names, after, strict=True)
         if _text(value) not in (f"{name}'", name)
     ]
-    return [*see.lines, *ends]
+    return [*context.lines, *ends]
 
 
 def _input(spec, name):

@@ -231,15 +231,15 @@ class GatedRNN(keras.layers.Layer):
         if initial_state is None:
             batch = ops.shape(inputs)[0]
             return (cell.get_initial_state(batch) for cell in self.cells)
-        each = len(self.cells[0].state_size)
+        per_cell = len(self.cells[0].state_size)
         flat = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
-        if len(flat) != each * len(self.cells):
+        if len(flat) != per_cell * len(self.cells):
             raise ValueError(
-                f"{self.name}: initial_state must be a list of {each * len(self.cells)} states "
-                f"({len(self.cells)} cells with {each} each), got {len(flat)}."
+                f"{self.name}: initial_state must be a list of {per_cell * len(self.cells)} states "
+                f"({len(self.cells)} cells with {per_cell} each), got {len(flat)}."
             )
         flat = [ops.cast(state, self.cells[0].state_dtype) for state in flat]
-        return (flat[i : i + each] for i in range(0, len(flat), each))
+        return (flat[i : i + per_cell] for i in range(0, len(flat), per_cell))
 
     def _noise(self, cell, inputs, training):
         if not (training and cell.spec.random):

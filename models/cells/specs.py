@@ -183,7 +183,7 @@ class CellSpec:
                 raise ValueError(
                     f"projection is of what the cell state c lets out; {self.equation!r} has none."
                 )
-        if self.output_activation != "tanh" and not self.definition.squashes:
+        if self.output_activation != "tanh" and not self.definition.has_output_activation:
             raise ValueError(
                 f"output_activation is that of the cell state c; {self.equation!r} has none."
             )
@@ -359,9 +359,9 @@ def find(cell: CellSpec | Mapping | str) -> CellSpec:
         raise ValueError(
             f"cell must be one of {sorted(CELLS)}, a spec as JSON or a .json file, got {cell!r}."
         )
-    known = {field.name for field in dataclasses.fields(CellSpec)}
-    if unknown := sorted(set(fields) - known):
-        raise ValueError(f"cell has {unknown}, but the fields of a spec are {sorted(known)}.")
+    field_names = {field.name for field in dataclasses.fields(CellSpec)}
+    if unknown := sorted(set(fields) - field_names):
+        raise ValueError(f"cell has {unknown}, but the fields of a spec are {sorted(field_names)}.")
     if "equation" not in fields:
         raise ValueError(
             f"cell must name its equation, one of {sorted(EQUATIONS)}, got {fields!r}."

@@ -44,17 +44,17 @@ class CellTrace:
     states: dict
     first: dict
 
-    def row(self, at: int) -> "CellTrace":
+    def row(self, index: int) -> "CellTrace":
         """What it computed of one sequence: NumPy arrays without B."""
 
         def cut(values):
-            return ops.convert_to_numpy(values)[at]
+            return ops.convert_to_numpy(values)[index]
 
-        each = {
+        arrays = {
             name: {key: cut(value) for key, value in getattr(self, name).items()}
             for name in ("gates", "states", "first")
         }
-        return dataclasses.replace(self, candidate=cut(self.candidate), **each)
+        return dataclasses.replace(self, candidate=cut(self.candidate), **arrays)
 
 
 @contextlib.contextmanager
@@ -72,12 +72,12 @@ def trace(model: keras.Layer) -> Iterator[list[CellTrace]]:
         A list that grows with each call of a layer: the cells of its first layer, forward
         first, then those of the next.
     """
-    seen, before = [], []
+    traces, before = [], []
     try:
         for layer, place in _within(model, ()):
             before.append((layer, layer._watch))
-            layer._watch = _Watch(layer, place, seen)
-        yield seen
+            layer._watch = _Watch(layer, place, traces)
+        yield traces
     finally:
         for layer, watch in reversed(before):  # a layer may be in a model twice
             layer._watch = watch
@@ -95,8 +95,8 @@ def _within(layer, path):
 class _Watch:
     """The definition over time, keeping what it computes; in place of an implementation."""
 
-    def __init__(self, layer: GatedRNN, place: str, seen: list[CellTrace]):
-        self._layer, self._place, self._seen = layer, place, seen
+    def __init__(self, layer: GatedRNN, place: str, traces: list[CellTrace]):
+        self._layer, self._place, self._traces = layer, place, traces
 
     def run(self, cell, inputs, mask, states, noise, training, concurrent=1):
         """Runs `cell` over inputs (B, T, D); see the implementations for the contract."""
@@ -104,7 +104,8 @@ class _Watch:
         steps, noted = [], []
         for t in range(inputs.shape[1]):
             notes = {}
-            after = cell.step(inputs[:, t], states, noise.at(t), functools.partial(_Noting, notes))
+            context = functools.partial(_Noting, notes)
+            after = cell.step(inputs[:, t], states, noise.at_step(t), context)
             if mask is not None:
                 now = mask[:, t, None]
                 after = [ops.where(now, new, old) for new, old in zip(after, states, strict=True)]
@@ -114,15 +115,15 @@ class _Watch:
         number, backward = self._which(cell)
         gates = self._over_time(noted, backward)
         candidate = gates.pop(CANDIDATE)
-        told = (gates, candidate, self._over_time(steps, backward))
+        values = (gates, candidate, self._over_time(steps, backward))
         first = dict(zip(names, first, strict=True))
-        self._seen.append(CellTrace(self._place, number, backward, *told, first))
+        self._traces.append(CellTrace(self._place, number, backward, *values, first))
         return ops.stack([step[names[0]] for step in steps], axis=1), list(states)
 
     def _which(self, cell):
         """The layer of a cell, and whether it reads backward; its place says both."""
         layer = self._layer
-        place = next(at for at, each in enumerate(layer.cells) if each is cell)
+        place = next(index for index, other in enumerate(layer.cells) if other is cell)
         number, direction = divmod(place, len(layer.cells) // layer.layers)
         return number, layer.direction == "backward" or direction == 1
 
@@ -136,8 +137,8 @@ class _Watch:
 class _Noting(StepContext):
     """Keeps each gate and the candidate under its name."""
 
-    def __init__(self, notes: dict, *told):
-        super().__init__(*told)
+    def __init__(self, notes: dict, *args):
+        super().__init__(*args)
         self._notes = notes
 
     def gate(self, name, cell_state=None, also=0.0, shift=0.0):

@@ -18,7 +18,7 @@ def reader(
     units: int,
     layers: int = 1,
     embedding: int = 0,
-    each: bool = False,
+    return_sequences: bool = False,
     implementation: str = "auto",
     dtype: str = "float32",
 ) -> keras.Model:
@@ -31,7 +31,7 @@ def reader(
         units: Units of each layer.
         layers: Number of layers in the `GatedRNN` "reader".
         embedding: Features of an embedded id; 0 if the inputs are numbers.
-        each: Whether there is an output after each step, not only after the last.
+        return_sequences: Whether there is an output after each step, not only after the last.
         implementation: Implementation of `GatedRNN`.
         dtype: A Keras dtype policy.
     """
@@ -39,7 +39,7 @@ def reader(
         units,
         cell,
         layers=layers,
-        return_sequences=each,
+        return_sequences=return_sequences,
         implementation=implementation,
         dtype=dtype,
         name="reader",
@@ -48,7 +48,7 @@ def reader(
         inputs = keras.Input((None,), dtype="int32", name="inputs")
         x = keras.layers.Embedding(features, embedding, dtype=dtype, name="embedding")(inputs)
         # With an output per step no mask is needed, because padding comes last.
-        x = rnn(x, mask=None if each else ops.not_equal(inputs, PADDING))
+        x = rnn(x, mask=None if return_sequences else ops.not_equal(inputs, PADDING))
     else:
         inputs = keras.Input((None, features), dtype="float32", name="inputs")
         x = rnn(inputs)

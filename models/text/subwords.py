@@ -53,12 +53,12 @@ def words(text: tf.Tensor) -> tf.RaggedTensor:
     [[b"Don'", b't', b' ', b' go', b',', b" l'", b'eau', b'!'], []]
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
-    found = _each(text, _WORD)
-    short = _each(found.flat_values, f"(?s).{{1,{_LONGEST}}}")
-    return found.with_flat_values(short).merge_dims(1, 2)
+    parts = _matches(text, _WORD)
+    short = _matches(parts.flat_values, f"(?s).{{1,{_LONGEST}}}")
+    return parts.with_flat_values(short).merge_dims(1, 2)
 
 
-def _each(text, pattern):
+def _matches(text, pattern):
     """The matches (N, M) of a pattern that leaves out nothing of strings (N,)."""
     marked = tf.strings.regex_replace(text, pattern, _CUT + rb"\0")
     return tf.strings.split(marked, _CUT)[:, 1:]
@@ -155,13 +155,13 @@ class Subwords(tf.Module):
         characters = tf.strings.unicode_split(distinct, "UTF-8")
         symbols, rows = self._merge(characters.flat_values, characters.value_rowids())
         ids = self._pieces.encode(symbols)
-        known = ids >= FIRST
-        spelled = tf.where(known, "", symbols)
+        is_piece = ids >= FIRST
+        spelled = tf.where(is_piece, "", symbols)
         in_bytes = tf.io.decode_raw(tf.strings.reduce_join(spelled), tf.uint8)
         in_bytes = tf.cast(in_bytes, tf.int32) + _BYTES
         ids = tf.concat(  # of each symbol: its id, or those of its bytes
             [
-                tf.RaggedTensor.from_row_lengths(ids[known], tf.cast(known, tf.int32)),
+                tf.RaggedTensor.from_row_lengths(ids[is_piece], tf.cast(is_piece, tf.int32)),
                 tf.RaggedTensor.from_row_lengths(in_bytes, tf.strings.length(spelled)),
             ],
             axis=1,
@@ -192,7 +192,7 @@ class Subwords(tf.Module):
             made = tf.gather(symbols, first) + tf.gather(symbols, first + 1)
             symbols = tf.tensor_scatter_nd_update(symbols, first[:, None], made)
             gone = tf.scatter_nd(first[:, None] + 1, tf.ones_like(first), [count])
-            symbols, rows, ranks = (kept[gone == 0] for kept in (symbols, rows, ranks))
+            symbols, rows, ranks = (values[gone == 0] for values in (symbols, rows, ranks))
             first -= tf.range(tf.size(first, tf.int64))  # as many are gone before it
             changed = tf.concat([tf.maximum(first - 1, 0), first], 0)
             ranks = tf.tensor_scatter_nd_update(
@@ -213,8 +213,8 @@ def _count(texts: Iterable[str | bytes]) -> dict[str, int]:
     """How often each word comes."""
     texts, counts = iter(texts), LossyCounter()
     while batch := list(itertools.islice(texts, _AT_ONCE)):
-        found, _, times = tf.unique_with_counts(words(tf.constant(batch)).flat_values)
-        counts.update(dict(zip(found.numpy(), times.numpy().tolist(), strict=True)))
+        distinct, _, times = tf.unique_with_counts(words(tf.constant(batch)).flat_values)
+        counts.update(dict(zip(distinct.numpy(), times.numpy().tolist(), strict=True)))
     return {word.decode(): times for word, times in counts.items()}
 
 

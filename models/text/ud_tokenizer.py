@@ -59,7 +59,7 @@ _EDGES = (
         r"\1. \2",
     ),
 )
-_INSIDE = (
+_WITHIN_WORDS = (
     # Runs of punctuation, apart from one another.
     (r"(\.{2,}|…+|[!?]+|-{2,}|[–—]+|\*+|~+|_{2,}|={2,}|<+|>+|``|'')", r" \1 "),
     (r"([\"“”„«»‹›()\[\]{};])", r" \1 "),
@@ -102,14 +102,14 @@ def tokenize(text: tf.Tensor) -> tf.RaggedTensor:
     text = tf.strings.regex_replace(text, BLANK, " ")
     text = tf.strings.regex_replace(text, f"({ALONE})", r" \1 ")
     words = _cut(tf.strings.split(text), _EDGES)
-    kept = tf.strings.regex_full_match(words.flat_values, f"(?i){_WHOLE}")
-    return _cut(words, _INSIDE, kept)
+    whole = tf.strings.regex_full_match(words.flat_values, f"(?i){_WHOLE}")
+    return _cut(words, _WITHIN_WORDS, whole)
 
 
-def _cut(words, rules, kept=None):
+def _cut(words, rules, whole=None):
     """Words (B, T) cut where the rules put a blank, but for those that are kept."""
     cut = words.flat_values
     for pattern, rewrite in rules:
         cut = tf.strings.regex_replace(cut, pattern, rewrite)
-    cut = cut if kept is None else tf.where(kept, words.flat_values, cut)
+    cut = cut if whole is None else tf.where(whole, words.flat_values, cut)
     return words.with_flat_values(tf.strings.split(cut)).merge_dims(1, 2)

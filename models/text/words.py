@@ -115,13 +115,13 @@ class Vocabulary(tf.Module):
         self.words = tuple(words)
         self._first = first
         self._file = tf.saved_model.Asset(str(path))
-        at = tf.lookup.TextFileIndex
+        index = tf.lookup.TextFileIndex
         self._ids = tf.lookup.StaticHashTable(
-            _Lines(self._file, tf.string, at.WHOLE_LINE, tf.int64, at.LINE_NUMBER),
+            _Lines(self._file, tf.string, index.WHOLE_LINE, tf.int64, index.LINE_NUMBER),
             default_value=-1,
         )
         self._lines = tf.lookup.StaticHashTable(
-            _Lines(self._file, tf.int64, at.LINE_NUMBER, tf.string, at.WHOLE_LINE),
+            _Lines(self._file, tf.int64, index.LINE_NUMBER, tf.string, index.WHOLE_LINE),
             default_value="",
         )
 

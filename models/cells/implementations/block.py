@@ -63,7 +63,7 @@ def _block_lstm(inputs, h, c, weight, bias, input_peephole, forget_peephole, out
 
     @tf.custom_gradient
     def forward(x, h, c, w, b, wci, wcf, wco):
-        told = {
+        arguments = {
             "seq_len_max": tf.shape(x, out_type=tf.int64)[0],
             "x": x,
             "cs_prev": c,
@@ -75,19 +75,22 @@ def _block_lstm(inputs, h, c, weight, bias, input_peephole, forget_peephole, out
             "wco": wco,
             "use_peephole": use,
         }
-        given = tf.raw_ops.BlockLSTMV2(cell_clip=0.0, **told)
+        outputs = tf.raw_ops.BlockLSTMV2(cell_clip=0.0, **arguments)
 
         def backward(d_h, d_c):
-            values = {name: getattr(given, name) for name in ("i", "cs", "f", "o", "ci", "co", "h")}
-            found = tf.raw_ops.BlockLSTMGradV2(h_grad=d_h, cs_grad=d_c, **values, **told)
-            some = tf.size(x) > 0  # the gradients of the weights are left unwritten for no rows
+            values = {
+                name: getattr(outputs, name) for name in ("i", "cs", "f", "o", "ci", "co", "h")
+            }
+            gradients = tf.raw_ops.BlockLSTMGradV2(h_grad=d_h, cs_grad=d_c, **values, **arguments)
+            # The op leaves the gradients of the weights unwritten if there are no rows.
+            is_nonempty = tf.size(x) > 0
             names = ("x", "h_prev", "cs_prev", "w", "b", "wci", "wcf", "wco")
             return [
-                tf.where(some, d, tf.zeros_like(d))
-                for d in (getattr(found, f"{name}_grad") for name in names)
+                tf.where(is_nonempty, d, tf.zeros_like(d))
+                for d in (getattr(gradients, f"{name}_grad") for name in names)
             ]
 
-        return (given.h, given.cs), backward
+        return (outputs.h, outputs.cs), backward
 
     return list(
         forward(inputs, h, c, weight, bias, input_peephole, forget_peephole, output_peephole)

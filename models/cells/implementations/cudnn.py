@@ -58,18 +58,22 @@ def _run(cells, inputs, mask, states, noises):
         order = tf.argsort(1 - counted, axis=1, stable=True)
         inputs = tf.gather(inputs, order, batch_dims=1)
     outputs, lasts = _every_step(cells, inputs, lengths, states, noises)
-    found = []
-    for at, (cell, first) in enumerate(zip(cells, states, strict=True)):
-        output = outputs[at]
+    results = []
+    for direction, (cell, first) in enumerate(zip(cells, states, strict=True)):
+        output = outputs[direction]
         if mask is not None:
-            read = tf.cumsum(counted, axis=1, reverse=at == 1)  # steps, up to and with this one
-            position = lengths[:, None] - read if at else read - 1
+            # Number of valid steps up to and including each, in reading direction.
+            read = tf.cumsum(counted, axis=1, reverse=direction == 1)
+            position = lengths[:, None] - read if direction else read - 1
             output = tf.gather(output, tf.clip_by_value(position, 0, time - 1), batch_dims=1)
-        some = (lengths > 0)[:, None]
-        last = [tf.where(some, new, old) for new, old in zip(lasts[at], first, strict=True)]
+        is_nonempty = (lengths > 0)[:, None]
+        last = [
+            tf.where(is_nonempty, new, old)
+            for new, old in zip(lasts[direction], first, strict=True)
+        ]
         output.set_shape([*inputs.shape[:2], cell.units])
-        found.append((output, last))
-    return found
+        results.append((output, last))
+    return results
 
 
 def _every_step(cells, inputs, lengths, states, noises):
@@ -81,8 +85,8 @@ def _every_step(cells, inputs, lengths, states, noises):
     first = [tf.cast(tf.stack(each), dtype) for each in zip(*states, strict=True)]
     first += [tf.zeros_like(first[0])] * (2 - len(first))  # a GRU has no c, and the op asks for one
 
-    def some():
-        given = tf.raw_ops.CudnnRNNV3(
+    def compute():
+        result = tf.raw_ops.CudnnRNNV3(
             input=tf.transpose(inputs, [1, 0, 2]),
             input_h=first[0],
             input_c=first[1],
@@ -92,17 +96,18 @@ def _every_step(cells, inputs, lengths, states, noises):
             direction="bidirectional" if len(cells) == 2 else "unidirectional",
             is_training=True,  # a gradient can be asked for whether or not it trains
         )
-        return tf.transpose(given.output, [1, 0, 2]), given.output_h, given.output_c
+        return tf.transpose(result.output, [1, 0, 2]), result.output_h, result.output_c
 
-    def none():  # cuDNN refuses nothing at all
+    def skip():  # cuDNN refuses nothing at all
         shape = [*tf.unstack(tf.shape(inputs)[:2]), cell.units * len(cells)]
         return tf.zeros(shape, dtype), first[0], first[1]
 
-    outputs, h, c = tf.cond(tf.size(inputs) > 0, some, none)
+    outputs, h, c = tf.cond(tf.size(inputs) > 0, compute, skip)
     outputs = tf.split(tf.cast(outputs, cell.state_dtype), len(cells), axis=-1)
     lasts = [h, c][: len(states[0])]
     return outputs, [
-        [tf.cast(state[at], cell.state_dtype) for state in lasts] for at in range(len(cells))
+        [tf.cast(state[direction], cell.state_dtype) for state in lasts]
+        for direction in range(len(cells))
     ]
 
 

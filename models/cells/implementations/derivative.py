@@ -35,14 +35,14 @@ def step(cell, projected, states, weights, noise):
     else:
         recurrent = functions.recurrent(states[0], weights["vectors"], noise)
     inputs = by_map(cell.projected_maps, projected)
-    see = StepContext(cell.spec, inputs, recurrent, weights["vectors"], functions, noise)
+    context = StepContext(cell.spec, inputs, recurrent, weights["vectors"], functions, noise)
     after = [
         tf.fill(tf.shape(old), tf.cast(new, old.dtype)) if isinstance(new, float) else new
-        for new, old in zip(see.advance(states), states, strict=True)
+        for new, old in zip(context.advance(states), states, strict=True)
     ]
     values = {(INPUT, name): value for name, value in inputs.items()}
     values |= {(RECURRENT, name): value for name, value in recurrent.items()}
-    values |= {(CALL, at): value for at, value in enumerate(functions.calls)}
+    values |= {(CALL, index): value for index, value in enumerate(functions.calls)}
     return after, values
 
 
@@ -66,7 +66,7 @@ def step_back(cell, read, into, weights, turned, noise):
     spec = cell.spec
     vectors = {name: TapeValue.of(vector) for name, vector in weights["vectors"].items()}
     inputs = {m: TapeValue(functools.partial(read, INPUT, m)) for m in cell.projected_maps}
-    states = [TapeValue(functools.partial(read, STATE, at)) for at in range(len(into))]
+    states = [TapeValue(functools.partial(read, STATE, index)) for index in range(len(into))]
     functions = _Replaying(cell, read, turned)
     recurrent, product, normed = {}, None, None
     if spec.recurrent_maps and spec.layer_norm == "products":
@@ -80,31 +80,31 @@ def step_back(cell, read, into, weights, turned, noise):
         recurrent = {
             m: TapeValue(functools.partial(read, RECURRENT, m)) for m in spec.recurrent_maps
         }
-    see = StepContext(spec, inputs, recurrent, vectors, functions, noise)
-    TapeValue.flow_back(see.advance(states), into)
+    context = StepContext(spec, inputs, recurrent, vectors, functions, noise)
+    TapeValue.flow_back(context.advance(states), into)
 
     zero = tf.zeros([tf.shape(into[0])[0], cell.units], into[0].dtype)
-    found = {("d", "input"): _joined([z.total(zero) for z in inputs.values()])}
+    factors = {("d", "input"): _joined([z.total(zero) for z in inputs.values()])}
     d_states = [
         state.total(zero if size == cell.units else tf.zeros_like(d))
         for state, size, d in zip(states, cell.state_size, into, strict=True)
     ]
     if spec.recurrent_maps:
-        d_recurrent = found["d", "input"]
+        d_recurrent = factors["d", "input"]
         if recurrent:
             d_recurrent = _joined([z.total(zero) for z in recurrent.values()])
         if normed:
             TapeValue.flow_back([normed], [d_recurrent])
             d_recurrent = product.gradient
         if recurrent:
-            found["d", "recurrent"] = d_recurrent
+            factors["d", "recurrent"] = d_recurrent
         d_h = functions.multiply(d_recurrent, "recurrent")
         d_states[0] += d_h * noise["state"] if "state" in noise else d_h
-    for name, (seen, parts) in functions.products.items():
-        found["seen", name] = _joined([value.value for value in seen])
-        found["d", name] = _joined([part.total(zero) for part in parts])
+    for name, (operands, parts) in functions.products.items():
+        factors["seen", name] = _joined([value.value for value in operands])
+        factors["d", name] = _joined([part.total(zero) for part in parts])
     d_vectors = {name: vector.total(zero) for name, vector in vectors.items()}
-    return d_states, d_vectors, found
+    return d_states, d_vectors, factors
 
 
 def _joined(parts):
@@ -140,8 +140,8 @@ class Plan:
                 self.saved[kind, name] = values[kind, name].shape[-1]
                 return values[kind, name]
 
-            *_, found = step_back(cell, read, states, weights, turned, drawn)
-        self.found = {name: value.shape[-1] for name, value in found.items()}
+            *_, factors = step_back(cell, read, states, weights, turned, drawn)
+        self.factors = {name: value.shape[-1] for name, value in factors.items()}
 
 
 class _Saving(TensorFunctions):
@@ -151,26 +151,28 @@ class _Saving(TensorFunctions):
         super().__init__(cell, matrices)
         self.calls = []
 
-    def _kept(self, value):
+    def _record(self, value):
         self.calls.append(value)
         return value
 
     def sigmoid(self, z):
-        return self._kept(tf.sigmoid(z))
+        return self._record(tf.sigmoid(z))
 
     def tanh(self, z):
-        return self._kept(tf.tanh(z))
+        return self._record(tf.tanh(z))
 
     def relu(self, z):
-        return self._kept(tf.nn.relu(z))
+        return self._record(tf.nn.relu(z))
 
     def standardize(self, z):
         value, scale = standardized(z)
-        self._kept(scale)
-        return self._kept(value)
+        self._record(scale)
+        return self._record(value)
 
     def product(self, name, values):
-        return {each: self._kept(part) for each, part in super().product(name, values).items()}
+        return {
+            map_name: self._record(part) for map_name, part in super().product(name, values).items()
+        }
 
 
 class TapeValue:
@@ -230,11 +232,11 @@ class TapeValue:
     @staticmethod
     def flow_back(results, gradients):
         """Leaves in each value that `results` came from its `gradient`."""
-        order, met = [], set()
+        order, visited = [], set()
 
         def visit(value):
-            if id(value) not in met:
-                met.add(id(value))
+            if id(value) not in visited:
+                visited.add(id(value))
                 for parent, _ in value.parents:
                     visit(parent)
                 order.append(value)
@@ -260,8 +262,8 @@ class _Replaying:
         self.products = {}
 
     def _next(self, *parents):
-        at, self._calls = self._calls, self._calls + 1
-        return TapeValue(functools.partial(self._read, CALL, at), *parents)
+        index, self._calls = self._calls, self._calls + 1
+        return TapeValue(functools.partial(self._read, CALL, index), *parents)
 
     def _called(self, z, share):
         y = self._next()

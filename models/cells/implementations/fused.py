@@ -56,17 +56,17 @@ def _is_tanh(spec) -> bool:
 
 def folded(cell, noise) -> dict[str, Map]:
     """A cell's maps as the fused op has them, with zeros for what is not there."""
-    spec, known = cell.spec, _maps(cell, noise)
-    known |= {gate: _constant(cell, value) for gate, value in spec.pinned.items()}
+    spec, maps = cell.spec, _maps(cell, noise)
+    maps |= {gate: _constant(cell, value) for gate, value in spec.pinned.items()}
     if spec.equation == "coupled":  # 1 - sigmoid(z) = sigmoid(-z)
-        known["input"] = Map(*(-weight for weight in known["forget"]))
+        maps["input"] = Map(*(-weight for weight in maps["forget"]))
     if spec.equation == "leaky":
-        known = {
-            "update": known["leak"],
+        maps = {
+            "update": maps["leak"],
             "reset": _constant(cell, 1.0),
-            CANDIDATE: known[CANDIDATE],
+            CANDIDATE: maps[CANDIDATE],
         }
-    return known
+    return maps
 
 
 def _maps(cell, noise) -> dict[str, Map]:

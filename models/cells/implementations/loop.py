@@ -40,7 +40,7 @@ def run(cell, inputs, mask, states, noise, training, concurrent=1):
     if count == 1:
         return _run_strip(cell, inputs, mask, states, noise, training, hoist)
     batch = tf.shape(inputs)[0]
-    sizes = [(batch + at) // count for at in range(count)]
+    sizes = [(batch + index) // count for index in range(count)]
 
     def cut(tensor, axis=0):
         return tf.split(tensor, sizes, axis=axis, num=count)
@@ -70,14 +70,14 @@ def cores() -> int:
 def _cut_noise(noise, cut, count):
     """The noise of each strip: what is drawn for rows is cut, what is not is shared."""
 
-    def each(values, axis):
+    def cut_values(values, axis):
         parts = {
             name: cut(value, axis) if tf.is_tensor(value) else [value] * count
             for name, value in values.items()
         }
-        return [{name: part[at] for name, part in parts.items()} for at in range(count)]
+        return [{name: part[index] for name, part in parts.items()} for index in range(count)]
 
-    always, steps = each(noise.always, 0), each(noise.steps, 1)
+    always, steps = cut_values(noise.always, 0), cut_values(noise.steps, 1)
     return [Noise(a, s, noise.weights) for a, s in zip(always, steps, strict=True)]
 
 
@@ -122,23 +122,23 @@ class _Recurrence:
 
         @tf.custom_gradient
         def forward(inputs, *rest):
-            told = tf.nest.pack_sequence_as(weights, rest[: len(flat)])
+            packed = tf.nest.pack_sequence_as(weights, rest[: len(flat)])
             first = rest[len(flat) :]
-            plan = functools.cache(lambda: Plan(cell, self._noise, told))
+            plan = functools.cache(lambda: Plan(cell, self._noise, packed))
             keep = plan().saved if self._training else None
-            every, lasts, saved = self._forward(inputs, told, first, keep)
+            every, lasts, saved = self._forward(inputs, packed, first, keep)
 
             def backward(*arriving):
                 # Where an output was only gathered from, its gradient comes as slices.
                 d_outputs, *d_lasts = map(tf.convert_to_tensor, arriving)
-                known, kept = every, saved
+                all_states, all_saved = every, saved
                 if not self._training:
-                    known, _, kept = self._forward(inputs, told, first, plan().saved)
+                    all_states, _, all_saved = self._forward(inputs, packed, first, plan().saved)
                 d_projected, d_weights, d_states = self._backward(
-                    told, known, kept, d_outputs, d_lasts, plan().found
+                    packed, all_states, all_saved, d_outputs, d_lasts, plan().factors
                 )
                 d_inputs, d_weights["input"] = _project_back(
-                    cell, inputs, told["input"], d_projected
+                    cell, inputs, packed["input"], d_projected
                 )
                 return d_inputs, *tf.nest.flatten(d_weights), *d_states
 
@@ -150,8 +150,10 @@ class _Recurrence:
         """Every h, or every state if there is a `keep`; the last states; arrays of what is kept."""
         time, at_step = tf.shape(inputs)[0], self._at_step()
         read_projected = self._projected(inputs, weights["input"])
-        kept = first[:1] if keep is None else first
-        every = [tf.TensorArray(s.dtype, time + 1, element_shape=s.shape).write(0, s) for s in kept]
+        recorded = first[:1] if keep is None else first
+        every = [
+            tf.TensorArray(s.dtype, time + 1, element_shape=s.shape).write(0, s) for s in recorded
+        ]
         saved = self._arrays(keep or {}, time, inputs.shape[1])
 
         def forward(t, states, every, saved):
@@ -159,7 +161,7 @@ class _Recurrence:
             after, values = step(self._cell, read_projected(t), states, weights, noise)
             if now is not None:
                 after = [tf.where(now, new, old) for new, old in zip(after, states, strict=True)]
-            every = [array.write(t + 1, after[at]) for at, array in enumerate(every)]
+            every = [array.write(t + 1, after[index]) for index, array in enumerate(every)]
             return t + 1, after, every, {key: saved[key].write(t, values[key]) for key in saved}
 
         start = (0, list(first), every, saved)
@@ -192,18 +194,18 @@ class _Recurrence:
 
             flowing = [flowing[0] + arriving.read(t), *flowing[1:]]
             into = flowing if now is None else [tf.where(now, f, 0.0) for f in flowing]
-            d_states, d_vectors, found = step_back(cell, read, into, weights, turned, noise)
+            d_states, d_vectors, factors = step_back(cell, read, into, weights, turned, noise)
             if now is not None:  # a masked step hands on what came from the next
                 d_states = [tf.where(now, d, f) for d, f in zip(d_states, flowing, strict=True)]
             summed = {name: total + d_vectors[name] for name, total in summed.items()}
-            return t - 1, d_states, summed, {n: a.write(t, found[n]) for n, a in written.items()}
+            return t - 1, d_states, summed, {n: a.write(t, factors[n]) for n, a in written.items()}
 
         written = self._arrays(widths, time, d_outputs.shape[1])
         start = (time - 1, list(d_lasts), summed, written)
         _, d_first, summed, written = tf.while_loop(lambda t, *_: t >= 0, backward, start)
 
         # An array of no steps knows no batch that it could be stacked to.
-        found = tf.cond(
+        factors = tf.cond(
             time > 0,
             lambda: {name: array.stack() for name, array in written.items()},
             lambda: {n: tf.zeros([0, rows, w], cell.state_dtype) for n, w in widths.items()},
@@ -211,18 +213,18 @@ class _Recurrence:
         d_vectors = {name: tf.reduce_sum(total, 0) for name, total in summed.items()}
         d_matrices = {}
         for name in weights["matrices"]:
-            seen = found.get(("seen", name))
+            operand = factors.get(("seen", name))
             if name == "recurrent":
-                seen = before[0] * self._noise.always.get("state", 1.0)
-            d_matrices[name] = self._outer(seen, found.get(("d", name), found["d", "input"]))
-        return found["d", "input"], {"matrices": d_matrices, "vectors": d_vectors}, d_first
+                operand = before[0] * self._noise.always.get("state", 1.0)
+            d_matrices[name] = self._outer(operand, factors.get(("d", name), factors["d", "input"]))
+        return factors["d", "input"], {"matrices": d_matrices, "vectors": d_vectors}, d_first
 
-    def _outer(self, seen, arrived):
+    def _outer(self, operand, gradient):
         """The gradient of a matrix, of all that it multiplied and all that came back."""
         cell = self._cell
         rows = [
             tf.cast(tf.reshape(each, [-1, each.shape[-1]]), cell.compute_dtype)
-            for each in (seen, arrived)
+            for each in (operand, gradient)
         ]
         return tf.matmul(*rows, transpose_a=True)
 

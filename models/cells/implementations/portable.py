@@ -24,17 +24,17 @@ def runs(spec, device: str, dtype: str) -> bool:
 
 def run(cell, inputs, mask, states, noise, training, concurrent=1):
     """Runs `cell` over inputs (B, T, D); see the package for the contract."""
-    told = (cell, inputs, mask, states, noise, training, concurrent)
+    arguments = (cell, inputs, mask, states, noise, training, concurrent)
     if training:
-        return loop.run(*told)
+        return loop.run(*arguments)
     few_by, most = loop.run_hoisted, loop.FEW_ROWS - 1
     if cell.units <= MOST_UNITS and block.runs(cell.spec, "cpu", cell.compute_dtype):
         few_by, most = block.run, LARGEST_BLOCK // cell.units
     rows = inputs.shape[0]
     if rows is not None:
-        return few_by(*told) if rows <= most else loop.run(*told)
+        return few_by(*arguments) if rows <= most else loop.run(*arguments)
     outputs, lasts = tf.cond(
-        tf.shape(inputs)[0] <= most, lambda: few_by(*told), lambda: loop.run(*told)
+        tf.shape(inputs)[0] <= most, lambda: few_by(*arguments), lambda: loop.run(*arguments)
     )
     outputs.set_shape([*inputs.shape[:2], cell.output_size])
     return outputs, lasts

@@ -12,7 +12,7 @@ def run(cell, inputs, mask, states, noise, training, concurrent=1):
     """Runs `cell` over inputs (B, T, D); see the package for the contract."""
 
     def step(states, t):
-        after = cell.step(ops.take(inputs, t, axis=1), states, noise.at(t))
+        after = cell.step(ops.take(inputs, t, axis=1), states, noise.at_step(t))
         if mask is not None:
             now = ops.take(mask, t, axis=1)[:, None]
             after = [ops.where(now, new, old) for new, old in zip(after, states, strict=True)]

@@ -210,13 +210,13 @@ def is_true(caption: str, scene: str) -> bool:
             placed = _counted(caption.removesuffix(f" {place}"), things)
             return len(placed) == 1 and placed[0].is_at(place)
     for relation in RELATIONS:
-        left, separator, right = caption.partition(f" {relation} ")
+        text, separator, other_text = caption.partition(f" {relation} ")
         if separator:
-            first, second = _counted(left, things), _counted(right, things)
+            first, second = _counted(text, things), _counted(other_text, things)
             both_single = len(first) == len(second) == 1
             return both_single and first[0].is_related(relation, second[0])
-    left, _, right = caption.partition(" and ")
-    first, second = _counted(left, things), _counted(right, things)
+    text, _, other_text = caption.partition(" and ")
+    first, second = _counted(text, things), _counted(other_text, things)
     return bool(first and second) and not any(thing in first for thing in second)
 
 
@@ -339,8 +339,8 @@ def _picture(things: list[Thing], rng: random.Random) -> bytes:
     for thing in things:
         coverage = _coverage(thing.shape, thing.across)
         side = len(coverage)
-        top, left = thing.y - side // 2, thing.x - side // 2
-        box = picture[top : top + side, left : left + side]
+        row, column = thing.y - side // 2, thing.x - side // 2
+        box = picture[row : row + side, column : column + side]
         box += coverage * (np.array(COLOURS[thing.colour], np.float32) - box)
     png = io.BytesIO()
     Image.fromarray(np.rint(picture).astype(np.uint8)).save(png, "png", compress_level=1)

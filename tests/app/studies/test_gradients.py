@@ -129,9 +129,9 @@ def test_powers_of_an_orthogonal_matrix_have_the_closed_form_and_bound_the_unit(
             assert (each.linear >= closed - 1e-9).all()
 
 
-def _mingru(see, h):
-    update = see.gate("update")
-    return (update * h + (1.0 - update) * see.candidate(),)
+def _mingru(step, h):
+    update = step.gate("update")
+    return (update * h + (1.0 - update) * step.candidate(),)
 
 
 def test_cells_without_recurrent_matrices_are_reported(tmp, capsys, monkeypatch):

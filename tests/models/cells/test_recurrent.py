@@ -399,7 +399,7 @@ def test_a_cell_that_drops_is_trained_with_what_was_drawn_for_the_sequence():
     states, (noise,) = initial_state(layer), drawn_once(layer)
     want, *lasts = layer(xs, initial_state=states, training=True)
     for t in range(T):
-        output, states = layer.cells[0](xs[:, t], states, training=True, noise=noise.at(t))
+        output, states = layer.cells[0](xs[:, t], states, training=True, noise=noise.at_step(t))
         np.testing.assert_allclose(output, want[:, t], atol=1e-5, rtol=1e-5)
     for a, b in zip(states, lasts, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)

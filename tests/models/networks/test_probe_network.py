@@ -12,7 +12,9 @@ from models.networks.probe_network import reader
 @pytest.mark.parametrize("embedding", [0, 4])
 def test_padding_at_the_end_changes_no_answer(each, embedding):
     keras.utils.set_random_seed(0)
-    model = reader(features=5, outputs=3, cell="lstm", units=6, embedding=embedding, each=each)
+    model = reader(
+        features=5, outputs=3, cell="lstm", units=6, embedding=embedding, return_sequences=each
+    )
     rng = np.random.default_rng(0)
     ids = rng.integers(1, 5, (2, 7)).astype("int32")
     steps = ids if embedding else np.eye(5, dtype="float32")[ids]
@@ -25,7 +27,7 @@ def test_padding_at_the_end_changes_no_answer(each, embedding):
 
 def test_an_answer_after_the_last_step_is_the_last_of_those_after_each():
     told = {"features": 2, "outputs": 3, "cell": "gru", "units": 4}
-    one, each = reader(**told), reader(**told, each=True)
+    one, each = reader(**told), reader(**told, return_sequences=True)
     each.set_weights(one.get_weights())
     steps = np.random.default_rng(0).normal(size=(3, 6, 2)).astype("float32")
     np.testing.assert_allclose(np.array(each(steps))[:, -1], np.array(one(steps)), atol=1e-6)
