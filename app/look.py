@@ -2,7 +2,7 @@
 
 Draws the gates and states of each cell at each step of the text (for captioning, of the image
 at that path), the saliency of each token, and the attention weights of models that have them.
-The result is a self-contained page with its pictures next to it. With `gradients` in place of
+The result is a self-contained page with its figures next to it. With `gradients` in place of
 a task, it measures how far gradients reach back through the steps.
 """
 
@@ -26,12 +26,12 @@ Trains cells on a probe, and draws before and after training: the norm of the gr
 last state with respect to each earlier one; the eigenvalues and singular values of the
 recurrent matrices; the effect of clipping by norm and by value on gradient descent; and powers
 of a matrix next to a tanh unit that uses it. The result is a self-contained page with its
-pictures next to it.
+figures next to it.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Writes the page and its pictures, and returns their folder."""
+    """Writes the page and its figures, and returns their folder."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == [GRADIENTS]:
         return _gradients(argv[1:])
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     model = models.load(version)
     inspector = task.Inspector(task, model, SavedModelSession(version))
     inspection = inspector.inspect(row, args.token)
-    files = report.look(
+    files = report.inspection_files(
         inspection,
         f"{args.task}, version {version.name}",
         request.decode("utf-8", "replace"),
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     )
     folder = cli.new_folder(args.out, LOOKS / args.task)
     _write(folder, files)
-    print(inspection.response, f"{folder / 'index.html'} and {len(files) - 1} pictures", sep="\n")
+    print(inspection.response, f"{folder / 'index.html'} and {len(files) - 1} figures", sep="\n")
     return folder
 
 

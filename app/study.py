@@ -1,17 +1,18 @@
-"""Compares cells: on a task, on a probe, or as the literature did: `python -m app.study greff`.
+"""Compares cells on a task or a probe, or repeats a study of the literature.
 
     python -m app.study adding --cells lstm gru --length 100 200 --seeds 3
     python -m app.study sentiment --cells lstm mut1 --units 32 64
     python -m app.study greff --data jsb=JSB_Chorales.mat
     python -m app.study evolve --minutes 60
 
-Every setting takes several values, and every combination of them is a point. What has been
-measured is kept, so the same command goes on where it was, and studies share their points.
+Every setting takes several values. Every combination of them, with every cell and seed, is an
+experiment. Records are stored, so an interrupted study resumes, and studies share experiments.
 """
 
 import argparse
 import dataclasses
 import itertools
+import math
 import os
 import shlex
 import sys
@@ -29,38 +30,69 @@ from tasks.core.errors import UserError
 from tasks.core.settings import find_cell, flag
 
 EVOLVE = "evolve"
-_OWN = ("cell", "seed")  # of a config; --cells and --seeds tell them
+STUDIES = Path("studies")
+_SEPARATE_FLAGS = ("cell", "seed")  # settings with flags of their own: --cells and --seeds
+_EVOLVE_ABOUT = """Searches for better cells by mutation, as by Jozefowicz et al. (2015).
+
+    python -m app.study evolve --minutes 60
+
+A mutation changes a spec: pinned, blind and biased gates, peepholes, activations, layer
+normalisation, or which equation of the family the spec changes. No new equation is made. A
+child of a good parent must first pass a short memory probe, and is then tried on other probes.
+Its fitness is its smallest gain over chance on any probe, relative to the gain of the better
+of LSTM and GRU. At the end the best cells are trained again with new seeds and twice the steps,
+next to LSTM and GRU, and printed as lines for CELLS in models/cells/specs.py. The same command
+resumes an interrupted search.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Measures the points of a study, and writes its table, pictures and page."""
+    """Runs a study, writes its table, figures and page, and returns their folder."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == [EVOLVE]:
-        from app.studies import evolution
-
-        return evolution.main(argv[1:])
+        return _evolve(argv[1:])
     args = _parse(argv)
     if args.study in PRESETS:
-        study, data = PRESETS[args.study], _data(args.data)
-        asked = study.points(args.seeds or study.seeds, data)
-        for subject in study.left_out(data):
-            print(f"{subject} is left out: it needs --data {subject}=PATH")
+        study, data = PRESETS[args.study], _data_paths(args.data)
+        planned = study.experiments(args.seeds or study.seeds, data)
+        for subject in study.without_data(data):
+            print(f"{subject} is skipped: it needs --data {subject}=PATH")
     else:
         study = Preset(f"Cells on {args.study}", {}, [], [])
-        asked = _grid(args)
-    experiments.check(asked)
-    if not asked:
-        raise UserError("there is nothing to measure.")
-    with Runner(args.runs / "studies", args.jobs, lambda line: print(line, flush=True)) as bench:
-        known = bench.measured(asked)
+        planned = _grid(args)
+    experiments.check(planned)
+    if not planned:
+        raise UserError("the study has no experiments to run.")
+    with Runner(args.runs / "studies", args.jobs, _log) as runner:
+        records = runner.run(planned)
 
     from app.studies import report
 
-    folder = args.out or Path("studies") / args.study
-    table = report.write(folder, study, shlex.join(["python", "-m", "app.study", *argv]), known)
+    folder = args.out or STUDIES / args.study
+    table = report.write(folder, study, shlex.join(["python", "-m", "app.study", *argv]), records)
     print(table)
     print(f"written to {folder / 'index.html'}")
     return folder
+
+
+def _evolve(argv: Sequence[str]) -> Path:
+    """Searches for better cells, writes the study of the best, and returns its folder."""
+    args = _parse_evolve(argv)
+    from app.studies import evolution, report
+
+    with Runner(args.runs / "studies", args.jobs, _log) as runner:
+        result = evolution.evolve(runner, args.seed, args.units, args.minutes, _log)
+    folder = args.out or STUDIES / EVOLVE
+    command = shlex.join(["python", "-m", "app.study", EVOLVE, *argv])
+    print(report.write(folder, result.study, command, result.records), "", sep="\n")
+    for label, source in result.best.items():
+        print(f'    "{label}": {source},')
+    print(f"\nwritten to {folder / 'index.html'}")
+    return folder
+
+
+def _log(line: str) -> None:
+    print(line, flush=True)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -73,47 +105,88 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     studies = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
     for name, preset in PRESETS.items():
         sub = studies.add_parser(name, help=preset.title, description=preset.title)
-        _add(sub)
-        sub.add_argument("--seeds", type=int, default=0, help=f"runs of each ({preset.seeds})")
+        _add_shared(sub, name)
         sub.add_argument(
-            "--data", nargs="*", default=[], metavar="NAME=PATH", help="where a probe has its data"
+            "--seeds", type=int, default=0, help=f"seeds per cell (default: {preset.seeds})"
+        )
+        sub.add_argument(
+            "--data", nargs="*", default=[], metavar="NAME=PATH", help="data of probes, by name"
         )
     for name in (*probes.names(), *tasks.names()):
         about = f"cells on the {'probe' if name in probes.names() else 'task'} {name}"
         sub = studies.add_parser(name, help=about, description=about)
         if argv[:1] == [name]:
-            _add(sub)
+            _add_shared(sub, name)
             _add_grid(sub, name)
     studies.add_parser(EVOLVE, help="a search for better cells by mutation")
     return parser.parse_args(argv)
 
 
-def _add(parser: argparse.ArgumentParser) -> None:
-    """The flags of every study."""
+def _parse_evolve(argv: Sequence[str]) -> argparse.Namespace:
+    parser = cli.Parser(
+        f"python -m app.study {EVOLVE}",
+        description=_EVOLVE_ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=60.0,
+        help="minutes of training in total (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of the search (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--units", type=int, default=32, help="units of each cell (default: %(default)s)"
+    )
+    _add_shared(parser, EVOLVE)
+    args = parser.parse_args(argv)
+    for name in ("units", "jobs"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}.")
+    if not 0 < args.minutes < math.inf or args.seed < 0:
+        raise UserError(
+            f"--minutes must be above 0 and --seed at least 0, got {args.minutes}, {args.seed}."
+        )
+    return args
+
+
+def _add_shared(parser: argparse.ArgumentParser, study: str) -> None:
+    """Adds the flags that all studies share."""
     parser.add_argument(
         "--jobs",
         type=int,
         default=os.cpu_count() or 1,
-        help="points measured at once, each with its share of the cores (default: %(default)s)",
+        help="experiments in parallel, each with its share of the cores (default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the results (default: studies/STUDY)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"folder of the results (default: {STUDIES}/{study})",
     )
     parser.add_argument(
         "--runs",
         type=Path,
         default=Path("runs"),
         metavar="DIR",
-        help="folder of what was measured (default: %(default)s)",
+        help="folder of the records of experiments (default: %(default)s)",
     )
 
 
 def _add_grid(parser: argparse.ArgumentParser, name: str) -> None:
-    """The settings of a task or a probe, each of which may have several values."""
+    """Adds the settings of a task or a probe as flags that take several values."""
     parser.add_argument(
-        "--cells", nargs="+", default=["lstm"], metavar="CELL", help="what --cell takes (lstm)"
+        "--cells",
+        nargs="+",
+        default=["lstm"],
+        metavar="CELL",
+        help="names listed by app.cells, specs as JSON, or .json files (default: lstm)",
     )
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each (default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="seeds per cell (default: %(default)s)"
+    )
     with cli.quiet():
         fields = _fields(name)
     for field in fields:
@@ -128,29 +201,29 @@ def _add_grid(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def _fields(name: str) -> list[dataclasses.Field]:
-    """The settings of a task or a probe, but for the cell and the seed."""
+    """Returns the settings of a task or a probe, without the cell and the seed."""
     if name in tasks.names():
-        found = tasks.find(name)
-        classes = (found.Corpus, found.Config)
+        task_class = tasks.find(name)
+        classes = (task_class.Corpus, task_class.Config)
     else:
         from app.studies import probe_training
 
         classes = (probes.find(name), probe_training.Config)
-    return [f for c in classes for f in dataclasses.fields(c) if f.name not in _OWN]
+    return [f for c in classes for f in dataclasses.fields(c) if f.name not in _SEPARATE_FLAGS]
 
 
-def _switch(told: str) -> bool:
-    if told not in ("yes", "no"):
-        raise argparse.ArgumentTypeError(f"must be yes or no, got {told!r}")
-    return told == "yes"
+def _switch(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise argparse.ArgumentTypeError(f"must be yes or no, got {text!r}")
+    return text == "yes"
 
 
 def _grid(args: argparse.Namespace) -> list[Experiment]:
-    """Every combination of what was told."""
+    """Returns an experiment for every combination of the values of flags."""
     if args.seeds < 1 or args.jobs < 1:
         raise UserError(f"--seeds and --jobs must be at least 1, got {args.seeds}, {args.jobs}.")
-    told = [(f.name, getattr(args, f.name)) for f in _fields(args.study)]
-    axes = [[(name, value) for value in values] for name, values in told if values is not None]
+    flags = [(field.name, getattr(args, field.name)) for field in _fields(args.study)]
+    axes = [[(name, value) for value in values] for name, values in flags if values is not None]
     cells = {}
     for cell in args.cells:
         find_cell(cell, "--cells")
@@ -163,20 +236,20 @@ def _grid(args: argparse.Namespace) -> list[Experiment]:
     ]
 
 
-def _data(told: Sequence[str]) -> dict[str, str]:
-    """Where each named probe has its data."""
-    found = {}
-    for each in told:
-        name, separator, path = each.partition("=")
+def _data_paths(values: Sequence[str]) -> dict[str, str]:
+    """Returns the paths of data by probe, of values of --data."""
+    paths = {}
+    for value in values:
+        name, separator, path = value.partition("=")
         if not separator or name not in probes.names():
             raise UserError(
-                f"--data must be NAME=PATH, NAME one of {probes.names()}, got {each!r}."
+                f"--data must be NAME=PATH, NAME one of {probes.names()}, got {value!r}."
             )
         if not Path(path).exists():
-            raise UserError(f"--data {each}: {path} is not there.")
-        found[name] = path
-    return found
+            raise UserError(f"--data {value}: {path} does not exist.")
+        paths[name] = path
+    return paths
 
 
 if __name__ == "__main__":
-    cli.run(main, interrupted="interrupted; the same command goes on from here")
+    cli.run(main, interrupted="interrupted; the same command resumes")

@@ -1,6 +1,6 @@
-"""The pages that a run and a look leave behind: files that open without a network."""
+"""Self-contained HTML pages: the report of a run, and the inspection of a response."""
 
-from app.report.inspection import look
+from app.report.inspection import inspection_files
 from app.report.pages import page
 
-__all__ = ["look", "page"]
+__all__ = ["inspection_files", "page"]

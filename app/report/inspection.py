@@ -1,4 +1,4 @@
-"""The page of a look inside: what went on as a version answered one request."""
+"""Page of an inspection: how a published version computed one response."""
 
 import base64
 import re
@@ -6,102 +6,117 @@ from collections.abc import Sequence
 from html import escape
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from app.report import heatmaps, pages, plots
 from tasks.core.evaluation import Alignment, AttentionMaps, Table
 from tasks.core.inspection import Inspection, Reading, numbered_tokens
 
-_PANELS = 23  # words under which an image is drawn again
-
-
-def look(inside: Inspection, title: str, asked: str, equations: Sequence[str]) -> dict[str, bytes]:
-    """The page and its pictures by the names of their files; the page has the pictures in it.
-
-    Args:
-        inside: What went on.
-        title: What was looked into.
-        asked: What it was asked.
-        equations: Those of its cells, in lines.
-    """
-    drawn = {}
-
-    def picture(name: str, figure, told: str) -> str:
-        name = f"{len(drawn) + 1:02}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}.png"
-        drawn[name] = plots.png(figure)
-        return _image(drawn[name], told)
-
-    shown, cut = _shown(inside.saliency, inside.token)
-    parts = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>Asked: {escape(asked)}<br>Answered: <b>{escape(inside.response)}</b></p>",
-        *(f"<p>{escape(note)}</p>" for note in inside.notes),
-        "<h2>What counts for the answer</h2>",
-        f"<p>{_SALIENCY[type(inside.saliency)]} Of each answer the most is 1.</p>",
-        cut,
-        picture("saliency", plots.saliency(shown), "saliency"),
-    ]
-    if inside.tokentention:
-        looked, cut = _shown(inside.tokentention, inside.token)
-        parts += [
-            "<h2>What it looked at</h2>",
-            cut,
-            picture("attention", plots.attention(looked), "attention"),
-        ]
-    parts += ["<h2>What each cell computes</h2>", f"<pre>{escape(chr(10).join(equations))}</pre>"]
-    for reading in inside.readings:
-        parts += _of(reading, inside.token, picture)
-    page = pages.whole(f"{title}: {asked}", parts)
-    return {**drawn, "index.html": page.encode("utf-8")}
-
-
+_MAX_WORDS = 23  # words whose attention map is drawn
 _SALIENCY = {
-    Alignment: "How much each token says for the answer: the norm of the gradient of its "
-    "log-probability times the features of the token.",
-    AttentionMaps: "How much each pixel says for each word of the answer: the norm of the gradient "
-    "of its log-probability.",
+    Alignment: "Norm of the gradient of the log-probability of each output times the features of "
+    "each token, relative to its maximum for that output.",
+    AttentionMaps: "Norm of the gradient of the log-probability of each word of the caption with "
+    "respect to each pixel, relative to its maximum for that word.",
 }
 
 
-def _of(reading: Reading, at: str, picture) -> list[str]:
-    """What one cell did."""
-    step, count = heatmaps.place(reading, at), len(reading.steps)
+class _Figures:
+    """PNG files of a page, numbered_tokens in the order of the page."""
+
+    def __init__(self):
+        self.files: dict[str, bytes] = {}
+
+    def add(self, name: str, figure: Figure, alt: str) -> str:
+        """Adds a figure, and returns it as an <img> element that contains the image."""
+        slug = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+        image = plots.png(figure)
+        self.files[f"{len(self.files) + 1:02}-{slug}.png"] = image
+        data = base64.b64encode(image).decode()
+        style = "max-width: 100%; max-height: none"
+        return f'<img style="{style}" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+def inspection_files(
+    inspection: Inspection, title: str, request: str, equations: Sequence[str]
+) -> dict[str, bytes]:
+    """Returns the page and its figures by file name; the page also contains the figures.
+
+    Args:
+        inspection: Result of the inspection.
+        title: Title of the page: the task and the version.
+        request: The request, as text.
+        equations: Equations of the cells, in lines.
+    """
+    figures = _Figures()
+    shown, note = _window(inspection.saliency, inspection.token)
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>Request: {escape(request)}<br>Response: <b>{escape(inspection.response)}</b></p>",
+        *(f"<p>{escape(line)}</p>" for line in inspection.notes),
+        "<h2>Saliency</h2>",
+        f"<p>{_SALIENCY[type(inspection.saliency)]}</p>",
+        note,
+        figures.add("saliency", plots.saliency(shown), "saliency for the response"),
+    ]
+    if inspection.tokentention:
+        shown, note = _window(inspection.tokentention, inspection.token)
+        parts += [
+            "<h2>Attention</h2>",
+            note,
+            figures.add("attention", plots.attention(shown), "attention weights"),
+        ]
+    parts += ["<h2>Equations of each cell</h2>", f"<pre>{escape(chr(10).join(equations))}</pre>"]
+    for reading in inspection.readings:
+        parts += _cell_section(reading, inspection.token, figures)
+    page = pages.whole(f"{title}: {request}", parts)
+    return {**figures.files, "index.html": page.encode("utf-8")}
+
+
+def _cell_section(reading: Reading, token: str, figures: _Figures) -> list[str]:
+    """Returns the section of one cell; `token` is the token whose changes are shown."""
+    step, count = heatmaps.marked_step(reading, token), len(reading.steps)
     shown = heatmaps.window(count, step)
-    told = f"{reading.name}: every gate and state of each unit, by token"
     parts = [f"<h2>{escape(reading.name)}</h2>"]
     if shown.stop - shown.start < count:
         parts.append(f"<p>Steps {shown.start + 1} to {shown.stop} of {count} are shown.</p>")
-    parts.append(picture(reading.name, heatmaps.strips(reading, step), told))
-    if rows := heatmaps.shares(reading):
+    alt = f"{reading.name}: gates and states of every unit at each step"
+    parts.append(figures.add(reading.name, heatmaps.traces(reading, step), alt))
+    if shares := heatmaps.gate_shares(reading):
         columns = ["gate", "mean", "share below 0.1", "share above 0.9"]
-        parts.append(pages.rows(Table("", columns, rows)))
-    token = reading.steps[step]
-    parts += [
-        f"<h3>The units that change most at {escape(token)}, step {step + 1}</h3>",
-        picture(f"{reading.name} changes", heatmaps.changes(reading, step), f"changes at {token}"),
+        parts.append(pages.rows(Table("", columns, shares)))
+    label = reading.steps[step]
+    changes, alt = heatmaps.state_changes(reading, step), f"changes of state at {label}"
+    return [
+        *parts,
+        f"<h3>Units that change most at {escape(label)}, step {step + 1}</h3>",
+        figures.add(f"{reading.name} changes", changes, alt),
     ]
-    return parts
 
 
-def _shown(looked: Alignment | AttentionMaps, at: str) -> tuple[Alignment | AttentionMaps, str]:
-    """As much as a picture shows, what is around a token, and a line that says so if it is cut."""
-    if isinstance(looked, AttentionMaps):
-        words, maps = looked.words[:_PANELS], looked.maps[:_PANELS]
-        cut = len(words) < len(looked.words)
-        told = f"<p>The first {_PANELS} of {len(looked.words)} words are shown.</p>" if cut else ""
-        return AttentionMaps(looked.image_bytes, words, maps), told
-    cuts = []
-    for tokens in (looked.target, looked.source):
+def _window(
+    weights: Alignment | AttentionMaps, token: str
+) -> tuple[Alignment | AttentionMaps, str]:
+    """Returns the part of the weights that a figure shows, and a note if others are left out.
+
+    Args:
+        weights: Saliency or attention weights.
+        token: Token around which the part is cut.
+    """
+    if isinstance(weights, AttentionMaps):
+        words, maps = weights.words[:_MAX_WORDS], weights.maps[:_MAX_WORDS]
+        note = ""
+        if len(words) < len(weights.words):
+            note = f"<p>The first {_MAX_WORDS} of {len(weights.words)} words are shown.</p>"
+        return AttentionMaps(weights.image_bytes, words, maps), note
+    slices = []
+    for tokens in (weights.target, weights.source):
         labels = numbered_tokens(tokens)
-        cuts.append(heatmaps.window(len(labels), labels.index(at) if at in labels else 0))
-    rows, columns = cuts
-    target, source = looked.target[rows], looked.source[columns]
-    cut = len(target) < len(looked.target) or len(source) < len(looked.source)
-    told = f"<p>At most {heatmaps.STEPS} tokens are shown, those around {escape(at)}.</p>"
-    weights = np.asarray(looked.weights, float)[rows, columns]
-    return Alignment(source, target, weights), told if cut else ""
-
-
-def _image(png: bytes, told: str) -> str:
-    data = base64.b64encode(png).decode()
-    style = "max-width: 100%; max-height: none"
-    return f'<img style="{style}" alt="{escape(told)}" src="data:image/png;base64,{data}">'
+        slices.append(heatmaps.window(len(labels), labels.index(token) if token in labels else 0))
+    rows, columns = slices
+    target, source = weights.target[rows], weights.source[columns]
+    note = ""
+    if len(target) < len(weights.target) or len(source) < len(weights.source):
+        note = f"<p>At most {heatmaps.MAX_STEPS} tokens around {escape(token)} are shown.</p>"
+    values = np.asarray(weights.weights, float)[rows, columns]
+    return Alignment(source, target, values), note

@@ -1,4 +1,4 @@
-"""The page itself: what a model is, how it came to be, how well it does, and where it fails."""
+"""Report of a run: its scores, learning curves, mistakes and model card, as one HTML page."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -25,92 +25,99 @@ img { max-width: 16rem; max-height: 8rem; }
 def page(
     record: Mapping,
     history: Sequence[Mapping[str, float]],
-    judgement: Evaluation,
+    evaluation: Evaluation,
     limits: Sequence[str] = (),
-    looks: Sequence[Alignment | AttentionMaps] = (),
+    illustrations: Sequence[Alignment | AttentionMaps] = (),
 ) -> str:
-    """Returns the page of a run as HTML.
+    """Returns the report of a run as HTML.
 
     Args:
-        record: What `run.json` says.
-        history: The figures of each epoch.
-        judgement: What the judge found in the test part.
-        limits: What `Task.limits` tells.
-        looks: What `Task.illustrate` shows.
+        record: Content of `run.json`.
+        history: Metrics of each epoch.
+        evaluation: Evaluation of the test part.
+        limits: Limits of the task, such as truncated lengths, in sentences.
+        illustrations: Attention over examples.
     """
-    judged = record["evaluated"]
-    scores = "".join(f"{escape(k)} <b>{v:.4f}</b>" for k, v in judgement.scores.items())
+    evaluated = record["evaluated"]
+    scores = "".join(f"{escape(k)} <b>{v:.4f}</b>" for k, v in evaluation.scores.items())
     parts = [
         f"<h1>{escape(record['task'])}</h1>",
-        f"<p>Judged through <code>{escape(judged['signature'])}</code> of the SavedModel "
-        f"on {judged['examples']} examples of the {escape(judged['part'])} part.</p>",
+        f"<p>Scores of the SavedModel's signature <code>{escape(evaluated['signature'])}</code> "
+        f"on {evaluated['examples']} examples of the {escape(evaluated['part'])} part.</p>",
         f"<p class=scores>{scores}</p>",
         "<h2>Learning curves</h2>",
         plots.svg(plots.curves(history, record["best_epoch"])),
     ]
-    parts += [table(each) for each in judgement.tables]
-    for confusion in judgement.confusions:
-        drawn = plots.svg(plots.confusion(confusion))
-        parts += [f"<h2>{escape(confusion.title)}</h2>", drawn]
-    if looks:
-        drawn = [plots.svg(plots.attention(each)) for each in looks]
-        parts += ["<h2>What each word looked at</h2>", *drawn]
-    if judgement.mistakes:
-        none = "" if judgement.mistakes.rows else "<p>None.</p>"
-        parts += [table(judgement.mistakes) + none]
+    parts += [table(content) for content in evaluation.tables]
+    for confusion in evaluation.confusions:
+        parts += [f"<h2>{escape(confusion.title)}</h2>", plots.svg(plots.confusion(confusion))]
+    if illustrations:
+        parts.append("<h2>Attention</h2>")
+        parts += [plots.svg(plots.attention(weights)) for weights in illustrations]
+    if evaluation.mistakes:
+        parts.append(table(evaluation.mistakes))
+        if not evaluation.mistakes.rows:
+            parts.append("<p>None.</p>")
     parts += ["<h2>Model card</h2>", *_card(record, limits)]
     return whole(f"{record['task']}: {record['data']['source']}", parts)
 
 
 def whole(title: str, parts: Sequence[str]) -> str:
-    """A page of parts that are HTML: one file that needs no other and no network."""
+    """Returns a self-contained HTML page.
+
+    Args:
+        title: Title of the page.
+        parts: Content of the page, as HTML.
+    """
     return (
         f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
         f"<style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
     )
 
 
-def _card(record, limits) -> list[str]:
+def _card(record: Mapping, limits: Sequence[str]) -> list[str]:
+    """Returns the model card: limits and notes, origin of the model, and its configuration."""
     data, config = record["data"], record["config"]
     notes = [
-        f"Answers what its training data asks: {escape(data['source'])}. What it gives for other "
-        "kinds of text has not been judged.",
+        f"The model was trained on {escape(data['source'])}. It has not been evaluated on other "
+        "kinds of data.",
         *map(escape, limits),
         *map(escape, data["notes"]),
     ]
-    listed = "<ul>" + "".join(f"<li>{note}</li>" for note in notes) + "</ul>"
-    examples = ", ".join(f"{part} {count}" for part, count in data["examples"].items())
+    items = "<ul>" + "".join(f"<li>{note}</li>" for note in notes) + "</ul>"
     facts = {
         "data": data["source"],
-        "examples": examples,
+        "examples": ", ".join(f"{part} {count}" for part, count in data["examples"].items()),
         "SHA-256 of the data": data["checksum"],
         "parameters": f"{record['parameters']:,}",
-        "epochs": f"{record['epochs']}, the best is {record['best_epoch']}",
+        "epochs": f"{record['epochs']}; best epoch {record['best_epoch']}",
         "seconds": ", ".join(f"{k} {v:g}" for k, v in record["seconds"].items()),
         "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
         "commit": record["commit"] or "none",
         "device": record["device"],
     }
+    settings = [[name, str(value)] for name, value in config.items()]
     return [
-        listed,
-        table(Table("Origin", ["what", "is"], list(facts.items()))),
-        table(Table("Config", ["setting", "value"], [[k, str(v)] for k, v in config.items()])),
+        items,
+        table(Table("Data and training", ["item", "value"], list(facts.items()))),
+        table(Table("Configuration", ["setting", "value"], settings)),
     ]
 
 
-def table(told: Table) -> str:
-    """A table as HTML, under its title."""
-    return f"<h2>{escape(told.title)}</h2>{rows(told)}"
+def table(content: Table) -> str:
+    """Returns a table as HTML, below its title."""
+    return f"<h2>{escape(content.title)}</h2>{rows(content)}"
 
 
-def rows(told: Table) -> str:
-    """A table as HTML, without its title."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in told.columns)
-    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in told.rows)
+def rows(content: Table) -> str:
+    """Returns a table as HTML, without its title."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in content.columns)
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in content.rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _cell(value) -> str:
+def _cell(value: object) -> str:
+    """Returns a table cell as HTML: floats with three digits, bytes as an image."""
     if isinstance(value, float):
         return f"<td class=number>{value:.3f}</td>"
     if isinstance(value, bytes):

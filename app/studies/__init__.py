@@ -1,1 +1,1 @@
-"""Experiments on cells: their records, comparisons and reports."""
+"""Experiments that compare cells: their settings, records, figures and pages."""

@@ -1,173 +1,165 @@
-"""Searches for better cells by mutation, as Jozefowicz et al. (2015) did.
+"""Search for better cells by mutation, as by Jozefowicz et al. (2015).
 
-    python -m app.study evolve --minutes 60
-
-It changes specs: gates pinned, blind, biased, with peepholes or without, activations, layer
-normalisation, and which equation of the family they change. It invents no equation. A child of
-a good parent must first remember a little over a short way; what passes is tried on the other
-probes, and its fitness is the least of what it gains there, as a share of what the better of LSTM
-and GRU gains. At the end the best are run again with new seeds and twice the steps beside LSTM and
-GRU, and printed as lines for CELLS in models/cells/specs.py. The same command goes on where it was.
+A mutation changes a spec: pinned, blind and biased gates, peepholes, activations, layer
+normalisation, or which equation of the family the spec changes. No new equation is made. A
+child of a good parent must first pass a short memory probe, and is then tried on other probes.
+Its fitness is its smallest gain over chance on any probe, relative to the gain of the better
+of LSTM and GRU. At the end the best cells are trained again with new seeds and twice the steps,
+next to LSTM and GRU.
 """
 
-import argparse
 import dataclasses
 import json
 import math
-import os
-import shlex
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
-from app import cli
 from app.studies import experiments
 from app.studies.experiments import Experiment, Runner
 from app.studies.presets import Preset
 from models.cells.equations import EQUATIONS
 from models.cells.specs import ACTIVATIONS, CELLS, LAYER_NORMS, CellSpec
-from tasks.core.errors import UserError
 
-# What children are tried on, the first before the others, and for how long.
+# Probes and their settings; a cell must pass the first to be tried on the others.
 TRIALS = (
     ("temporal_order", {"length": 60, "steps": 300, "evaluations": 1}),
     ("adding", {"length": 50, "steps": 600, "evaluations": 1}),
     ("next_letter", {"steps": 150, "evaluations": 1}),
 )
 PARENTS = ("lstm", "gru")
-_PASSED = 0.5  # share of the parents' gain on the first trial that opens the others
-_BROOD, _ELITE, _BEST = 4, 6, 3
+_PASS_SHARE = 0.5  # of the better parent's gain on the first trial
+_CHILDREN, _ELITE, _BEST = 4, 6, 3
 _FRESH_SEEDS = (1001, 1002, 1003)
 _BIASES = (-2.0, -1.0, 0.0, 1.0, 2.0, 5.0, "chrono:100", "-chrono:100", "uniform:-2,2")
 _PINS = (0.5, 0.9, 1.0)
 
-
-def main(argv: Sequence[str]) -> Path:
-    """Searches until the minutes are spent, and judges what was found."""
-    args = _parse(argv)
-    with Runner(args.runs / "studies", args.jobs, lambda line: print(line, flush=True)) as bench:
-        search = Search(bench, args.seed, args.units)
-        while search.spent() < 60 * args.minutes:
-            search.generation()
-            best = search.ranked()[0]
-            print(
-                f"generation {search.generations}: {len(search.fitness)} cells in "
-                f"{search.spent() / 60:.1f} of {args.minutes:g} min; best "
-                f"{search.fitness[best]:.3f}: {best}",
-                flush=True,
-            )
-        parents = [line(parent) for parent in _parents()]
-        found = [cell for cell in search.ranked() if cell not in parents][:_BEST]
-        cells = {name: name for name in PARENTS}
-        for number, cell in enumerate(found, 1):
-            cells[f"evolved_{number}"] = json.dumps(search.cells[cell].to_json())
-        known = bench.measured(_final(cells, args.units))
-
-    from app.studies import report
-
-    folder = args.out or Path("studies") / "evolve"
-    command = shlex.join(["python", "-m", "app.study", "evolve", *argv])
-    title = f"The best of {len(search.fitness)} cells that a search by mutation tried"
-    print(report.write(folder, Preset(title, cells, [], []), command, known), "", sep="\n")
-    for number, cell in enumerate(found, 1):
-        print(f'    "evolved_{number}": {cell},')
-    print(f"\nwritten to {folder / 'index.html'}")
-    return folder
+_Item = TypeVar("_Item")
+_Fields = dict[str, Any]  # a spec as `CellSpec.to_json` returns it
 
 
-def _parse(argv):
-    parser = cli.Parser("python -m app.study evolve", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "--minutes", type=float, default=60.0, help="of training, in all (default: %(default)g)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the search (default: %(default)s)")
-    parser.add_argument("--units", type=int, default=32, help="of each cell (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="points at once")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
-    args = parser.parse_args(argv)
-    for name in ("units", "jobs"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}.")
-    if not 0 < args.minutes < math.inf or args.seed < 0:
-        raise UserError(
-            f"--minutes must be above 0 and --seed at least 0, got {args.minutes}, {args.seed}."
+@dataclasses.dataclass(frozen=True)
+class Evolved:
+    """Result of a search.
+
+    Attributes:
+        study: The study of the best cells and their parents, without grids.
+        records: Records of its experiments.
+        best: The best cells as Python source, by their labels in the study.
+    """
+
+    study: Preset
+    records: dict[Experiment, dict]
+    best: dict[str, str]
+
+
+def evolve(
+    runner: Runner, seed: int, units: int, minutes: float, log: Callable[[str], None]
+) -> Evolved:
+    """Searches for better cells, and trains the best of them again.
+
+    Args:
+        runner: Runner of the experiments.
+        seed: Random seed of the search and of its trials.
+        units: Number of units of each cell.
+        minutes: Minutes of training after which the search ends.
+        log: Called with a line after each generation.
+    """
+    search = Search(runner, seed, units)
+    while search.elapsed_seconds() < 60 * minutes:
+        search.run_generation()
+        leader = search.ranking()[0]
+        log(
+            f"generation {search.generations}: {len(search.fitness)} cells in "
+            f"{search.elapsed_seconds() / 60:.1f} of {minutes:g} min; best "
+            f"{search.fitness[leader]:.3f}: {leader}"
         )
-    return args
+    parents = [source_of(parent) for parent in _parents()]
+    ranking = [source for source in search.ranking() if source not in parents]
+    best = {f"evolved_{number}": source for number, source in enumerate(ranking[:_BEST], 1)}
+    cells = {name: name for name in PARENTS}
+    cells |= {label: json.dumps(search.cells[source].to_json()) for label, source in best.items()}
+    title = f"The best of {len(search.fitness)} cells in a search by mutation"
+    records = runner.run(_final_experiments(cells, units))
+    return Evolved(Preset(title, cells, [], []), records, best)
 
 
 class Search:
-    """A search; what it does next is a function of its seed and of the records alone.
+    """Search by mutation; its course depends on the seed and on the records of trials alone.
 
     Attributes:
-        cells: Those that were tried, by their lines of Python.
-        fitness: Of each: 1 is as good as the better of the parents.
-        generations: How many there were.
+        cells: Specs of the cells that were tried, by their Python source.
+        fitness: Fitness of each of them; 1 equals the better parent.
+        generations: Number of generations so far.
     """
 
-    def __init__(self, bench: Runner, seed: int, units: int):
-        self._bench, self._seed, self._units = bench, seed, units
+    def __init__(self, runner: Runner, seed: int, units: int):
+        self._runner, self._seed, self._units = runner, seed, units
         self.cells: dict[str, CellSpec] = {}
         self.fitness: dict[str, float] = {}
         self.generations = 0
         self._seconds = 0.0
+        # Name of the main score, and its value without memory, by trial.
         self._chances = [
-            next(iter(experiments.chance(subject, tuple(told.items())).items()))
-            for subject, told in TRIALS
+            next(iter(experiments.chance(subject, tuple(settings.items())).items()))
+            for subject, settings in TRIALS
         ]
         parents = _parents()
-        self._base = [self._gains(parents, at) for at in range(len(TRIALS))]
-        for at, parent in enumerate(parents):
-            self._keep(parent, min(_share(gains[at], max(gains)) for gains in self._base))
+        self._parent_gains = [self._gains(parents, trial) for trial in range(len(TRIALS))]
+        for index, parent in enumerate(parents):
+            shares = [_share(gains[index], max(gains)) for gains in self._parent_gains]
+            self._add(parent, min(shares))
 
-    def spent(self) -> float:
-        """Seconds of training so far, by as many processes as there are."""
-        return self._seconds / self._bench.jobs
+    def elapsed_seconds(self) -> float:
+        """Returns the seconds of training so far, divided by the number of processes."""
+        return self._seconds / self._runner.jobs
 
-    def ranked(self) -> list[str]:
-        """The cells that were tried, the best first, and the first found of equals."""
-        return sorted(self.fitness, key=lambda cell: -self.fitness[cell])
+    def ranking(self) -> list[str]:
+        """Returns the source of all cells, the fittest first, in order of trial if equal."""
+        return sorted(self.fitness, key=lambda source: -self.fitness[source])
 
-    def generation(self) -> None:
-        """Tries some children of the best so far."""
+    def run_generation(self) -> None:
+        """Tries new children of the fittest cells."""
         rng = np.random.default_rng([self._seed, self.generations])
-        elite, brood = self.ranked()[:_ELITE], {}
-        while len(brood) < _BROOD:
-            child = mutated(self.cells[_pick(rng, elite)], rng)
-            if line(child) not in self.fitness:
-                brood[line(child)] = child
-        least = self._shares(list(brood.values()), 0)
-        passed = [at for at, share in enumerate(least) if share >= _PASSED]
+        elite, children = self.ranking()[:_ELITE], {}
+        while len(children) < _CHILDREN:
+            child = mutate(self.cells[_pick(rng, elite)], rng)
+            if source_of(child) not in self.fitness:
+                children[source_of(child)] = child
+        specs = list(children.values())
+        shares = self._shares(specs, 0)
+        passed = [index for index, share in enumerate(shares) if share >= _PASS_SHARE]
         for trial in range(1, len(TRIALS)):
-            shares = self._shares([list(brood.values())[at] for at in passed], trial)
-            for at, share in zip(passed, shares, strict=True):
-                least[at] = min(least[at], share)
-        for at, child in enumerate(brood.values()):
-            self._keep(child, least[at] if at in passed else 0.0)
+            trial_shares = self._shares([specs[index] for index in passed], trial)
+            for index, share in zip(passed, trial_shares, strict=True):
+                shares[index] = min(shares[index], share)
+        for index, child in enumerate(specs):
+            self._add(child, shares[index] if index in passed else 0.0)
         self.generations += 1
 
-    def _keep(self, spec, fitness):
-        self.cells[line(spec)], self.fitness[line(spec)] = spec, fitness
+    def _add(self, spec: CellSpec, fitness: float) -> None:
+        source = source_of(spec)
+        self.cells[source], self.fitness[source] = spec, fitness
 
-    def _shares(self, specs, trial):
-        """What cells gain on a trial, as shares of what the better parent gains."""
-        return [_share(gain, max(self._base[trial])) for gain in self._gains(specs, trial)]
+    def _shares(self, specs: Sequence[CellSpec], trial: int) -> list[float]:
+        """Returns the gains of cells on a trial, relative to that of the better parent."""
+        best = max(self._parent_gains[trial])
+        return [_share(gain, best) for gain in self._gains(specs, trial)]
 
     def _gains(self, specs: Sequence[CellSpec], trial: int) -> list[float]:
-        """By how much cells are better than chance on a trial."""
+        """Returns by how much cells are better than chance on a trial."""
         subject, settings = TRIALS[trial]
-        told = tuple(sorted({**settings, "units": self._units}.items()))
-        asked = [
-            Experiment(subject, line(spec), json.dumps(spec.to_json()), self._seed, told)
+        pairs = tuple(sorted({**settings, "units": self._units}.items()))
+        trials = [
+            Experiment(subject, source_of(spec), json.dumps(spec.to_json()), self._seed, pairs)
             for spec in specs
         ]
-        known = self._bench.measured(asked)
-        self._seconds += sum(record["seconds"] for record in known.values())
+        records = self._runner.run(trials)
+        self._seconds += sum(record["seconds"] for record in records.values())
         name, chance = self._chances[trial]
-        sign = 1 if experiments.greater(subject) else -1
-        gains = [sign * (known[point]["scores"][name] - chance) for point in asked]
+        sign = 1 if experiments.greater_is_better(subject) else -1
+        gains = [sign * (records[experiment]["scores"][name] - chance) for experiment in trials]
         return [gain if math.isfinite(gain) else -math.inf for gain in gains]
 
 
@@ -179,8 +171,8 @@ def _share(gain: float, best: float) -> float:
     return gain / best if best > 0 else 0.0
 
 
-def _final(cells: dict[str, str], units: int) -> list[Experiment]:
-    """Cells beside their parents, with new seeds and twice the steps."""
+def _final_experiments(cells: dict[str, str], units: int) -> list[Experiment]:
+    """Returns experiments with new seeds and twice the steps of the trials."""
     return [
         Experiment(
             subject,
@@ -195,74 +187,78 @@ def _final(cells: dict[str, str], units: int) -> list[Experiment]:
     ]
 
 
-def mutated(spec: CellSpec, rng: np.random.Generator) -> CellSpec:
-    """A cell that differs from a spec in one to three changes."""
+def mutate(spec: CellSpec, rng: np.random.Generator) -> CellSpec:
+    """Returns a cell that differs from `spec` in one to three changes."""
     child = spec
     for _ in range(int(rng.integers(1, 4))):
-        child = _changed(child, rng)
-    return child if child != spec else mutated(spec, rng)
+        child = _change(child, rng)
+    return child if child != spec else mutate(spec, rng)
 
 
-def _changed(spec, rng):
-    """One change that makes sense for the equation; what makes none is drawn anew."""
+def _change(spec: CellSpec, rng: np.random.Generator) -> CellSpec:
+    """Returns a cell with one change; changes that the equation does not allow are redrawn."""
     while True:
-        told = spec.to_json()
-        _CHANGES[int(rng.integers(len(_CHANGES)))](told, rng)
+        fields = spec.to_json()
+        _CHANGES[int(rng.integers(len(_CHANGES)))](fields, rng)
         try:
-            return CellSpec(**told)
+            return CellSpec(**fields)
         except ValueError:
             continue
 
 
-def _pick(rng, some):
-    return some[int(rng.integers(len(some)))]
+def _pick(rng: np.random.Generator, items: Sequence[_Item]) -> _Item:
+    return items[int(rng.integers(len(items)))]
 
 
-def _gate(told, rng):
-    return _pick(rng, EQUATIONS[told["equation"]].gates or ("none",))
+def _pick_gate(fields: _Fields, rng: np.random.Generator) -> str:
+    return _pick(rng, EQUATIONS[fields["equation"]].gates or ("none",))
 
 
-def _change_equation(told, rng):
-    told["equation"] = _pick(rng, sorted(EQUATIONS))
-    gates = EQUATIONS[told["equation"]].gates
-    for field in ("bias", "pinned", "blind"):
-        told[field] = {gate: value for gate, value in told[field].items() if gate in gates}
-    told["peepholes"] = [gate for gate in told["peepholes"] if gate in gates]
+def _change_equation(fields: _Fields, rng: np.random.Generator) -> None:
+    fields["equation"] = _pick(rng, sorted(EQUATIONS))
+    gates = EQUATIONS[fields["equation"]].gates
+    for name in ("bias", "pinned", "blind"):
+        fields[name] = {gate: value for gate, value in fields[name].items() if gate in gates}
+    fields["peepholes"] = [gate for gate in fields["peepholes"] if gate in gates]
 
 
-def _change_bias(told, rng):
-    gate, bias = _gate(told, rng), _pick(rng, _BIASES)
-    told["bias"].pop(gate, None)
-    told["bias"] |= {gate: bias} if bias else {}  # 0 is what a bias is that is not told
+def _change_bias(fields: _Fields, rng: np.random.Generator) -> None:
+    gate, bias = _pick_gate(fields, rng), _pick(rng, _BIASES)
+    fields["bias"].pop(gate, None)
+    if bias:  # 0 is the default
+        fields["bias"][gate] = bias
 
 
-def _change_pin(told, rng):
-    gate = _gate(told, rng)
-    if gate in told["pinned"]:
-        del told["pinned"][gate]
+def _change_pin(fields: _Fields, rng: np.random.Generator) -> None:
+    gate = _pick_gate(fields, rng)
+    if gate in fields["pinned"]:
+        del fields["pinned"][gate]
         return
-    told["pinned"][gate] = _pick(rng, _PINS)
-    for field in ("bias", "blind"):
-        told[field].pop(gate, None)
-    told["peepholes"] = [each for each in told["peepholes"] if each != gate]
+    fields["pinned"][gate] = _pick(rng, _PINS)
+    for name in ("bias", "blind"):
+        fields[name].pop(gate, None)
+    fields["peepholes"] = [name for name in fields["peepholes"] if name != gate]
 
 
-def _change_blindness(told, rng):
-    gate, sense = _gate(told, rng), _pick(rng, ("", "x", "h"))
-    told["blind"].pop(gate, None)
-    told["blind"] |= {gate: sense} if sense else {}
+def _change_blindness(fields: _Fields, rng: np.random.Generator) -> None:
+    gate, sense = _pick_gate(fields, rng), _pick(rng, ("", "x", "h"))
+    fields["blind"].pop(gate, None)
+    if sense:
+        fields["blind"][gate] = sense
 
 
-def _change_peephole(told, rng):
-    told["peepholes"] = sorted({*told["peepholes"]} ^ {_gate(told, rng)})
+def _change_peephole(fields: _Fields, rng: np.random.Generator) -> None:
+    fields["peepholes"] = sorted({*fields["peepholes"]} ^ {_pick_gate(fields, rng)})
 
 
-def _change_activation(told, rng):
-    told[_pick(rng, ("input_activation", "output_activation"))] = _pick(rng, ACTIVATIONS)
+def _change_activation(fields: _Fields, rng: np.random.Generator) -> None:
+    # The value is drawn before the name: the seed of a search fixes this order.
+    value = _pick(rng, ACTIVATIONS)
+    fields[_pick(rng, ("input_activation", "output_activation"))] = value
 
 
-def _change_layer_norm(told, rng):
-    told["layer_norm"] = _pick(rng, LAYER_NORMS)
+def _change_layer_norm(fields: _Fields, rng: np.random.Generator) -> None:
+    fields["layer_norm"] = _pick(rng, LAYER_NORMS)
 
 
 _CHANGES = (
@@ -277,12 +273,11 @@ _CHANGES = (
 )
 
 
-def line(spec: CellSpec) -> str:
-    """A spec as Python, for CELLS."""
-    fields = dataclasses.fields(CellSpec)[1:]
-    plain, told = CellSpec(spec.equation), []
-    for field in fields:
+def source_of(spec: CellSpec) -> str:
+    """Returns a spec as Python source, without fields that have their default."""
+    plain, arguments = CellSpec(spec.equation), [repr(spec.equation)]
+    for field in dataclasses.fields(CellSpec)[1:]:
         value = getattr(spec, field.name)
         if value != getattr(plain, field.name):
-            told.append(f"{field.name}={value!r}")
-    return f"CellSpec({', '.join([repr(spec.equation), *told])})".replace("'", '"')
+            arguments.append(f"{field.name}={value!r}")
+    return f"CellSpec({', '.join(arguments)})".replace("'", '"')

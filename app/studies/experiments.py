@@ -1,7 +1,7 @@
-"""The points of a study: each a cell with settings and a seed on a task or a probe.
+"""Experiments of a study: a cell with settings and a seed, trained on a task or a probe.
 
-A point is measured once, wherever it is asked for again: its record is a file in the folder of
-studies, named by the hash of all that defines it.
+The record of an experiment is a file named by the hash of everything that defines the
+experiment, so that no experiment runs twice.
 """
 
 import concurrent.futures
@@ -21,20 +21,20 @@ from app import cli
 from app.atomic import atomic_write
 from models.cells import specs
 
-_PATHS = ("data", "blimp")  # settings that tables do without
-_FORMAT = 1  # of a record; a new one has every point measured anew
+_PATH_SETTINGS = ("data", "blimp")  # not shown in tables
+_FORMAT = 1  # of a record; a new number invalidates all records
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What is to be measured.
+    """One training of a study.
 
     Attributes:
-        subject: A task or a probe.
-        label: The cell's name in tables.
-        cell: What `models.cells.specs.find` takes.
-        seed: Of weights and examples.
-        settings: The others that were told, by name, in the order of the names.
+        subject: Name of a task or a probe.
+        label: Name of the cell in tables.
+        cell: The cell, as `models.cells.specs.find` accepts it.
+        seed: Seed of weights and examples.
+        settings: The other settings as pairs of name and value, sorted by name.
     """
 
     subject: str
@@ -44,32 +44,37 @@ class Experiment:
     settings: tuple[tuple[str, object], ...] = ()
 
     @property
-    def told(self) -> str:
-        """The subject with its settings, in words, but for where its data is."""
-        shown = [f"{name}={value}" for name, value in self.settings if name not in _PATHS]
+    def title(self) -> str:
+        """The subject and its settings, without paths of data."""
+        shown = [f"{name}={value}" for name, value in self.settings if name not in _PATH_SETTINGS]
         return " ".join([self.subject, *shown])
 
     @property
     def identity(self) -> str:
-        """The hash of all that defines it, of which the label is no part."""
+        """Hash of everything that defines the experiment; the label does not."""
         spec = specs.find(self.cell).to_json()
-        told = [_FORMAT, self.subject, spec, self.seed, self.settings]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        parts = [_FORMAT, self.subject, spec, self.seed, self.settings]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def all_settings(self) -> dict[str, object]:
+        """Returns the settings with the cell and the seed."""
+        return {**dict(self.settings), "cell": self.cell, "seed": self.seed}
 
 
 class Runner:
-    """Where points are measured, some at once, and their records kept.
+    """Runs experiments in parallel processes, and stores their records.
 
-    Used as a context: at its end the processes end.
+    A context manager: leaving it ends the processes.
 
     Args:
-        folder: Of the records.
-        jobs: How many points at once, each in a process with its share of the cores.
-        say: Is given a line after each.
+        folder: Folder of the records; created if missing.
+        jobs: Number of experiments that run at the same time, each in a process with its
+            share of the cores.
+        log: Called with a line after each experiment.
     """
 
-    def __init__(self, folder: Path, jobs: int, say: Callable[[str], None]):
-        self.folder, self.jobs, self._say = folder, jobs, say
+    def __init__(self, folder: Path, jobs: int, log: Callable[[str], None]):
+        self.folder, self.jobs, self._log = folder, jobs, log
         self._pool = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -80,43 +85,46 @@ class Runner:
         if self._pool:
             self._pool.shutdown(wait=error[0] is None, cancel_futures=True)
 
-    def measured(self, points: Sequence[Experiment]) -> dict[Experiment, dict]:
-        """The record of each point; what is recorded already is not measured again."""
-        known = {point: self._find(point) for point in points}
-        left = [point for point, record in known.items() if not record]
-        if left:
-            self._say(f"{len(left)} of {len(known)} points are to be measured")
+    def run(self, experiments: Sequence[Experiment]) -> dict[Experiment, dict]:
+        """Returns the record of each experiment; runs those without a stored record."""
+        records = {experiment: self._load(experiment) for experiment in experiments}
+        pending = [experiment for experiment, record in records.items() if not record]
+        if pending:
+            self._log(f"{len(pending)} of {len(records)} experiments to run")
         began = time.monotonic()
-        asked = {self._measuring().submit(_measure, point, self.folder): point for point in left}
-        for count, done in enumerate(concurrent.futures.as_completed(asked), 1):
-            point = asked[done]
-            known[point] = self._keep(point, done.result())
-            minutes = (time.monotonic() - began) / count * (len(left) - count) / 60
-            self._say(
-                f"[{count}/{len(left)}] {point.told}, {point.label}, seed {point.seed}: "
-                f"{_main_score(known[point])}; about {minutes:.0f} min left"
+        futures = {
+            self._processes().submit(_measure, experiment, self.folder): experiment
+            for experiment in pending
+        }
+        for count, future in enumerate(concurrent.futures.as_completed(futures), 1):
+            experiment = futures[future]
+            records[experiment] = self._store(experiment, future.result())
+            minutes = (time.monotonic() - began) / count * (len(pending) - count) / 60
+            self._log(
+                f"[{count}/{len(pending)}] {experiment.title}, {experiment.label}, "
+                f"seed {experiment.seed}: {_main_score(records[experiment])}; "
+                f"about {minutes:.0f} min left"
             )
-        return known
+        return records
 
-    def _measuring(self):
-        """The processes that measure; TensorFlow in them rules out forking."""
+    def _processes(self) -> concurrent.futures.ProcessPoolExecutor:
+        """Returns the worker processes; spawned, because TensorFlow does not survive a fork."""
         if not self._pool:
             self._pool = concurrent.futures.ProcessPoolExecutor(
                 self.jobs,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=_begin,
+                initializer=_start_worker,
                 initargs=(max(1, (os.cpu_count() or 1) // self.jobs),),
             )
         return self._pool
 
-    def _find(self, point: Experiment) -> dict | None:
-        path = self.folder / f"{point.identity}.json"
+    def _load(self, experiment: Experiment) -> dict | None:
+        path = self.folder / f"{experiment.identity}.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
-    def _keep(self, point: Experiment, result: dict) -> dict:
-        """Writes what was measured, whole or not at all."""
-        record = {"point": dataclasses.asdict(point), **result}
-        path = self.folder / f"{point.identity}.json"
+    def _store(self, experiment: Experiment, result: Mapping) -> dict:
+        record = {"point": dataclasses.asdict(experiment), **result}
+        path = self.folder / f"{experiment.identity}.json"
         atomic_write(path, json.dumps(record, indent=2))
         return record
 
@@ -126,42 +134,39 @@ def _main_score(record: Mapping) -> str:
     return f"{name} {score:.4g} in {record['seconds']:.0f} s"
 
 
-def _begin(cores: int) -> None:
-    """Gives a process its share of the cores, before TensorFlow takes all.
-
-    It ends with the study, even if that is killed: a point may take long.
-    """
-    threading.Thread(target=_end_with_study, daemon=True).start()
+def _start_worker(cores: int) -> None:
+    """Limits the cores of a worker, and ends it when the study ends, even if that is killed."""
+    threading.Thread(target=_exit_with_study, daemon=True).start()
     with cli.quiet():
         import tensorflow as tf
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(cores)
 
 
-def _end_with_study() -> None:
+def _exit_with_study() -> None:
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
-def _measure(point: Experiment, folder: Path) -> dict:
-    """Scores, parameters and seconds of a point, in whichever process."""
+def _measure(experiment: Experiment, folder: Path) -> dict:
+    """Returns the scores, parameters and seconds of an experiment."""
     import tasks
 
-    if point.subject in tasks.names():
-        return _trained(point, folder / point.identity)
+    if experiment.subject in tasks.names():
+        return _train_task(experiment, folder / experiment.identity)
     from app.studies import probe_training
 
-    settings = {**dict(point.settings), "cell": point.cell, "seed": point.seed}
-    return probe_training.measure(*probe_training.of_settings(point.subject, settings))
+    settings = experiment.all_settings()
+    return probe_training.measure(*probe_training.of_settings(experiment.subject, settings))
 
 
-def _trained(point: Experiment, work: Path) -> dict:
-    """Trains, exports and evaluates a task as `app.train` does; its output goes to a log."""
+def _train_task(experiment: Experiment, work: Path) -> dict:
+    """Trains, exports and evaluates a task as `app.train` does; output goes to a log file."""
     import tasks
     from app.training import pipeline
 
-    task = tasks.find(point.subject)
-    settings = {**dict(point.settings), "cell": point.cell, "seed": point.seed}
+    task = tasks.find(experiment.subject)
+    settings = experiment.all_settings()
     config, corpus = (
         cls(**{f.name: settings[f.name] for f in dataclasses.fields(cls) if f.name in settings})
         for cls in (task.Config, task.Corpus)
@@ -169,7 +174,7 @@ def _trained(point: Experiment, work: Path) -> dict:
     work.mkdir(exist_ok=True)
     with (work / "log.txt").open("a", encoding="utf-8") as log:
         options = pipeline.TrainOptions(work / "saved_models", work / "runs", output=log)
-        version = pipeline.train(point.subject, config, corpus, options)
+        version = pipeline.train(experiment.subject, config, corpus, options)
     record = json.loads((version / "assets.extra" / "run.json").read_text(encoding="utf-8"))
     shutil.rmtree(work)
     return {
@@ -180,11 +185,11 @@ def _trained(point: Experiment, work: Path) -> dict:
     }
 
 
-def check(points: Sequence[Experiment]) -> None:
-    """Holds every point against the rules of what it is measured on, before any is measured.
+def check(experiments: Sequence[Experiment]) -> None:
+    """Checks the settings of all experiments, and the data of their probes.
 
     Raises:
-        UserError: A setting does not keep a rule, or data is not there.
+        UserError: A setting is invalid, or the data of a probe cannot be read.
     """
     import numpy as np
 
@@ -193,41 +198,43 @@ def check(points: Sequence[Experiment]) -> None:
 
     with cli.quiet():
         from app.studies import probe_training
-    for point in points:
-        settings = {**dict(point.settings), "cell": point.cell, "seed": point.seed}
-        if point.subject not in tasks.names():
-            probe_training.of_settings(point.subject, settings)
+    for experiment in experiments:
+        settings = experiment.all_settings()
+        if experiment.subject not in tasks.names():
+            probe_training.of_settings(experiment.subject, settings)
             continue
-        task = tasks.find(point.subject)
-        own = {field.name for field in dataclasses.fields(task.Config)}
-        task.Config(**{name: value for name, value in settings.items() if name in own})
+        task = tasks.find(experiment.subject)
+        names = {field.name for field in dataclasses.fields(task.Config)}
+        task.Config(**{name: value for name, value in settings.items() if name in names})
     rng = np.random.default_rng(0)
-    for name, told in {(p.subject, p.settings) for p in points if p.subject in probes.names()}:
-        probe_training.of_settings(name, dict(told))[0].draw(rng, 1)  # its data is there
+    for name, settings in {(e.subject, e.settings) for e in experiments}:
+        if name in probes.names():
+            probe, _ = probe_training.of_settings(name, dict(settings))
+            probe.draw(rng, 1)  # reads its data
 
 
-def chance(subject: str, settings: tuple) -> dict[str, float]:
-    """What is reached without memory, of a probe."""
+def chance(subject: str, settings: tuple[tuple[str, object], ...]) -> dict[str, float]:
+    """Returns the scores of a probe's best predictor without memory; of a task, none."""
     import tasks
 
     with cli.quiet():
         from app.studies import probe_training
     if subject in tasks.names():
         return {}
-    own, _ = probe_training.of_settings(subject, dict(settings))
-    return own.chance()
+    probe, _ = probe_training.of_settings(subject, dict(settings))
+    return probe.chance()
 
 
 def curves(subject: str) -> dict[str, tuple[str, ...]]:
-    """The scores that are one figure at several difficulties, of a probe."""
+    """Returns the scores of a probe that form a curve over difficulty, by axis title."""
     import tasks
     from tasks import probes
 
     return {} if subject in tasks.names() else probes.find(subject).curves
 
 
-def greater(subject: str) -> bool:
-    """Whether the greater score is the better one."""
+def greater_is_better(subject: str) -> bool:
+    """Returns whether a greater main score of a task or a probe is better."""
     import tasks
     from tasks import probes
 

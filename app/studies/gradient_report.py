@@ -184,8 +184,8 @@ def _singular_values(axes, cell: Trained) -> None:
 def _styled(moment: Moment):
     """Yields the matrices of a moment, each with a colour and a marker."""
     styles = zip(itertools.cycle(_COLOURS), itertools.cycle(_MARKERS), strict=False)
-    for each, (colour, marker) in zip(moment.matrices.items(), styles, strict=False):
-        yield each, colour, marker
+    for item, (colour, marker) in zip(moment.matrices.items(), styles, strict=False):
+        yield item, colour, marker
 
 
 def clipping(results: Results) -> Figure:

@@ -2,7 +2,7 @@
 
 Cells are trained on a probe. Measured before and after training are the norm of the gradient
 of the last state with respect to each earlier one, and the eigenvalues and singular values of
-the recurrent matrices; besides, the effect of clipping by norm and by value on gradient
+the recurrent matrices; further, the effect of clipping by norm and by value on gradient
 descent, and the powers of a matrix next to a tanh unit that uses it.
 """
 

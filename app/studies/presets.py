@@ -1,6 +1,7 @@
-"""Studies that repeat the literature at small scale, as data: grids of points, and what was found.
+"""Preset studies, which repeat experiments of the literature at a small scale.
 
-A cell is what `models.cells.specs.find` accepts, or a named change of a cell.
+Each is data: grids of experiments, and the claims that their results are compared with. A cell
+is what `models.cells.specs.find` accepts, or a named change of a cell.
 """
 
 import dataclasses
@@ -17,15 +18,17 @@ GERS = "Gers et al. (2002)"
 BAI = "Bai et al. (2018)"
 LINZEN = "Linzen et al. (2016)"
 
+NEED_DATA = ("jsb", "mnist")  # probes that cannot generate their data
+
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Some cells on one task or probe.
+    """Cells on one task or probe.
 
     Attributes:
-        subject: The task or the probe.
-        settings: What is not as the subject has it.
-        cells: Names of the preset's cells; all if none are named.
+        subject: Name of the task or the probe.
+        settings: Settings that differ from the subject's defaults.
+        cells: Labels of cells of the preset; empty for all.
     """
 
     subject: str
@@ -34,71 +37,69 @@ class Grid:
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
-    """What a paper found, told as a comparison of two cells.
+class Claim:
+    """Published claim about two cells.
 
     Attributes:
-        claim: What was found, in a sentence.
-        source: Where.
-        first, second: The cells: the first does better than the second, or as well.
-        alike: Whether as well is what was found.
-        subjects: The subjects it is about; all if none are named.
+        text: The claim, in a sentence.
+        source: Publication that makes it.
+        first: Label of the cell that is claimed to be better, or as good.
+        second: Label of the cell that it is compared with.
+        equal: Whether the claim is that both are equally good.
+        subjects: Tasks and probes that the claim is about; empty for all.
     """
 
-    claim: str
+    text: str
     source: str
     first: str
     second: str
-    alike: bool = False
+    equal: bool = False
     subjects: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """A study.
+    """A study as data.
 
     Attributes:
-        title: What it asks.
-        cells: What `models.cells.specs.find` takes, by the names of tables.
-        grids: Where the cells are measured.
-        findings: What it is held against.
-        seeds: How many runs each point has.
+        title: Question that the study answers.
+        cells: Cells as `models.cells.specs.find` accepts them, by their labels in tables.
+        grids: Tasks and probes on which the cells are trained.
+        claims: Claims that the results are compared with.
+        seeds: Default number of seeds per cell.
     """
 
     title: str
     cells: Mapping[str, str]
     grids: Sequence[Grid]
-    findings: Sequence[Finding]
+    claims: Sequence[Claim]
     seeds: int = 3
 
-    def points(self, seeds: int, data: Mapping[str, str]) -> list[Experiment]:
-        """Every point that there is data for.
+    def experiments(self, seeds: int, data: Mapping[str, str]) -> list[Experiment]:
+        """Returns the experiments of the study, without those that lack data.
 
         Args:
-            seeds: How many runs of each.
-            data: Where the data of a subject is, by its name.
+            seeds: Number of seeds per cell.
+            data: Paths of data by the name of the subject.
         """
-        found = []
+        experiments = []
         for grid in self.grids:
             settings = dict(grid.settings)
             if grid.subject in data:
                 settings["data"] = data[grid.subject]
             elif grid.subject in NEED_DATA:
                 continue
-            told = tuple(sorted(settings.items()))
+            pairs = tuple(sorted(settings.items()))
             for label in grid.cells or self.cells:
-                found += [
-                    Experiment(grid.subject, label, self.cells[label], seed, told)
+                experiments += [
+                    Experiment(grid.subject, label, self.cells[label], seed, pairs)
                     for seed in range(seeds)
                 ]
-        return found
+        return experiments
 
-    def left_out(self, data: Mapping[str, str]) -> list[str]:
-        """The subjects that need data which is not there."""
-        return sorted({g.subject for g in self.grids} & set(NEED_DATA) - set(data))
-
-
-NEED_DATA = ("jsb", "mnist")
+    def without_data(self, data: Mapping[str, str]) -> list[str]:
+        """Returns the subjects that need data which `data` does not name."""
+        return sorted({grid.subject for grid in self.grids} & set(NEED_DATA) - set(data))
 
 
 def _named(*names: str) -> dict[str, str]:
@@ -106,13 +107,13 @@ def _named(*names: str) -> dict[str, str]:
 
 
 def _changed(cell: str, **changes) -> str:
-    """A cell with changes, as JSON; what is told of gates is added to what is told already."""
-    told = CELLS[cell].to_json()
+    """Returns a cell with changes, as JSON; changes by gate extend those that the cell has."""
+    spec = CELLS[cell].to_json()
     for name, change in changes.items():
-        told[name] = {**told[name], **change} if isinstance(change, dict) else change
-    for gate in told["pinned"]:
-        told["bias"].pop(gate, None)
-    return json.dumps(told)
+        spec[name] = {**spec[name], **change} if isinstance(change, dict) else change
+    for gate in spec["pinned"]:
+        spec["bias"].pop(gate, None)
+    return json.dumps(spec)
 
 
 def _without(cell: str, gate: str, value: float) -> str:
@@ -120,7 +121,8 @@ def _without(cell: str, gate: str, value: float) -> str:
 
 
 _GATES = {"lstm": ("input", "forget", "output"), "gru": ("update", "reset")}
-_REMOVED = {"update": 0.5}  # a gate is removed by holding it open; open, this one forgets all
+# A removed gate is pinned to 1, except this one: at 1 it would discard the old state.
+_REMOVED = {"update": 0.5}
 
 
 def _gates() -> dict[str, str]:
@@ -148,7 +150,7 @@ def _biases() -> dict[str, str]:
 
 
 def chrono(cell: str, longest: int) -> str:
-    """An LSTM or GRU whose gates begin with memories of up to so many steps."""
+    """Returns an LSTM or GRU with chrono biases for lags of up to `longest` steps."""
     law = f"chrono:{longest}"
     bias = {"input": f"-{law}", "forget": law} if cell == "lstm" else {"update": law}
     return _changed(cell, bias=bias)
@@ -159,7 +161,7 @@ _PEEPHOLES = {
     "lstm, peepholes": _changed("lstm", peepholes=list(_GATES["lstm"])),
     **{f"lstm, {gate} peephole": _changed("lstm", peepholes=[gate]) for gate in _GATES["lstm"]},
 }
-_MUTANTS = _named("rnn", "lstm_bias_0", "lstm", "gru", "mut1", "mut2", "mut3")
+_MUTS = _named("rnn", "lstm_bias_0", "lstm", "gru", "mut1", "mut2", "mut3")
 
 PRESETS = {
     "greff": Preset(
@@ -172,77 +174,75 @@ PRESETS = {
             Grid("agreement"),
         ],
         [
-            Finding("without the forget gate it does worse", GREFF, "greff_vanilla", "greff_nfg"),
-            Finding(
-                "without the activation of its output it does worse",
+            Claim("without the forget gate it does worse", GREFF, "greff_vanilla", "greff_nfg"),
+            Claim(
+                "without the output activation it does worse",
                 GREFF,
                 "greff_vanilla",
                 "greff_noaf",
             ),
             *(
-                Finding(
-                    f"without the {what} it does worse on speech and handwriting; music bears it",
+                Claim(
+                    f"without the {part} it does worse on speech and handwriting",
                     GREFF,
                     "greff_vanilla",
                     cell,
                     subjects=("next_letter", "temporal_order", "agreement"),
                 )
-                for what, cell in (
+                for part, cell in (
                     ("input gate", "greff_nig"),
                     ("output gate", "greff_nog"),
-                    ("activation of its input", "greff_niaf"),
+                    ("input activation", "greff_niaf"),
                 )
             ),
             *(
-                Finding(
-                    f"music bears the loss of the {what}",
+                Claim(
+                    f"music tolerates the loss of the {part}",
                     GREFF,
                     "greff_vanilla",
                     cell,
-                    alike=True,
+                    equal=True,
                     subjects=("jsb",),
                 )
-                for what, cell in (
+                for part, cell in (
                     ("input gate", "greff_nig"),
                     ("output gate", "greff_nog"),
-                    ("activation of its input", "greff_niaf"),
+                    ("input activation", "greff_niaf"),
                 )
             ),
-            Finding("coupled gates do as well", GREFF, "greff_vanilla", "greff_cifg", True),
-            Finding("without peepholes it does as well", GREFF, "greff_vanilla", "greff_np", True),
-            Finding(
-                "full gate recurrence gains nothing", GREFF, "greff_vanilla", "greff_fgr", True
-            ),
+            Claim("coupled gates do as well", GREFF, "greff_vanilla", "greff_cifg", True),
+            Claim("without peepholes it does as well", GREFF, "greff_vanilla", "greff_np", True),
+            Claim("full gate recurrence gains nothing", GREFF, "greff_vanilla", "greff_fgr", True),
         ],
     ),
     "gates": Preset(
-        "What is each gate for? Each removed, blinded to x, blinded to h",
+        "What is each gate for? Each gate removed, blind to x, and blind to h",
         _gates(),
         [
             Grid("temporal_order"),
             Grid("next_letter"),
         ],
         [
-            Finding("the forget gate matters", JOZEFOWICZ, "lstm", "lstm, no forget gate"),
-            Finding(
+            Claim("the forget gate matters", JOZEFOWICZ, "lstm", "lstm, no forget gate"),
+            Claim(
                 "the forget gate matters more than the input gate",
                 JOZEFOWICZ,
                 "lstm, no input gate",
                 "lstm, no forget gate",
             ),
-            Finding(
+            Claim(
                 "the input gate matters more than the output gate",
                 JOZEFOWICZ,
                 "lstm, no output gate",
                 "lstm, no input gate",
             ),
-            Finding(
+            Claim(
                 "the output gate hardly matters", JOZEFOWICZ, "lstm", "lstm, no output gate", True
             ),
         ],
     ),
     "bias": Preset(
-        "Where should gates begin? Biases of each gate, and chrono",
+        "Where should gates start? Initial biases of each gate, and chrono biases",
         _biases(),
         [
             Grid("adding", {"length": 200, "steps": 1500}),
@@ -250,21 +250,21 @@ PRESETS = {
             Grid("next_letter"),
         ],
         [
-            Finding(
+            Claim(
                 "a forget bias of 1 is better than 0",
                 JOZEFOWICZ,
                 "forget bias 1",
                 "all biases 0",
             ),
-            Finding("a negative forget bias hurts", JOZEFOWICZ, "all biases 0", "forget bias -2"),
-            Finding(
+            Claim("a negative forget bias hurts", JOZEFOWICZ, "all biases 0", "forget bias -2"),
+            Claim(
                 "an output bias of 1 helps",
                 "some textbooks",
                 "output bias 1",
                 "all biases 0",
             ),
-            Finding(
-                "chrono is better than a forget bias of 1 where lags are long",
+            Claim(
+                "chrono biases are better than a forget bias of 1 where lags are long",
                 TALLEC,
                 "chrono",
                 "forget bias 1",
@@ -273,12 +273,12 @@ PRESETS = {
         ],
     ),
     "peepholes": Preset(
-        "What do peepholes see? None, all, and each alone",
+        "What do peepholes contribute? None, all, and each alone",
         _PEEPHOLES,
         [Grid("timing", {"wait": 35}), Grid("temporal_order"), Grid("next_letter")],
         [
-            Finding("peepholes count time", GERS, "lstm, peepholes", "lstm", subjects=("timing",)),
-            Finding(
+            Claim("peepholes count time", GERS, "lstm, peepholes", "lstm", subjects=("timing",)),
+            Claim(
                 "elsewhere peepholes change little",
                 GREFF,
                 "lstm, peepholes",
@@ -289,23 +289,23 @@ PRESETS = {
         ],
     ),
     "muts": Preset(
-        "Are there better cells? Three that a search found, beside LSTM and GRU",
-        _MUTANTS,
+        "Are MUT1 to MUT3 better than a GRU? Three cells that were found by a search",
+        _MUTS,
         [
             Grid("jsb"),
             Grid("temporal_order"),
             Grid("next_letter"),
         ],
         [
-            Finding(
+            Claim(
                 "GRU is better than LSTM with a forget bias of 0", JOZEFOWICZ, "gru", "lstm_bias_0"
             ),
-            Finding("a forget bias of 1 closes the gap to GRU", JOZEFOWICZ, "lstm", "gru", True),
+            Claim("a forget bias of 1 closes the gap to GRU", JOZEFOWICZ, "lstm", "gru", True),
             *(
-                Finding(f"{cell.upper()} is better than GRU", JOZEFOWICZ, cell, "gru")
+                Claim(f"{cell.upper()} is better than GRU", JOZEFOWICZ, cell, "gru")
                 for cell in ("mut1", "mut2", "mut3")
             ),
-            Finding("any of them is better than a vanilla RNN", JOZEFOWICZ, "gru", "rnn"),
+            Claim("GRU is better than a vanilla RNN", JOZEFOWICZ, "gru", "rnn"),
         ],
     ),
     "lstm-gru": Preset(
@@ -322,8 +322,8 @@ PRESETS = {
             Grid("sentiment"),
         ],
         [
-            Finding(
-                "GRU is better than LSTM but for language modelling",
+            Claim(
+                "GRU is better than LSTM except for language modelling",
                 JOZEFOWICZ,
                 "gru",
                 "lstm",
@@ -337,15 +337,15 @@ PRESETS = {
                     "sentiment",
                 ),
             ),
-            Finding(
+            Claim(
                 "LSTM is better than GRU at language modelling",
                 JOZEFOWICZ,
                 "lstm",
                 "gru",
                 subjects=("next_letter",),
             ),
-            Finding("LSTM is better than a vanilla RNN", BAI, "lstm", "rnn"),
-            Finding(
+            Claim("LSTM is better than a vanilla RNN", BAI, "lstm", "rnn"),
+            Claim(
                 "LSTM is better than a vanilla RNN across attractors",
                 LINZEN,
                 "lstm",
@@ -366,11 +366,14 @@ PRESETS = {
             for length in (200, 500)
         ],
         [
-            Finding(
-                "chrono remembers longer than a forget bias of 1", TALLEC, "lstm, chrono", "lstm"
+            Claim(
+                "chrono biases remember longer than a forget bias of 1",
+                TALLEC,
+                "lstm, chrono",
+                "lstm",
             ),
-            Finding("GRU adds where LSTM does not", BAI, "gru", "lstm", subjects=("adding",)),
-            Finding("a vanilla RNN learns neither; LSTM does", BAI, "lstm", "rnn"),
+            Claim("GRU adds where LSTM does not", BAI, "gru", "lstm", subjects=("adding",)),
+            Claim("a vanilla RNN learns neither; LSTM does", BAI, "lstm", "rnn"),
         ],
         seeds=2,
     ),

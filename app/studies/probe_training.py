@@ -28,10 +28,10 @@ class Config:
     batch: int = setting(0, "examples per batch; 0: the probe's own", at_least=0)
     steps: int = setting(0, "training batches; 0: the probe's own", at_least=0)
     evaluations: int = setting(
-        5, "times that the test part is judged", at_least=1, old_name="looks"
+        5, "evaluations on the test part during training", at_least=1, old_name="looks"
     )
     learning_rate: float = setting(
-        0.0, "learning rate of Adam; 0: as the probe has it", at_least=0, old_name="rate"
+        0.0, "learning rate of Adam; 0: the probe's own", at_least=0, old_name="rate"
     )
     clip_norm: float = setting(1.0, "global norm to clip gradients to; 0: no clipping", at_least=0)
     clip_value: float = setting(

@@ -1,180 +1,248 @@
-"""What a study leaves behind: a table, a picture for each subject, and a page with both."""
+"""Output of a study: a table as CSV, figures, and a page that contains both."""
 
 import csv
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from app import cli
 from app.report import pages, plots
 from app.studies import experiments
 from app.studies.experiments import Experiment
-from app.studies.presets import Finding, Preset
+from app.studies.presets import Claim, Preset
 from tasks.core.evaluation import Table
 
 # Student's t for intervals of 95 %, by degrees of freedom.
 _STUDENT = (math.nan, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
-_BETTER, _WORSE, _ALIKE, _LOST = "seen", "the contrary", "no difference", "neither learns it"
+_CONFIRMED, _CONTRADICTED, _EQUAL = "confirmed", "contradicted", "no difference"
+_UNLEARNT = "neither learns it"
+_CHANCE_LABEL = "without memory"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_MARKS = "osD^v*X"
-_LEARNT = 0.1  # of chance, by which what has been learnt is better
-_ABREAST = 4  # panels side by side
-_MARGIN = 2.0  # standard errors by which a difference must exceed none
+_MARKERS = "osD^v*X"
+_LEAST_GAIN = 0.1  # gain over chance, relative to chance, above which a subject counts as learnt
+_MAX_COLUMNS = 4  # panels side by side
+_MARGIN = 2.0  # standard errors that a difference must exceed
 _COLUMNS = ("subject", "cell", "score", "value", "spread", "runs", "parameters", "seconds")
+_CLAIM_COLUMNS = ("claim", "source", "subject", "difference", "standard error", "result")
 
 
 class Group:
-    """The runs of one cell on one subject, which differ in their seeds."""
+    """Runs of one cell on one subject, which differ in their seeds.
 
-    def __init__(self, subject: str, settings: tuple, label: str, records: Sequence[Mapping]):
-        self.subject, self.settings, self.label = subject, settings, label
+    Attributes:
+        label: Name of the cell.
+        records: Records of the runs.
+        name: Name of the main score.
+        values: Main score of each run, (runs,).
+        mean: Mean of the main score.
+        spread: Standard deviation of the main score; nan for a single run.
+        parameters: Number of weights of the network.
+        seconds: Mean seconds of training.
+    """
+
+    def __init__(self, label: str, records: Sequence[Mapping]):
+        self.label, self.records = label, records
         self.name = next(iter(records[0]["scores"]))
         self.values = np.array([record["scores"][self.name] for record in records], float)
         self.mean = float(self.values.mean())
         self.spread = float(self.values.std(ddof=1)) if len(self.values) > 1 else math.nan
         self.parameters = records[0]["parameters"]
         self.seconds = float(np.mean([record["seconds"] for record in records]))
-        self.records = records
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean."""
+        return self.spread / math.sqrt(len(self.values))
 
     @property
     def interval(self) -> float:
-        """Half the interval of 95 % of the mean."""
+        """Half the width of the 95 % confidence interval of the mean."""
         freedom = len(self.values) - 1
         student = _STUDENT[freedom] if freedom < len(_STUDENT) else 1.96
-        return student * self.spread / math.sqrt(len(self.values))
+        return student * self.standard_error
 
 
-def groups(known: Mapping[Experiment, Mapping]) -> dict[tuple[str, tuple], list[Group]]:
-    """The groups of each subject with its settings, the cells in the order of the study."""
-    found = {}
-    for point, record in known.items():
-        where = found.setdefault((point.subject, point.settings), {})
-        where.setdefault(point.label, []).append((point.seed, record))
-    return {
-        where: [
-            Group(*where, label, [record for _, record in sorted(some, key=lambda each: each[0])])
-            for label, some in by_label.items()
-        ]
-        for where, by_label in found.items()
-    }
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Results of all cells on one subject with its settings.
+
+    Attributes:
+        subject: Name of the task or the probe.
+        settings: Settings as pairs of name and value.
+        groups: Results of each cell.
+        chance: Scores of the best predictor without memory; empty for a task.
+    """
+
+    subject: str
+    settings: tuple[tuple[str, object], ...]
+    groups: Sequence[Group]
+    chance: Mapping[str, float]
+
+    @property
+    def title(self) -> str:
+        """The subject and its settings."""
+        return Experiment(self.subject, "", "", 0, self.settings).title
+
+    @property
+    def score(self) -> str:
+        """Name of the main score."""
+        return self.groups[0].name
+
+    @property
+    def sign(self) -> int:
+        """1 if a greater main score is better, -1 if a smaller one is."""
+        return 1 if experiments.greater_is_better(self.subject) else -1
 
 
-def write(folder: Path, study: Preset, command: str, known: Mapping[Experiment, Mapping]) -> str:
-    """Writes results.csv, pictures and index.html; returns the table as text.
+def compare(records: Mapping[Experiment, Mapping], labels: Sequence[str] = ()) -> list[Comparison]:
+    """Groups records by subject with settings, and by cell.
 
-    They are made anew of what was measured each time that a study is run.
+    Args:
+        records: Record of each experiment.
+        labels: Order of the cells; others follow in the order of the experiments.
+    """
+    by_subject = {}
+    for experiment, record in records.items():
+        key = (experiment.subject, experiment.settings)
+        by_label = by_subject.setdefault(key, {})
+        by_label.setdefault(experiment.label, []).append((experiment.seed, record))
+    comparisons = []
+    for (subject, settings), by_label in by_subject.items():
+        ordered = [label for label in labels if label in by_label]
+        ordered += [label for label in by_label if label not in labels]
+        groups = [Group(label, _by_seed(by_label[label])) for label in ordered]
+        chance = experiments.chance(subject, settings)
+        comparisons.append(Comparison(subject, settings, groups, chance))
+    return comparisons
+
+
+def _by_seed(runs: Sequence[tuple[int, Mapping]]) -> list[Mapping]:
+    return [record for _, record in sorted(runs, key=lambda run: run[0])]
+
+
+def write(folder: Path, study: Preset, command: str, records: Mapping[Experiment, Mapping]) -> str:
+    """Writes results.csv, the figures and index.html, and returns the table as text.
+
+    Args:
+        folder: Folder of the files, which are overwritten; created if missing.
+        study: The study.
+        command: Command line that the page shows.
+        records: Record of each experiment.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    order = {label: at for at, label in enumerate(study.cells)}
-    some = groups(known)
-    for each in some.values():
-        each.sort(key=lambda group: order.get(group.label, len(order)))
-    chances = {where: experiments.chance(*where) for where in some}
-    rows = [_row(group) for each in some.values() for group in each]
-    with (folder / "results.csv").open("w", encoding="utf-8", newline="") as file:
+    comparisons = compare(records, list(study.cells))
+    rows = [_row(comparison, group) for comparison in comparisons for group in comparison.groups]
+    _write_csv(folder / "results.csv", comparisons)
+    figures = [_figures(comparison) for comparison in comparisons]
+    for comparison, by_name in zip(comparisons, figures, strict=True):
+        for name, figure in by_name.items():
+            figure.savefig(folder / f"{_file_name(comparison.title + name)}.png", dpi=120)
+    overview(comparisons).savefig(folder / "overview.png", dpi=100)
+    claims = check_claims(study.claims, comparisons)
+    page = _page(study, command, comparisons, figures, claims)
+    (folder / "index.html").write_text(page, encoding="utf-8")
+    tables = [cli.columns([_COLUMNS, *(list(map(_cell_text, row)) for row in rows)])]
+    if claims:
+        tables.append(cli.columns([_CLAIM_COLUMNS, *claims]))
+    return "\n\n".join(tables)
+
+
+def _write_csv(path: Path, comparisons: Sequence[Comparison]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*_COLUMNS, "values"])
-        for row, group in zip(rows, (g for each in some.values() for g in each), strict=True):
-            writer.writerow([*row, " ".join(f"{value:.6g}" for value in group.values)])
-    figures = {}
-    for where, each in some.items():
-        figures[where] = {"": compared([(each, chances[where])])}
-        for title, names in experiments.curves(where[0]).items():
-            figures[where][f" by {title.split(',')[0]}"] = curve(each, title, names, chances[where])
-        for by, figure in figures[where].items():
-            figure.savefig(folder / f"{_file(where, by)}.png", dpi=120)
-    overview = compared([(each, chances[where]) for where, each in some.items()])
-    overview.savefig(folder / "overview.png", dpi=100)
-    (folder / "index.html").write_text(
-        _page(study, command, some, chances, figures), encoding="utf-8"
-    )
-    shown = [list(map(_cell_text, row)) for row in rows]
-    lines = cli.columns([_COLUMNS, *shown])
-    found = findings(study.findings, some, chances)
-    return "\n\n".join([lines, *([cli.columns([_FOUND, *found])] if found else [])])
+        for comparison in comparisons:
+            for group in comparison.groups:
+                values = " ".join(f"{value:.6g}" for value in group.values)
+                writer.writerow([*_row(comparison, group), values])
 
 
-_FOUND = ("claim", "source", "subject", "difference", "standard error", "found")
-
-
-def findings(claims: Sequence[Finding], some, chances) -> list[list[str]]:
-    """What became of each claim on each subject."""
+def check_claims(claims: Sequence[Claim], comparisons: Sequence[Comparison]) -> list[list[str]]:
+    """Returns a row with the result of each claim on each subject that it is about."""
     rows = []
     for claim in claims:
-        for where, each in some.items():
-            by_label = {group.label: group for group in each}
-            if claim.subjects and where[0] not in claim.subjects:
+        for comparison in comparisons:
+            if claim.subjects and comparison.subject not in claim.subjects:
                 continue
-            if {claim.first, claim.second} <= by_label.keys():
-                first, second = by_label[claim.first], by_label[claim.second]
-                rows.append(
-                    [
-                        f"{claim.claim} ({claim.first}, {claim.second})",
-                        claim.source,
-                        _told(where),
-                        *_found(claim, first, second, chances[where]),
-                    ]
-                )
+            by_label = {group.label: group for group in comparison.groups}
+            if claim.first not in by_label or claim.second not in by_label:
+                continue
+            first, second = by_label[claim.first], by_label[claim.second]
+            difference = comparison.sign * (first.mean - second.mean)
+            error = math.hypot(first.standard_error, second.standard_error)
+            rows.append(
+                [
+                    f"{claim.text} ({claim.first}, {claim.second})",
+                    claim.source,
+                    comparison.title,
+                    f"{difference:+.3g}",
+                    f"{error:.2g}",
+                    _result(claim, comparison, first, second),
+                ]
+            )
     return rows
 
 
-def _found(claim, first, second, chance) -> list[str]:
-    """By how much the first is better, the standard error of that, and what it comes to."""
-    sign = 1 if experiments.greater(first.subject) else -1
-    difference = sign * (first.mean - second.mean)
-    error = math.hypot(*(g.spread / math.sqrt(len(g.values)) for g in (first, second)))
-    told = [f"{difference:+.3g}", f"{error:.2g}"]
-    base = chance.get(first.name, math.nan)
-    if all(sign * (group.mean - base) <= _LEARNT * abs(base) for group in (first, second)):
-        return [*told, _LOST]
+def _result(claim: Claim, comparison: Comparison, first: Group, second: Group) -> str:
+    """Returns whether a claim is confirmed, in words."""
+    difference = comparison.sign * (first.mean - second.mean)
+    error = math.hypot(first.standard_error, second.standard_error)
+    chance = comparison.chance.get(comparison.score, math.nan)
+    gains = [comparison.sign * (group.mean - chance) for group in (first, second)]
+    if all(gain <= _LEAST_GAIN * abs(chance) for gain in gains):
+        return _UNLEARNT
     if math.isnan(difference):
-        diverged = [g.label for g in (first, second) if math.isnan(g.mean)]
-        return [*told, f"{' and '.join(diverged)} diverged"]
+        diverged = [group.label for group in (first, second) if math.isnan(group.mean)]
+        return f"{' and '.join(diverged)} diverged"
     if abs(difference) <= _MARGIN * error or difference == 0:
-        return [*told, "seen: no difference" if claim.alike else _ALIKE]
-    if claim.alike:
-        return [*told, f"{first.label if difference > 0 else second.label} is better"]
-    return [*told, _BETTER if difference > 0 else _WORSE]
+        return f"{_CONFIRMED}: {_EQUAL}" if claim.equal else _EQUAL
+    if claim.equal:
+        return f"{first.label if difference > 0 else second.label} is better"
+    return _CONFIRMED if difference > 0 else _CONTRADICTED
 
 
-def compared(panels: Sequence[tuple[Sequence[Group], Mapping[str, float]]]) -> Figure:
-    """Of each subject the runs of each cell as dots, their means with intervals, and chance.
+def _figures(comparison: Comparison) -> dict[str, Figure]:
+    """Returns the figures of a subject by the suffix of their file names."""
+    figures = {"": overview([comparison])}
+    for title, names in experiments.curves(comparison.subject).items():
+        figures[f" by {title.split(',')[0]}"] = curve(comparison, title, names)
+    return figures
 
-    Args:
-        panels: Of each subject its groups, and what is reached without memory.
-    """
-    labels = list(dict.fromkeys(group.label for some, _ in panels for group in some))
-    columns = min(len(panels), _ABREAST)
-    rows = -(-len(panels) // columns)
+
+def overview(comparisons: Sequence[Comparison]) -> Figure:
+    """Plots the runs of each cell as dots, with mean, interval and chance; a panel per subject."""
+    labels = list(dict.fromkeys(g.label for comparison in comparisons for g in comparison.groups))
+    columns = min(len(comparisons), _MAX_COLUMNS)
+    rows = -(-len(comparisons) // columns)
     size = (max(8.0, 1.5 + 2.9 * columns), (1.2 + 0.3 * len(labels)) * rows + 0.3)
     figure = Figure(figsize=size, layout="constrained")
-    every = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-    for axes, (some, chance) in zip(every, panels, strict=False):
-        _panel(axes, {group.label: group for group in some}, labels, chance)
-    for axes in every[len(panels) :]:
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes, comparison in zip(panels, comparisons, strict=False):
+        _plot_runs(axes, comparison, labels)
+    for axes in panels[len(comparisons) :]:
         axes.set_axis_off()
-    every[0].set_yticks(range(len(labels)), labels)
-    every[0].set_ylim(len(labels) - 0.5, -0.5)
-    handles, names = every[0].get_legend_handles_labels()
+    panels[0].set_yticks(range(len(labels)), labels)
+    panels[0].set_ylim(len(labels) - 0.5, -0.5)
+    handles, names = panels[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, names, frameon=False, loc="outside lower right", fontsize=9)
     return figure
 
 
-def _panel(axes, by_label, labels, chance):
-    some = list(by_label.values())
-    for at, label in enumerate(labels):
-        if label not in by_label:
-            continue
-        group = by_label[label]
-        axes.plot(group.values, [at] * len(group.values), "o", ms=5, alpha=0.55, color="#0072b2")
+def _plot_runs(axes: Axes, comparison: Comparison, labels: Sequence[str]) -> None:
+    """Plots the runs of one subject, with a row for each label."""
+    for group in comparison.groups:
+        row = labels.index(group.label)
+        axes.plot(group.values, [row] * len(group.values), "o", ms=5, alpha=0.55, color="#0072b2")
         axes.errorbar(
             group.mean,
-            at,
+            row,
             xerr=None if math.isnan(group.interval) else group.interval,
             fmt="|",
             ms=12,
@@ -183,51 +251,63 @@ def _panel(axes, by_label, labels, chance):
             elinewidth=1,
             capsize=3,
         )
-    name, greater = some[0].name, experiments.greater(some[0].subject)
-    known = chance.get(name)
-    if known is not None:
-        axes.axvline(known, color="#d55e00", ls="--", lw=1.2, label="without memory")
-    values = np.concatenate([group.values for group in some])
-    low, high = np.nanmin([*values, known or np.nan]), np.nanmax([*values, known or np.nan])
-    if not greater and low > 0 and high / low > 30:
-        axes.set_xscale("log")
-        axes.set_xlim(low / 1.5, high * 1.5)
-    else:
-        room = 0.05 * (high - low) or 0.05
-        axes.set_xlim(low - room, high + room)  # an interval of few runs may reach far beyond
-        axes.locator_params(axis="x", nbins=4)  # or narrow panels have numbers that touch
-    axes.set_xlabel(f"{name.replace('_', ' ')} ({'more' if greater else 'less'} is better)")
-    axes.set_title(_told((some[0].subject, some[0].settings)), fontsize=10)
+    chance = comparison.chance.get(comparison.score)
+    if chance is not None:
+        axes.axvline(chance, color="#d55e00", ls="--", lw=1.2, label=_CHANCE_LABEL)
+    _set_range(axes, comparison, chance)
+    better = "greater" if comparison.sign > 0 else "smaller"
+    axes.set_xlabel(f"{comparison.score.replace('_', ' ')} ({better} is better)")
+    axes.set_title(comparison.title, fontsize=10)
     axes.grid(axis="y", color="#dddddd", lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def curve(
-    some: Sequence[Group], title: str, names: Sequence[str], chance: Mapping[str, float]
-) -> Figure:
-    """A figure at several difficulties: the mean of each cell, and the range of its runs."""
+def _set_range(axes: Axes, comparison: Comparison, chance: float | None) -> None:
+    """Sets the range of scores: that of the runs, because intervals of few runs are wide."""
+    values = [*np.concatenate([group.values for group in comparison.groups]), chance or np.nan]
+    low, high = np.nanmin(values), np.nanmax(values)
+    if comparison.sign < 0 and low > 0 and high / low > 30:
+        axes.set_xscale("log")
+        axes.set_xlim(low / 1.5, high * 1.5)
+        return
+    margin = 0.05 * (high - low) or 0.05
+    axes.set_xlim(low - margin, high + margin)
+    axes.locator_params(axis="x", nbins=4)  # more would overlap in narrow panels
+
+
+def curve(comparison: Comparison, title: str, names: Sequence[str]) -> Figure:
+    """Plots scores over difficulty: the mean of each cell, and the range of its runs.
+
+    Args:
+        comparison: Results of the cells.
+        title: Title of the axis of difficulty.
+        names: Names of the scores, by increasing difficulty.
+    """
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
-    places = np.arange(len(names))
-    for at, group in enumerate(some):
+    positions = np.arange(len(names))
+    for index, group in enumerate(comparison.groups):
         values = np.array([[r["scores"][name] for name in names] for r in group.records], float)
-        colour, mark = _COLOURS[at % len(_COLOURS)], _MARKS[at % len(_MARKS)]
-        axes.fill_between(places, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
-        axes.plot(places, values.mean(0), f"{mark}-", color=colour, label=group.label)
-    for kind in sorted({told.removeprefix(names[0]) for told in chance if names[0] in told}):
-        values = [chance[f"{name}{kind}"] for name in names]
-        axes.plot(places, values, "--", color="#666666", label=kind.removeprefix(" of ").strip())
-    axes.set_xticks(places, [name.split()[0] for name in names])
+        colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+        axes.fill_between(positions, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+        axes.plot(positions, values.mean(0), f"{marker}-", color=colour, label=group.label)
+    chance = comparison.chance
+    # Baselines have scores such as "0 attractors of a bag of words".
+    for suffix in sorted({key.removeprefix(names[0]) for key in chance if names[0] in key}):
+        values = [chance[f"{name}{suffix}"] for name in names]
+        label = suffix.removeprefix(" of ").strip()
+        axes.plot(positions, values, "--", color="#666666", label=label)
+    axes.set_xticks(positions, [name.split()[0] for name in names])
     axes.set_xlabel(title)
-    axes.set_ylabel(some[0].name.replace("_", " "))
+    axes.set_ylabel(comparison.score.replace("_", " "))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def _row(group: Group) -> list:
+def _row(comparison: Comparison, group: Group) -> list:
     return [
-        _told((group.subject, group.settings)),
+        comparison.title,
         group.label,
         group.name,
         group.mean,
@@ -245,51 +325,59 @@ def _cell_text(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _told(where) -> str:
-    """A subject and its settings, in words."""
-    subject, settings = where
-    return Experiment(subject, "", "", 0, settings).told
+def _file_name(title: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in title)
 
 
-def _file(where, by) -> str:
-    return "".join(c if c.isalnum() else "-" for c in _told(where) + by)
-
-
-def _page(study, command, some, chances, figures) -> str:
-    runs = {len(group.values) for each in some.values() for group in each}
+def _page(
+    study: Preset,
+    command: str,
+    comparisons: Sequence[Comparison],
+    figures: Sequence[Mapping[str, Figure]],
+    claims: Sequence[Sequence[str]],
+) -> str:
+    counts = {len(g.values) for comparison in comparisons for g in comparison.groups}
     parts = [
         f"<h1>{escape(study.title)}</h1>",
         f"<p><code>{escape(command)}</code></p>",
-        f"<p>Dots are runs with seeds of their own ({', '.join(map(str, sorted(runs)))} each), "
-        "bars their means with intervals of 95 %. A difference counts where it is more than "
-        f"{_MARGIN:g} standard errors; of so few runs these are themselves rough.</p>",
+        f"<p>Each dot is one run; the runs of a cell ({', '.join(map(str, sorted(counts)))}) "
+        "differ in their seeds. Bars are means with 95 % confidence intervals.</p>",
     ]
-    found = findings(study.findings, some, chances)
-    if found:
-        parts.append(pages.table(Table("What was claimed, and what was seen", _FOUND, found)))
-    for where, each in some.items():
-        rows = [[g.label, g.mean, g.spread, f"{g.parameters:,}", f"{g.seconds:.0f}"] for g in each]
-        columns = ["cell", f"mean {each[0].name}", "spread", "parameters", "seconds"]
+    if claims:
         parts += [
-            pages.table(Table(_told(where), columns, rows)),
-            *map(plots.svg, figures[where].values()),
-            _detailed(each, chances[where]),
+            pages.table(Table("Published claims", _CLAIM_COLUMNS, claims)),
+            "<p>Differences are positive where the first cell in parentheses is better. A claim "
+            f"is confirmed or contradicted by a difference of more than {_MARGIN:g} standard "
+            "errors, which are rough estimates with so few runs.</p>",
+        ]
+    for comparison, by_name in zip(comparisons, figures, strict=True):
+        rows = [
+            [g.label, g.mean, g.spread, f"{g.parameters:,}", f"{g.seconds:.0f}"]
+            for g in comparison.groups
+        ]
+        score = comparison.score.replace("_", " ")
+        columns = ["cell", f"mean {score}", "standard deviation", "parameters", "seconds"]
+        parts += [
+            pages.table(Table(comparison.title, columns, rows)),
+            *map(plots.svg, by_name.values()),
+            _other_scores(comparison),
         ]
     return pages.whole(study.title, parts)
 
 
-def _detailed(each: Sequence[Group], chance: Mapping[str, float]) -> str:
-    """The other scores, and what is reached without memory."""
-    names = list(each[0].records[0]["scores"])[1:]
+def _other_scores(comparison: Comparison) -> str:
+    """Returns the mean of the other scores, with baselines, as HTML; "" if there are none."""
+    names = list(comparison.groups[0].records[0]["scores"])[1:]
     if not names:
         return ""
     rows = [
         [g.label, *(float(np.mean([r["scores"][n] for r in g.records])) for n in names)]
-        for g in each
+        for g in comparison.groups
     ]
+    chance = comparison.chance
     if any(name in chance for name in names):
-        rows.append(["without memory", *(chance.get(name, math.nan) for name in names)])
-    for told, value in chance.items():
-        if told not in names and told != each[0].name:
-            rows.append([told, value, *[""] * (len(names) - 1)])
-    return pages.table(Table("In detail", ["cell", *names], rows))
+        rows.append([_CHANCE_LABEL, *(chance.get(name, math.nan) for name in names)])
+    for name, value in chance.items():
+        if name not in names and name != comparison.score:
+            rows.append([name, value, *[""] * (len(names) - 1)])
+    return pages.table(Table("Other scores", ["cell", *names], rows))

@@ -232,7 +232,7 @@ def test_the_scores_are_those_of_plain_counting_and_of_sacrebleu(
 
 def test_the_report_shows_images(version):
     page = (version / "assets.extra/report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 1 + 3 and "What each word looked at" in page
+    assert page.count("<svg") == 1 + 3 and "<h2>Attention</h2>" in page
     assert '<img src="data:image/png;base64,' in page
     assert '<img src="data:image/jpeg;base64,' in page
 

@@ -1,4 +1,4 @@
-"""Studies: every point is measured once, whatever happens, and told as it was."""
+"""Studies: each experiment runs once, and the page reports its scores."""
 
 import contextlib
 import csv
@@ -17,7 +17,7 @@ import tasks
 from app import study
 from app.studies import evolution, experiments, presets, probe_training, report
 from app.studies.experiments import Experiment
-from app.studies.presets import PRESETS, Finding
+from app.studies.presets import PRESETS, Claim
 from app.training import pipeline
 from models.cells import specs
 from models.cells.specs import CELLS, CellSpec
@@ -30,7 +30,7 @@ SMALL += ["--evaluations", "2", "--batch", "8", "--seeds", "2", "--jobs", "1"]
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory):
-    """A study that was killed after its first point, and then run to its end."""
+    """A study that was killed after its first experiment, and then run to its end."""
     folder = tmp_path_factory.mktemp("study")
     argv = [*SMALL, "--runs", str(folder / "runs"), "--out", str(folder / "out")]
     process = subprocess.Popen(
@@ -51,18 +51,18 @@ def studied(tmp_path_factory):
             if not _lives(process.pid):
                 break
             time.sleep(0.1)
-        assert not _lives(process.pid)  # those that measure end with the study
+        assert not _lives(process.pid)  # its worker processes end with it
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    kept = {path.name: path.read_bytes() for path in records.glob("*.json")}
-    assert kept
+    first = {path.name: path.read_bytes() for path in records.glob("*.json")}
+    assert first
     study.main(argv)
-    return folder, argv, kept
+    return folder, argv, first
 
 
 def _lives(group):
-    """Whether a process of a group is there that has not ended."""
+    """Returns whether a process group has a process."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -70,24 +70,24 @@ def _lives(group):
     return True
 
 
-def test_a_study_that_was_killed_goes_on_and_measures_nothing_twice(studied, capsys):
-    folder, argv, kept = studied
+def test_a_killed_study_resumes_and_repeats_no_experiment(studied, capsys):
+    folder, argv, first = studied
     records = folder / "runs" / "studies"
     assert len(list(records.glob("*.json"))) == 4
-    for name, content in kept.items():
+    for name, content in first.items():
         assert (records / name).read_bytes() == content
     study.main(argv)
-    assert "to be measured" not in capsys.readouterr().out
+    assert "experiments to run" not in capsys.readouterr().out
 
 
-def test_its_table_has_the_mean_and_spread_of_what_was_measured(studied):
+def test_the_table_has_the_mean_and_spread_of_the_records(studied):
     folder, _, _ = studied
-    found = [json.loads(p.read_text()) for p in (folder / "runs" / "studies").glob("*.json")]
+    records = [json.loads(p.read_text()) for p in (folder / "runs" / "studies").glob("*.json")]
     with (folder / "out" / "results.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["cell"] for row in rows] == ["lstm", "rnn"]
     for row in rows:
-        values = [r["scores"]["accuracy"] for r in found if r["point"]["label"] == row["cell"]]
+        values = [r["scores"]["accuracy"] for r in records if r["point"]["label"] == row["cell"]]
         assert len(values) == 2 and float(row["value"]) == pytest.approx(np.mean(values))
         assert float(row["spread"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
         model = probe_training.network(
@@ -96,7 +96,7 @@ def test_its_table_has_the_mean_and_spread_of_what_was_measured(studied):
         assert int(row["parameters"]) == model.count_params()
 
 
-def test_its_page_opens_without_a_network(studied):
+def test_the_page_is_self_contained(studied):
     folder, argv, _ = studied
     page = (folder / "out" / "index.html").read_text(encoding="utf-8")
     assert " ".join(argv[:4]) in page and "<svg" in page
@@ -106,7 +106,7 @@ def test_its_page_opens_without_a_network(studied):
     assert all(content.startswith(b"\x89PNG") for content in pictures.values())
 
 
-def test_a_point_is_one_whatever_it_is_called():
+def test_the_identity_depends_on_everything_but_the_label():
     first = Experiment("adding", "lstm", "lstm", 0, (("length", 5),))
     same = Experiment("adding", "mine", json.dumps(CELLS["lstm"].to_json()), 0, (("length", 5),))
     assert first.identity == same.identity
@@ -119,20 +119,20 @@ def test_a_point_is_one_whatever_it_is_called():
         assert other.identity != first.identity
 
 
-def test_training_on_a_probe_is_a_function_of_its_seed_and_learns():
-    told = {"wait": 1, "units": 8, "steps": 60, "evaluations": 2, "batch": 32}
-    found = [
-        probe_training.measure(*probe_training.of_settings("timing", {**told, "seed": seed}))
+def test_training_on_a_probe_depends_on_its_seed_alone_and_learns():
+    settings = {"wait": 1, "units": 8, "steps": 60, "evaluations": 2, "batch": 32}
+    results = [
+        probe_training.measure(*probe_training.of_settings("timing", {**settings, "seed": seed}))
         for seed in (0, 0, 1)
     ]
-    assert found[0]["history"] == found[1]["history"] != found[2]["history"]
-    assert [look["steps"] for look in found[0]["history"]] == [30, 60]
-    assert found[0]["history"][1]["loss"] < found[0]["history"][0]["loss"]
-    assert found[0]["scores"]["accuracy"] > 0.5
+    assert results[0]["history"] == results[1]["history"] != results[2]["history"]
+    assert [entry["steps"] for entry in results[0]["history"]] == [30, 60]
+    assert results[0]["history"][1]["loss"] < results[0]["history"][0]["loss"]
+    assert results[0]["scores"]["accuracy"] > 0.5
 
 
-def test_a_loss_that_is_no_number_is_recorded_as_such():
-    told = {
+def test_a_non_finite_loss_is_recorded_as_nan():
+    settings = {
         "length": 4,
         "units": 4,
         "steps": 30,
@@ -140,13 +140,13 @@ def test_a_loss_that_is_no_number_is_recorded_as_such():
         "learning_rate": 1e30,
         "clip_norm": 0.0,
     }
-    found = probe_training.measure(
-        *probe_training.of_settings("adding", {**told, "cell": "rnn_identity"})
+    result = probe_training.measure(
+        *probe_training.of_settings("adding", {**settings, "cell": "rnn_identity"})
     )
-    assert np.isnan(found["scores"]["squared_error"])
+    assert np.isnan(result["scores"]["squared_error"])
 
 
-def test_a_task_is_measured_by_the_pipeline_of_training(tmp_path, monkeypatch):
+def test_a_task_is_trained_by_the_pipeline(tmp_path, monkeypatch):
     calls = []
 
     def train(task, config, corpus, options):
@@ -158,8 +158,8 @@ def test_a_task_is_measured_by_the_pipeline_of_training(tmp_path, monkeypatch):
         return version
 
     monkeypatch.setattr(pipeline, "train", train)
-    point = Experiment("sentiment", "gru", "gru", 4, (("clip_norm", 2.0), ("data", "folder")))
-    record = experiments._measure(point, tmp_path)
+    settings = (("clip_norm", 2.0), ("data", "folder"))
+    record = experiments._measure(Experiment("sentiment", "gru", "gru", 4, settings), tmp_path)
     assert record["scores"] == {"accuracy": 0.5} and record["seconds"] == 3.0
     task = tasks.find("sentiment")
     config = task.Config(cell="gru", seed=4, clip_norm=2.0)
@@ -170,17 +170,17 @@ def test_a_task_is_measured_by_the_pipeline_of_training(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_asks_of_its_cells_what_can_be_asked(name):
+def test_the_experiments_and_claims_of_a_preset_are_valid(name):
     preset = PRESETS[name]
     for cell in preset.cells.values():
         specs.find(cell)
-    asked = preset.points(1, {})
-    experiments.check(asked)
+    planned = preset.experiments(1, {})
+    experiments.check(planned)
     subjects = {grid.subject for grid in preset.grids}
-    assert {point.subject for point in asked} == subjects - set(presets.NEED_DATA)
-    for finding in preset.findings:
-        assert {finding.first, finding.second} <= set(preset.cells), finding
-        assert set(finding.subjects) <= subjects, finding
+    assert {experiment.subject for experiment in planned} == subjects - set(presets.NEED_DATA)
+    for claim in preset.claims:
+        assert {claim.first, claim.second} <= set(preset.cells), claim
+        assert set(claim.subjects) <= subjects, claim
 
 
 def test_gates_are_removed_and_blinded_one_at_a_time():
@@ -195,7 +195,7 @@ def test_gates_are_removed_and_blinded_one_at_a_time():
             assert spec.blind == {gate: sense} and not spec.pinned
 
 
-def _told(label, values):
+def _records(label, values):
     records = [{"scores": {"accuracy": v}, "parameters": 1, "seconds": 1.0} for v in values]
     return {
         Experiment("timing", label, "lstm", seed): record for seed, record in enumerate(records)
@@ -203,55 +203,55 @@ def _told(label, values):
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "alike", "found"),
+    ("first", "second", "equal", "expected"),
     [
-        ([0.9, 0.92, 0.91], [0.5, 0.55, 0.6], False, "seen"),
-        ([0.5, 0.55, 0.6], [0.9, 0.92, 0.91], False, "the contrary"),
+        ([0.9, 0.92, 0.91], [0.5, 0.55, 0.6], False, "confirmed"),
+        ([0.5, 0.55, 0.6], [0.9, 0.92, 0.91], False, "contradicted"),
         ([0.9, 0.5, 0.7], [0.8, 0.6, 0.65], False, "no difference"),
-        ([0.9, 0.5, 0.7], [0.8, 0.6, 0.65], True, "seen: no difference"),
+        ([0.9, 0.5, 0.7], [0.8, 0.6, 0.65], True, "confirmed: no difference"),
         ([0.9, 0.92, 0.91], [0.5, 0.55, 0.6], True, "a is better"),
         ([0.25, 0.25, 0.25], [0.25, 0.2, 0.25], False, "neither learns it"),
         ([0.9, 0.9, float("nan")], [0.5, 0.55, 0.6], False, "a diverged"),
         ([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], False, "no difference"),
     ],
 )
-def test_a_claim_is_held_against_its_standard_error(first, second, alike, found):
-    some = report.groups({**_told("a", first), **_told("b", second)})
-    claim = Finding("a is better than b", "nobody", "a", "b", alike)
-    chances = {where: {"accuracy": 0.25} for where in some}
-    ((*_, told),) = report.findings([claim], some, chances)
-    assert told == found
+def test_a_claim_is_compared_with_two_standard_errors(first, second, equal, expected):
+    comparisons = report.compare({**_records("a", first), **_records("b", second)})
+    assert comparisons[0].chance == {"accuracy": 0.25}
+    claim = Claim("a is better than b", "nobody", "a", "b", equal)
+    ((*_, result),) = report.check_claims([claim], comparisons)
+    assert result == expected
 
 
 # --- The command line --------------------------------------------------------
 
 
-def test_every_combination_of_what_is_told_is_a_point():
+def test_every_combination_of_values_is_an_experiment():
     args = study._parse(["adding", "--cells", "lstm", "gru", "--length", "5", "6", "--units", "3"])
-    asked = study._grid(args)
-    assert len(asked) == len(set(asked)) == 2 * 2 * 3
-    assert {dict(point.settings)["length"] for point in asked} == {5, 6}
-    assert {point.label for point in asked} == {"lstm", "gru"}
+    planned = study._grid(args)
+    assert len(planned) == len(set(planned)) == 2 * 2 * 3
+    assert {dict(experiment.settings)["length"] for experiment in planned} == {5, 6}
+    assert {experiment.label for experiment in planned} == {"lstm", "gru"}
 
 
 @pytest.mark.parametrize(
-    ("argv", "says"),
+    ("argv", "message"),
     [
         (["adding", "--cells", "lstmm"], "--cells: cell must be one of"),
         (["adding", "--length", "1"], "--length must be at least 2, got 1"),
         (["adding", "--learning-rate", "-1"], "--learning-rate must be at least 0"),
         (["adding", "--seeds", "0"], "--seeds and --jobs must be at least 1"),
         (["greff", "--data", "jsb"], "--data must be NAME=PATH"),
-        (["greff", "--data", "jsb=nowhere"], "nowhere is not there"),
+        (["greff", "--data", "jsb=nowhere"], "nowhere does not exist"),
         (["jsb"], "jsb requires --data"),
         (["sentiment", "--units", "0"], "--units must be at least 1"),
         (["evolve", "--minutes", "0"], "--minutes must be above 0"),
     ],
 )
-def test_what_cannot_be_studied_is_told_before_anything_is(tmp_path, argv, says):
+def test_invalid_studies_are_rejected_before_any_training(tmp_path, argv, message):
     with pytest.raises(UserError) as error:
         study.main([*argv, "--runs", str(tmp_path / "runs")])
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert not list(tmp_path.rglob("*.json"))
 
 
@@ -265,60 +265,91 @@ def test_every_task_and_probe_can_be_studied(capsys):
 # --- Evolution ---------------------------------------------------------------
 
 
-def test_mutants_are_other_cells_and_their_lines_give_them_again():
+def test_mutants_differ_from_their_parents_and_equal_their_source():
     rng = np.random.default_rng(0)
-    found = [CELLS["lstm"], CELLS["gru"]]
-    for at in range(300):
-        parent = found[at]
-        child = evolution.mutated(parent, rng)
+    cells = [CELLS["lstm"], CELLS["gru"]]
+    for index in range(300):
+        parent = cells[index]
+        child = evolution.mutate(parent, rng)
         assert child != parent
-        assert eval(evolution.line(child), {"CellSpec": CellSpec}) == child
-        assert 0.0 not in child.bias.values() or 0.0 in parent.bias.values()  # no other cell
-        found += [child]
-    assert len({spec.equation for spec in found}) > 8
+        assert eval(evolution.source_of(child), {"CellSpec": CellSpec}) == child
+        assert 0.0 not in child.bias.values() or 0.0 in parent.bias.values()  # the default
+        cells += [child]
+    assert len({spec.equation for spec in cells}) > 8
     for field in ("pinned", "blind", "peepholes", "bias"):
-        assert any(getattr(spec, field) for spec in found[2:])
+        assert any(getattr(spec, field) for spec in cells[2:])
 
 
 class Runner:
-    """Measures by a rule: what has more biases is better, and what has pins learns nothing."""
+    """Scores cells by a rule: more biases are better, and cells with pins learn nothing."""
 
     jobs = 2
 
     def __init__(self):
-        self.asked = []
+        self.experiments = []
 
-    def measured(self, some):
-        self.asked += some
-        return {point: self._record(point) for point in some}
+    def run(self, experiments):
+        self.experiments += experiments
+        return {experiment: self._record(experiment) for experiment in experiments}
 
-    def _record(self, point):
-        spec = specs.find(point.cell)
+    def _record(self, experiment):
+        spec = specs.find(experiment.cell)
         score = 0.25 if spec.pinned else min(1.0, 0.5 + 0.1 * len(spec.bias))
         names = {"adding": "squared_error", "next_letter": "bits", "temporal_order": "accuracy"}
         less = {"adding": 1 / 6 - score / 10, "next_letter": 4.0 - score}
-        value = less.get(point.subject, score)
-        return {"scores": {names[point.subject]: value}, "seconds": 10.0, "parameters": 1}
+        value = less.get(experiment.subject, score)
+        return {"scores": {names[experiment.subject]: value}, "seconds": 10.0, "parameters": 1}
 
 
-def test_a_search_keeps_what_is_good_and_is_a_function_of_its_seed(monkeypatch):
-    def searched(seed, generations):
-        bench = Runner()
-        search = evolution.Search(bench, seed, 4)
+def test_a_search_prefers_fit_cells_and_depends_on_its_seed_alone():
+    def search_for(seed, generations):
+        runner = Runner()
+        search = evolution.Search(runner, seed, 4)
         for _ in range(generations):
-            search.generation()
-        return search, bench
+            search.run_generation()
+        return search, runner
 
-    search, bench = searched(3, 12)
-    again, _ = searched(3, 12)
+    search, runner = search_for(3, 12)
+    again, _ = search_for(3, 12)
     assert search.fitness == again.fitness and search.generations == 12
-    assert searched(4, 12)[0].fitness != search.fitness
-    assert search.spent() == 10.0 * len(bench.asked) / 2
+    assert search_for(4, 12)[0].fitness != search.fitness
+    assert search.elapsed_seconds() == 10.0 * len(runner.experiments) / 2
     assert len(search.fitness) == 2 + 12 * 4
-    best = search.cells[search.ranked()[0]]
+    best = search.cells[search.ranking()[0]]
     assert len(best.bias) >= 2 and not best.pinned
-    for cell, fitness in search.fitness.items():
-        if search.cells[cell].pinned:
+    for source, fitness in search.fitness.items():
+        if search.cells[source].pinned:
             assert fitness == 0.0
-            subjects = {p.subject for p in bench.asked if p.label == cell}
-            assert subjects == {evolution.TRIALS[0][0]}  # it never came to the others
+            subjects = {e.subject for e in runner.experiments if e.label == source}
+            assert subjects == {evolution.TRIALS[0][0]}  # it failed the first trial
+
+
+def test_the_best_cells_are_trained_again_next_to_their_parents():
+    lines = []
+    result = evolution.evolve(Runner(), seed=3, units=4, minutes=1.0, log=lines.append)
+    assert lines[0].startswith("generation 1: 6 cells in ")
+    assert list(result.best) == ["evolved_1", "evolved_2", "evolved_3"]
+    assert list(result.study.cells) == [*evolution.PARENTS, *result.best]
+    assert len(result.records) == len(result.study.cells) * len(evolution.TRIALS) * 3
+    assert {experiment.label for experiment in result.records} == set(result.study.cells)
+    for label, source in result.best.items():
+        spec = eval(source, {"CellSpec": CellSpec})
+        assert specs.find(result.study.cells[label]) == spec
+
+
+def test_evolve_writes_a_page_and_prints_lines_for_cells(tmp_path, monkeypatch, capsys):
+    class FakeRunner(Runner):
+        def __init__(self, folder, jobs, log):
+            super().__init__()
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(study, "Runner", FakeRunner)
+    folder = study.main(["evolve", "--minutes", "1", "--out", str(tmp_path / "out")])
+    assert (folder / "index.html").is_file() and (folder / "results.csv").is_file()
+    printed = capsys.readouterr().out
+    assert '    "evolved_1": CellSpec(' in printed and str(folder / "index.html") in printed
