@@ -114,6 +114,8 @@ class Subwords(tf.Module):
         """One more than the largest id."""
         return len(self._pieces)
 
+    # One function, because it is called for both sides of a corpus and by every signature.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def encode(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Reads texts (B,) as int32 ids (B, T); of an empty text there are none."""
         text = words(text)
