@@ -1,14 +1,15 @@
-"""`GatedCell`: one step of any cell that a `CellSpec` can tell, in `keras.ops`.
+"""`GatedCell`, one step of any cell that a `CellSpec` describes, in `keras.ops`.
 
-This is the definition. Whatever runs a cell faster is held against it.
+This is the definition of every cell. The modules of `models.cells.implementations` compute
+the same values faster and are tested against it.
 
-Shapes: B batch, D input features, H units, G maps (the gates and the candidate),
-P the width of h, which is H but for a projection.
+Shapes: B batch, T time, D input features, H units, G maps (the gates and the candidate),
+P the width of h, which differs from H only in a cell with a projection.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 from keras import ops
@@ -19,43 +20,56 @@ from .specs import CellSpec
 
 EPSILON = 1e-5  # added to a variance before layer normalisation divides by its root
 
+Tensor = Any  # a tensor of the Keras backend
+Value = Any  # what an equation computes with: a tensor, a `TapeValue` or a `Text`
+
 
 class Functions(Protocol):
-    """What an equation needs to have computed, on whatever its values are."""
+    """Functions that an equation needs on the type of its values."""
 
-    def sigmoid(self, z): ...
-    def tanh(self, z): ...
-    def relu(self, z): ...
-    def clip(self, z, limit: float): ...
-    def standardize(self, z):
-        """z less its mean, divided by its deviation, over the last axis."""
+    def sigmoid(self, z: Value) -> Value: ...
+    def tanh(self, z: Value) -> Value: ...
+    def relu(self, z: Value) -> Value: ...
+    def clip(self, z: Value, limit: float) -> Value: ...
+    def standardize(self, z: Value) -> Value:
+        """Returns z minus its mean, divided by its standard deviation, over the last axis."""
 
     def product(self, name: str, values: tuple) -> dict:
-        """The values side by side times the weight of that name, by map."""
+        """Returns the concatenated values times the weight `name`, split by map."""
 
 
 class StepContext:
-    """What the maps of a cell see at one step; the `step` of an equation.
+    """Values that the maps of a cell read at one step; the `step` of an equation.
 
     Args:
-        spec: The cell's spec.
-        inputs: What each map has of x, (B, H), and x itself by `RAW` where the
-            equation asks for it; as `GatedCell.project` gives them.
-        recurrent: h U by map, for those that see h, (B, H).
-        vectors: Weights of one number a unit, (H,), by the names of
-            `GatedCell.vectors`.
-        functions: How to compute with them.
-        noise: What training drops, by the names of `Noise`, and the shares in
-            which zoneout mixes.
+        spec: Spec of the cell.
+        inputs: By map, its block of `GatedCell.project`, (B, H); and x itself by `RAW` if
+            the equation reads it.
+        recurrent: By map, its block of h U, (B, H), for the maps that read h.
+        vectors: Weights of one number per unit, (H,), as of `GatedCell.vectors`.
+        functions: Functions on the type of the values.
+        noise: Dropout masks of the step and zoneout masks or rates, by the names of `Noise`.
     """
 
-    def __init__(self, spec, inputs, recurrent, vectors, functions: Functions, noise: Mapping):
+    def __init__(
+        self,
+        spec: CellSpec,
+        inputs: Mapping[str, Value],
+        recurrent: Mapping[str, Value],
+        vectors: Mapping[str, Value],
+        functions: Functions,
+        noise: Mapping[str, Any],
+    ):
         self._spec, self._functions, self._noise = spec, functions, noise
         self._inputs, self._recurrent, self._vectors = inputs, recurrent, vectors
         self.tanh = functions.tanh
 
-    def advance(self, states) -> list:
-        """The states after this step: the equation's, projected, and held where zoneout holds."""
+    def advance(self, states: Sequence[Value]) -> list[Value]:
+        """Returns the states after the step, with projection and zoneout applied.
+
+        Args:
+            states: The states before the step, each (B, H) or (B, P).
+        """
         after = list(self._spec.definition.step(self, *states))
         if self._spec.projection:
             after[0] = self._functions.product("projection", (after[0],))["h"]
@@ -65,34 +79,45 @@ class StepContext:
                 after[index] = states[index] * stays + after[index] * (1.0 - stays)
         return after
 
-    def input(self, name):
-        """What a map has of x, or x itself, (B, H)."""
+    def input(self, name: str) -> Value:
+        """Returns the input product of a map, or x itself for `RAW`, (B, H)."""
         return self._inputs[name]
 
-    def recurrent(self, name):
-        """h U of a map, with its own bias where it has one, (B, H)."""
+    def recurrent(self, name: str) -> Value:
+        """Returns h U of a map, plus its recurrent bias if it has one, (B, H)."""
         return self._shifted(self._recurrent[name], f"{name}_recurrent_bias")
 
-    def product(self, name, *values):
-        """The values times the equation's own weight of that name: (B, H) by map, 0 if pinned."""
-        what, maps = self._spec.definition.products[name]
+    def product(self, name: str, *values: Value) -> dict[str, Value]:
+        """Returns a further product of the equation by map, (B, H); 0 for pinned gates.
+
+        Args:
+            name: Name of the product, a key of `Equation.products`.
+            *values: Operands, each (B, H), which are concatenated.
+        """
+        operands, maps = self._spec.definition.products[name]
         if name not in self._spec.products:
             return dict.fromkeys(maps, 0.0)
-        if what == ("h",) and "state" in self._noise:
+        if operands == ("h",) and "state" in self._noise:
             values = [value * self._noise["state"] for value in values]
         blocks = self._functions.product(name, tuple(values))
         if self._spec.layer_norm == "products":
             blocks = {m: self._normalized(z, f"{name}_product_{m}") for m, z in blocks.items()}
         return {map_name: blocks.get(map_name, 0.0) for map_name in maps}
 
-    def gate(self, name, cell_state=None, also=0.0, shift=0.0):
-        """A gate's values in (0, 1), (B, H).
+    def gate(
+        self,
+        name: str,
+        cell_state: Value | None = None,
+        also: Value | float = 0.0,
+        shift: float = 0.0,
+    ) -> Value | float:
+        """Returns the values of a gate in (0, 1), (B, H), or its constant if it is pinned.
 
         Args:
-            name: The gate.
-            cell_state: What its peephole sees.
-            also: What else is added to what it sees.
-            shift: What is added after its bias.
+            name: Name of the gate.
+            cell_state: Cell state that its peephole reads, (B, H).
+            also: Further term of its pre-activation, (B, H).
+            shift: Constant that is added after its bias.
         """
         if name in self._spec.pinned:
             return self._spec.pinned[name]
@@ -101,33 +126,39 @@ class StepContext:
             z = z + self._recurrent[name]
         if name in self._spec.peepholes:
             z = z + self._vectors[f"{name}_peephole"] * cell_state
-        return self._functions.sigmoid(_plus(self._pre_activation(name, _plus(z, also)), shift))
+        z = self._pre_activation(name, _plus(z, also))
+        return self._functions.sigmoid(_plus(z, shift))
 
-    def candidate(self, also=0.0):
-        """What could be written, (B, H)."""
+    def candidate(self, also: Value | float = 0.0) -> Value:
+        """Returns the candidate, (B, H).
+
+        Args:
+            also: Further term of its pre-activation, (B, H).
+        """
         z = self._inputs[CANDIDATE]
         if CANDIDATE in self._recurrent:
             z = z + self._recurrent[CANDIDATE]
         return self.activate(_plus(z, also))
 
-    def activate(self, z):
-        """The candidate, of all that it sees."""
-        value = self._by_name(self._spec.input_activation, self._pre_activation(CANDIDATE, z))
+    def activate(self, z: Value) -> Value:
+        """Returns the candidate of the sum of all its terms, (B, H)."""
+        z = self._pre_activation(CANDIDATE, z)
+        value = self._activation(self._spec.input_activation, z)
         return value * self._noise[CANDIDATE] if CANDIDATE in self._noise else value
 
-    def activate_output(self, cell_state):
-        """The activation of the cell state on its way out."""
+    def activate_output(self, cell_state: Value) -> Value:
+        """Returns the activation of the cell state in the output, (B, H)."""
         if self._spec.layer_norm != "none":
             cell_state = self._shifted(self._normalized(cell_state, "cell"), "cell_shift")
-        return self._by_name(self._spec.output_activation, cell_state)
+        return self._activation(self._spec.output_activation, cell_state)
 
-    def clip(self, cell_state):
-        """The cell state, no further from 0 than it may be."""
+    def clip(self, cell_state: Value) -> Value:
+        """Returns the cell state, clipped to `cell_clip` in absolute value, (B, H)."""
         limit = self._spec.cell_clip
         return self._functions.clip(cell_state, limit) if limit else cell_state
 
     def _pre_activation(self, name, z):
-        """All that a map sees, normalised before its bias where the spec says so."""
+        """The sum of all terms of a map, normalised before its bias if the spec says so."""
         if self._spec.layer_norm != "maps":
             return z
         return self._shifted(self._normalized(z, name), f"{name}_bias")
@@ -138,34 +169,37 @@ class StepContext:
     def _shifted(self, z, name):
         return z + self._vectors[name] if name in self._vectors else z
 
-    def _by_name(self, name, z):
+    def _activation(self, name, z):
         if name == "identity":
             return z
-        return (self._functions.tanh if name == "tanh" else self._functions.relu)(z)
+        if name == "tanh":
+            return self._functions.tanh(z)
+        return self._functions.relu(z)
 
 
-def _plus(z, also):
-    return z if isinstance(also, float) and also == 0.0 else z + also
+def _plus(z, term):
+    """Adds a term unless it is the constant 0, which would add an op to graph and text."""
+    return z if isinstance(term, float) and term == 0.0 else z + term
 
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """What training drops in one pass over a batch of sequences, drawn before its first step.
+    """Random masks of one batch of sequences, drawn before its first step.
 
     Attributes:
-        always: The same at all steps: "state" (B, P); or, when nothing is
-            drawn, the shares "h" and "c" in which zoneout mixes old and new.
-        steps: For each step: "candidate" (T, B, H); "h" (T, B, P) and "c"
-            (T, B, H), 1 where zoneout keeps the old.
-        weights: For each weight matrix that it names, of the matrix's shape.
+        always: Masks that all steps share: "state" (B, P); if nothing is drawn, the rates
+            "h" and "c" at which zoneout mixes old and new states.
+        steps: Masks of each step: "candidate" (T, B, H); "h" (T, B, P) and "c" (T, B, H),
+            1 where zoneout keeps the old state.
+        weights: Masks of weight matrices by name, each of the shape of its matrix.
     """
 
-    always: Mapping = dataclasses.field(default_factory=dict)
-    steps: Mapping = dataclasses.field(default_factory=dict)
-    weights: Mapping = dataclasses.field(default_factory=dict)
+    always: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    steps: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    weights: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
 
-    def at_step(self, step) -> "Noise":
-        """What holds at one step."""
+    def at_step(self, step: int | Tensor) -> "Noise":
+        """Returns the masks of one step, as `always` of a new `Noise`."""
         now = {name: ops.take(values, step, axis=0) for name, values in self.steps.items()}
         return Noise({**self.always, **now}, weights=self.weights)
 
@@ -174,53 +208,62 @@ class Noise:
 class GatedCell(keras.layers.Layer):
     """One step of a gated recurrence; `GatedRNN` or `keras.layers.RNN` runs it over time.
 
-    Weights, each made of blocks of H columns in the order that the spec has:
-        kernel: a block of D rows for each of `spec.input_maps`.
-        recurrent_kernel: a block of P rows for each of `spec.recurrent_maps`.
-        bias: a block for each of `spec.maps`.
-        recurrent_bias: a block for each map whose recurrent product has its own.
-        {name}_product: those of the equation's own products.
-        raw_projection: (D, H), where the equation adds x itself and D is not H.
-        {gate}_peephole: (H,) for each gate of `spec.peepholes`, zero at first.
-        projection: (H, P), where h is projected.
-        gain, input_gain, recurrent_gain, {name}_product_gain, cell_gain and
-            cell_shift: those of layer normalisation, where it stands.
+    With a mixed-precision policy, products have the half-precision dtype; the states and all
+    that is added to them are float32.
 
-    With a policy of mixed precision the products are of the half type, the
-    states and all that is added to them float32.
+    Weights, in blocks of H columns by map, in the order of the spec:
+        kernel: (D, ·), a block for each of `spec.input_maps`.
+        recurrent_kernel: (P, ·), a block for each of `spec.recurrent_maps`.
+        bias: A block for each of `spec.maps`.
+        recurrent_bias: A block for each map whose recurrent product has its own bias.
+        {name}_product: Weights of the further products of the equation.
+        raw_projection: (D, H), if the equation reads x itself and D differs from H.
+        {gate}_peephole: (H,) for each gate of `spec.peepholes`, initially zero.
+        projection: (H, P), if h is projected.
+        gain, input_gain, recurrent_gain, {name}_product_gain, cell_gain, cell_shift: Weights
+            of layer normalisation, those that its position requires.
 
     Args:
-        units: H, the size of each state but a projected h.
-        spec: A `CellSpec`, or what `models.cells.specs.find` makes one of.
-        kernel_initializer: For each block of `kernel` by itself.
-        recurrent_initializer: For each block of a recurrent weight.
+        units: H, the width of each state except a projected h.
+        spec: Cell spec or name, as accepted by `models.cells.specs.find`.
+        kernel_initializer: Initializer of `kernel`, applied to each block separately.
+        recurrent_initializer: Initializer of the recurrent weights, applied to each block
+            separately.
         **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
 
     Call arguments:
         inputs: (B, D).
-        states: a list of the widths `state_size`.
-        training: Whether recurrent dropout and zoneout draw; then `noise` is
-            what they drew.
-        noise: `draw(...).at_step(step)`; None for what is served.
+        states: List of states before the step, of the widths `state_size`.
+        training: Whether recurrent dropout and zoneout are random.
+        noise: `draw(...).at_step(t)` in training; None for inference.
 
     Returns:
-        The output (B, output_size), which is also the first of the states, and
-        the list of states after the step.
+        The output, (B, output_size), which is also the first of the states, and the list of
+        states after the step.
 
     Raises:
-        ValueError: In training, without the noise that the spec asks for: drawn
-            in a step, it could not be the same at all steps of a sequence.
+        ValueError: `units` is not a positive integer, the spec is invalid, or the cell is
+            called in training without the noise that its spec requires: masks drawn in a
+            step could not be the same at all steps of a sequence.
+
+    Example:
+        >>> import numpy as np
+        >>> from models.cells.cell import GatedCell
+        >>> cell = GatedCell(4, "lstm")
+        >>> output, (h, c) = cell(np.ones((2, 3)), cell.get_initial_state(2))
+        >>> tuple(output.shape), tuple(c.shape)
+        ((2, 4), (2, 4))
     """
 
     def __init__(
         self,
         units: int,
         spec: CellSpec | Mapping | str = "lstm",
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
         **kwargs,
     ):
-        # What Keras casts to the half type of a mixed policy, states among it, stays.
+        # Autocasting would cast the states to the half-precision dtype of a mixed policy.
         super().__init__(autocast=False, **kwargs)
         if isinstance(units, bool) or not isinstance(units, int) or units < 1:
             raise ValueError(f"units must be an integer of at least 1, got {units!r}.")
@@ -235,96 +278,100 @@ class GatedCell(keras.layers.Layer):
 
     @property
     def state_dtype(self) -> str:
-        """The type of the states: that of the weights."""
+        """Dtype of the states: that of the weights."""
         return self.variable_dtype
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         spec, H, D, P = self.spec, self.units, input_shape[-1], self.output_size
         self.features = D
-        self.kernel = self._blocks("kernel", D, spec.input_maps, self.kernel_initializer)
-        self.recurrent_kernel = self._blocks(
+        self.kernel = self._add_blocks("kernel", D, spec.input_maps, self.kernel_initializer)
+        self.recurrent_kernel = self._add_blocks(
             "recurrent_kernel", P, spec.recurrent_maps, self.recurrent_initializer
         )
         self.bias = self.add_weight(
             name="bias", shape=(len(spec.maps) * H,), initializer=self._initial_bias
         )
         own = spec.definition.recurrent_bias
-        self.recurrent_bias = self._vector("recurrent_bias", len(own)) if own else None
+        self.recurrent_bias = self._add_vector("recurrent_bias", len(own)) if own else None
         for name, maps in spec.products.items():
             count = len(spec.definition.products[name][0])
-            weight = self._blocks(
+            weight = self._add_blocks(
                 f"{name}_product", H, maps, self.recurrent_initializer, stacked=count
             )
             setattr(self, f"{name}_product", weight)
         self.raw_projection = None
         if spec.definition.raw and D != H:
-            self.raw_projection = self._blocks("raw_projection", D, (RAW,), self.kernel_initializer)
+            self.raw_projection = self._add_blocks(
+                "raw_projection", D, (RAW,), self.kernel_initializer
+            )
         for gate in spec.peepholes:
-            setattr(self, f"{gate}_peephole", self._vector(f"{gate}_peephole", 1))
+            setattr(self, f"{gate}_peephole", self._add_vector(f"{gate}_peephole", 1))
         self.projection = None
         if spec.projection:
-            self.projection = self._blocks("projection", H, ("h",), self.recurrent_initializer, P)
+            self.projection = self._add_blocks(
+                "projection", H, ("h",), self.recurrent_initializer, P
+            )
         self._build_layer_norm()
         self.built = True
 
     def _build_layer_norm(self):
         spec, placement = self.spec, self.spec.layer_norm
         if placement == "maps":
-            self.gain = self._vector("gain", len(spec.maps), "ones")
+            self.gain = self._add_vector("gain", len(spec.maps), "ones")
         if placement == "products":
             if spec.input_maps:
-                self.input_gain = self._vector("input_gain", len(spec.input_maps), "ones")
+                self.input_gain = self._add_vector("input_gain", len(spec.input_maps), "ones")
             if spec.recurrent_maps:
-                self.recurrent_gain = self._vector(
+                self.recurrent_gain = self._add_vector(
                     "recurrent_gain", len(spec.recurrent_maps), "ones"
                 )
             for name, maps in spec.products.items():
-                gain = self._vector(f"{name}_product_gain", len(maps), "ones")
+                gain = self._add_vector(f"{name}_product_gain", len(maps), "ones")
                 setattr(self, f"{name}_product_gain", gain)
         if placement != "none" and spec.definition.has_output_activation:
-            self.cell_gain = self._vector("cell_gain", 1, "ones")
-            self.cell_shift = self._vector("cell_shift", 1)
+            self.cell_gain = self._add_vector("cell_gain", 1, "ones")
+            self.cell_shift = self._add_vector("cell_shift", 1)
 
-    def _vector(self, name, blocks, initializer="zeros"):
+    def _add_vector(self, name, blocks, initializer="zeros"):
         return self.add_weight(name=name, shape=(blocks * self.units,), initializer=initializer)
 
-    def _blocks(self, name, rows, maps, initializer, columns=None, stacked=1):
-        """A weight of H columns for each map, or None if there is none.
+    def _add_blocks(self, name, rows, maps, initializer, columns=None, stacked=1):
+        """Adds a weight with a block of columns for each map; returns None without maps.
 
-        Each block is initialised by itself, so that its fans are a gate's own.
-        A random initialiser of Keras gives the same numbers each time that it
-        is called, so every block has a copy of its own, with a seed of its own.
-        They are drawn in float32 at least: an orthogonal matrix cannot be had
-        in less.
+        Each block is initialised separately, so that fan-in and fan-out are those of a single
+        gate. A random initialiser of Keras returns the same numbers on every call, so each
+        block has a copy with its own seed. Numbers are drawn in float32 or float64, because an
+        orthogonal matrix cannot be computed in half precision.
         """
         if not maps:
             return None
         columns = columns or self.units
 
-        def init(shape, dtype=None):
-            wide, drawn = dtype if dtype == "float64" else "float32", []
+        def initialize(shape, dtype=None):
+            draw_dtype = dtype if dtype == "float64" else "float32"
+            blocks = []
             for index in range(stacked * len(maps)):
                 config = initializer.get_config()
                 if isinstance(config.get("seed"), int):
                     config["seed"] += index
-                drawn.append(initializer.from_config(config)((rows, columns), wide))
-            row = [drawn[start : start + len(maps)] for start in range(0, len(drawn), len(maps))]
-            whole = ops.concatenate([ops.concatenate(blocks, axis=1) for blocks in row], axis=0)
-            return ops.cast(whole, dtype)
+                blocks.append(initializer.from_config(config)((rows, columns), draw_dtype))
+            starts = range(0, len(blocks), len(maps))
+            stack = [ops.concatenate(blocks[i : i + len(maps)], axis=1) for i in starts]
+            return ops.cast(ops.concatenate(stack, axis=0), dtype)
 
         shape = (stacked * rows, len(maps) * columns)
-        return self.add_weight(name=name, shape=shape, initializer=init)
+        return self.add_weight(name=name, shape=shape, initializer=initialize)
 
     def _initial_bias(self, shape, dtype=None):
-        """The bias of each map by its number or law."""
-        drawn, blocks = {}, []  # gates of one chrono law share their draws
+        """Initial bias of each map, by its number or law."""
+        draws, blocks = {}, []  # gates with the same chrono law share their draws
         for name in self.spec.maps:
             law = self.spec.bias.get(name, 0.0)
             if lag := specs.chrono_lag(law):
-                if lag not in drawn:
+                if lag not in draws:
                     uniform = keras.initializers.RandomUniform(1.0, lag - 1.0)
-                    drawn[lag] = ops.log(uniform((self.units,), "float32"))
-                blocks.append(-drawn[lag] if law.startswith("-") else drawn[lag])
+                    draws[lag] = ops.log(uniform((self.units,), "float32"))
+                blocks.append(-draws[lag] if law.startswith("-") else draws[lag])
             elif bounds := specs.uniform_range(law):
                 blocks.append(keras.initializers.RandomUniform(*bounds)((self.units,), "float32"))
             else:
@@ -333,16 +380,19 @@ class GatedCell(keras.layers.Layer):
 
     @property
     def projected_maps(self) -> tuple[str, ...]:
-        """What `project` gives a block of: the maps, and x itself where it is asked for."""
+        """Names of the blocks of `project`: the maps, and `RAW` if the equation reads x itself."""
         return (*self.spec.maps, RAW) if self.spec.definition.raw else self.spec.maps
 
     @property
     def product_maps(self) -> dict[str, tuple[str, ...]]:
-        """The blocks of each product of a step but that of `recurrent_kernel`."""
+        """By name, the maps of each product of a step except that of `recurrent_kernel`."""
         return {**self.spec.products, **({"projection": ("h",)} if self.spec.projection else {})}
 
-    def matrices(self, noise: Noise) -> dict:
-        """The weights that a step multiplies by, in the type of the products.
+    def matrices(self, noise: Noise) -> dict[str, Tensor]:
+        """Returns the weight matrices of a step in the compute dtype, with dropout applied.
+
+        Args:
+            noise: Masks of the batch.
 
         Returns:
             "recurrent", and each of `product_maps`, by name.
@@ -358,43 +408,44 @@ class GatedCell(keras.layers.Layer):
             for name, weight in weights.items()
         }
 
-    def vectors(self) -> dict:
-        """The weights of one number a unit, (H,), in the type of the states.
+    def vectors(self) -> dict[str, Tensor]:
+        """Returns the weights of one number per unit in the dtype of the states.
 
         Returns:
-            {gate}_peephole, {map}_recurrent_bias, and of layer normalisation
-            {map}_gain, {map}_bias, {name}_product_{map}_gain, cell_gain,
-            cell_shift; and recurrent_gain (G * H).
+            {gate}_peephole and {map}_recurrent_bias, each (H,); of layer normalisation
+            {map}_gain, {map}_bias, {name}_product_{map}_gain, cell_gain and cell_shift, each
+            (H,), and recurrent_gain, (G * H,).
         """
         spec, vectors = self.spec, {}
 
-        def cut(weight, names):
+        def add(weight, names):
             whole = ops.cast(weight, self.state_dtype)
             parts = ops.split(whole, len(names)) if len(names) > 1 else [whole]
             vectors.update(zip(names, parts, strict=True))
 
         for gate in spec.peepholes:
-            cut(getattr(self, f"{gate}_peephole"), [f"{gate}_peephole"])
+            add(getattr(self, f"{gate}_peephole"), [f"{gate}_peephole"])
         if own := spec.definition.recurrent_bias:
-            cut(self.recurrent_bias, [f"{name}_recurrent_bias" for name in own])
+            add(self.recurrent_bias, [f"{name}_recurrent_bias" for name in own])
         if spec.layer_norm == "maps":
-            cut(self.gain, [f"{name}_gain" for name in spec.maps])
-            cut(self.bias, [f"{name}_bias" for name in spec.maps])
+            add(self.gain, [f"{name}_gain" for name in spec.maps])
+            add(self.bias, [f"{name}_bias" for name in spec.maps])
         if spec.layer_norm == "products":
             if spec.recurrent_maps:
-                cut(self.recurrent_gain, ["recurrent_gain"])
+                add(self.recurrent_gain, ["recurrent_gain"])
             for name, maps in spec.products.items():
-                cut(
-                    getattr(self, f"{name}_product_gain"),
-                    [f"{name}_product_{m}_gain" for m in maps],
-                )
+                gain = getattr(self, f"{name}_product_gain")
+                add(gain, [f"{name}_product_{map_name}_gain" for map_name in maps])
         if spec.layer_norm != "none" and spec.definition.has_output_activation:
-            cut(self.cell_gain, ["cell_gain"])
-            cut(self.cell_shift, ["cell_shift"])
+            add(self.cell_gain, ["cell_gain"])
+            add(self.cell_shift, ["cell_shift"])
         return vectors
 
-    def input_weights(self) -> dict:
-        """The weights of `project`, products in their type and the rest in that of the states."""
+    def input_weights(self) -> dict[str, Tensor]:
+        """Returns the weights of `project`: "bias" and, if there are any, "gain", "kernel", "raw".
+
+        Matrices have the compute dtype, vectors the dtype of the states.
+        """
         weights = {"bias": ops.cast(self.bias, self.state_dtype)}
         if self.spec.layer_norm == "products" and self.spec.input_maps:
             weights["gain"] = ops.cast(self.input_gain, self.state_dtype)
@@ -404,50 +455,56 @@ class GatedCell(keras.layers.Layer):
             weights["raw"] = ops.cast(self.raw_projection, self.compute_dtype)
         return weights
 
-    def project(self, inputs, weights: Mapping):
-        """All that comes of x: x W + b of each map, for any number of steps at once.
+    def project(self, inputs: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        """Returns x W + b of each map, for any number of steps at once.
 
-        Layer normalisation stands between x W and b, or leaves b for later.
+        Layer normalisation of products applies to x W, before the bias; that of maps leaves
+        the bias for `StepContext`.
 
         Args:
             inputs: (..., D).
-            weights: `input_weights()`.
+            weights: Result of `input_weights`.
 
         Returns:
-            (..., F * H): a block for each of `projected_maps`.
+            (..., F * H): a block for each of the F `projected_maps`.
         """
         spec, bias = self.spec, weights["bias"]
         rows = ops.reshape(inputs, (-1, inputs.shape[-1])) if len(inputs.shape) > 2 else inputs
-        whole = self.multiplied(rows, weights["kernel"]) if spec.input_maps else None
+        whole = self.multiply(rows, weights["kernel"]) if spec.input_maps else None
         if "gain" in weights:
-            whole = ops.multiply(standardized(whole)[0], weights["gain"])
+            whole = ops.multiply(standardize(whole)[0], weights["gain"])
         if not spec.input_maps == spec.maps == self.projected_maps:
             products = by_map(spec.input_maps, whole) if spec.input_maps else {}
-            nothing = ops.zeros((ops.shape(rows)[0], self.units), dtype=self.state_dtype)
-            blocks = [products.get(name, nothing) for name in spec.maps]
+            zeros = ops.zeros((ops.shape(rows)[0], self.units), dtype=self.state_dtype)
+            blocks = [products.get(name, zeros) for name in spec.maps]
             if spec.definition.raw:
-                raw = self.multiplied(rows, weights["raw"]) if "raw" in weights else rows
+                raw = self.multiply(rows, weights["raw"]) if "raw" in weights else rows
                 blocks.append(ops.cast(raw, self.state_dtype))
                 bias = ops.pad(bias, (0, self.units))
             whole = ops.concatenate(blocks, axis=-1)
         if spec.layer_norm != "maps":
-            # In this order Keras has TensorFlow add, and not "bias add", which would be fused
-            # with the product into a kernel that takes up to 1.6 times as long on a CPU.
+            # In this order of operands Keras calls TensorFlow's "add". A "bias add" would be
+            # fused with the product into a kernel that takes up to 1.6 times as long on a CPU.
             whole = ops.add(bias, whole)
         if len(inputs.shape) == 2:
             return whole
         return ops.reshape(whole, (*ops.shape(inputs)[:-1], whole.shape[-1]))
 
-    def multiplied(self, rows, weight):
-        """rows (N, ...) @ weight, in the type of the products and given in that of the states."""
+    def multiply(self, rows: Tensor, weight: Tensor) -> Tensor:
+        """Returns rows (N, ...) @ weight, computed in the compute dtype, in that of the states."""
         return matmul(rows, weight, self.compute_dtype, self.state_dtype)
 
-    def draw(self, batch, steps) -> Noise:
-        """What training drops, for a batch of sequences of so many steps."""
+    def draw(self, batch: int | Tensor, steps: int | Tensor) -> Noise:
+        """Draws the dropout and zoneout masks of a batch of sequences.
+
+        Args:
+            batch: B.
+            steps: T.
+        """
         spec, H, P = self.spec, self.units, self.output_size
         widths = dict(zip(spec.definition.states, self.state_size, strict=True))
 
-        def mask(shape, rate):  # what is left over stands for what is dropped
+        def mask(shape, rate):  # 0, or 1 / (1 - rate) so that the expectation stays the same
             ones = ops.ones(shape, dtype=self.state_dtype)
             return keras.random.dropout(ones, rate, seed=self._seed)
 
@@ -466,11 +523,17 @@ class GatedCell(keras.layers.Layer):
             per_step[name] = ops.cast(uniform < rate, self.state_dtype)
         return Noise(always, per_step, weights)
 
-    def quiet(self) -> Noise:
-        """What stands for `draw` where nothing is drawn: zoneout mixes by its rates."""
+    def inference_noise(self) -> Noise:
+        """Returns the noise of inference: no masks, and the rates at which zoneout mixes."""
         return Noise(dict(self.spec.zoneout))
 
-    def call(self, inputs, states, training=False, noise=None):
+    def call(
+        self,
+        inputs: Tensor,
+        states: Sequence[Tensor],
+        training: bool = False,
+        noise: Noise | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
         if noise is None:
             if training and self.spec.random:
                 raise ValueError(
@@ -478,23 +541,23 @@ class GatedCell(keras.layers.Layer):
                     "train the cell in a `GatedRNN`, or pass "
                     "noise=cell.draw(batch, steps).at_step(t)."
                 )
-            noise = self.quiet()
+            noise = self.inference_noise()
         after = self.step(inputs, states, noise)
         return after[0], after
 
     def step(
         self,
-        inputs,
-        states: Sequence,
+        inputs: Tensor,
+        states: Sequence[Tensor],
         noise: Noise,
         make_context: Callable[..., StepContext] = StepContext,
-    ) -> list:
+    ) -> list[Tensor]:
         """Returns the states after one step.
 
         Args:
             inputs: (B, D).
             states: The states before the step, of the widths `state_size`.
-            noise: `quiet()`, or `draw(...).at_step(t)` in training.
+            noise: `inference_noise()`, or `draw(...).at_step(t)` in training.
             make_context: Constructor of the `StepContext`; that of `models.cells.tracing`
                 records values.
         """
@@ -514,11 +577,11 @@ class GatedCell(keras.layers.Layer):
             for new, old in zip(context.advance(states), states, strict=True)
         ]
 
-    def get_initial_state(self, batch_size=None):
-        """Zeros, a list of the widths `state_size`."""
+    def get_initial_state(self, batch_size: int | Tensor | None = None) -> list[Tensor]:
+        """Returns zeros for each state, (B, width)."""
         return [ops.zeros((batch_size, size), dtype=self.state_dtype) for size in self.state_size]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,
@@ -529,30 +592,38 @@ class GatedCell(keras.layers.Layer):
 
 
 class TensorFunctions:
-    """The functions of an equation on the tensors of any backend.
+    """`Functions` on tensors of any Keras backend.
 
     Args:
-        cell: Whose step it is.
-        matrices: `GatedCell.matrices`.
+        cell: Cell whose step is computed.
+        matrices: Result of `GatedCell.matrices`.
     """
 
     sigmoid, tanh, relu = staticmethod(ops.sigmoid), staticmethod(ops.tanh), staticmethod(ops.relu)
 
-    def __init__(self, cell: GatedCell, matrices: Mapping):
+    def __init__(self, cell: GatedCell, matrices: Mapping[str, Tensor]):
         self._cell, self._matrices = cell, matrices
 
-    def clip(self, z, limit):
+    def clip(self, z: Tensor, limit: float) -> Tensor:
         return ops.clip(z, -limit, limit)
 
-    def standardize(self, z):
-        return standardized(z)[0]
+    def standardize(self, z: Tensor) -> Tensor:
+        return standardize(z)[0]
 
-    def product(self, name, values):
+    def product(self, name: str, values: tuple) -> dict[str, Tensor]:
         rows = values[0] if len(values) == 1 else ops.concatenate(values, axis=-1)
         return by_map(self._cell.product_maps[name], self._multiply(rows, name))
 
-    def recurrent(self, h, vectors: Mapping, noise: Mapping) -> dict:
-        """h U by map, for those that see h, normalised where the spec says so."""
+    def recurrent(
+        self, h: Tensor, vectors: Mapping[str, Tensor], noise: Mapping[str, Any]
+    ) -> dict[str, Tensor]:
+        """Returns h U of each map that reads h, (B, H), normalised if the spec says so.
+
+        Args:
+            h: (B, P).
+            vectors: Result of `GatedCell.vectors`.
+            noise: `Noise.always` of the step.
+        """
         spec = self._cell.spec
         if not spec.recurrent_maps:
             return {}
@@ -561,28 +632,33 @@ class TensorFunctions:
             whole = self.standardize(whole) * vectors["recurrent_gain"]
         return by_map(spec.recurrent_maps, whole)
 
-    def recurrent_product(self, h, noise: Mapping):
-        """h U of all maps that see h, side by side."""
+    def recurrent_product(self, h: Tensor, noise: Mapping[str, Any]) -> Tensor:
+        """Returns the concatenated h U of all maps that read h, (B, G * H)."""
         return self._multiply(h * noise["state"] if "state" in noise else h, "recurrent")
 
     def _multiply(self, rows, name):
-        return self._cell.multiplied(rows, self._matrices[name])
+        return self._cell.multiply(rows, self._matrices[name])
 
 
-def matmul(rows, weight, compute_dtype: str, result_dtype: str):
-    """rows @ weight, multiplied in one type and given in another."""
+def matmul(rows: Tensor, weight: Tensor, compute_dtype: str, result_dtype: str) -> Tensor:
+    """Returns rows @ weight, computed in one dtype and cast to another."""
     product = ops.matmul(ops.cast(rows, compute_dtype), ops.cast(weight, compute_dtype))
     return ops.cast(product, result_dtype)
 
 
-def standardized(z):
-    """z less its mean, divided by its deviation, over the last axis; and one over the latter."""
-    away = z - ops.mean(z, axis=-1, keepdims=True)
-    scale = ops.rsqrt(ops.mean(ops.square(away), axis=-1, keepdims=True) + EPSILON)
-    return away * scale, scale
+def standardize(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Standardises over the last axis (Ba et al. 2016, eq. 4, without gain and bias).
+
+    Returns:
+        z minus its mean, divided by its standard deviation, (..., H); and one over the
+        standard deviation, (..., 1).
+    """
+    centred = z - ops.mean(z, axis=-1, keepdims=True)
+    scale = ops.rsqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + EPSILON)
+    return centred * scale, scale
 
 
-def by_map(maps, blocks) -> dict:
-    """Cuts (B, G * H) into (B, H) by map."""
+def by_map(maps: Sequence[str], blocks: Tensor) -> dict[str, Tensor]:
+    """Splits (..., G * H) into a block (..., H) for each of G maps."""
     parts = ops.split(blocks, len(maps), axis=-1) if len(maps) > 1 else [blocks]
     return dict(zip(maps, parts, strict=True))

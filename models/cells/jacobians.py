@@ -33,7 +33,7 @@ def of_steps(cell: GatedCell, inputs: np.ndarray) -> np.ndarray:
     Returns:
         (B, T, S, S) float64: a row for each number after the step, a column for each before.
     """
-    noise = cell.quiet()
+    noise = cell.inference_noise()
 
     @tf.function
     def step(x, before):

@@ -243,7 +243,7 @@ class GatedRNN(keras.layers.Layer):
 
     def _noise(self, cell, inputs, training):
         if not (training and cell.spec.random):
-            return cell.quiet()
+            return cell.inference_noise()
         batch, steps = ops.shape(inputs)[:2]
         return cell.draw(batch, steps)
 

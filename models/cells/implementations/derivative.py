@@ -1,36 +1,58 @@
-"""One step of any cell and its derivative, both from the equation's own text.
+"""One step of any cell and its derivative, both from the text of the equation.
 
-Forward remembers what each function gave; backward runs the same text on
-`TapeValue` values, which compute nothing until they are asked and then mostly
-read what forward remembered. What they ask for, and so what forward has to
-save, is found by taking the derivative once on zeros.
+The forward step records the result of each function. The backward step runs the same text on
+`TapeValue` objects, which compute nothing until their value is requested, and then mostly read
+what the forward step recorded. The values that they request, which are those that the forward
+pass has to save, are determined by taking the derivative once on zeros.
 
-Shapes: B batch, H units.
+Shapes: B batch, H units, G maps.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
-from ..cell import StepContext, TensorFunctions, by_map, standardized
+from ..cell import GatedCell, Noise, StepContext, TensorFunctions, Value, by_map, standardize
 
-# What a step backward can read of the same step forward: a state before it,
-# what a map has of x or of h, what a function gave.
+# Kinds of values of a forward step that the backward step can read: a state before the step,
+# the input or recurrent product of a map, and the result of a function call.
 STATE, INPUT, RECURRENT, CALL = "state", "input", "recurrent", "call"
+# Kinds of values that a backward step returns for the gradient of a weight matrix: the gradient
+# of its product, and the operand that it multiplied.
+GRADIENT, OPERAND = "gradient", "operand"
 
 
-def _only_added(cell) -> bool:
-    """Whether all of x W + b and h U meet in a sum and nowhere else."""
+def _is_one_sum(cell) -> bool:
+    """Whether x W + b and h U of every map occur only in their sum."""
     spec = cell.spec
     added = spec.layer_norm != "products" and not spec.definition.recurrent_bias
     return added and spec.recurrent_maps == cell.projected_maps
 
 
-def step(cell, projected, states, weights, noise):
-    """One step: the states after it, and by key all that the backward pass could read."""
-    functions = _Saving(cell, weights["matrices"])
-    if _only_added(cell):
+def step(
+    cell: GatedCell,
+    projected: tf.Tensor,
+    states: Sequence[tf.Tensor],
+    weights: Mapping[str, Mapping[str, tf.Tensor]],
+    noise: Mapping[str, Any],
+) -> tuple[list[tf.Tensor], dict[tuple, tf.Tensor]]:
+    """Computes one step.
+
+    Args:
+        cell: The cell.
+        projected: Result of `GatedCell.project`, (B, G * H).
+        states: The states before the step, each (B, width).
+        weights: "matrices" and "vectors" of the cell, by name.
+        noise: Masks of the step, as in `StepContext`.
+
+    Returns:
+        The states after the step; and, by kind and name, all values that the backward step
+        can read, each (B, width).
+    """
+    functions = _RecordingFunctions(cell, weights["matrices"])
+    if _is_one_sum(cell):
         projected, recurrent = projected + functions.recurrent_product(states[0], noise), {}
     else:
         recurrent = functions.recurrent(states[0], weights["vectors"], noise)
@@ -46,93 +68,115 @@ def step(cell, projected, states, weights, noise):
     return after, values
 
 
-def step_back(cell, read, into, weights, turned, noise):
-    """One step backward.
+def step_back(
+    cell: GatedCell,
+    read: Callable[[str, str | int], tf.Tensor],
+    d_after: Sequence[tf.Tensor],
+    weights: Mapping[str, Mapping[str, tf.Tensor]],
+    transposed: Mapping[str, tf.Tensor],
+    noise: Mapping[str, Any],
+) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], dict[tuple[str, str], tf.Tensor]]:
+    """Computes the gradients of one step.
 
     Args:
-        cell: The `GatedCell`.
-        read: Gives what forward had, by kind and name.
-        into: The gradients of the states after the step.
-        weights: "matrices" and "vectors".
-        turned: The matrices, transposed.
-        noise: As `StepContext` has it.
+        cell: The cell.
+        read: Function that returns a value of the forward step, by kind and name.
+        d_after: Gradients of the states after the step, each (B, width).
+        weights: "matrices" and "vectors" of the cell, by name.
+        transposed: The transposed matrices, by name.
+        noise: Masks of the step, as in `StepContext`.
 
     Returns:
-        The gradients of the states before the step; of the vectors, a row of
-        the batch each; and by name what is left to be multiplied or handed on:
-        ("d", "input") of all that came of x, ("d", M) of what the matrix M
-        gave, where it differs from that, and ("seen", M) of what it multiplied.
+        The gradients of the states before the step; the gradients of the vectors by name,
+        (B, H), not yet summed over the batch; and the factors of the gradients of the
+        matrices: (GRADIENT, "input") for the input product, and for each matrix M the
+        (GRADIENT, M) of its product, if it differs from that, and the (OPERAND, M).
     """
     spec = cell.spec
     vectors = {name: TapeValue.of(vector) for name, vector in weights["vectors"].items()}
     inputs = {m: TapeValue(functools.partial(read, INPUT, m)) for m in cell.projected_maps}
-    states = [TapeValue(functools.partial(read, STATE, index)) for index in range(len(into))]
-    functions = _Replaying(cell, read, turned)
-    recurrent, product, normed = {}, None, None
+    states = [TapeValue(functools.partial(read, STATE, index)) for index in range(len(d_after))]
+    functions = _ReplayingFunctions(cell, read, transposed)
+    recurrent, product, normalized = {}, None, None
     if spec.recurrent_maps and spec.layer_norm == "products":
         product = TapeValue(None)
-        normed = functions.standardize(product) * vectors["recurrent_gain"]
+        normalized = functions.standardize(product) * vectors["recurrent_gain"]
         recurrent = {
-            m: TapeValue(lambda m=m: by_map(spec.recurrent_maps, normed.value)[m])
+            m: TapeValue(lambda m=m: by_map(spec.recurrent_maps, normalized.value)[m])
             for m in spec.recurrent_maps
         }
-    elif spec.recurrent_maps and not _only_added(cell):
+    elif spec.recurrent_maps and not _is_one_sum(cell):
         recurrent = {
             m: TapeValue(functools.partial(read, RECURRENT, m)) for m in spec.recurrent_maps
         }
     context = StepContext(spec, inputs, recurrent, vectors, functions, noise)
-    TapeValue.flow_back(context.advance(states), into)
+    TapeValue.flow_back(context.advance(states), d_after)
 
-    zero = tf.zeros([tf.shape(into[0])[0], cell.units], into[0].dtype)
-    factors = {("d", "input"): _joined([z.total(zero) for z in inputs.values()])}
+    zero = tf.zeros([tf.shape(d_after[0])[0], cell.units], d_after[0].dtype)
+    factors = {(GRADIENT, "input"): _concatenate([z.total(zero) for z in inputs.values()])}
     d_states = [
         state.total(zero if size == cell.units else tf.zeros_like(d))
-        for state, size, d in zip(states, cell.state_size, into, strict=True)
+        for state, size, d in zip(states, cell.state_size, d_after, strict=True)
     ]
     if spec.recurrent_maps:
-        d_recurrent = factors["d", "input"]
+        d_recurrent = factors[GRADIENT, "input"]
         if recurrent:
-            d_recurrent = _joined([z.total(zero) for z in recurrent.values()])
-        if normed:
-            TapeValue.flow_back([normed], [d_recurrent])
+            d_recurrent = _concatenate([z.total(zero) for z in recurrent.values()])
+        if normalized:
+            TapeValue.flow_back([normalized], [d_recurrent])
             d_recurrent = product.gradient
         if recurrent:
-            factors["d", "recurrent"] = d_recurrent
-        d_h = functions.multiply(d_recurrent, "recurrent")
+            factors[GRADIENT, "recurrent"] = d_recurrent
+        d_h = functions.multiply_back(d_recurrent, "recurrent")
         d_states[0] += d_h * noise["state"] if "state" in noise else d_h
     for name, (operands, parts) in functions.products.items():
-        factors["seen", name] = _joined([value.value for value in operands])
-        factors["d", name] = _joined([part.total(zero) for part in parts])
+        factors[OPERAND, name] = _concatenate([operand.value for operand in operands])
+        factors[GRADIENT, name] = _concatenate([part.total(zero) for part in parts])
     d_vectors = {name: vector.total(zero) for name, vector in vectors.items()}
     return d_states, d_vectors, factors
 
 
-def _joined(parts):
+def _concatenate(parts):
     return parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
 
 
 class Plan:
-    """What a cell's backward step reads and finds, by key with its width.
+    """The values that the backward step of a cell reads and returns.
 
-    Known by taking one step on zeros, in a graph that is thrown away.
+    They are determined by taking one step on zeros, in a graph that is discarded.
+
+    Args:
+        cell: The cell.
+        noise: Masks of the batch.
+        weights: "matrices" and "vectors" of the cell, by name.
+
+    Attributes:
+        saved: Width of each value of the forward step that the backward step reads, by kind
+            and name; states are not included.
+        factors: Width of each factor that `step_back` returns, by kind and name.
     """
 
-    def __init__(self, cell, noise, weights):
-        self.saved = {}
+    def __init__(
+        self,
+        cell: GatedCell,
+        noise: Noise,
+        weights: Mapping[str, Mapping[str, tf.Tensor]],
+    ):
+        self.saved: dict[tuple, int] = {}
         with tf.Graph().as_default():
 
             def zeros(like, shape=None):
                 return tf.zeros(shape or like.shape, like.dtype)
 
             weights = tf.nest.map_structure(zeros, weights)
-            turned = {name: tf.transpose(matrix) for name, matrix in weights["matrices"].items()}
+            transposed = {name: tf.transpose(m) for name, m in weights["matrices"].items()}
             projected = tf.zeros([1, len(cell.projected_maps) * cell.units], cell.state_dtype)
             states = [tf.zeros([1, size], cell.state_dtype) for size in cell.state_size]
-            drawn = {
+            masks = {
                 name: zeros(values, [1, values.shape[-1]]) if tf.is_tensor(values) else values
                 for name, values in {**noise.always, **noise.steps}.items()
             }
-            _, values = step(cell, projected, states, weights, drawn)
+            _, values = step(cell, projected, states, weights, masks)
 
             def read(kind, name):
                 if kind == STATE:
@@ -140,12 +184,12 @@ class Plan:
                 self.saved[kind, name] = values[kind, name].shape[-1]
                 return values[kind, name]
 
-            *_, factors = step_back(cell, read, states, weights, turned, drawn)
-        self.factors = {name: value.shape[-1] for name, value in factors.items()}
+            *_, factors = step_back(cell, read, states, weights, transposed, masks)
+        self.factors: dict[tuple, int] = {name: d.shape[-1] for name, d in factors.items()}
 
 
-class _Saving(TensorFunctions):
-    """The functions of an equation, remembering what each call gave."""
+class _RecordingFunctions(TensorFunctions):
+    """`Functions` that record the result of each call."""
 
     def __init__(self, cell, matrices):
         super().__init__(cell, matrices)
@@ -165,56 +209,60 @@ class _Saving(TensorFunctions):
         return self._record(tf.nn.relu(z))
 
     def standardize(self, z):
-        value, scale = standardized(z)
+        value, scale = standardize(z)
         self._record(scale)
         return self._record(value)
 
     def product(self, name, values):
-        return {
-            map_name: self._record(part) for map_name, part in super().product(name, values).items()
-        }
+        blocks = super().product(name, values)
+        return {map_name: self._record(block) for map_name, block in blocks.items()}
 
 
 class TapeValue:
-    """A value that knows how it was computed, for one pass back through a step.
+    """A value that records how it was computed, for one backward pass through a step.
 
-    TensorFlow's own derivative of the same text asks at each op and step
-    whether shapes were broadcast; here all are (B, H), or (H,) for a vector,
-    whose gradient is left as (B, H).
+    TensorFlow's derivative of the same text checks at each op and step whether shapes were
+    broadcast. Here all values are (B, H), or (H,) for a vector, whose gradient stays (B, H).
 
     Args:
-        compute: Gives the value, if it comes to be asked for.
-        *parents: A `TapeValue` each, and what maps my gradient to a share of its own.
+        compute: Function that returns the value; called once, when the value is requested.
+            None for a value that is never requested.
+        *parents: Pairs of an operand, a `TapeValue`, and a function from the gradient of
+            this value to the contribution to the gradient of the operand.
+
+    Attributes:
+        gradient: Sum of the contributions received, (B, H); None without any.
     """
 
-    def __init__(self, compute: Callable | None, *parents):
+    def __init__(self, compute: Callable[[], tf.Tensor] | None, *parents):
         self._compute = compute
         self.parents = parents
-        self.gradient = None
+        self.gradient: tf.Tensor | None = None
 
     @classmethod
-    def of(cls, value, *parents) -> "TapeValue":
-        """One whose value is at hand."""
+    def of(cls, value: tf.Tensor, *parents) -> "TapeValue":
+        """Returns a `TapeValue` of a tensor that has been computed."""
         return cls(lambda: value, *parents)
 
     @functools.cached_property
-    def value(self):
+    def value(self) -> tf.Tensor:
+        """The tensor, computed on first access."""
         return self._compute()
 
-    def __add__(self, other):
+    def __add__(self, other: Value) -> "TapeValue":
         if isinstance(other, TapeValue):
             return TapeValue(lambda: self.value + other.value, (self, _same), (other, _same))
         return TapeValue(lambda: self.value + other, (self, _same))
 
-    def __sub__(self, other):
+    def __sub__(self, other: Value) -> "TapeValue":
         if isinstance(other, TapeValue):
             return TapeValue(lambda: self.value - other.value, (self, _same), (other, tf.negative))
         return TapeValue(lambda: self.value - other, (self, _same))
 
-    def __rsub__(self, other):
+    def __rsub__(self, other: Value) -> "TapeValue":
         return TapeValue(lambda: other - self.value, (self, tf.negative))
 
-    def __mul__(self, other):
+    def __mul__(self, other: Value) -> "TapeValue":
         if isinstance(other, TapeValue):
             return TapeValue(
                 lambda: self.value * other.value,
@@ -225,13 +273,18 @@ class TapeValue:
 
     __radd__, __rmul__ = __add__, __mul__
 
-    def total(self, zero):
-        """The gradient that has come back to it, `zero` if none has."""
+    def total(self, zero: tf.Tensor) -> tf.Tensor:
+        """Returns the gradient, or `zero` if no contribution was received."""
         return zero if self.gradient is None else self.gradient
 
     @staticmethod
-    def flow_back(results, gradients):
-        """Leaves in each value that `results` came from its `gradient`."""
+    def flow_back(results: Sequence[Value], gradients: Sequence[tf.Tensor]) -> None:
+        """Sets the `gradient` of every value that the results were computed from.
+
+        Args:
+            results: Values, or constants of pinned gates, which are ignored.
+            gradients: Gradient of each result, (B, H).
+        """
         order, visited = [], set()
 
         def visit(value):
@@ -242,76 +295,84 @@ class TapeValue:
                 order.append(value)
 
         for result, gradient in zip(results, gradients, strict=True):
-            if isinstance(result, TapeValue):  # not a pinned gate
+            if isinstance(result, TapeValue):
                 visit(result)
                 result._receive(gradient)
         for value in reversed(order):
-            for parent, share in value.parents if value.gradient is not None else ():
-                parent._receive(share(value.gradient))
+            if value.gradient is None:
+                continue
+            for parent, contribution in value.parents:
+                parent._receive(contribution(value.gradient))
 
     def _receive(self, gradient):
         self.gradient = gradient if self.gradient is None else self.gradient + gradient
 
 
-class _Replaying:
-    """The functions of an equation on what is `TapeValue`: what each call gave forward is read."""
+class _ReplayingFunctions:
+    """`Functions` on `TapeValue` objects, which read the results that the forward step recorded.
 
-    def __init__(self, cell, read, turned):
-        self._cell, self._read, self._turned = cell, read, turned
+    Calls must have the order of those in the forward step.
+    """
+
+    def __init__(self, cell, read, transposed):
+        self._cell, self._read, self._transposed = cell, read, transposed
         self._calls = 0
         self.products = {}
 
     def _next(self, *parents):
+        """The recorded result of the next call."""
         index, self._calls = self._calls, self._calls + 1
         return TapeValue(functools.partial(self._read, CALL, index), *parents)
 
-    def _called(self, z, share):
+    def _elementwise(self, z, derivative):
+        """The result y of a function of z; `derivative` maps the gradient d and y to that of z."""
         y = self._next()
-        y.parents = ((z, lambda d: share(d, y.value)),)
+        y.parents = ((z, lambda d: derivative(d, y.value)),)
         return y
 
     def sigmoid(self, z):
-        return self._called(z, lambda d, y: tf.raw_ops.SigmoidGrad(y=y, dy=d))
+        return self._elementwise(z, lambda d, y: tf.raw_ops.SigmoidGrad(y=y, dy=d))
 
     def tanh(self, z):
-        return self._called(z, lambda d, y: tf.raw_ops.TanhGrad(y=y, dy=d))
+        return self._elementwise(z, lambda d, y: tf.raw_ops.TanhGrad(y=y, dy=d))
 
     def relu(self, z):
-        return self._called(z, lambda d, y: tf.raw_ops.ReluGrad(gradients=d, features=y))
+        return self._elementwise(z, lambda d, y: tf.raw_ops.ReluGrad(gradients=d, features=y))
 
     def clip(self, z, limit):
-        share = (z, lambda d: tf.where(tf.abs(z.value) <= limit, d, 0.0))
-        return TapeValue(lambda: tf.clip_by_value(z.value, -limit, limit), share)
+        parent = (z, lambda d: tf.where(tf.abs(z.value) <= limit, d, 0.0))
+        return TapeValue(lambda: tf.clip_by_value(z.value, -limit, limit), parent)
 
     def standardize(self, z):
         scale = self._next()
 
-        def share(d, y):
+        def derivative(d, y):
             along = tf.reduce_mean(d * y, axis=-1, keepdims=True)
             return scale.value * (d - tf.reduce_mean(d, axis=-1, keepdims=True) - y * along)
 
-        return self._called(z, share)
+        return self._elementwise(z, derivative)
 
     def product(self, name, values):
         maps = self._cell.product_maps[name]
 
-        def back(map_at, value_at):
-            def share(d):
-                block = tf.split(self._turned[name], len(maps), axis=0)[map_at]
-                return self._cell.multiplied(d, tf.split(block, len(values), axis=1)[value_at])
+        def contribution(map_index, value_index):
+            def multiply(d):
+                block = tf.split(self._transposed[name], len(maps), axis=0)[map_index]
+                part = tf.split(block, len(values), axis=1)[value_index]
+                return self._cell.multiply(d, part)
 
-            return share
+            return multiply
 
         parts = [
-            self._next(*((value, back(m, v)) for v, value in enumerate(values)))
+            self._next(*((value, contribution(m, v)) for v, value in enumerate(values)))
             for m in range(len(maps))
         ]
         self.products[name] = (values, parts)
         return dict(zip(maps, parts, strict=True))
 
-    def multiply(self, d, name):
-        """What came back through a product, to what was multiplied."""
-        return self._cell.multiplied(d, self._turned[name])
+    def multiply_back(self, d, name):
+        """The gradient of the operand of a matrix, of the gradient d of their product."""
+        return self._cell.multiply(d, self._transposed[name])
 
 
 def _same(d):

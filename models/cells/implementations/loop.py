@@ -1,109 +1,131 @@
-"""Any cell in a `tf.while_loop` whose backward pass is written by hand.
+"""Any cell in a `tf.while_loop` with a hand-written backward pass.
 
-Keras lets TensorFlow differentiate the loop op by op, saving every intermediate
-value of every step. Here forward saves what the derivative of a step reads
-(`implementations.derivative`) and no more, and the gradients of the weight
-matrices and of the inputs are one product each after the backward loop.
+Keras has TensorFlow differentiate the loop op by op, saving every intermediate value of every
+step. Here the forward pass saves only the values that the derivative of a step reads (see
+`implementations.derivative`), and the gradients of the weight matrices and of the inputs take
+one matrix product each after the backward loop.
 
-While training on a CPU the batch is cut into one strip a core, each with loops
-of its own: rows never meet, so the strips run side by side without waiting for
-one another, where a single loop could only share out each small op. Two
-directions are two loops already, and share the cores: four loops on two take
-1.1 to 1.5 times as long as two.
+In training on a CPU the batch is split into one strip per core, each with its own loops: rows
+are independent, so strips run in parallel without waiting for one another, where a single loop
+could only parallelise each small op. Two directions are two loops already and share the cores:
+four loops on two cores take 1.1 to 1.5 times as long as two.
 
-Shapes: T time (first here), B batch, H units.
+Shapes: T time (the first axis in this module), B batch, D input features, H units, G maps,
+P the width of h.
 """
 
 import functools
 import os
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from ..cell import Noise
-from .derivative import STATE, Plan, step, step_back
+from ..cell import GatedCell, Noise
+from ..specs import CellSpec
+from .derivative import GRADIENT, OPERAND, STATE, Plan, step, step_back
 
-FEW_ROWS = 8  # of fewer, the product of all inputs is taken before the loop
-LEAST_ROWS = 4  # of a strip, where their number is known
-MOST_STRIPS = 8  # measured on two cores; each more costs a graph of its own
+FEW_ROWS = 8  # with fewer, the product of all inputs is computed before the loop
+LEAST_ROWS = 4  # of a strip, if the number of rows is known
+MOST_STRIPS = 8  # each strip adds a loop to the graph; measured on two cores
 
 
-def runs(spec, device: str, dtype: str) -> bool:
-    """Any cell, device and float type."""
+def runs(spec: CellSpec, device: str, dtype: str) -> bool:
+    """Returns True: it runs any cell on any device and in any float dtype."""
     return True
 
 
-def run(cell, inputs, mask, states, noise, training, concurrent=1):
-    """Runs `cell` over inputs (B, T, D); see the package for the contract."""
-    hoist = inputs.shape[0] is not None and inputs.shape[0] < FEW_ROWS
+def run(
+    cell: GatedCell,
+    inputs: tf.Tensor,
+    mask: tf.Tensor | None,
+    states: Sequence[tf.Tensor],
+    noise: Noise,
+    training: bool,
+    concurrent: int = 1,
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Runs `cell` over inputs (B, T, D), as specified in `models.cells.implementations`."""
+    rows = inputs.shape[0]
+    hoist = rows is not None and rows < FEW_ROWS
     count = max(1, min(cores(), MOST_STRIPS) // concurrent) if training else 1
-    count = min(count, max(1, inputs.shape[0] // LEAST_ROWS)) if inputs.shape[0] else count
+    if rows:
+        count = min(count, max(1, rows // LEAST_ROWS))
     if count == 1:
         return _run_strip(cell, inputs, mask, states, noise, training, hoist)
     batch = tf.shape(inputs)[0]
     sizes = [(batch + index) // count for index in range(count)]
 
-    def cut(tensor, axis=0):
+    def split(tensor, axis=0):
         return tf.split(tensor, sizes, axis=axis, num=count)
 
-    masks = [None] * count if mask is None else cut(mask)
-    firsts = zip(*map(cut, states), strict=True)
-    strips = zip(cut(inputs), masks, firsts, _cut_noise(noise, cut, count), strict=True)
-    done = [_run_strip(cell, *strip, training, hoist) for strip in strips]
-    outputs = tf.concat([outputs for outputs, _ in done], axis=0)
+    masks = [None] * count if mask is None else split(mask)
+    initial = zip(*map(split, states), strict=True)
+    noises = _split_noise(noise, split, count)
+    strips = zip(split(inputs), masks, initial, noises, strict=True)
+    results = [_run_strip(cell, *strip, training, hoist) for strip in strips]
+    outputs = tf.concat([outputs for outputs, _ in results], axis=0)
     outputs.set_shape([*inputs.shape[:2], cell.output_size])
-    lasts = zip(*(lasts for _, lasts in done), strict=True)
-    return outputs, [tf.concat(parts, axis=0) for parts in lasts]
+    final_states = zip(*(final for _, final in results), strict=True)
+    return outputs, [tf.concat(parts, axis=0) for parts in final_states]
 
 
-def run_hoisted(cell, inputs, mask, states, noise, training, concurrent=1):
-    """`run` for few rows, whether or not their number is known."""
+def run_hoisted(
+    cell: GatedCell,
+    inputs: tf.Tensor,
+    mask: tf.Tensor | None,
+    states: Sequence[tf.Tensor],
+    noise: Noise,
+    training: bool,
+    concurrent: int = 1,
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Runs as `run` does for few rows, whether or not their number is known."""
     return _run_strip(cell, inputs, mask, states, noise, training, hoist=True)
 
 
 def cores() -> int:
-    """How many loops of a CPU can run side by side; 1 where a GPU computes."""
+    """Returns the number of loops that a CPU can run in parallel; 1 if a GPU is visible."""
     if tf.config.get_visible_devices("GPU"):
         return 1
     return tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
 
 
-def _cut_noise(noise, cut, count):
-    """The noise of each strip: what is drawn for rows is cut, what is not is shared."""
+def _split_noise(noise, split, count):
+    """The noise of each strip: masks of rows are split, all else is shared."""
 
-    def cut_values(values, axis):
+    def split_values(values, axis):
         parts = {
-            name: cut(value, axis) if tf.is_tensor(value) else [value] * count
+            name: split(value, axis) if tf.is_tensor(value) else [value] * count
             for name, value in values.items()
         }
         return [{name: part[index] for name, part in parts.items()} for index in range(count)]
 
-    always, steps = cut_values(noise.always, 0), cut_values(noise.steps, 1)
+    always, steps = split_values(noise.always, 0), split_values(noise.steps, 1)
     return [Noise(a, s, noise.weights) for a, s in zip(always, steps, strict=True)]
 
 
 def _run_strip(cell, inputs, mask, states, noise, training, hoist):
+    """Runs a cell over inputs (B, T, D) in a single loop."""
     inputs = tf.transpose(inputs, [1, 0, 2])
-    steps = None if mask is None else tf.transpose(tf.cast(mask, tf.int32))[..., None] > 0
-    outputs, *lasts = _Recurrence(cell, steps, noise, training, hoist)(inputs, states)
+    valid = None if mask is None else tf.transpose(tf.cast(mask, tf.int32))[..., None] > 0
+    outputs, *final = _Recurrence(cell, valid, noise, training, hoist)(inputs, states)
     outputs = tf.transpose(outputs, [1, 0, 2])
     outputs.set_shape([inputs.shape[1], inputs.shape[0], cell.output_size])
-    return outputs, lasts
+    return outputs, final
 
 
 class _Recurrence:
     """One cell over time, forward and backward.
 
     Args:
-        cell: The `GatedCell`.
-        mask: (T, B, 1) bool or None.
-        noise: A `Noise`.
-        training: Whether forward saves what the backward pass reads; without,
-            the backward pass would run it once more to have that.
-        hoist: Whether all inputs are multiplied before the loop, in one product.
-            One row is bound by reading the weights, which that does once. Of
-            more rows it pays to have the result still in the cache when the
-            step wants it (64 rows, 200 steps and 128 units of an LSTM take 0.63
-            of the time forward).
+        cell: The cell.
+        mask: (T, B, 1) bool, true at valid steps; or None.
+        noise: Masks of the batch.
+        training: Whether the forward pass saves what the backward pass reads. Otherwise a
+            backward pass first repeats the forward pass.
+        hoist: Whether the products of all inputs are computed before the loop, in one call.
+            A single row is limited by reading the weights, which that does once. With more
+            rows it is better to have the product still in the cache when the step reads it
+            (the forward pass of an LSTM with 128 units over 64 rows of 200 steps takes 0.63
+            of the time).
     """
 
     def __init__(self, cell, mask, noise, training, hoist):
@@ -111,7 +133,7 @@ class _Recurrence:
         self._training, self._hoist = training, hoist
 
     def __call__(self, inputs, states):
-        """The output of each step (T, B, P), and the last of each state."""
+        """The output of each step, (T, B, P), and each final state."""
         cell = self._cell
         weights = {
             "input": cell.input_weights(),
@@ -122,124 +144,156 @@ class _Recurrence:
 
         @tf.custom_gradient
         def forward(inputs, *rest):
-            packed = tf.nest.pack_sequence_as(weights, rest[: len(flat)])
-            first = rest[len(flat) :]
-            plan = functools.cache(lambda: Plan(cell, self._noise, packed))
-            keep = plan().saved if self._training else None
-            every, lasts, saved = self._forward(inputs, packed, first, keep)
+            tensors = tf.nest.pack_sequence_as(weights, rest[: len(flat)])
+            initial = rest[len(flat) :]
+            plan = functools.cache(lambda: Plan(cell, self._noise, tensors))
+            to_save = plan().saved if self._training else None
+            all_states, final, saved = self._forward(inputs, tensors, initial, to_save)
 
-            def backward(*arriving):
-                # Where an output was only gathered from, its gradient comes as slices.
-                d_outputs, *d_lasts = map(tf.convert_to_tensor, arriving)
-                all_states, all_saved = every, saved
+            def backward(*gradients):
+                # The gradient of an output that was only gathered from is a `tf.IndexedSlices`.
+                d_outputs, *d_final = map(tf.convert_to_tensor, gradients)
+                states, values = all_states, saved
                 if not self._training:
-                    all_states, _, all_saved = self._forward(inputs, packed, first, plan().saved)
+                    states, _, values = self._forward(inputs, tensors, initial, plan().saved)
                 d_projected, d_weights, d_states = self._backward(
-                    packed, all_states, all_saved, d_outputs, d_lasts, plan().factors
+                    tensors, states, values, d_outputs, d_final, plan().factors
                 )
                 d_inputs, d_weights["input"] = _project_back(
-                    cell, inputs, packed["input"], d_projected
+                    cell, inputs, tensors["input"], d_projected
                 )
                 return d_inputs, *tf.nest.flatten(d_weights), *d_states
 
-            return (every[0][1:], *lasts), backward
+            return (all_states[0][1:], *final), backward
 
         return list(forward(inputs, *flat, *states))
 
-    def _forward(self, inputs, weights, first, keep):
-        """Every h, or every state if there is a `keep`; the last states; arrays of what is kept."""
+    def _forward(self, inputs, weights, initial, to_save):
+        """The forward loop.
+
+        Args:
+            inputs: (T, B, D).
+            weights: "input", "matrices" and "vectors" of the cell.
+            initial: Initial states, each (B, width).
+            to_save: Width of each value to save, by key; None if there will be no gradient,
+                so that of the states only h is returned.
+
+        Returns:
+            The states before the first step and after each, (T + 1, B, width); the final
+            states; and a `TensorArray` of each saved value, by key.
+        """
         time, at_step = tf.shape(inputs)[0], self._at_step()
         read_projected = self._projected(inputs, weights["input"])
-        recorded = first[:1] if keep is None else first
-        every = [
-            tf.TensorArray(s.dtype, time + 1, element_shape=s.shape).write(0, s) for s in recorded
+        returned = initial[:1] if to_save is None else initial
+        arrays = [
+            tf.TensorArray(state.dtype, time + 1, element_shape=state.shape).write(0, state)
+            for state in returned
         ]
-        saved = self._arrays(keep or {}, time, inputs.shape[1])
+        saved = self._arrays(to_save or {}, time, inputs.shape[1])
 
-        def forward(t, states, every, saved):
-            now, noise = at_step(t)
+        def forward(t, states, arrays, saved):
+            valid, noise = at_step(t)
             after, values = step(self._cell, read_projected(t), states, weights, noise)
-            if now is not None:
-                after = [tf.where(now, new, old) for new, old in zip(after, states, strict=True)]
-            every = [array.write(t + 1, after[index]) for index, array in enumerate(every)]
-            return t + 1, after, every, {key: saved[key].write(t, values[key]) for key in saved}
+            if valid is not None:
+                after = [tf.where(valid, new, old) for new, old in zip(after, states, strict=True)]
+            arrays = [array.write(t + 1, after[index]) for index, array in enumerate(arrays)]
+            return t + 1, after, arrays, {key: saved[key].write(t, values[key]) for key in saved}
 
-        start = (0, list(first), every, saved)
-        _, lasts, every, saved = tf.while_loop(lambda t, *_: t < time, forward, start)
-        return [array.stack() for array in every], lasts, saved
+        start = (0, list(initial), arrays, saved)
+        _, final, arrays, saved = tf.while_loop(lambda t, *_: t < time, forward, start)
+        return [array.stack() for array in arrays], final, saved
 
     def _projected(self, inputs, weights):
-        """What comes of x, by step."""
+        """A function from a step to the input products of the step, (B, G * H)."""
         if self._hoist:
             return _unstack(self._cell.project(inputs, weights)).read
         inputs = _unstack(inputs)
         return lambda t: self._cell.project(inputs.read(t), weights)
 
-    def _backward(self, weights, every, saved, d_outputs, d_lasts, widths):
+    def _backward(self, weights, all_states, saved, d_outputs, d_final, widths):
+        """The backward loop, and the gradients of the recurrent weights.
+
+        Args:
+            weights: "input", "matrices" and "vectors" of the cell.
+            all_states: The states before the first step and after each, (T + 1, B, width).
+            saved: A `TensorArray` of each saved value, by key.
+            d_outputs: Gradients of the outputs, (T, B, P).
+            d_final: Gradients of the final states, each (B, width).
+            widths: Width of each factor of `step_back`, by key.
+
+        Returns:
+            The gradients of the input products, (T, B, G * H), of "matrices" and "vectors",
+            and of the initial states.
+        """
         time, cell = tf.shape(d_outputs)[0], self._cell
-        at_step, before = self._at_step(), [state[:-1] for state in every]
-        states, arriving = list(map(_unstack, before)), _unstack(d_outputs)
-        turned = {name: tf.transpose(matrix) for name, matrix in weights["matrices"].items()}
+        at_step, before = self._at_step(), [state[:-1] for state in all_states]
+        states, d_output = list(map(_unstack, before)), _unstack(d_outputs)
+        transposed = {name: tf.transpose(m) for name, m in weights["matrices"].items()}
         rows = tf.shape(d_outputs)[1]
-        summed = {
+        d_vectors = {
             name: tf.zeros([rows, vector.shape[0]], vector.dtype)
             for name, vector in weights["vectors"].items()
         }
 
-        def backward(t, flowing, summed, written):
-            now, noise = at_step(t)
+        def backward(t, d_after, d_vectors, arrays):
+            valid, noise = at_step(t)
 
             def read(kind, name):
                 return (states[name] if kind == STATE else saved[kind, name]).read(t)
 
-            flowing = [flowing[0] + arriving.read(t), *flowing[1:]]
-            into = flowing if now is None else [tf.where(now, f, 0.0) for f in flowing]
-            d_states, d_vectors, factors = step_back(cell, read, into, weights, turned, noise)
-            if now is not None:  # a masked step hands on what came from the next
-                d_states = [tf.where(now, d, f) for d, f in zip(d_states, flowing, strict=True)]
-            summed = {name: total + d_vectors[name] for name, total in summed.items()}
-            return t - 1, d_states, summed, {n: a.write(t, factors[n]) for n, a in written.items()}
+            d_after = [d_after[0] + d_output.read(t), *d_after[1:]]
+            d_step = d_after if valid is None else [tf.where(valid, d, 0.0) for d in d_after]
+            d_states, added, factors = step_back(cell, read, d_step, weights, transposed, noise)
+            if valid is not None:  # a masked step passes on the gradient of its states
+                d_states = [
+                    tf.where(valid, d, passed) for d, passed in zip(d_states, d_after, strict=True)
+                ]
+            d_vectors = {name: total + added[name] for name, total in d_vectors.items()}
+            arrays = {name: array.write(t, factors[name]) for name, array in arrays.items()}
+            return t - 1, d_states, d_vectors, arrays
 
-        written = self._arrays(widths, time, d_outputs.shape[1])
-        start = (time - 1, list(d_lasts), summed, written)
-        _, d_first, summed, written = tf.while_loop(lambda t, *_: t >= 0, backward, start)
+        arrays = self._arrays(widths, time, d_outputs.shape[1])
+        start = (time - 1, list(d_final), d_vectors, arrays)
+        _, d_initial, d_vectors, arrays = tf.while_loop(lambda t, *_: t >= 0, backward, start)
 
-        # An array of no steps knows no batch that it could be stacked to.
+        # An array of no steps cannot be stacked, because its batch size is unknown.
         factors = tf.cond(
             time > 0,
-            lambda: {name: array.stack() for name, array in written.items()},
+            lambda: {name: array.stack() for name, array in arrays.items()},
             lambda: {n: tf.zeros([0, rows, w], cell.state_dtype) for n, w in widths.items()},
         )
-        d_vectors = {name: tf.reduce_sum(total, 0) for name, total in summed.items()}
+        d_projected = factors[GRADIENT, "input"]
+        d_vectors = {name: tf.reduce_sum(total, 0) for name, total in d_vectors.items()}
         d_matrices = {}
         for name in weights["matrices"]:
-            operand = factors.get(("seen", name))
+            operand = factors.get((OPERAND, name))
             if name == "recurrent":
                 operand = before[0] * self._noise.always.get("state", 1.0)
-            d_matrices[name] = self._outer(operand, factors.get(("d", name), factors["d", "input"]))
-        return factors["d", "input"], {"matrices": d_matrices, "vectors": d_vectors}, d_first
+            gradient = factors.get((GRADIENT, name), d_projected)
+            d_matrices[name] = self._matrix_gradient(operand, gradient)
+        return d_projected, {"matrices": d_matrices, "vectors": d_vectors}, d_initial
 
-    def _outer(self, operand, gradient):
-        """The gradient of a matrix, of all that it multiplied and all that came back."""
-        cell = self._cell
+    def _matrix_gradient(self, operand, gradient):
+        """The gradient of a matrix, of its operands and the gradients of its products."""
         rows = [
-            tf.cast(tf.reshape(each, [-1, each.shape[-1]]), cell.compute_dtype)
-            for each in (operand, gradient)
+            tf.cast(tf.reshape(tensor, [-1, tensor.shape[-1]]), self._cell.compute_dtype)
+            for tensor in (operand, gradient)
         ]
         return tf.matmul(*rows, transpose_a=True)
 
     def _at_step(self):
-        """Of a step: its mask or None, and its noise."""
+        """A function from a step to its mask, (B, 1) or None, and its noise."""
         mask = None if self._mask is None else _unstack(self._mask)
         noise = {name: _unstack(values) for name, values in self._noise.steps.items()}
 
         def at_step(t):
-            drawn = {name: array.read(t) for name, array in noise.items()}
-            return None if mask is None else mask.read(t), {**self._noise.always, **drawn}
+            masks = {name: array.read(t) for name, array in noise.items()}
+            return None if mask is None else mask.read(t), {**self._noise.always, **masks}
 
         return at_step
 
     def _arrays(self, widths, time, rows):
+        """A `TensorArray` of values (B, width) of each step, by key."""
         return {
             key: tf.TensorArray(self._cell.state_dtype, time, element_shape=[rows, width])
             for key, width in widths.items()
@@ -249,8 +303,8 @@ class _Recurrence:
 def _project_back(cell, inputs, weights, d_projected):
     """The gradients of the inputs and of the weights of `GatedCell.project`.
 
-    Of its forward pass taken once more here a graph keeps what these read,
-    which is nothing where there is no layer normalisation.
+    The forward pass is repeated under a tape. A graph keeps of it only what these gradients
+    read, which is nothing without layer normalisation.
     """
     with tf.GradientTape() as tape:
         tape.watch([inputs, weights])
@@ -259,4 +313,5 @@ def _project_back(cell, inputs, weights, d_projected):
 
 
 def _unstack(x):
+    """A `TensorArray` of the slices of the first axis."""
     return tf.TensorArray(x.dtype, tf.shape(x)[0], element_shape=x.shape[1:]).unstack(x)
