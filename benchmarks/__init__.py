@@ -1,1 +1,1 @@
-"""Commands that print the numbers the README quotes, ours and a peer's in one run."""
+"""Commands that print the tables of the documentation, with a comparable library in each run."""

@@ -1,14 +1,15 @@
-"""How true captions are: the embedded sample, easy-VQA, NLVR beside blindness, a few photographs.
+"""Scores of captions: the embedded sample, easy-VQA, NLVR with and without images, photos.
 
-    DATA_DIR=... python -m benchmarks.captioning          # runs what is missing, prints all
-    DATA_DIR=... python -m benchmarks.captioning --show # prints what there is
+    DATA_DIR=... python -m benchmarks.captioning        # runs missing rows, prints all
+    DATA_DIR=... python -m benchmarks.captioning --show # prints the rows that have been run
 
-Each row is `app.train` with its defaults and the flags told; the test part goes through
-the signature `serving_default` of what it published. NLVR gives sentences that people
-wrote of scenes, of which those that are true of theirs are learnt from dev and judged on
-test; blind, every image is black, and the captions are all that can be learnt. The
-photographs (COCO) are too few to learn from: they are learnt by heart, and judged on
-themselves, to see that the line carries them. Images/s are those of one client that waits.
+Each row is a run of `app.train` with its defaults and the listed flags. The test part is
+evaluated through the signature `serving_default` of the published version. NLVR has sentences
+that people wrote about scenes; those that are true of their scene are the captions. Its dev
+part is the training data, and its test part is evaluated. In the blind row every image is black,
+so that only the distribution of captions can be learnt. The few photos (COCO) are an overfitting
+smoke test: train and test part are the same. Images/s are those of one client that sends one
+request after another.
 """
 
 import argparse
@@ -20,11 +21,11 @@ from pathlib import Path
 
 import tasks
 from app.serving.session import SavedModelSession
-from benchmarks import results
+from benchmarks import records
 
 WIDE = ["--height", "48", "--width", "192"]  # scenes of NLVR are four times as wide as high
 PHOTOGRAPH = ["--height", "128", "--width", "128"]
-# A name: what prepares its flags, and the flags beside the defaults.
+# Folder of the data, and flags of `app.train`, by row.
 RUNS = {
     "sample": ("", []),
     "easy-vqa": ("easy_vqa", []),
@@ -35,78 +36,80 @@ RUNS = {
 }
 SCORES = ("true", "exact", "bleu")
 BATCHES = (1, 32)
-TURNS = 5
+REPEATS = 5
 
 
 def corpus(name: str, folder: Path) -> list[str]:
-    """The flags that name a corpus; what is not there as a table is written into `folder`."""
+    """Returns the flags that name a corpus; writes NLVR as a table into `folder`."""
     if not name:
         return []
-    source = results.data_dir() / "captioning" / name.removesuffix("-blind")
+    source = records.data_dir() / "captioning" / name.removesuffix("-blind")
     if name == "easy_vqa":
         return ["--data", str(source)]
     if name == "coco_mini":
         train = str(source / "captions_train2017.json")
         return ["--train", train, "--valid", train, "--test", train]
-    for part, found in (("train", "dev"), ("test", "test")):
-        lines = (source / f"{found}.json").read_text(encoding="utf-8").splitlines()
-        told = [row for row in map(json.loads, lines) if row["label"] == "true"]
+    for part, source_part in (("train", "dev"), ("test", "test")):
+        lines = (source / f"{source_part}.json").read_text(encoding="utf-8").splitlines()
+        scenes = [scene for scene in map(json.loads, lines) if scene["label"] == "true"]
         table = folder / f"captions_{part}.tsv"
         with table.open("w", encoding="utf-8") as file:
-            for row in told:
-                image = f"{found}-{row['identifier']}-0.png"
-                _copy(source / "images" / found / image, folder / image, "blind" in name)
-                file.write(f"{image}\t{' '.join(row['sentence'].split())}\n")
+            for scene in scenes:
+                image = f"{source_part}-{scene['identifier']}-0.png"
+                path = source / "images" / source_part / image
+                _copy(path, folder / image, blind="blind" in name)
+                file.write(f"{image}\t{' '.join(scene['sentence'].split())}\n")
     return ["--data", str(folder)]
 
 
-def _copy(image: Path, to: Path, blind: bool) -> None:
-    """An image as it is, or all black, but another file than the others."""
+def _copy(image: Path, target: Path, blind: bool) -> None:
+    """Copies an image, or writes a black one; each file differs, as parts must not overlap."""
     if not blind:
-        to.write_bytes(image.read_bytes())
+        target.write_bytes(image.read_bytes())
         return
     from PIL import Image, PngImagePlugin
 
-    apart = PngImagePlugin.PngInfo()
-    apart.add_text("name", image.name)
-    Image.new("RGB", (400, 100)).save(to, pnginfo=apart)
+    metadata = PngImagePlugin.PngInfo()
+    metadata.add_text("name", image.name)
+    Image.new("RGB", (400, 100)).save(target, pnginfo=metadata)
 
 
 def measure(name: str) -> dict:
-    """The record of the version that a training publishes, and images/s by batch."""
+    """Trains a row, and returns the record of the version and images/s by batch size."""
     data, flags = RUNS[name]
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         (folder / "data").mkdir()
-        told = corpus(data, folder / "data")
-        record = results.trained("captioning", folder, *told, *flags)
+        data_flags = corpus(data, folder / "data")
+        record = records.train("captioning", folder, *data_flags, *flags)
         version = folder / "captioning/1"
-        return {"record": record, "speed": _speed(version, told)}
+        return {"record": record, "speed": _speed(version, data_flags)}
 
 
-def _speed(version, told) -> dict[str, float]:
-    """Images/s by batch, medians of turns."""
-    where = dict(zip((flag[2:] for flag in told[::2]), told[1::2], strict=True))
-    part, _ = tasks.find("captioning").Corpus(**where).part("test")
+def _speed(version: Path, data_flags: list[str]) -> dict[str, float]:
+    """Returns the median images/s by batch size."""
+    names = [flag.removeprefix("--") for flag in data_flags[::2]]
+    corpus_settings = dict(zip(names, data_flags[1::2], strict=True))
+    part, _ = tasks.find("captioning").Corpus(**corpus_settings).part("test")
     images = [example.values["image_bytes"] for example in next(part.batches(128))]
-    served, found = SavedModelSession(version), {}
+    session, speed = SavedModelSession(version), {}
     for size in BATCHES:
-        batches = [images[at : at + size] for at in range(0, len(images), size)]
-        taken = []
-        for _ in range(TURNS):
+        batches = [images[start : start + size] for start in range(0, len(images), size)]
+        seconds = []
+        for _ in range(REPEATS):
             began = time.monotonic()
             for batch in batches:
-                served.predict_columns({"image_bytes": batch})
-            taken.append(time.monotonic() - began)
-        found[str(size)] = len(images) / statistics.median(taken)
-    return found
+                session.predict_columns({"image_bytes": batch})
+            seconds.append(time.monotonic() - began)
+        speed[str(size)] = len(images) / statistics.median(seconds)
+    return speed
 
 
-def line(name: str, result: dict | None) -> list[str]:
-    """A line of the table."""
-    told = [name, " ".join(RUNS[name][1]) or "defaults"]
+def row(name: str, result: dict | None) -> list[str]:
+    """Returns a row of the table."""
+    head = [name, " ".join(RUNS[name][1]) or "defaults"]
     if result is None:
-        return [*told, "not run", *[""] * 6]
+        return [*head, "not run", *[""] * 6]
     record = result["record"]
     figures = [record["scores"].get(score) for score in SCORES]
     shown = [
@@ -116,25 +119,25 @@ def line(name: str, result: dict | None) -> list[str]:
     examples = record["data"]["examples"]
     minutes = sum(record["seconds"].values()) / 60
     speed = [f"{result['speed'][str(size)]:.0f}" for size in BATCHES]
-    return [*told, f"{examples['train']} / {examples['test']}", *shown, f"{minutes:.1f}", *speed]
+    return [*head, f"{examples['train']} / {examples['test']}", *shown, f"{minutes:.1f}", *speed]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--show", action="store_true", help="print only what has been run")
+    parser.add_argument("--show", action="store_true", help="print only rows that have been run")
     parser.add_argument("--only", choices=RUNS, help="run one row")
     args = parser.parse_args()
-    table = []
+    rows = []
     for name in RUNS:
         if args.show or (args.only and args.only != name):
-            result = results.known("captioning", name)
+            result = records.load("captioning", name)
         else:
-            result = results.result("captioning", name, lambda n=name: measure(n))
-        table.append(line(name, result))
+            result = records.load_or_measure("captioning", name, lambda n=name: measure(n))
+        rows.append(row(name, result))
     columns = ["data", "flags", "images, train / test", "true %", "exact %", "BLEU", "minutes"]
     columns += [f"images/s, batch {size}" for size in BATCHES]
-    print(results.markdown(columns, table))
-    print(f"\n{results.machine()}; seed 0; minutes are those of the whole command")
+    print(records.markdown_table(columns, rows))
+    print(f"\n{records.machine()}; seed 0; minutes of the whole command")
 
 
 if __name__ == "__main__":

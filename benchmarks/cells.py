@@ -1,11 +1,10 @@
-"""Whether every cell trains, exports and is judged: sentiment by the product's own command.
+"""Trains, exports and evaluates every cell with the command for users, on sentiment.
 
     python -m benchmarks.cells                  # every name in models.cells.specs.CELLS
     python -m benchmarks.cells --cells rnn gru
 
-Few epochs and units on the embedded sample, too few to tell cells apart (more
-are flags); accuracy is that of the served model on test. The exit code is 1 if
-a cell failed.
+The defaults, few epochs and units on the embedded sample, are too few to compare cells.
+Accuracy is that of the served model on the test part. The exit code is 1 if a cell fails.
 """
 
 import json
@@ -17,14 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app import cli
-from benchmarks import results
+from benchmarks import records
 from models.cells import specs
 
 COLUMNS = ["cell", "accuracy %", "seconds", "parameters"]
 
 
 def train(cell: str, epochs: int, units: int) -> tuple[float, int]:
-    """Accuracy on test and parameters of what is published.
+    """Returns the accuracy on the test part and the parameters of the published version.
 
     Raises:
         subprocess.CalledProcessError: The command failed.
@@ -53,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=3, help="(default: 3)")
     parser.add_argument("--units", type=int, default=16, help="(default: 16)")
     args = parser.parse_args(argv)
-    table, failed = [], []
+    rows, failed = [], []
     for cell in args.cells:
         print(f"training {cell}", file=sys.stderr, flush=True)
         began = time.monotonic()
@@ -63,11 +62,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(error.stderr, file=sys.stderr, flush=True)
             failed.append(cell)
             continue
-        taken = time.monotonic() - began
-        table.append([cell, f"{100 * accuracy:.1f}", f"{taken:.0f}", f"{parameters:,}"])
-    print(results.markdown(COLUMNS, table))
+        seconds = time.monotonic() - began
+        rows.append([cell, f"{100 * accuracy:.1f}", f"{seconds:.0f}", f"{parameters:,}"])
+    print(records.markdown_table(COLUMNS, rows))
     print(
-        f"\n{results.machine()}; {args.epochs} epochs, {args.units} units; seconds of the process"
+        f"\n{records.machine()}; sentiment, {args.epochs} epochs, {args.units} units; seconds of "
+        "the process"
     )
     if failed:
         sys.exit(f"error: failed: {', '.join(failed)}")

@@ -1,13 +1,13 @@
-"""Sixteen clients at once: what is lost, what is answered otherwise than alone, how long it takes.
+"""Sixteen concurrent clients: lost and wrong responses, and latency.
 
     python -m benchmarks.clients                        # the versions in saved_models/
 
-Each client has a connection of its own, over REST or gRPC by turns, and sends requests of
-one to four rows of the sample's test part one after another. They use the fake
-server of the tests (tests/support/fake_server.py): the same graphs in the same session, with
-the merging rules of the real one, but in Python, so that its own time is in the latencies.
-A response is correct if it is that of the version for the row alone: strings and integers equal,
-numbers to 1e-5.
+Each client has its own connection, by REST or by gRPC in turn, and sends requests of one to
+four rows of the sample's test part, one after another. They use the fake server of the tests
+(tests/support/fake_server.py), which runs the same graphs in the same session and merges
+requests by the rules of TensorFlow Serving, but in Python, so that its own time is part of the
+latencies. A response is correct if it equals the version's response to the row alone: strings
+and integers exactly, numbers to 1e-5.
 """
 
 import argparse
@@ -23,49 +23,54 @@ import numpy as np
 import tasks
 from app.serving import client, export
 from app.serving.session import SavedModelSession
-from benchmarks import results
+from benchmarks import records
 from tests.support.fake_server import Batching, FakeServer
 
-CLIENTS, REQUESTS, ROWS = 16, 30, 4  # requests of each client; most rows of one
-KNOWN = 64  # different rows
-NUMBERS = 1e-5
+CLIENTS, REQUESTS, MAX_ROWS = 16, 30, 4  # requests per client, rows per request
+DISTINCT_ROWS = 64
+TOLERANCE = 1e-5
 
 
-def alike(one: dict, other: dict) -> bool:
-    """Whether two answers of a row are the same."""
-    for name, value in one.items():
-        given, wanted = np.asarray(value), np.asarray(other[name])
-        if given.shape != wanted.shape:
+def equal(prediction: dict, reference: dict) -> bool:
+    """Returns whether two predictions for a row are equal, numbers within `TOLERANCE`."""
+    for name, value in prediction.items():
+        actual, expected = np.asarray(value), np.asarray(reference[name])
+        if actual.shape != expected.shape:
             return False
-        if wanted.dtype.kind == "f":
-            if not np.allclose(given, wanted, rtol=NUMBERS, atol=NUMBERS):
+        if expected.dtype.kind == "f":
+            if not np.allclose(actual, expected, rtol=TOLERANCE, atol=TOLERANCE):
                 return False
-        elif not np.array_equal(given, wanted):
+        elif not np.array_equal(actual, expected):
             return False
     return True
 
 
 def measure(name: str, saved_models: Path) -> list:
-    """A line of the table."""
+    """Returns the row of a task."""
     version = export.find(saved_models, name)
-    task, served = tasks.find(name).restore(version / "assets"), SavedModelSession(version)
+    task, session = tasks.find(name).restore(version / "assets"), SavedModelSession(version)
     test = tasks.find(name).Corpus().open().test
-    known = [task.row(example.values) for example in itertools.islice(iter(test), KNOWN)]
-    wanted = [served.predict([row])[0] for row in known]
+    rows = [task.row(example.values) for example in itertools.islice(iter(test), DISTINCT_ROWS)]
+    references = [session.predict([row])[0] for row in rows]
     source = random.Random(0)
+    # The indices of the rows of each request, by client.
     work = [
-        [source.choices(range(KNOWN), k=source.randint(1, ROWS)) for _ in range(REQUESTS)]
+        [
+            source.choices(range(DISTINCT_ROWS), k=source.randint(1, MAX_ROWS))
+            for _ in range(REQUESTS)
+        ]
         for _ in range(CLIENTS)
     ]
 
-    def ask(requests: list[list[int]], url: str) -> list[tuple[float, list[dict]]]:
-        own, answers = client.connect(url, name, timeout=300), []
-        for places in requests:
+    def send(requests: list[list[int]], url: str) -> list[tuple[float, list[dict]]]:
+        """Returns the seconds and the predictions of each request of a client."""
+        connection, responses = client.connect(url, name, timeout=300), []
+        for indices in requests:
             began = time.perf_counter()
-            given = own.predict([known[at] for at in places])
-            answers.append((time.perf_counter() - began, given))
-        own.close()
-        return answers
+            predictions = connection.predict([rows[index] for index in indices])
+            responses.append((time.perf_counter() - began, predictions))
+        connection.close()
+        return responses
 
     batching = Batching(max_batch_size=32, timeout=0.001, pad_variable_length_inputs=True)
     with (
@@ -73,29 +78,29 @@ def measure(name: str, saved_models: Path) -> list:
         futures.ThreadPoolExecutor(CLIENTS) as threads,
     ):
         began = time.perf_counter()
-        given = list(threads.map(ask, work, itertools.cycle((server.rest, server.grpc))))
-        taken = time.perf_counter() - began
-        merged = server.predictions / server.runs
-    asked = list(itertools.chain(*work))
-    answered = list(itertools.chain.from_iterable(given))
-    lost = sum(len(places) - len(told) for places, (_, told) in zip(asked, answered, strict=True))
-    wrong = sum(
-        not alike(answer, wanted[at])
-        for places, (_, told) in zip(asked, answered, strict=True)
-        for at, answer in zip(places, told, strict=True)
-    )
-    p50, p95, p99 = np.percentile([seconds for seconds, _ in answered], (50, 95, 99)) * 1e3
-    count = sum(map(len, asked))
-    latencies = [f"{each:.0f}" for each in (p50, p95, p99)]
+        by_client = list(threads.map(send, work, itertools.cycle((server.rest, server.grpc))))
+        seconds = time.perf_counter() - began
+        per_batch = server.predictions / server.runs
+    requests = list(itertools.chain(*work))
+    responses = list(itertools.chain.from_iterable(by_client))
+    lost = wrong = 0
+    for indices, (_, predictions) in zip(requests, responses, strict=True):
+        lost += len(indices) - len(predictions)
+        wrong += sum(
+            not equal(prediction, references[index])
+            for index, prediction in zip(indices, predictions, strict=True)
+        )
+    latencies = np.percentile([latency for latency, _ in responses], (50, 95, 99)) * 1e3
+    count = sum(map(len, requests))
     return [
         name,
-        len(asked),
+        len(requests),
         count,
         lost,
         wrong,
-        f"{merged:.1f}",
-        *latencies,
-        f"{count / taken:.0f}",
+        f"{per_batch:.1f}",
+        *(f"{latency:.0f}" for latency in latencies),
+        f"{count / seconds:.0f}",
     ]
 
 
@@ -103,16 +108,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
     args = parser.parse_args()
-    table = []
+    rows = []
     for name in tasks.names():
         if not export.versions(args.saved_models / name):
             print(f"{name}: no version in {args.saved_models}", file=sys.stderr)
             continue
         print(f"{name}: {CLIENTS} clients", file=sys.stderr, flush=True)
-        table.append(measure(name, args.saved_models))
-    columns = ["task", "requests", "rows", "lost", "wrong", "requests in a run"]
-    print(results.markdown([*columns, "p50 ms", "p95 ms", "p99 ms", "rows/s"], table))
-    print(f"\n{results.machine()}; {CLIENTS} clients; seed 0")
+        rows.append(measure(name, args.saved_models))
+    columns = ["task", "requests", "rows", "lost", "wrong", "requests per batch"]
+    print(records.markdown_table([*columns, "p50 ms", "p95 ms", "p99 ms", "rows/s"], rows))
+    print(f"\n{records.machine()}; {CLIENTS} clients; seed 0")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""What a larger corpus costs: peak memory, seconds and bytes, and when the first step comes.
+"""Cost of a larger corpus: peak memory, time, disk space, and time to the first step.
 
     python -m benchmarks.growth                                  # sentiment, 10^4 to 5 * 10^6 lines
     python -m benchmarks.growth --task translation --lines 10000 100000 1000000
 
 Each corpus is ten compressed files of lines of three to twenty words, drawn by Zipf's law from
-ten million, so that new words never end. Training is a process of its own: it reads the corpus
-and counts its words, encodes it, takes 200 steps, validates, exports and judges
-on a few hundred lines. Then the same is done again with another `--learning-rate`, to which what is
-encoded is known. The first step comes where training says `Epoch 1`: till then TensorFlow is
-loaded and the network is built. Peak memory is that of the first process.
+ten million words, so that new words keep occurring. Training runs in a process of its own: it
+reads the corpus and counts its words, encodes it, takes 200 steps, validates, exports, and
+evaluates a few hundred lines. Then it runs again with another `--learning-rate`, so that it
+finds the encoded examples in the cache. The first step is timed by the line `Epoch 1`, before
+which TensorFlow is loaded and the network is built. Peak memory is that of the first process.
 """
 
 import argparse
@@ -25,18 +25,18 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import results
+from benchmarks import records
 
 LINES = (10_000, 100_000, 1_000_000, 5_000_000)
 WORDS = 10_000_000
 SHARDS = 10
-JUDGED = 500  # lines of the valid part, and of the test part
-AT_ONCE = 10_000  # lines made at once
-STEPS = 100  # of each of two epochs
+EVALUATED = 500  # lines of the valid part, and of the test part
+CHUNK = 10_000  # lines that are generated at a time
+STEPS = 100  # per epoch, of two epochs
 LETTERS = str.maketrans("0123456789", "aeioukmnst")
 SMALL = ["--units", "32", "--embedding", "32", "--vocabulary", "10000"]
-# A line of each task's corpus, of the words of a sentence.
-AS_LINES = {
+# Formats the words of a sentence as a line of the corpus, by task.
+FORMATS = {
     "sentiment": lambda words: f"{' '.join(words)}\t{len(words[0]) % 2}",
     "tagging": lambda words: " ".join(f"{word}/{len(word)}" for word in words),
     "translation": lambda words: f"{' '.join(words)}\t{' '.join(reversed(words))}",
@@ -44,7 +44,7 @@ AS_LINES = {
 
 
 def sentences(rng: np.random.Generator, count: int) -> list[list[str]]:
-    """Sentences of made up words, of which the n-th commonest comes 1/n times as often."""
+    """Returns sentences of artificial words; the n-th word has a frequency of 1/n (Zipf's law)."""
     lengths = rng.integers(3, 21, count)
     ranks = np.floor(WORDS ** rng.random(lengths.sum())).astype(int)
     words = " ".join(map(str, ranks.tolist())).translate(LETTERS).split(" ")
@@ -53,23 +53,23 @@ def sentences(rng: np.random.Generator, count: int) -> list[list[str]]:
 
 
 def write(task: str, folder: Path, count: int) -> tuple[int, int]:
-    """Writes a corpus, and returns its words and its bytes before it was compressed."""
-    rng, words, size = np.random.default_rng(0), 0, 0
+    """Writes a corpus, and returns its number of words and its uncompressed size in bytes."""
+    rng, word_count, size = np.random.default_rng(0), 0, 0
     parts = [(f"train-{n}.txt.gz", count // SHARDS) for n in range(SHARDS)]
-    for name, lines in [*parts, ("valid.txt.gz", JUDGED), ("test.txt.gz", JUDGED)]:
+    for name, lines in [*parts, ("valid.txt.gz", EVALUATED), ("test.txt.gz", EVALUATED)]:
         name = name.replace("txt", "tsv") if task != "tagging" else name
         with gzip.open(folder / name, "wb", compresslevel=1) as file:
-            for first in range(0, lines, AT_ONCE):
-                some = sentences(rng, min(AT_ONCE, lines - first))
-                raw = "".join(f"{AS_LINES[task](each)}\n" for each in some).encode()
-                words += sum(map(len, some))
+            for first in range(0, lines, CHUNK):
+                chunk = sentences(rng, min(CHUNK, lines - first))
+                raw = "".join(f"{FORMATS[task](words)}\n" for words in chunk).encode()
+                word_count += sum(map(len, chunk))
                 size += len(raw)
                 file.write(raw)
-    return words, size
+    return word_count, size
 
 
 def train(task: str, corpus: Path, folder: Path, flags: Sequence[str]) -> dict[str, float]:
-    """Trains in a process of its own, and returns what it took."""
+    """Trains in a process of its own, and returns its peak memory in bytes, and its seconds."""
     end = "txt.gz" if task == "tagging" else "tsv.gz"
     command = [sys.executable, "-u", "-m", "app.train", task, *SMALL, *flags]
     command += ["--train", f"{corpus}/train-*.{end}", "--epochs", "2"]
@@ -96,7 +96,7 @@ def train(task: str, corpus: Path, folder: Path, flags: Sequence[str]) -> dict[s
 
 
 def measure(task: str, count: int) -> dict:
-    """The figures of one size of a corpus."""
+    """Measures one size of a corpus, without and with a cache of encoded examples."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         words, size = write(task, folder, count)
@@ -114,12 +114,12 @@ def measure(task: str, count: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--task", choices=AS_LINES, default="sentiment")
+    parser.add_argument("--task", choices=FORMATS, default="sentiment")
     parser.add_argument("--lines", type=int, nargs="+", default=LINES)
-    parser.add_argument("--fresh", action="store_true", help="measure what was measured, too")
+    parser.add_argument("--fresh", action="store_true", help="ignore stored records")
     args = parser.parse_args()
-    found = {
-        count: results.result(
+    by_size = {
+        count: records.load_or_measure(
             "growth",
             f"{args.task}-{count}",
             functools.partial(measure, args.task, count),
@@ -127,27 +127,28 @@ def main() -> None:
         )
         for count in args.lines
     }
-    columns = ["lines", "words", "peak MiB", "read s", "encode s", "first step s", "warm s"]
-    table = []
-    for count, each in found.items():
-        cold, warm = each["cold"], each["warm"]
+    columns = ["lines", "words", "peak MiB", "read s", "encode s", "first step s"]
+    columns += ["first step s, cached examples"]
+    rows = []
+    for count, record in by_size.items():
+        cold, warm = record["cold"], record["warm"]
         seconds = (cold["read"], cold["encode"], cold["first"], warm["first"])
         peak = f"{cold['peak'] / 2**20:.0f}"
-        table.append([f"{count:,}", f"{each['words']:,}", peak, *(f"{s:.1f}" for s in seconds)])
-    print(results.markdown(columns, table))
-    (few, small), (most, large) = min(found.items()), max(found.items())
+        rows.append([f"{count:,}", f"{record['words']:,}", peak, *(f"{s:.1f}" for s in seconds)])
+    print(records.markdown_table(columns, rows))
+    (few, small), (most, large) = min(by_size.items()), max(by_size.items())
     if few < most:
         words = (large["words"] - small["words"]) / 1e6
         seconds = {
             key: (large["cold"][key] - small["cold"][key]) / words for key in ("read", "encode")
         }
         print(
-            f"\na million words more: {seconds['read']:.1f} s to read and count, "
+            f"\neach additional million words: {seconds['read']:.1f} s to read and count, "
             f"{seconds['encode']:.1f} s to encode, "
             f"{(large['encoded'] - small['encoded']) / words / 1e6:.1f} MB on disk, "
             f"{(large['cold']['peak'] - small['cold']['peak']) / words / 2**20:.2f} MiB of memory"
         )
-    print(f"\n{args.task}; {results.machine()}")
+    print(f"\n{args.task}; {records.machine()}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""One recurrent layer as others have it and as we do: each a call that returns with its results.
+"""Calls of one recurrent layer: this project's, Keras's, PyTorch's, and a plain matrix product.
 
-A training step takes the values, then the gradients of the weights and of the
-input; its loss is the sum of the outputs times a fixed random tensor. Each
-call ends by reading one number of the last results, so that a GPU is waited for.
+A training step computes the values, then the gradients of the weights and of the input; its loss
+is the sum of the outputs times a fixed random tensor. Each call ends by copying one number of
+its results to the host, so that it waits for a GPU.
 """
 
 import dataclasses
@@ -16,15 +16,16 @@ from app import cli
 from models.cells import specs
 from tasks.core.errors import UserError
 
-PEERS = {"lstm": "LSTM", "gru": "GRU", "lstm_peephole": "LSTM"}  # nobody else has peepholes
-PASSES = {"forward": 1, "training": 3}  # how many products each product of the layer comes to
+PEERS = {"lstm": "LSTM", "gru": "GRU", "lstm_peephole": "LSTM"}  # no other library has peepholes
+PASSES = {"forward": 1, "training": 3}  # matrix products per product of the layer
 DIRECTIONS = {"forward": 1, "both": 2}
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-LEAST_ROWS = {"cpu": 2**12, "gpu": 2**17}  # of a product that tells no more what a call takes
+# Rows of a matrix product from which the overhead of a call is negligible.
+MIN_ROWS = {"cpu": 2**12, "gpu": 2**17}
 
 
 class Size(NamedTuple):
-    """What a layer reads and how many units it has."""
+    """Sizes of a layer and of its input."""
 
     batch: int
     time: int
@@ -36,8 +37,8 @@ class Size(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
-    """One layer and what it is to do."""
+class Case:
+    """A layer and the call that is timed."""
 
     cell: str
     pass_: str
@@ -47,21 +48,21 @@ class Point:
 
     @property
     def name(self) -> str:
-        """The point as a file name."""
+        """Name of the record."""
         size = "x".join(map(str, self.size))
         return f"{self.cell}-{self.pass_}-{self.dtype}-{self.direction}-{size}"
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """The input, and what the loss multiplies the outputs by."""
+        """Returns the input, and the tensor by which the loss multiplies the outputs."""
         random, size = np.random.default_rng(0), self.size
         outputs = size.units * DIRECTIONS[self.direction]
         shapes = ((size.batch, size.time, n) for n in (size.inputs, outputs))
         return tuple(random.standard_normal(shape, np.float32) for shape in shapes)
 
 
-def choose(device: str) -> None:
-    """Has TensorFlow run on a device."""
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # others are to fit beside it
+def select_device(device: str) -> None:
+    """Makes TensorFlow run on a device, "cpu" or "gpu"."""
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # leaves memory for PyTorch
     with cli.quiet():
         import tensorflow as tf
     visible = tf.config.get_visible_devices("GPU")
@@ -71,32 +72,32 @@ def choose(device: str) -> None:
         tf.config.set_visible_devices([], "GPU")
 
 
-def gated_layer(point: Point, implementation: str):
-    """Our layer."""
+def gated_layer(case: Case, implementation: str):
+    """Returns this project's layer."""
     from models.cells.recurrent import GatedRNN
 
     return GatedRNN(
-        point.size.units,
-        point.cell,
-        direction=point.direction,
+        case.size.units,
+        case.cell,
+        direction=case.direction,
         return_sequences=True,
         implementation=implementation,
-        dtype=POLICIES[point.dtype],
+        dtype=POLICIES[case.dtype],
     )
 
 
-def keras_layer(point: Point):
-    """Keras's layer of the same kind."""
+def keras_layer(case: Case):
+    """Returns the Keras layer of the same kind."""
     import keras
 
-    policy = POLICIES[point.dtype]
-    kind = getattr(keras.layers, PEERS[point.cell])
-    layer = kind(point.size.units, return_sequences=True, dtype=policy)
-    return keras.layers.Bidirectional(layer, dtype=policy) if point.direction == "both" else layer
+    policy = POLICIES[case.dtype]
+    kind = getattr(keras.layers, PEERS[case.cell])
+    layer = kind(case.size.units, return_sequences=True, dtype=policy)
+    return keras.layers.Bidirectional(layer, dtype=policy) if case.direction == "both" else layer
 
 
 def tensorflow_step(layer, pass_: str, signature=None) -> Callable:
-    """A `tf.function` of input and loss weights: all results, and one number of the last."""
+    """Returns a `tf.function` of input and loss weights to all results and one number of them."""
     import tensorflow as tf
 
     @tf.function(input_signature=signature)
@@ -114,29 +115,29 @@ def tensorflow_step(layer, pass_: str, signature=None) -> Callable:
     return step
 
 
-def tensorflow_call(layer, point: Point) -> Callable[[], object]:
-    """A Keras layer at a point."""
+def tensorflow_call(layer, case: Case) -> Callable[[], object]:
+    """Returns a call of a Keras layer."""
     import tensorflow as tf
 
-    inputs, weighting = (tf.constant(array, point.dtype) for array in point.data())
+    inputs, weighting = (tf.constant(array, case.dtype) for array in case.data())
     layer.build(inputs.shape)
-    step = tensorflow_step(layer, point.pass_)
+    step = tensorflow_step(layer, case.pass_)
     return lambda: step(inputs, weighting)[1].numpy()
 
 
-def torch_call(point: Point, device: str) -> Callable[[], object]:
-    """PyTorch's layer of the same kind at a point."""
+def torch_call(case: Case, device: str) -> Callable[[], object]:
+    """Returns a call of the PyTorch layer of the same kind."""
     import torch
 
-    told = {"dtype": getattr(torch, point.dtype), "device": "cuda" if device == "gpu" else "cpu"}
-    module = getattr(torch.nn, PEERS[point.cell])(
-        point.size.inputs,
-        point.size.units,
+    kwargs = {"dtype": getattr(torch, case.dtype), "device": "cuda" if device == "gpu" else "cpu"}
+    module = getattr(torch.nn, PEERS[case.cell])(
+        case.size.inputs,
+        case.size.units,
         batch_first=True,
-        bidirectional=point.direction == "both",
-        **told,
+        bidirectional=case.direction == "both",
+        **kwargs,
     )
-    inputs, weighting = (torch.tensor(array, **told) for array in point.data())
+    inputs, weighting = (torch.tensor(array, **kwargs) for array in case.data())
 
     def forward():
         with torch.no_grad():
@@ -147,30 +148,31 @@ def torch_call(point: Point, device: str) -> Callable[[], object]:
         results = torch.autograd.grad(loss, [inputs, *module.parameters()])
         return results[0].flatten()[0].item()
 
-    trains = point.pass_ == "training"
+    trains = case.pass_ == "training"
     inputs.requires_grad_(trains)
     module.train(trains)
     return training if trains else forward
 
 
-def product_call(point: Point, device: str) -> tuple[Callable[[], object], float]:
-    """All inputs times the input kernel, and how many times as long all the layer's products are.
+def product_call(case: Case, device: str) -> tuple[Callable[[], object], float]:
+    """Returns a call of the product of all inputs and the input kernel, and a factor.
 
-    Those are 2 B T (D + H) G H operations a pass and direction, G being the maps.
+    The time of the call times the factor is the time of all matrix products of the layer:
+    2 B T (D + H) G H operations per pass and direction, where G is the number of maps.
     """
     import tensorflow as tf
 
-    size = point.size
-    count = max(size.batch * size.time, LEAST_ROWS[device])
-    columns = len(specs.find(point.cell).maps) * size.units
-    left = tf.random.normal((count, size.inputs), dtype=point.dtype)
-    right = tf.random.normal((size.inputs, columns), dtype=point.dtype)
+    size = case.size
+    count = max(size.batch * size.time, MIN_ROWS[device])
+    columns = len(specs.find(case.cell).maps) * size.units
+    inputs = tf.random.normal((count, size.inputs), dtype=case.dtype)
+    kernel = tf.random.normal((size.inputs, columns), dtype=case.dtype)
 
     @tf.function
-    def multiply(left, right):
-        product = tf.matmul(left, right)
+    def multiply(inputs, kernel):
+        product = tf.matmul(inputs, kernel)
         return product, product[0, 0]
 
     share = size.batch * size.time / count * (size.inputs + size.units) / size.inputs
-    share *= PASSES[point.pass_] * DIRECTIONS[point.direction]
-    return lambda: multiply(left, right)[1].numpy(), share
+    share *= PASSES[case.pass_] * DIRECTIONS[case.direction]
+    return lambda: multiply(inputs, kernel)[1].numpy(), share

@@ -1,20 +1,19 @@
-"""Speed and memory of one recurrent layer beside Keras's, PyTorch's and the naive loop.
+"""Speed and memory of one recurrent layer, compared with Keras, PyTorch and the naive loop.
 
     python -m benchmarks.kernels                    # both passes, dtypes and directions
     python -m benchmarks.kernels --device gpu
     python -m benchmarks.kernels --cells gru --pass training --implementations all
     python -m benchmarks.kernels --memory           # peak memory of a training step alone
 
-The contestants of a point run in one process, one after another in each
-repetition; a time is the median of a contestant's repetitions. PyTorch is left
-out where it is not installed or sees no such device. The naive loop is
-`implementation="reference"`, timed once a point, for it is slow. The machine's
-own limit is the time of the layer's matrix products at the rate of one plain
-product of all inputs with the input kernel, timed in the same repetitions.
+The contestants of a case run in one process and take turns; a time is the median over turns.
+PyTorch is skipped if it is not installed or sees no such device. The naive loop is
+`implementation="reference"`; it is slow and timed once per case. The limit of the machine is the
+time of the layer's matrix products, at the speed of one plain product of all inputs and the
+input kernel that is timed in the same turns.
 
-Other work on the machine slows PyTorch's threads most, up to a hundred times:
-a point that was measured beside such work is told of, and measured anew when
-the command is run again.
+Other work on the machine slows PyTorch's threads most, up to a hundred times. A case that was
+measured next to such work is marked as disturbed, and measured again the next time the command
+runs.
 """
 
 import argparse
@@ -33,8 +32,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app import cli
-from benchmarks import kernel_contestants, memory, results
-from benchmarks.kernel_contestants import DIRECTIONS, PASSES, PEERS, POLICIES, Point, Size
+from benchmarks import kernel_contestants, memory, records
+from benchmarks.kernel_contestants import DIRECTIONS, PASSES, PEERS, POLICIES, Case, Size
 from models.cells import specs
 from tasks.core.errors import UserError
 
@@ -49,17 +48,17 @@ SIZES = (
     Size(256, 40, 64, 64),
     Size(16, 1000, 64, 128),
 )
-LEAST_SECONDS = 0.02  # of one timing; a shorter call is repeated within it
-PAUSE = 0.01  # seconds before a timing: PyTorch's threads keep a core busy for some after its call
-DISTURBED = 0.1  # cores that others kept busy: a result that does not count for long
-FULL_BATCH = 32  # from here on the mean against PyTorch is taken
+MIN_SECONDS = 0.02  # of one timing; shorter calls are repeated within it
+PAUSE = 0.01  # seconds before a timing, as PyTorch's threads spin for a while after a call
+DISTURBED = 0.1  # cores kept busy by other processes above which a case is measured again
+FULL_BATCH = 32  # smallest batch size of the mean ratio to PyTorch
 
 
 # --- Measuring ----------------------------------------------------------------
 
 
 def seconds(call: Callable[[], object], count: int) -> float:
-    """How long a call takes, from `count` of them."""
+    """Returns the mean seconds of `count` calls."""
     time.sleep(PAUSE)
     began = time.perf_counter()
     for _ in range(count):
@@ -68,21 +67,21 @@ def seconds(call: Callable[[], object], count: int) -> float:
 
 
 def medians(calls: dict[str, Callable[[], object]], repeats: int, once: str) -> dict[str, float]:
-    """The median milliseconds of each call; the one named `once` is timed once only."""
+    """Returns the median milliseconds of each call by name; `once` names one that is timed once."""
     counts = {}
     for name, call in calls.items():
         call()  # traces
-        counts[name] = math.ceil(LEAST_SECONDS / seconds(call, 1))
-    taken = {name: [] for name in calls}
+        counts[name] = math.ceil(MIN_SECONDS / seconds(call, 1))
+    timings = {name: [] for name in calls}
     for repeat in range(repeats):
         for name, call in calls.items():
             if name != once or repeat == 0:
-                taken[name].append(seconds(call, counts[name]))
-    return {name: 1000 * statistics.median(each) for name, each in taken.items()}
+                timings[name].append(seconds(call, counts[name]))
+    return {name: 1000 * statistics.median(values) for name, values in timings.items()}
 
 
-def others_busy() -> float:
-    """The seconds for which cores have been busy with anything but this process."""
+def other_cpu_seconds() -> float:
+    """Returns the CPU time of all other processes since the machine started."""
     fields = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:9]
     user, nice, system, _, _, *interrupts_and_steal = map(int, fields)
     ticks = user + nice + system + sum(interrupts_and_steal)
@@ -90,110 +89,134 @@ def others_busy() -> float:
 
 
 def measure(
-    point: Point, runs: Sequence[str], others: Sequence[str], repeats: int, device: str
+    case: Case,
+    implementations: Sequence[str],
+    others: Sequence[str],
+    repeats: int,
+    device: str,
 ) -> dict:
-    """The times of our implementations `runs` and of all others, and what "auto" was."""
+    """Times the contestants of a case.
+
+    Args:
+        case: The layer and the call.
+        implementations: Implementations of this project.
+        others: "PyTorch" and "naive", or one or none of them; Keras always takes part.
+        repeats: Number of timings of each.
+        device: "cpu" or "gpu".
+
+    Returns:
+        Record with the median milliseconds by contestant, the implementation that each of
+        `implementations` ran, and the number of cores that other processes kept busy.
+    """
     import keras
 
-    began, busy = time.monotonic(), others_busy()
-    ours = {name: kernel_contestants.gated_layer(point, name) for name in runs}
-    layers = {**ours, "Keras": kernel_contestants.keras_layer(point)}
+    began, busy = time.monotonic(), other_cpu_seconds()
+    ours = {name: kernel_contestants.gated_layer(case, name) for name in implementations}
+    layers = {**ours, "Keras": kernel_contestants.keras_layer(case)}
     if "naive" in others:
-        layers["naive"] = kernel_contestants.gated_layer(point, "reference")
+        layers["naive"] = kernel_contestants.gated_layer(case, "reference")
     calls = {
-        name: kernel_contestants.tensorflow_call(layer, point) for name, layer in layers.items()
+        name: kernel_contestants.tensorflow_call(layer, case) for name, layer in layers.items()
     }
     if "PyTorch" in others:
-        calls["PyTorch"] = kernel_contestants.torch_call(point, device)
-    calls["product"], share = kernel_contestants.product_call(point, device)
-    taken = medians(calls, repeats, once="naive")
-    taken["limit"] = share * taken.pop("product")
+        calls["PyTorch"] = kernel_contestants.torch_call(case, device)
+    calls["product"], factor = kernel_contestants.product_call(case, device)
+    milliseconds = medians(calls, repeats, once="naive")
+    milliseconds["limit"] = factor * milliseconds.pop("product")
     keras.backend.clear_session()
     gc.collect()
     ran = {name: layer.implementation_for() for name, layer in ours.items()}
-    disturbance = (others_busy() - busy) / (time.monotonic() - began)
-    return {"milliseconds": taken, "ran": ran, "cores_of_others": disturbance}
+    disturbance = (other_cpu_seconds() - busy) / (time.monotonic() - began)
+    return {"milliseconds": milliseconds, "ran": ran, "cores_of_others": disturbance}
 
 
-# --- Telling ------------------------------------------------------------------
+# --- Tables -------------------------------------------------------------------
 
 
-def disturbed(result: dict | None) -> bool:
-    """Whether other work spoilt a result."""
-    return result is not None and result.get("cores_of_others", 0) > DISTURBED
+def disturbed(record: dict | None) -> bool:
+    """Returns whether other work disturbed a measurement."""
+    return record is not None and record.get("cores_of_others", 0) > DISTURBED
 
 
-def block(title: str, found: dict[Size, dict], peers: Sequence[str]) -> str:
-    """The table of one cell, pass, dtype and direction."""
-    lines = []
-    for size, result in found.items():
-        taken = result["milliseconds"]
-        for name, ran in result["ran"].items():
-            mine = taken[name]
-            told = name if ran == name else f"{name} ({ran})"
-            against = [f"{mine / taken[peer]:.2f}" for peer in peers]
-            limit = f"{mine / taken['limit']:.1f}"
-            mark = " (disturbed)" if disturbed(result) else ""
-            lines.append([f"{size}{mark}", told, f"{mine:.3g}", *against, limit])
+def section(title: str, by_size: dict[Size, dict], peers: Sequence[str]) -> str:
+    """Returns the table of one cell, pass, dtype and direction as Markdown, with its heading.
+
+    Args:
+        title: The heading.
+        by_size: Records of `measure`.
+        peers: Contestants to whose times those of this project are divided.
+    """
+    rows = []
+    for size, record in by_size.items():
+        milliseconds = record["milliseconds"]
+        mark = " (disturbed)" if disturbed(record) else ""
+        for name, ran in record["ran"].items():
+            ours = milliseconds[name]
+            implementation = name if ran == name else f"{name} ({ran})"
+            ratios = [f"{ours / milliseconds[peer]:.2f}" for peer in peers]
+            limit = f"{ours / milliseconds['limit']:.1f}"
+            rows.append([f"{size}{mark}", implementation, f"{ours:.3g}", *ratios, limit])
     columns = ["batch×time×inputs×units", "implementation", "ms"]
     columns += [*(f"/ {peer}" for peer in peers), "× limit"]
-    return f"### {title}\n\n{results.markdown(columns, lines)}\n"
+    return f"### {title}\n\n{records.markdown_table(columns, rows)}\n"
 
 
-def means(title: str, found: dict[Size, dict], peers: Sequence[str]) -> list[list[str]]:
-    """For each implementation of such a table, a row of its geometric means and worst point."""
-    lines = []
-    for name in next(iter(found.values()))["ran"]:
-        line = [title if name == "auto" else f"{title}, {name}"]
-        for peer, least in (("Keras", 1), ("PyTorch", FULL_BATCH), ("limit", 1)):
+def mean_rows(title: str, by_size: dict[Size, dict], peers: Sequence[str]) -> list[list[str]]:
+    """Returns a row for each implementation: geometric means of its ratios, and the worst."""
+    rows = []
+    for name in next(iter(by_size.values()))["ran"]:
+        row = [title if name == "auto" else f"{title}, {name}"]
+        for peer, min_batch in (("Keras", 1), ("PyTorch", FULL_BATCH), ("limit", 1)):
             ratios = {
-                size: result["milliseconds"][name] / result["milliseconds"][peer]
-                for size, result in found.items()
-                if size.batch >= least and peer in ("limit", *peers)
+                size: record["milliseconds"][name] / record["milliseconds"][peer]
+                for size, record in by_size.items()
+                if size.batch >= min_batch and peer in ("limit", *peers)
             }
-            line.append(f"{statistics.geometric_mean(ratios.values()):.2f}" if ratios else "")
+            row.append(f"{statistics.geometric_mean(ratios.values()):.2f}" if ratios else "")
             if peer == "Keras":
                 worst = max(ratios, key=ratios.get)
-                line.append(f"{ratios[worst]:.2f} at {worst}")
-        lines.append(line)
-    return lines
+                row.append(f"{ratios[worst]:.2f} at {worst}")
+        rows.append(row)
+    return rows
 
 
-def versions(device: str) -> tuple[str, bool]:
-    """The machine and the libraries in words, and whether PyTorch takes part."""
+def describe_machine(device: str) -> tuple[str, bool]:
+    """Returns the machine with the versions of libraries, and whether PyTorch takes part."""
     import keras
     import tensorflow as tf
 
-    told = f"{results.machine()}; TensorFlow {tf.__version__}, Keras {keras.__version__}"
+    text = f"{records.machine()}; TensorFlow {tf.__version__}, Keras {keras.__version__}"
     if device == "gpu":
         gpu = tf.config.list_physical_devices("GPU")[0]
-        told = f"{tf.config.experimental.get_device_details(gpu)['device_name']}, {told}"
+        text = f"{tf.config.experimental.get_device_details(gpu)['device_name']}, {text}"
     if not importlib.util.find_spec("torch"):
-        return f"{told}, PyTorch left out: not installed", False
+        return f"{text}, PyTorch skipped: not installed", False
     import torch
 
     if device == "gpu" and not torch.cuda.is_available():
-        return f"{told}, PyTorch left out: it sees no GPU", False
-    return f"{told}, PyTorch {torch.__version__}", True
+        return f"{text}, PyTorch skipped: it sees no GPU", False
+    return f"{text}, PyTorch {torch.__version__}", True
 
 
 def size(text: str) -> Size:
-    """A size told as "batch,time,inputs,units"."""
+    """Parses a size given as "batch,time,inputs,units"."""
     parts = text.split(",")
     if len(parts) != 4 or not all(part.isdecimal() and int(part) for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not four whole numbers B,T,D,H of 1 or more")
+        raise argparse.ArgumentTypeError(
+            f"must be four integers B,T,D,H of at least 1, got {text!r}"
+        )
     return Size(*map(int, parts))
 
 
 def count(text: str) -> int:
-    """A whole number of at least 1."""
+    """Parses an integer of at least 1."""
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
     return int(text)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The flags."""
+    """Parses the command line."""
     first = __doc__.splitlines()[0]
     parser = cli.Parser(prog="python -m benchmarks.kernels", description=first)
     add = functools.partial(parser.add_argument, nargs="+", metavar="NAME")
@@ -202,88 +225,96 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         add(f"--{flag}", choices=names, default=list(names), help=f"of {', '.join(names)}")
     passes = list(PASSES)
     add("--pass", dest="passes", choices=passes, default=passes, help=f"of {', '.join(passes)}")
-    add("--implementations", default=["auto"], help="of ours, or all (default: auto)")
+    add(
+        "--implementations",
+        default=["auto"],
+        help="this project's implementations, or all (default: auto)",
+    )
     add("--sizes", type=size, default=SIZES, metavar="B,T,D,H", help="(default: a grid of nine)")
     parser.add_argument("--repeats", type=count, default=9, help="timings of each (default: 9)")
-    parser.add_argument("--no-naive", action="store_true", help="leave the naive loop out")
+    parser.add_argument("--no-naive", action="store_true", help="skip the naive loop")
     parser.add_argument(
         "--memory",
         action=argparse.BooleanOptionalAction,
-        help="measure memory alone, or leave it out (default: speed, then memory)",
+        help="measure memory alone, or skip it (default: speed, then memory)",
     )
-    again = "measure anew what has been measured, as after a change of an implementation"
-    parser.add_argument("--fresh", action="store_true", help=again)
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="ignore stored records, for example after a change of an implementation",
+    )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures what has not been measured, and prints the tables."""
+    """Measures all cases without a record, and prints the tables."""
     args = parse(argv)
-    kernel_contestants.choose(args.device)
+    kernel_contestants.select_device(args.device)
     from models.cells.recurrent import IMPLEMENTATIONS
 
     if unknown := sorted(set(args.implementations) - {*IMPLEMENTATIONS, "all"}):
-        raise UserError(f"--implementations: {unknown} are none of {[*IMPLEMENTATIONS, 'all']}.")
-    about, torch_takes_part = versions(args.device)
-    others = [*(["PyTorch"] if torch_takes_part else []), *([] if args.no_naive else ["naive"])]
+        raise UserError(f"--implementations must be of {[*IMPLEMENTATIONS, 'all']}, got {unknown}.")
+    about, has_torch = describe_machine(args.device)
+    others = [*(["PyTorch"] if has_torch else []), *([] if args.no_naive else ["naive"])]
 
-    def kept(name, settings, measure):
-        # What is measured otherwise or elsewhere is another result.
+    def stored(name: str, settings: Sequence, measure: Callable[[], dict]) -> dict:
+        # Other settings, devices or versions of libraries make another record.
         text = json.dumps([args.device, about, settings])
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        row = ("kernels", f"{name}-{digest}")
-        return results.result(*row, measure, args.fresh or disturbed(results.known(*row)))
+        key = ("kernels", f"{name}-{digest}")
+        fresh = args.fresh or disturbed(records.load(*key))
+        return records.load_or_measure(*key, measure, fresh)
 
     if args.memory is not True:
-        print_speed(args, others, kept)
+        print_speed(args, others, stored)
     if args.memory is not False:
-        print_memory(args, kept)
+        print_memory(args, stored)
     naive = ", the naive loop timed once" if "naive" in others else ""
     times = f"; medians of {args.repeats} interleaved timings{naive}"
     print(about + ("" if args.memory else times))
 
 
-def print_speed(args: argparse.Namespace, others: Sequence[str], kept: Callable) -> None:
-    """Prints a block for each cell, pass, dtype and direction."""
+def print_speed(args: argparse.Namespace, others: Sequence[str], stored: Callable) -> None:
+    """Prints a table for each cell, pass, dtype and direction, and a table of means."""
     from models.cells.recurrent import implementations_of
 
     axes = list(itertools.product(args.cells, args.passes, args.dtypes, args.directions))
     total, done, summary = len(axes) * len(args.sizes), 0, []
     for cell, pass_, dtype, direction in axes:
-        can = ["auto", *implementations_of(specs.find(cell), args.device, dtype)]
-        runs = [name for name in can if {name, "all"} & set(args.implementations)]
-        if not runs:
+        available = ["auto", *implementations_of(specs.find(cell), args.device, dtype)]
+        selected = [name for name in available if {name, "all"} & set(args.implementations)]
+        if not selected:
             print(f"{cell}, {dtype}: none of --implementations", file=sys.stderr)
             continue
-        found = {}
-        for each in args.sizes:
-            point = Point(cell, pass_, dtype, direction, each)
-            told = (runs, others, args.repeats)
-            timed = functools.partial(measure, point, *told, args.device)
-            found[each] = kept(point.name, told, timed)
+        by_size = {}
+        for size in args.sizes:
+            case = Case(cell, pass_, dtype, direction, size)
+            settings = (selected, others, args.repeats)
+            timed = functools.partial(measure, case, *settings, args.device)
+            record = by_size[size] = stored(case.name, settings, timed)
             done += 1
-            times = ", ".join(f"{k} {v:.3g}" for k, v in found[each]["milliseconds"].items())
-            spoilt = ", DISTURBED by other work" if disturbed(found[each]) else ""
-            line = f"{done} of {total} {point.name}: {times} ms{spoilt}"
+            times = ", ".join(f"{k} {v:.3g}" for k, v in record["milliseconds"].items())
+            warning = ", DISTURBED by other work" if disturbed(record) else ""
+            line = f"{done} of {total} {case.name}: {times} ms{warning}"
             print(line, file=sys.stderr, flush=True)
         directions = "one direction" if direction == "forward" else "two directions"
         title = f"{cell}, {pass_}, {dtype}, {directions}"
-        print(block(title, found, ["Keras", *others]), flush=True)
-        summary += means(title, found, ["Keras", *others])
+        print(section(title, by_size, ["Keras", *others]), flush=True)
+        summary += mean_rows(title, by_size, ["Keras", *others])
     columns = ["geometric means", "/ Keras", "worst", f"/ PyTorch, batch ≥ {FULL_BATCH}", "× limit"]
-    print(results.markdown(columns, summary) + "\n")
+    print(records.markdown_table(columns, summary) + "\n")
 
 
-def print_memory(args: argparse.Namespace, kept: Callable) -> None:
-    """Prints the block of peak memory."""
+def print_memory(args: argparse.Namespace, stored: Callable) -> None:
+    """Prints the table of peak memory."""
     layers = {f"ours {cell}": ("ours", cell) for cell in args.cells}
     layers |= {f"Keras {PEERS[cell]}": ("Keras", cell) for cell in reversed(args.cells)}
-    found = {}
-    for name, (who, cell) in layers.items():
-        timed = functools.partial(memory.measure, who, cell, args.device)
-        found[name] = kept(f"memory-{name.replace(' ', '-')}", [], timed)
-    print(memory.block(found))
+    by_layer = {}
+    for name, (library, cell) in layers.items():
+        measured = functools.partial(memory.measure, library, cell, args.device)
+        by_layer[name] = stored(f"memory-{name.replace(' ', '-')}", [], measured)
+    print(memory.section(by_layer))
 
 
 if __name__ == "__main__":
-    cli.run(main, interrupted="interrupted; the same command goes on from here")
+    cli.run(main, interrupted="interrupted; the same command resumes")

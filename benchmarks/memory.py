@@ -1,7 +1,7 @@
 """Peak memory of a training step of one recurrent layer; `benchmarks.kernels` prints it.
 
-On a CPU it is the most that the process has resident, on a GPU what TensorFlow
-allocates there; of a step at each of `TIMES`, in a fresh process.
+On a CPU it is the peak resident memory of the process, on a GPU the peak that TensorFlow
+allocates. Each length of `TIMES` is measured in a fresh process.
 """
 
 import concurrent.futures
@@ -10,44 +10,44 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import kernel_contestants, results
-from benchmarks.kernel_contestants import Point, Size
+from benchmarks import kernel_contestants, records
+from benchmarks.kernel_contestants import Case, Size
 
 TIMES = (100, 200, 400)
 BATCH, INPUTS, UNITS = 32, 128, 256
 
 
-def peak_bytes(who: str, cell: str, time: int, device: str) -> int:
-    """The most memory that a step takes beyond its input; in a process of its own.
+def peak_bytes(library: str, cell: str, time: int, device: str) -> int:
+    """Returns the peak memory of a training step, without its input; run in a fresh process.
 
-    It has run at a tiny size before, so that what tracing takes is not counted.
+    The step first runs at a tiny size, so that the memory of tracing is not counted.
 
     Args:
-        who: "ours" or "Keras".
+        library: "ours" or "Keras".
         cell: A key of `PEERS`.
-        time: Steps of the sequence.
+        time: Number of steps of the sequence.
         device: "cpu" or "gpu".
     """
-    kernel_contestants.choose(device)
+    kernel_contestants.select_device(device)
     import tensorflow as tf
 
-    point = Point(cell, "training", "float32", "forward", Size(BATCH, time, INPUTS, UNITS))
-    if who == "Keras":
-        layer = kernel_contestants.keras_layer(point)
+    case = Case(cell, "training", "float32", "forward", Size(BATCH, time, INPUTS, UNITS))
+    if library == "Keras":
+        layer = kernel_contestants.keras_layer(case)
     else:
-        layer = kernel_contestants.gated_layer(point, "auto")
-    inputs, weighting = map(tf.constant, point.data())
+        layer = kernel_contestants.gated_layer(case, "auto")
+    inputs, weighting = map(tf.constant, case.data())
     layer.build(inputs.shape)
     signature = [tf.TensorSpec((None, None, array.shape[-1])) for array in (inputs, weighting)]
-    step = kernel_contestants.tensorflow_step(layer, point.pass_, signature)
+    step = kernel_contestants.tensorflow_step(layer, case.pass_, signature)
     step(inputs[:1, :2], weighting[:1, :2])[1].numpy()
-    before = _held(device)
+    before = _reset_peak(device)
     step(inputs, weighting)[1].numpy()
     return _peak(device) - before
 
 
-def _held(device):
-    """What is held now, from which the peak begins anew."""
+def _reset_peak(device: str) -> int:
+    """Resets the peak to the memory that is in use, and returns it in bytes."""
     if device == "gpu":
         import tensorflow as tf
 
@@ -57,35 +57,39 @@ def _held(device):
     return _peak(device)
 
 
-def _peak(device):
+def _peak(device: str) -> int:
     if device == "gpu":
         import tensorflow as tf
 
         return tf.config.experimental.get_memory_info("GPU:0")["peak"]
-    # Not ru_maxrss: a process inherits it from its parent.
+    # Not ru_maxrss, which a process inherits from its parent.
     status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 
 
-def measure(who: str, cell: str, device: str) -> dict:
-    """`peak_bytes` at each of `TIMES`."""
+def measure(library: str, cell: str, device: str) -> dict:
+    """Returns the record with `peak_bytes` at each of `TIMES`."""
     peaks = []
     for time in TIMES:
-        fresh = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(1, fresh) as pool:
-            peaks.append(pool.submit(peak_bytes, who, cell, time, device).result())
+        spawn = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(1, spawn) as pool:
+            peaks.append(pool.submit(peak_bytes, library, cell, time, device).result())
     return {"bytes": peaks}
 
 
-def block(found: Mapping[str, dict]) -> str:
-    """The table, of what `measure` gave by name."""
-    lines = []
-    for name, result in found.items():
-        peaks = result["bytes"]
+def section(by_layer: Mapping[str, dict]) -> str:
+    """Returns the table of memory as Markdown, with its heading.
+
+    Args:
+        by_layer: Records of `measure` by the name of the layer.
+    """
+    rows = []
+    for name, record in by_layer.items():
+        peaks = record["bytes"]
         slope = statistics.linear_regression(TIMES, peaks).slope / (BATCH * UNITS)
-        lines.append([name, *(f"{peak / 2**20:.0f}" for peak in peaks), f"{slope:.0f}"])
+        rows.append([name, *(f"{peak / 2**20:.0f}" for peak in peaks), f"{slope:.0f}"])
     columns = ["layer", *(f"MiB at time {time}" for time in TIMES)]
-    table = results.markdown([*columns, "bytes per batch × time × unit"], lines)
+    table = records.markdown_table([*columns, "bytes per batch × time × unit"], rows)
     return (
         f"### Peak memory of a training step, float32, {BATCH}×time×{INPUTS}×{UNITS}\n\n{table}\n"
     )

@@ -1,29 +1,31 @@
-"""The pictures of the README: the newest version of each task, looked at.
+"""Figures of the documentation, from the latest version of each task.
 
     for task in sentiment tagging captioning translation; do python -m app.train $task; done
     python -m benchmarks.pictures
 
-Writes docs/images/<task>.png, of what the versions in saved_models/ learnt from the embedded
-samples: how sentiment learnt, what tagging confused, what a caption looked at, and what a
-translation did.
+Writes docs/images/<task>.png: the learning curves of sentiment, the confusion matrix of tagging,
+and the attention of captioning and of translation. The versions in saved_models/ must have been
+trained on the embedded samples.
 """
 
 import argparse
 import csv
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 import tasks
 from app import cli
 from app.report import plots
 from app.serving import export
 from app.serving.session import SavedModelSession
-from tasks.core.evaluation import AttentionMaps
+from tasks.core.evaluation import Alignment, AttentionMaps
 
-DOCS = Path("docs/images")
+IMAGES = Path("docs/images")
 
 
-def learnt(version: Path, task, served: SavedModelSession):
-    """The learning curves."""
+def learning_curves(version: Path, task, session: SavedModelSession) -> Figure:
+    """Plots the learning curves."""
     with (version / "assets.extra/history.csv").open(encoding="utf-8") as file:
         history = [
             {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
@@ -32,34 +34,43 @@ def learnt(version: Path, task, served: SavedModelSession):
     return plots.curves(history, int(best["epoch"]))
 
 
-def confused(version: Path, task, served: SavedModelSession):
-    """The first confusion matrix of the test part."""
+def confusion(version: Path, task, session: SavedModelSession) -> Figure:
+    """Plots the first confusion matrix of the test part."""
     test = type(task).Corpus().open().test
-    evaluation = task.Evaluator(task).evaluate(served.predict_examples(task, test))
+    evaluation = task.Evaluator(task).evaluate(session.predict_examples(task, test))
     return plots.confusion(evaluation.confusions[0])
 
 
-def looked(version: Path, task, served: SavedModelSession):
-    """What the longest of the answers that a report shows looked at."""
-    shown = task.Evaluator(task).illustrate(served, type(task).Corpus().open().test)
-    words = [len(each.words if isinstance(each, AttentionMaps) else each.target) for each in shown]
-    return plots.attention(shown[words.index(max(words))])
+def attention(version: Path, task, session: SavedModelSession) -> Figure:
+    """Plots the attention of the longest output among the illustrations of a report."""
+    test = type(task).Corpus().open().test
+    illustrations = task.Evaluator(task).illustrate(session, test)
+    return plots.attention(max(illustrations, key=_length))
 
 
-DRAWN = {"sentiment": learnt, "tagging": confused, "captioning": looked, "translation": looked}
+def _length(weights: Alignment | AttentionMaps) -> int:
+    return len(weights.words if isinstance(weights, AttentionMaps) else weights.target)
+
+
+FIGURES = {
+    "sentiment": learning_curves,
+    "tagging": confusion,
+    "captioning": attention,
+    "translation": attention,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
-    parser.add_argument("--only", choices=DRAWN, nargs="+", default=list(DRAWN), help="tasks")
+    parser.add_argument("--only", choices=FIGURES, nargs="+", default=list(FIGURES), help="tasks")
     args = parser.parse_args()
-    DOCS.mkdir(parents=True, exist_ok=True)
+    IMAGES.mkdir(parents=True, exist_ok=True)
     for name in args.only:
         version = export.find(args.saved_models, name)
         task = tasks.find(name).restore(version / "assets")
-        figure = DRAWN[name](version, task, SavedModelSession(version))
-        figure.savefig(DOCS / f"{name}.png", dpi=100)
+        figure = FIGURES[name](version, task, SavedModelSession(version))
+        figure.savefig(IMAGES / f"{name}.png", dpi=100)
 
 
 if __name__ == "__main__":

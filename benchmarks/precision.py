@@ -1,11 +1,11 @@
-"""Scores of half precision beside those of float32, over seeds.
+"""Scores in half precision, compared with those in float32, over seeds.
 
-    DATA_DIR=... python -m benchmarks.precision             # runs what has not been run
+    DATA_DIR=... python -m benchmarks.precision             # runs missing rows, prints all
     DATA_DIR=... python -m benchmarks.precision --only mr   # one corpus
 
-Each row is `app.train` with its defaults, another `--seed` and another `--precision`; the score
-is the accuracy of the published float32 graph on test. Each run is a file in runs/benchmarks/,
-so the command goes on where it was stopped.
+Each row is a run of `app.train` with its defaults and other values of `--seed` and
+`--precision`. The score is the accuracy of the published float32 graph on the test part. Records
+are stored in runs/benchmarks/, so an interrupted command resumes.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks import records
 
 SEEDS = (0, 1, 2)
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -25,11 +25,18 @@ CORPORA = {
 
 
 def measure(corpus: str, precision: str, seed: int) -> dict:
-    """The record of the version that a training publishes."""
+    """Trains a version, and returns its record."""
     task, path, _ = CORPORA[corpus]
-    told = ["--data", str(results.data_dir() / path), "--precision", precision, "--seed", str(seed)]
+    flags = [
+        "--data",
+        str(records.data_dir() / path),
+        "--precision",
+        precision,
+        "--seed",
+        str(seed),
+    ]
     with tempfile.TemporaryDirectory() as name:
-        return results.trained(task, Path(name), *told)
+        return records.train(task, Path(name), *flags)
 
 
 def main() -> None:
@@ -37,20 +44,20 @@ def main() -> None:
     parser.add_argument("--only", choices=CORPORA, help="one corpus")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     args = parser.parse_args()
-    table = []
+    rows = []
     for corpus in [args.only] if args.only else CORPORA:
-        found = {precision: [] for precision in PRECISIONS}
+        by_precision = {precision: [] for precision in PRECISIONS}
         for seed in args.seeds:
             for precision in PRECISIONS:
                 run = functools.partial(measure, corpus, precision, seed)
-                record = results.result("precision", f"{corpus}-{precision}-{seed}", run)
-                found[precision].append(100 * record["scores"]["accuracy"])
-        for precision, scores in found.items():
-            shown = " ".join(f"{score:.2f}" for score in scores)
+                record = records.load_or_measure("precision", f"{corpus}-{precision}-{seed}", run)
+                by_precision[precision].append(100 * record["scores"]["accuracy"])
+        for precision, scores in by_precision.items():
+            by_seed = " ".join(f"{score:.2f}" for score in scores)
             spread = f"{statistics.mean(scores):.2f} ± {statistics.pstdev(scores):.2f}"
-            table.append([CORPORA[corpus][2], precision, shown, spread])
-    print(results.markdown(["", "precision", "accuracy %, by seed", "mean ± deviation"], table))
-    print(f"\n{results.machine()}")
+            rows.append([CORPORA[corpus][2], precision, by_seed, spread])
+    print(records.markdown_table(["data", "precision", "accuracy %, by seed", "mean ± s.d."], rows))
+    print(f"\n{records.machine()}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Words in a second with one and with two processes, and what keeping the state costs.
+"""Training speed of two processes compared with one, and the cost of saving the state.
 
     python -m benchmarks.scaling
 
-The corpus is that of `benchmarks.growth`. One process trains on one core, then two do, each on
-a core of its own, as two machines would (`--strategy multiworker` on loopback), and then one on
-both cores. Seconds are those of all epochs but the first. Twice as many words in a second as
-on one core is the ideal. Then the state of a run of each size is kept five times, as after
-each epoch.
+The corpus is that of `benchmarks.growth`. One process trains on one core; then two processes
+train on a core each, as two machines would (`--strategy multiworker` on the loopback
+interface); then one process trains on both cores. Times are of all epochs but the first. Ideally
+two processes train on twice as many words per second as one. Then the state of a run is saved
+five times for each number of weights, as after each epoch.
 """
 
 import argparse
@@ -24,50 +24,45 @@ from pathlib import Path
 import numpy as np
 
 from app.training.run_state import Progress, Run
-from benchmarks import growth, results
+from benchmarks import growth, records
 
 LINES = 20_000
 EPOCHS = 3
 SIZE = ["--units", "128", "--embedding", "128", "--vocabulary", "10000", "--batch-tokens", "8192"]
-MESSAGES = {
+# Cores of each process.
+SETUPS = {
     "one process, one core": [{0}],
-    "two processes, a core each": [{0}, {1}],
+    "two processes, one core each": [{0}, {1}],
     "one process, two cores": [{0, 1}],
 }
 WEIGHTS = (10**5, 10**6, 10**7)
 
 
 def free_ports(count: int) -> list[int]:
+    """Returns ports that no process listens on."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
     return ports
 
 
 def seconds(corpus: Path, cores: list[set[int]]) -> float:
-    """Of an epoch, with a process on each of some sets of cores."""
+    """Returns the mean seconds per epoch of a process on each set of cores."""
     with tempfile.TemporaryDirectory() as name:
         command = [sys.executable, "-m", "app.train", "sentiment", *SIZE, "--epochs", str(EPOCHS)]
-        command += [
-            "--patience",
-            str(EPOCHS),
-            "--train",
-            f"{corpus}/train-*",
-            "--runs",
-            f"{name}/runs",
-        ]
+        command += ["--patience", str(EPOCHS), "--train", f"{corpus}/train-*"]
         command += ["--valid", f"{corpus}/valid.tsv.gz", "--test", f"{corpus}/test.tsv.gz"]
-        command += ["--saved-models", f"{name}/saved_models"]
+        command += ["--saved-models", f"{name}/saved_models", "--runs", f"{name}/runs"]
         command += ["--strategy", "multiworker" if len(cores) > 1 else "none"]
         workers = [f"127.0.0.1:{port}" for port in free_ports(len(cores))]
         processes = []
         for index, own in enumerate(cores):
-            told = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
             processes.append(
                 subprocess.Popen(
                     command,
-                    env={**os.environ, "TF_CONFIG": json.dumps(told) if len(cores) > 1 else ""},
+                    env={**os.environ, "TF_CONFIG": json.dumps(cluster) if len(cores) > 1 else ""},
                     preexec_fn=lambda own=own: os.sched_setaffinity(0, own),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -80,8 +75,11 @@ def seconds(corpus: Path, cores: list[set[int]]) -> float:
             return statistics.mean(float(row["seconds"]) for row in list(csv.DictReader(file))[1:])
 
 
-def keeping(weights: int) -> tuple[float, int]:
-    """Seconds and bytes of a state: weights, the best ones, and two moments of the optimizer."""
+def save_state(weights: int) -> tuple[float, int]:
+    """Returns the median seconds to save a state, and its size in bytes.
+
+    The state has the weights, those of the best epoch, and two moments of the optimizer.
+    """
     arrays = {
         "model": [np.zeros(weights, np.float32)],
         "optimizer": [np.zeros(weights, np.float32)] * 2,
@@ -90,36 +88,36 @@ def keeping(weights: int) -> tuple[float, int]:
     }
     with tempfile.TemporaryDirectory() as name:
         run = Run(Path(name))
-        taken = []
+        seconds = []
         for _ in range(5):
             began = time.monotonic()
             run.save(Progress(), arrays)
-            taken.append(time.monotonic() - began)
-        return statistics.median(taken), (run.folder / "state.npz").stat().st_size
+            seconds.append(time.monotonic() - began)
+        return statistics.median(seconds), (run.folder / "state.npz").stat().st_size
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--repeats", type=int, default=3, help="times that all is measured in turn")
+    parser.add_argument("--repeats", type=int, default=3, help="turns of all measurements")
     args = parser.parse_args()
-    found = {kind: [] for kind in MESSAGES}
+    by_setup = {setup: [] for setup in SETUPS}
     with tempfile.TemporaryDirectory() as name:
         corpus = Path(name)
         words, _ = growth.write("sentiment", corpus, LINES)
         for _ in range(args.repeats):
-            for kind, cores in MESSAGES.items():
-                found[kind].append(words / seconds(corpus, cores))
-                print(f"{kind}: {found[kind][-1]:,.0f} words/s", file=sys.stderr, flush=True)
-    alone = found["one process, one core"]
-    table = []
-    for kind, rates in found.items():
+            for setup, cores in SETUPS.items():
+                by_setup[setup].append(words / seconds(corpus, cores))
+                print(f"{setup}: {by_setup[setup][-1]:,.0f} words/s", file=sys.stderr, flush=True)
+    alone = by_setup["one process, one core"]
+    rows = []
+    for setup, rates in by_setup.items():
         ratio = statistics.median(rate / one for rate, one in zip(rates, alone, strict=True))
-        table.append([kind, f"{statistics.median(rates):,.0f}", f"{ratio:.2f}"])
-    print(results.markdown(["", "words/s", "of one core's"], table))
-    states = [(weights, *keeping(weights)) for weights in WEIGHTS]
-    told = [[f"{w:,}", f"{1000 * s:.0f}", f"{b / 2**20:.1f}"] for w, s, b in states]
-    print("\n" + results.markdown(["weights", "ms to keep a state", "MiB"], told))
-    print(f"\n{results.machine()}; medians of {args.repeats} runs in turn, and of five")
+        rows.append([setup, f"{statistics.median(rates):,.0f}", f"{ratio:.2f}"])
+    print(records.markdown_table(["", "words/s", "relative to one core"], rows))
+    states = [(weights, *save_state(weights)) for weights in WEIGHTS]
+    rows = [[f"{w:,}", f"{1000 * s:.0f}", f"{b / 2**20:.1f}"] for w, s, b in states]
+    print("\n" + records.markdown_table(["weights", "ms to save the state", "MiB"], rows))
+    print(f"\n{records.machine()}; medians of {args.repeats} interleaved runs, and of five saves")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Accuracy of sentiment beside bags of words, on the same splits.
+"""Accuracy of sentiment, compared with bags of words on the same splits.
 
-    python -m benchmarks.sentiment             # runs what has not been run, prints the table
-    python -m benchmarks.sentiment --show      # prints what has been run
+    python -m benchmarks.sentiment             # runs missing rows, prints all
+    python -m benchmarks.sentiment --show      # prints the rows that have been run
     python -m benchmarks.sentiment --only mr   # one corpus
 
-The split of a seed is by the SHA-256 of the seed and the text, 80/10/10; the
-sample has its own. Ours is the score of the served model on test, as
-`app.train` publishes it. The baselines are scikit-learn's, on the same words,
-binary counts of single words or of words and pairs: multinomial naive Bayes,
-and logistic regression with its C chosen on valid.
+The split of a seed is by the SHA-256 of the seed and the text, 80/10/10; the sample has its own
+split. The score of this project is that of the served model on the test part, as `app.train`
+publishes it. The baselines are those of scikit-learn on the same words, with binary counts of
+words or of words and pairs: multinomial naive Bayes, and logistic regression with its C
+selected on the validation part.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks import records
 from tasks.core.examples import PARTS, Example
 from tasks.corpora.labelled_text import LabelledTexts
 
@@ -42,9 +42,9 @@ METHODS = {
 
 
 def examples(corpus: str, seed: int) -> dict[str, list[Example]]:
-    """The parts of a corpus by the split of a seed."""
+    """Returns the parts of a corpus in the split of a seed."""
     path = CORPORA[corpus][0]
-    data = path if path == "sample" else str(results.data_dir() / path)
+    data = path if path == "sample" else str(records.data_dir() / path)
     splits = LabelledTexts(data=data).open()
     parts = {part: list(getattr(splits, part)) for part in PARTS}
     if corpus == "sample":
@@ -58,13 +58,13 @@ def examples(corpus: str, seed: int) -> dict[str, list[Example]]:
 
 
 def gated(parts: dict, seed: int, flags: list[str]) -> dict:
-    """The score of the model that `app.train` publishes, with its defaults."""
+    """Trains with `app.train` and its defaults, and returns the score of the published model."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part, some in parts.items():
-            lines = (json.dumps(dict(e.values)) + "\n" for e in some)
+        for part, part_examples in parts.items():
+            lines = (json.dumps(dict(e.values)) + "\n" for e in part_examples)
             (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
-        record = results.trained("sentiment", folder, "--data", name, "--seed", str(seed), *flags)
+        record = records.train("sentiment", folder, "--data", name, "--seed", str(seed), *flags)
         return {
             "accuracy": record["scores"]["accuracy"],
             "seconds": sum(record["seconds"].values()),
@@ -73,7 +73,7 @@ def gated(parts: dict, seed: int, flags: list[str]) -> dict:
 
 
 def baseline(parts: dict, method: str) -> dict:
-    """The score of a bag of words."""
+    """Trains a bag of words, and returns its score."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.naive_bayes import MultinomialNB
@@ -109,7 +109,7 @@ def baseline(parts: dict, method: str) -> dict:
 
 
 def measure(corpus: str, method: str, seed: int) -> dict:
-    """One row: a method on a corpus by a seed."""
+    """Measures a method on a corpus with a seed."""
     parts = examples(corpus, seed)
     if method == "gated":
         return gated(parts, seed, CORPORA[corpus][1])
@@ -118,29 +118,29 @@ def measure(corpus: str, method: str, seed: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--show", action="store_true", help="print only what has been run")
+    parser.add_argument("--show", action="store_true", help="print only rows that have been run")
     parser.add_argument("--only", choices=CORPORA, help="run one corpus")
     args = parser.parse_args()
-    lines = []
+    rows = []
     for corpus, (_, _, title) in CORPORA.items():
         for method, name in METHODS.items():
-            found = []
+            results = []
             for seed in SEEDS:
-                row = f"{corpus}-{method}-{seed}"
+                key = f"{corpus}-{method}-{seed}"
                 if args.show or (args.only and args.only != corpus):
-                    found.append(results.known("sentiment", row))
+                    results.append(records.load("sentiment", key))
                 else:
-                    found.append(
-                        results.result(
-                            "sentiment", row, lambda c=corpus, m=method, s=seed: measure(c, m, s)
+                    results.append(
+                        records.load_or_measure(
+                            "sentiment", key, lambda c=corpus, m=method, s=seed: measure(c, m, s)
                         )
                     )
-            if None in found:
-                lines.append([title, name, "not run", "", ""])
+            if None in results:
+                rows.append([title, name, "not run", "", ""])
                 continue
-            scores = [100 * result["accuracy"] for result in found]
-            seconds = [result["seconds"] for result in found if "seconds" in result]
-            lines.append(
+            scores = [100 * result["accuracy"] for result in results]
+            seconds = [result["seconds"] for result in results if "seconds" in result]
+            rows.append(
                 [
                     title,
                     name,
@@ -150,8 +150,10 @@ def main() -> None:
                 ]
             )
     columns = ["corpus", "method", "accuracy %, mean ± s.d.", "seeds 0 1 2", "seconds"]
-    print(results.markdown(columns, lines))
-    print(f"\n{results.machine()}; accuracy on test; split and weights by the seed")
+    print(records.markdown_table(columns, rows))
+    print(
+        f"\n{records.machine()}; accuracy on the test part; each seed has its own split and weights"
+    )
 
 
 if __name__ == "__main__":

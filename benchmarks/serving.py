@@ -1,13 +1,13 @@
-"""How fast published versions answer, as a server runs them: the graph session of the SavedModel.
+"""Latency of published versions in the graph session of the SavedModel, as a server runs them.
 
     python -m benchmarks.serving                        # the versions in saved_models/
 
-Asks `serving_default` of the newest version of each task there is, by batch and by words
-of a text, one request after another. Where the network is a `GatedRNN` between other
-layers, the same task is exported anew with `keras.layers.LSTM` or `GRU` in its place (of
-the equation of its cell), and the two take turns. Loading is measured in processes of
-their own: until the session stands, the first answer of a text of 50 words, the same
-after the warm-up requests have been replayed.
+Sends requests to `serving_default` of the latest version of each task, one after another, by
+batch size and by number of words. For networks with one `GatedRNN` between other layers, the
+same task is exported again with `keras.layers.LSTM` or `GRU` in its place (according to the
+equation of its cell), and the two take turns. Loading is measured in processes of their own:
+the time until the session is ready, until the first response to a text of 50 words, and the
+time of that response after the warm-up requests.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 from unittest import mock
 
 import keras
@@ -27,20 +28,20 @@ import numpy as np
 import tasks
 from app.serving import export
 from app.serving.session import SavedModelSession
-from benchmarks import results
+from benchmarks import records
 from models.cells import specs
 
 BATCHES = (1, 8, 32)
 LENGTHS = (10, 50, 200)  # words
-SECONDS = 6.0  # of asking in one cell of the table
-LEAST, MOST = 20, 400  # requests in it
+SECONDS = 6.0  # of requests per row of the table
+MIN_REQUESTS, MAX_REQUESTS = 20, 400  # per row
 PEERS = {"sentiment": "models.networks.classifier", "tagging": "models.networks.tagger"}
-STARTS = 3  # processes that load a version; the median counts
-COLD = 50  # words
+STARTS = 3  # processes that load a version; the table has the median
+FIRST_LENGTH = 50  # words of the first request
 
 
-class Plain(keras.layers.Layer):
-    """What a Keras user would write where the network has a `GatedRNN`, with its arguments."""
+class KerasRNN(keras.layers.Layer):
+    """Keras layers with the arguments of a `GatedRNN`."""
 
     def __init__(
         self,
@@ -55,17 +56,19 @@ class Plain(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        del dropout, implementation  # nothing is dropped in serving, and Keras has one way
+        del dropout, implementation  # serving has no dropout, and Keras one implementation
         equation = specs.find(cell).equation
         kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[equation.split("_")[0]]
         self.output_size = units * (2 if direction == "both" else 1)
         self.layers = []
-        for at in range(layers):
+        for index in range(layers):
             layer = kind(
-                units, return_sequences=return_sequences or at < layers - 1, name=f"layer_{at}"
+                units,
+                return_sequences=return_sequences or index < layers - 1,
+                name=f"layer_{index}",
             )
             if direction == "both":
-                layer = keras.layers.Bidirectional(layer, name=f"both_{at}")
+                layer = keras.layers.Bidirectional(layer, name=f"both_{index}")
             self.layers.append(layer)
 
     def build(self, shape):
@@ -82,14 +85,14 @@ class Plain(keras.layers.Layer):
 
 
 def peer(name: str, version: Path, folder: Path) -> Path:
-    """A draft of a version's task with layers of Keras, its weights as they are drawn."""
+    """Exports a version's task with layers of Keras and random weights, and returns the draft."""
     task = tasks.find(name).restore(version / "assets")
-    with mock.patch(f"{PEERS[name]}.GatedRNN", Plain):
+    with mock.patch(f"{PEERS[name]}.GatedRNN", KerasRNN):
         return export.draft(task, task.build("serving"), folder / f"draft-{name}")
 
 
 def requests(name: str, version: Path, length: int) -> Callable[[int], dict]:
-    """What makes a request of a batch: texts of words that the model knows, or images."""
+    """Returns a function from a batch size to a request: texts of known words, or images."""
     source = random.Random(length)
     if name == "captioning":
         test = tasks.find(name).Corpus().open().test
@@ -102,87 +105,120 @@ def requests(name: str, version: Path, length: int) -> Callable[[int], dict]:
 
 
 def latencies(
-    served: list[SavedModelSession], request: Callable[[int], dict], batch: int
+    sessions: list[SavedModelSession], request: Callable[[int], dict], batch: int
 ) -> list[np.ndarray]:
-    """The seconds of each answer of each model; they take turns with the same requests."""
-    taken = [[] for _ in served]
-    for each in served:
-        each.predict_columns(request(batch))
-    until = time.monotonic() + SECONDS
-    while len(taken[0]) < LEAST or (time.monotonic() < until and len(taken[0]) < MOST):
-        asked = request(batch)
-        for each, found in zip(served, taken, strict=True):
+    """Returns the seconds of each response by session; sessions take turns on each request."""
+    seconds = [[] for _ in sessions]
+    for session in sessions:
+        session.predict_columns(request(batch))
+    end = time.monotonic() + SECONDS
+    while len(seconds[0]) < MIN_REQUESTS or (
+        time.monotonic() < end and len(seconds[0]) < MAX_REQUESTS
+    ):
+        payload = request(batch)
+        for session, values in zip(sessions, seconds, strict=True):
             began = time.perf_counter()
-            each.predict_columns(asked)
-            found.append(time.perf_counter() - began)
-    return [np.array(found) for found in taken]
+            session.predict_columns(payload)
+            values.append(time.perf_counter() - began)
+    return [np.array(values) for values in seconds]
 
 
-def started(name: str, version: Path, warm: bool) -> dict[str, float]:
-    """The medians of some starts; with `warm` the first answer comes after the warm-up."""
-    script = (
-        "import json, sys, time\nfrom pathlib import Path\n"
-        "from app.serving import warmup\nfrom app.serving.session import SavedModelSession\n"
-        "from benchmarks import serving\n"
-        f"name, version = {name!r}, Path({str(version)!r})\n"
-        f"request = serving.requests(name, version, {COLD})(1)\n"
-        "began = time.perf_counter()\nserved = SavedModelSession(version)\n"
-        "told = {'load': time.perf_counter() - began}\n"
-        "began = time.perf_counter()\n"
-        + ("warmup.replay(version, served)\n" if warm else "")
-        + "told['replay'] = time.perf_counter() - began\n"
-        "began = time.perf_counter()\nserved.ask(request)\n"
-        "told['first'] = time.perf_counter() - began\nprint(json.dumps(told))\n"
-    )
-    found = []
+# Prints the seconds of loading, of the warm-up, and of the first response as JSON.
+_START = """
+import json, sys, time
+from pathlib import Path
+from app.serving import warmup
+from app.serving.session import SavedModelSession
+from benchmarks import serving
+
+name, version, warm = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "warm"
+request = serving.requests(name, version, serving.FIRST_LENGTH)(1)
+times = [time.perf_counter()]
+session = SavedModelSession(version)
+times.append(time.perf_counter())
+if warm:
+    warmup.replay(version, session)
+times.append(time.perf_counter())
+session.predict_columns(request)
+times.append(time.perf_counter())
+print(json.dumps([later - earlier for earlier, later in zip(times, times[1:])]))
+"""
+
+
+class Start(NamedTuple):
+    """Seconds of the start of a server.
+
+    Attributes:
+        load: Time until the session is ready.
+        warm_up: Time of the warm-up requests.
+        first_response: Time of the first response after that.
+    """
+
+    load: float
+    warm_up: float
+    first_response: float
+
+
+def start(name: str, version: Path, warm: bool) -> Start:
+    """Returns the median seconds of several starts, with or without warm-up requests."""
+    argv = [sys.executable, "-c", _START, name, str(version), "warm" if warm else "cold"]
+    starts = []
     for _ in range(STARTS):
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(done.stderr)
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-    return {key: float(np.median([each[key] for each in found])) for key in found[0]}
+        process = subprocess.run(argv, capture_output=True, text=True)
+        if process.returncode:
+            sys.exit(process.stderr)
+        starts.append(json.loads(process.stdout.splitlines()[-1]))
+    return Start(*(float(value) for value in np.median(starts, axis=0)))
 
 
 def megabytes(folder: Path) -> float:
-    """The size of what a server reads of a version."""
+    """Returns the size of the files of a version that a server reads, in MB."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return sum(path.stat().st_size for path in files if "assets.extra" not in path.parts) / 1e6
+
+
+def latency_rows(name: str, sessions: list[SavedModelSession], version: Path) -> list[list]:
+    """Returns the rows of a task's latencies; `sessions` has the version and perhaps a peer."""
+    rows = []
+    for length in LENGTHS if name != "captioning" else (0,):
+        for batch in BATCHES:
+            print(f"{name}: {length} words, batch {batch}", file=sys.stderr)
+            seconds = latencies(sessions, requests(name, version, length), batch)
+            percentiles = np.percentile(seconds[0], (50, 95, 99)) * 1e3
+            rate = batch * len(seconds[0]) / seconds[0].sum()
+            medians = [np.median(values) for values in seconds]
+            ratio = f"{medians[0] / medians[1]:.2f}" if len(medians) > 1 else ""
+            shown = [f"{value:.1f}" for value in percentiles]
+            rows.append([name, length or "", batch, *shown, f"{rate:.0f}", ratio])
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
     args = parser.parse_args()
-    answers, starts = [], []
+    latency_table, start_table = [], []
     with tempfile.TemporaryDirectory() as work:
         for name in tasks.names():
             if not export.versions(args.saved_models / name):
                 print(f"{name}: no version in {args.saved_models}", file=sys.stderr)
                 continue
             version = export.find(args.saved_models, name)
-            served = [SavedModelSession(version)]
+            sessions = [SavedModelSession(version)]
             if name in PEERS:
-                served.append(SavedModelSession(peer(name, version, Path(work))))
-            for length in LENGTHS if name != "captioning" else (0,):
-                for batch in BATCHES:
-                    print(f"{name}: {length} words, batch {batch}", file=sys.stderr)
-                    found = latencies(served, requests(name, version, length), batch)
-                    ours = np.percentile(found[0], (50, 95, 99)) * 1e3
-                    rate = batch * len(found[0]) / found[0].sum()
-                    medians = [np.median(each) for each in found]
-                    shown = [f"{each:.1f}" for each in ours] + [f"{rate:.0f}"]
-                    shown += [f"{medians[0] / medians[1]:.2f}" if medians[1:] else ""]
-                    answers.append([name, length or "", batch, *shown])
+                sessions.append(SavedModelSession(peer(name, version, Path(work))))
+            latency_table += latency_rows(name, sessions, version)
             print(f"{name}: starts", file=sys.stderr)
-            cold, warm = started(name, version, False), started(name, version, True)
-            figures = (cold["load"], warm["replay"], cold["first"], warm["first"])
-            shown = [f"{1e3 * figure:.0f}" for figure in figures]
-            starts.append([name, f"{megabytes(version):.1f}", *shown])
-    columns = ["task", "words", "batch", "p50 ms", "p95 ms", "p99 ms", "rows/s"]
-    print(results.markdown([*columns, "p50, of Keras's"], answers))
-    columns = ["task", "MB", "load ms", "warm-up ms", "first answer, cold ms", "warm ms"]
-    print("\n" + results.markdown(columns, starts))
-    print(f"\n{results.machine()}")
+            cold, warm = start(name, version, False), start(name, version, True)
+            seconds = (cold.load, warm.warm_up, cold.first_response, warm.first_response)
+            milliseconds = [f"{1e3 * value:.0f}" for value in seconds]
+            start_table.append([name, f"{megabytes(version):.1f}", *milliseconds])
+    columns = ["task", "words", "batch", "p50 ms", "p95 ms", "p99 ms", "rows/s", "p50 / Keras"]
+    print(records.markdown_table(columns, latency_table))
+    columns = ["task", "MB", "load ms", "warm-up ms"]
+    columns += ["first response ms, cold", "first response ms, warm"]
+    print("\n" + records.markdown_table(columns, start_table))
+    print(f"\n{records.machine()}")
 
 
 if __name__ == "__main__":

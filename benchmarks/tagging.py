@@ -1,22 +1,23 @@
-"""Accuracy of tagging on treebanks: the default model, and one change at a time.
+"""Accuracy of tagging on treebanks: the defaults, and one change at a time.
 
-    DATA_DIR=... python -m benchmarks.tagging          # runs what is missing, prints all
-    DATA_DIR=... python -m benchmarks.tagging --show # prints what there is
+    DATA_DIR=... python -m benchmarks.tagging          # runs missing rows, prints all
+    DATA_DIR=... python -m benchmarks.tagging --show # prints the rows that have been run
 
-Each row is `app.train` with its defaults and the flags told; gold tokens go through
-the signature `tokens` of what it published. Each run is a file in runs/benchmarks/, so
-the command goes on where it was stopped.
+Each row is a run of `app.train` with its defaults and the listed flags. Gold tokens are tagged
+through the signature `tokens` of the published version. Records are stored in runs/benchmarks/,
+so an interrupted command resumes.
 """
 
 import argparse
+import functools
 import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks import records
 
 SCORES = ("accuracy", "unseen_accuracy", "sentence_accuracy")
-# A name: the treebank, the flags beside the defaults, and the seeds.
+# Treebank, flags of `app.train`, and seeds, by row.
 RUNS = {
     "ewt-upos": ("en_ewt", [], (0, 1, 2)),
     "sequoia-upos": ("fr_sequoia", [], (0, 1, 2)),
@@ -31,50 +32,51 @@ TITLES = {"en_ewt": "English-EWT", "fr_sequoia": "French-Sequoia"}
 
 
 def measure(treebank: str, flags: list[str], seed: int) -> dict:
-    """The record of the version that a training publishes."""
-    data = str(results.data_dir() / "tagging" / treebank)
+    """Trains a version, and returns its record."""
+    data = str(records.data_dir() / "tagging" / treebank)
     with tempfile.TemporaryDirectory() as name:
-        told = ["--data", data, "--seed", str(seed), *flags]
-        return results.trained("tagging", Path(name), *told)
+        return records.train("tagging", Path(name), "--data", data, "--seed", str(seed), *flags)
 
 
-def line(name: str, records: list[dict | None]) -> list[str]:
-    """A line of the table."""
+def row(name: str, by_seed: list[dict | None]) -> list[str]:
+    """Returns a row of the table.
+
+    Args:
+        name: A key of `RUNS`.
+        by_seed: Record of each seed, or None if it has not been measured.
+    """
     treebank, flags, seeds = RUNS[name]
-    told = [TITLES[treebank], " ".join(flags) or "defaults"]
-    if None in records:
-        return [*told, "not run", "", "", "", ""]
-    columns = []
+    head = [TITLES[treebank], " ".join(flags) or "defaults"]
+    if None in by_seed:
+        return [*head, "not run", "", "", "", ""]
+    cells = []
     for score in SCORES:
-        found = [100 * record["scores"][score] for record in records]
-        spread = f" ± {statistics.stdev(found):.2f}" if len(found) > 1 else ""
-        columns.append(f"{statistics.mean(found):.2f}{spread}")
-    minutes = [sum(record["seconds"].values()) / 60 for record in records]
-    return [*told, *columns, str(len(seeds)), f"{statistics.mean(minutes):.1f}"]
+        values = [100 * record["scores"][score] for record in by_seed]
+        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        cells.append(f"{statistics.mean(values):.2f}{spread}")
+    minutes = [sum(record["seconds"].values()) / 60 for record in by_seed]
+    return [*head, *cells, str(len(seeds)), f"{statistics.mean(minutes):.1f}"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--show", action="store_true", help="print only what has been run")
-    parser.add_argument("--only", choices=RUNS, help="run one line")
+    parser.add_argument("--show", action="store_true", help="print only rows that have been run")
+    parser.add_argument("--only", choices=RUNS, help="run one row")
     args = parser.parse_args()
-    table = []
+    rows = []
     for name, (treebank, flags, seeds) in RUNS.items():
-        records = []
+        by_seed = []
         for seed in seeds:
-            row = f"{name}-{seed}"
+            key = f"{name}-{seed}"
             if args.show or (args.only and args.only != name):
-                records.append(results.known("tagging", row))
+                by_seed.append(records.load("tagging", key))
             else:
-                records.append(
-                    results.result(
-                        "tagging", row, lambda t=treebank, f=flags, s=seed: measure(t, f, s)
-                    )
-                )
-        table.append(line(name, records))
+                run = functools.partial(measure, treebank, flags, seed)
+                by_seed.append(records.load_or_measure("tagging", key, run))
+        rows.append(row(name, by_seed))
     columns = ["treebank", "flags", "accuracy %", "unseen words %", "sentences %"]
-    print(results.markdown([*columns, "seeds", "minutes"], table))
-    print(f"\n{results.machine()}; test part, gold tokens; mean ± s.d. over seeds of the weights")
+    print(records.markdown_table([*columns, "seeds", "minutes"], rows))
+    print(f"\n{records.machine()}; test part, gold tokens; mean ± s.d. over seeds of the weights")
 
 
 if __name__ == "__main__":

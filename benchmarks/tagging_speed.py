@@ -1,19 +1,20 @@
-"""Speed of the tagger beside the same network in plain Keras, in one run.
+"""Speed of the tagger, compared with the same network in plain Keras.
 
     DATA_DIR=... python -m benchmarks.tagging_speed
 
-The plain network is what a Keras user would write: `StringLookup`, `Hashing` of the
-affixes, `keras.layers.LSTM` in `Bidirectional` over the characters of every word and
-over the words, with masks. Both have the sizes of the defaults, weights as they are
-drawn, and the vocabularies of English-EWT. Serving is asked through the SavedModels, tokens
-in and tags out, by one client that waits for each answer; training is `fit` on the
-same batches. The two take turns; medians of all turns.
+The plain network is what a Keras user would write: `StringLookup`, `Hashing` of the affixes,
+`keras.layers.LSTM` in `Bidirectional` over the characters of each word and over the words, with
+masks. Both networks have the default sizes, random weights, and the vocabularies of English-EWT.
+Serving is measured through the SavedModels, from tokens to tags, by one client that sends one
+request after another; training is `fit` on the same batches. The two take turns; the table has
+medians over turns.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -25,12 +26,12 @@ from app.serving import export
 from app.serving.session import SavedModelSession
 from app.training.batches import Batches
 from app.training.example_cache import EncodedExamples
-from benchmarks import results
+from benchmarks import records
 from models.text.words import spell
 
 BATCHES = (1, 64)
-SENTENCES = {1: 150, 64: 2077}  # asked in a turn, by batch
-STEPS = 30  # of training in a turn
+SENTENCES = {1: 150, 64: 2077}  # per turn, by batch size
+STEPS = 30  # of training per turn
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
@@ -40,12 +41,12 @@ class Flattened(keras.layers.Wrapper):
     def call(self, inputs, mask):
         shape = tf.shape(inputs)
         flat = tf.reshape(inputs, [-1, shape[2], inputs.shape[3]])
-        read = self.layer(flat, mask=tf.reshape(mask, [-1, shape[2]]))
-        return tf.reshape(read, [shape[0], shape[1], read.shape[-1]])
+        outputs = self.layer(flat, mask=tf.reshape(mask, [-1, shape[2]]))
+        return tf.reshape(outputs, [shape[0], shape[1], outputs.shape[-1]])
 
 
 def plain(task) -> keras.Model:
-    """The network of the task in plain Keras; the affixes come as a third input."""
+    """Returns the network of the task in plain Keras; the affixes are a third input."""
     c, layers = task.config, keras.layers
     ids = keras.Input((None,), dtype="int32", name="ids")
     characters = keras.Input((None, None), dtype="int32", name="characters")
@@ -65,7 +66,7 @@ def plain(task) -> keras.Model:
 
 
 def plain_signature(task, model):
-    """Tokens and lengths to tags, as a Keras user would export it."""
+    """Returns a module and its signature from tokens and lengths to tags."""
     c = task.config
     words = keras.layers.StringLookup(vocabulary=list(task.words.words), mask_token="")
     letters = keras.layers.StringLookup(vocabulary=list(task.characters.words), mask_token="")
@@ -74,8 +75,8 @@ def plain_signature(task, model):
 
     @tf.function(input_signature=list(task.request.values()))
     def tokens(tokens, lengths):
-        there = tf.sequence_mask(lengths, tf.shape(tokens)[1])
-        tokens = tf.where(there, tokens, "")
+        valid = tf.sequence_mask(lengths, tf.shape(tokens)[1])
+        tokens = tf.where(valid, tokens, "")
         flat = tf.reshape(tokens, [-1])
         spelled = letters(spell(flat, c.max_word_length).to_tensor(""))
         shape = tf.shape(tokens)
@@ -83,9 +84,9 @@ def plain_signature(task, model):
         sizes = tf.strings.length(tokens, unit="UTF8_CHAR")
 
         def affix(side, length):
-            at = tf.zeros_like(sizes) if side == "<" else tf.maximum(sizes - length, 0)
-            taken = tf.strings.substr(tokens, at, tf.fill(shape, length), unit="UTF8_CHAR")
-            return tf.strings.join([side, taken])
+            start = tf.zeros_like(sizes) if side == "<" else tf.maximum(sizes - length, 0)
+            text = tf.strings.substr(tokens, start, tf.fill(shape, length), unit="UTF8_CHAR")
+            return tf.strings.join([side, text])
 
         lengths = range(1, c.affixes + 1)
         affixes = [affix(side, length) for side in "<>" for length in lengths]
@@ -94,34 +95,45 @@ def plain_signature(task, model):
             "characters": spelled,
             "affixes": hashing(tf.stack(affixes, -1)),
         }
-        found = tf.gather(tags, tf.argmax(model(inputs, training=False), -1))
-        return {"tags": tf.where(there, found, "")}
+        predicted = tf.gather(tags, tf.argmax(model(inputs, training=False), -1))
+        return {"tags": tf.where(valid, predicted, "")}
 
     module = tf.Module()
-    module.kept = [weight.value for weight in model.weights]
+    module.tracked_weights = [weight.value for weight in model.weights]
     module.tables = [words.lookup_table, letters.lookup_table]
     return module, tokens
 
 
-def turns(contestants: dict, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call, the contestants taking turns after one call to warm up."""
+def turns(contestants: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Returns the seconds of each call; contestants take turns, after one call to warm up.
+
+    Args:
+        contestants: Function without arguments, by name.
+        repeats: Number of turns.
+    """
     for call in contestants.values():
         call()
-    taken = {name: [] for name in contestants}
+    seconds = {name: [] for name in contestants}
     for _ in range(repeats):
         for name, call in contestants.items():
             began = time.monotonic()
             call()
-            taken[name].append(time.monotonic() - began)
-    return taken
+            seconds[name].append(time.monotonic() - began)
+    return seconds
 
 
-def row(title: str, words: int, taken: dict[str, list[float]]) -> list[str]:
-    """A line of the table."""
-    speeds = {name: words / statistics.median(seconds) for name, seconds in taken.items()}
-    ours, plain = taken.values()
+def row(title: str, count: int, seconds: dict[str, list[float]]) -> list[str]:
+    """Returns a row of the table.
+
+    Args:
+        title: Title of the row.
+        count: Number of words or sentences of a turn.
+        seconds: Seconds of each turn of this project, then of plain Keras.
+    """
+    speeds = [count / statistics.median(values) for values in seconds.values()]
+    ours, plain = seconds.values()
     ratio = statistics.median(p / o for o, p in zip(ours, plain, strict=True))
-    return [title, *(f"{speed:,.0f}" for speed in speeds.values()), f"{ratio:.2f}"]
+    return [title, *(f"{speed:,.0f}" for speed in speeds), f"{ratio:.2f}"]
 
 
 def main() -> None:
@@ -129,69 +141,76 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="turns of each")
     args = parser.parse_args()
     task_class = tasks.find("tagging")
-    splits = task_class.Corpus(data=str(results.data_dir() / "tagging/en_ewt")).open()
+    splits = task_class.Corpus(data=str(records.data_dir() / "tagging/en_ewt")).open()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "assets").mkdir()
         task = task_class.learn(task_class.Config(), splits.train, folder / "assets")
-        theirs = plain(task)
-        networks = {"ours": task.build(), "plain": theirs}
+        networks = {"ours": task.build(), "plain": plain(task)}
         parameters = {name: network.count_params() for name, network in networks.items()}
         export.draft(task, networks["ours"], folder / "ours")
-        module, signature = plain_signature(task, theirs)
+        module, signature = plain_signature(task, networks["plain"])
         tf.saved_model.save(module, str(folder / "plain"), signatures={"tokens": signature})
-        served = {name: SavedModelSession(folder / name) for name in networks}
+        sessions = {name: SavedModelSession(folder / name) for name in networks}
         tokens = [example.values["tokens"] for example in splits.test]
-        table = []
-        for size in BATCHES:
-            some = tokens[: SENTENCES[size]]
-            requests = [
-                {"tokens": some[at : at + size], "lengths": list(map(len, some[at : at + size]))}
-                for at in range(0, len(some), size)
-            ]
-            calls = {
-                name: lambda s=each, r=requests: [
-                    s.predict_columns(request, "tokens") for request in r
-                ]
-                for name, each in served.items()
-            }
-            words = sum(map(len, some))
-            table.append(row(f"tagging, batch {size}", words, turns(calls, args.repeats)))
+        rows = [serving_row(sessions, tokens, size, args.repeats) for size in BATCHES]
         encoded = EncodedExamples.write(task, splits.train, folder / "encoded")
-        table.append(training(task, networks, encoded, args.repeats))
+        rows.append(training_row(task, networks, encoded, args.repeats))
     columns = ["", "this project, words/s", "plain Keras, words/s", "ratio"]
-    print(results.markdown(columns, table))
+    print(records.markdown_table(columns, rows))
     print(
-        f"\n{results.machine()}; English-EWT, LSTM, default sizes, {parameters['ours']:,} and "
+        f"\n{records.machine()}; English-EWT, LSTM, default sizes, {parameters['ours']:,} and "
         f"{parameters['plain']:,} parameters; medians of {args.repeats} interleaved turns"
     )
 
 
-def training(task, networks, encoded, repeats) -> list[str]:
-    """The line of training: `fit` on batches that are the same for both."""
-    batches, words, calls = Batches(encoded, task.config.batch_tokens, 0), 0, {}
-    steps = []
+def serving_row(
+    sessions: dict[str, SavedModelSession], tokens: list[list[str]], size: int, repeats: int
+) -> list[str]:
+    """Returns the row of serving with a batch size."""
+    sentences = tokens[: SENTENCES[size]]
+    batches = [sentences[start : start + size] for start in range(0, len(sentences), size)]
+    payloads = [{"tokens": batch, "lengths": list(map(len, batch))} for batch in batches]
+
+    def caller(session: SavedModelSession) -> Callable[[], object]:
+        return lambda: [session.predict_columns(payload, "tokens") for payload in payloads]
+
+    calls = {name: caller(session) for name, session in sessions.items()}
+    words = sum(map(len, sentences))
+    return row(f"tagging, batch {size}", words, turns(calls, repeats))
+
+
+def training_row(
+    task, networks: dict[str, keras.Model], encoded: EncodedExamples, repeats: int
+) -> list[str]:
+    """Returns the row of training: `fit` of both networks on the same batches."""
+    batches, words, steps = Batches(encoded, task.config.batch_tokens, 0), 0, []
     for _, batch in zip(range(STEPS), batches.one_pass(), strict=False):
         words += int((batch["ids"] > 0).sum())
         steps.append(task.to_inputs(batch, training=True))
+    calls = {}
     for name, network in networks.items():
         task.compile(network, keras.optimizers.Adam(1e-3, global_clipnorm=1.0))
-        given = steps
-        if name == "plain":
-            width, random = 2 * task.config.affixes, np.random.default_rng(0)
-            given = [
-                (
-                    {**x, "affixes": random.integers(0, 2**14, (*x["ids"].shape, width), np.int32)},
-                    y,
-                    weight,
-                )
-                for x, y, weight in steps
-            ]
-        calls[name] = lambda n=network, g=given: n.fit(_dataset(g), verbose=0)
+        data = _with_affixes(steps, task) if name == "plain" else steps
+        calls[name] = lambda n=network, d=data: n.fit(_dataset(d), verbose=0)
     return row("training", words, turns(calls, repeats))
 
 
-def _dataset(batches):
+def _with_affixes(steps: list[tuple], task) -> list[tuple]:
+    """Returns the batches with random ids of affixes."""
+    width, random = 2 * task.config.affixes, np.random.default_rng(0)
+    return [
+        (
+            {**x, "affixes": random.integers(0, 2**14, (*x["ids"].shape, width), np.int32)},
+            y,
+            weight,
+        )
+        for x, y, weight in steps
+    ]
+
+
+def _dataset(batches: list[tuple]) -> tf.data.Dataset:
+    """Returns a dataset of batches of various lengths."""
     kinds = tf.nest.map_structure(
         lambda x: tf.TensorSpec([None] * np.ndim(x), tf.as_dtype(np.asarray(x).dtype)), batches[0]
     )

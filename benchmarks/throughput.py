@@ -1,13 +1,13 @@
-"""Training speed of the whole command beside a plain Keras program, and what the demo takes.
+"""Training speed of the whole command, compared with a plain Keras program; cost of the demo.
 
     python -m benchmarks.throughput            # words/s, three interleaved runs of each
-    python -m benchmarks.throughput --demo     # seconds and peak memory of `make demo`'s job
+    python -m benchmarks.throughput --demo     # seconds and peak memory of `make demo`
 
-Both programs train on the same file for the same epochs with the same sizes:
-an embedding, one recurrent layer in both directions, pooling over time, a
-softmax. The plain one is what a Keras user writes first: `TextVectorization`,
-shuffled batches of 50 padded to their longest, `keras.layers.LSTM`, `fit`. Time
-is that of the process from start to end; ours also judges, exports and reports.
+Both programs train on the same file for the same number of epochs with the same sizes: an
+embedding, one recurrent layer in both directions, pooling over time, and a softmax. The plain
+program is what a Keras user writes first: `TextVectorization`, shuffled batches of 50 padded to
+their longest text, `keras.layers.LSTM`, and `fit`. Time is that of the process from start to
+end, which for this project includes evaluation, export and report.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks import records
 from benchmarks.sentiment import examples
 
 UNITS, EMBEDDING, EPOCHS = 128, 128, 5
@@ -55,60 +55,62 @@ model.fit(batches, validation_data=encode(valid), epochs=epochs, verbose=2)
 
 
 def seconds(argv: list[str]) -> float:
-    """How long a process takes from start to end."""
+    """Returns the seconds of a process from start to end."""
     began = time.monotonic()
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.monotonic() - began
 
 
 def compare(repeats: int) -> None:
-    """Prints words/s of both programs for each cell that Keras has too."""
+    """Prints words/s of both programs for each cell that Keras also has."""
     from models.text.words import split
 
-    table = []
+    rows = []
     with tempfile.TemporaryDirectory() as name:
         parts = examples("mr", 0)
-        for part, some in parts.items():
-            lines = (json.dumps(dict(e.values)) + "\n" for e in some)
+        for part, part_examples in parts.items():
+            lines = (json.dumps(dict(e.values)) + "\n" for e in part_examples)
             (Path(name) / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
         words = split([e.values["text"] for e in parts["train"]]).flat_values.shape[0] * EPOCHS
-        for cell, theirs in (("lstm", "LSTM"), ("gru", "GRU")):
+        for cell, layer in (("lstm", "LSTM"), ("gru", "GRU")):
             ours = [sys.executable, "-m", "app.train", "sentiment", "--data", name]
             ours += ["--units", str(UNITS), "--embedding", str(EMBEDDING), "--cell", cell]
             ours += ["--epochs", str(EPOCHS), "--patience", str(EPOCHS)]
             ours += ["--saved-models", f"{name}/saved_models", "--runs", f"{name}/runs"]
             sizes = map(str, (UNITS, EMBEDDING, EPOCHS))
-            plain = [sys.executable, "-c", PLAIN, name, theirs, *sizes]
-            taken = [(seconds(ours), seconds(plain)) for _ in range(repeats)]
-            mine, keras = (words / statistics.median(column) for column in zip(*taken, strict=True))
-            ratio = statistics.median(k / o for o, k in taken)
-            table.append([cell, f"{mine:,.0f}", f"{theirs} {keras:,.0f}", f"{ratio:.2f}"])
+            plain = [sys.executable, "-c", PLAIN, name, layer, *sizes]
+            times = [(seconds(ours), seconds(plain)) for _ in range(repeats)]
+            speeds = [words / statistics.median(column) for column in zip(*times, strict=True)]
+            ratio = statistics.median(k / o for o, k in times)
+            rows.append([cell, f"{speeds[0]:,.0f}", f"{layer} {speeds[1]:,.0f}", f"{ratio:.2f}"])
     print(
-        results.markdown(["cell", "this project, words/s", "plain Keras, words/s", "ratio"], table)
+        records.markdown_table(
+            ["cell", "this project, words/s", "plain Keras, words/s", "ratio"], rows
+        )
     )
     print(
-        f"\n{results.machine()}; Rotten Tomatoes, {EPOCHS} epochs, {UNITS} units, "
+        f"\n{records.machine()}; Rotten Tomatoes, {EPOCHS} epochs, {UNITS} units, "
         f"embedding {EMBEDDING}; medians of {repeats} interleaved runs of the whole process"
     )
 
 
 def demo() -> None:
-    """Prints what the first command's job takes, from a ready environment."""
+    """Prints the seconds and the peak memory of `make demo` in a ready environment."""
     with tempfile.TemporaryDirectory() as name:
-        where = ["--saved-models", f"{name}/saved_models"]
-        taken = seconds(
-            [sys.executable, "-m", "app.train", "sentiment", "--runs", f"{name}/runs", *where]
+        folder = ["--saved-models", f"{name}/saved_models"]
+        total = seconds(
+            [sys.executable, "-m", "app.train", "sentiment", "--runs", f"{name}/runs", *folder]
         )
-        taken += seconds(
-            [sys.executable, "-m", "app.predict", "sentiment", "far from dull", *where]
+        total += seconds(
+            [sys.executable, "-m", "app.predict", "sentiment", "far from dull", *folder]
         )
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"{taken:.0f} seconds, peak memory {peak:.2f} GiB ({results.machine()})")
+    print(f"{total:.0f} seconds, peak memory {peak:.2f} GiB ({records.machine()})")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--demo", action="store_true", help="measure the first command's job")
+    parser.add_argument("--demo", action="store_true", help="measure the cost of `make demo`")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each program")
     args = parser.parse_args()
     if args.demo:

@@ -1,13 +1,13 @@
-"""BLEU of translation on Multi30k: the default model, and one change at a time.
+"""BLEU of translation on Multi30k: the defaults, and one change at a time.
 
-    DATA_DIR=... python -m benchmarks.translation          # runs what is missing, prints all
-    DATA_DIR=... python -m benchmarks.translation --show # prints what there is
+    DATA_DIR=... python -m benchmarks.translation          # runs missing rows, prints all
+    DATA_DIR=... python -m benchmarks.translation --show # prints the rows that have been run
 
-Each row is `app.train` with its defaults and the flags told, and then, with what that
-came to, once more for each other number of beams. The test part goes through the
-signature `serving_default` of each, and sacreBLEU judges the strings. The rows at a fifth
-of the epochs are for comparison among themselves. Each row is a file in
-runs/benchmarks/, and so is the state of one that was stopped: the command goes on.
+Each row is a run of `app.train` with its defaults and the listed flags; for other beam sizes the
+trained weights are published again. The test part is translated through the signature
+`serving_default` of each version, and evaluated with sacreBLEU. Rows with a fifth of the epochs
+are comparable with each other only. Records and the state of training are stored in
+runs/benchmarks/, so an interrupted command resumes.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from pathlib import Path
 
 import tasks
 from app.serving.session import SavedModelSession
-from benchmarks import results
+from benchmarks import records
 
 FIFTH = 0.2
-# A name: from, to, share of the default epochs, the flags beside the defaults, and the beams.
+# Source, target, share of the default epochs, flags of `app.train`, and beam sizes, by row.
 RUNS = {
     "de-en": ("de", "en", 1, [], (4, 1)),
     "en-de": ("en", "de", 1, [], (4, 1)),
@@ -34,75 +34,85 @@ RUNS = {
     "fifth-peephole": ("de", "en", FIFTH, ["--cell", "lstm_peephole"], (4,)),
     "fifth-coupled": ("de", "en", FIFTH, ["--cell", "lstm_coupled"], (4,)),
 }
-COLUMNS = ["", "epochs", "flags", "beams", "BLEU, lower case", "BLEU", "chrF", "parameters"]
+COLUMNS = [
+    "direction",
+    "epochs",
+    "flags",
+    "beam size",
+    "BLEU, lower case",
+    "BLEU",
+    "chrF",
+    "parameters",
+]
 
 
 def folder_of(name: str) -> Path:
-    """Where the versions of a row are, and its state while it trains."""
-    return results.RESULTS / "translation" / name
+    """Returns the folder of the versions of a row, and of the state of its training."""
+    return records.RECORDS / "translation" / name
 
 
 def measure(name: str) -> dict:
-    """The scores that a training comes to, by beams, and its record."""
+    """Trains a row, and returns its scores by beam size, with the record of the version."""
     source, target, share, flags, beams = RUNS[name]
     task_class = tasks.find("translation")
-    data = ["--data", str(results.data_dir() / "translation/multi30k")]
+    data = ["--data", str(records.data_dir() / "translation/multi30k")]
     data += ["--source", source, "--target", target]
-    folder, found = folder_of(name), {"scores": {}, "signatures": {}}
+    folder, result = folder_of(name), {"scores": {}, "signatures": {}}
     argv = [sys.executable, "-m", "app.train", "translation", *data, *flags]
     argv += ["--epochs", str(max(1, round(share * task_class.Config().epochs)))]
     argv += ["--saved-models", str(folder), "--runs", str(folder / "runs")]
     for width in beams:
-        how = ["--beam-size", str(width), "--n-best", "1"]
-        subprocess.run([*argv, *how], check=True, stdout=sys.stderr)
+        beam_flags = ["--beam-size", str(width), "--n-best", "1"]
+        subprocess.run([*argv, *beam_flags], check=True, stdout=sys.stderr)
     for path in folder.glob("translation/*/assets"):
         task = task_class.restore(path)
         splits = task_class.Corpus(data=data[1], source=source, target=target).open()
         responses = SavedModelSession(path.parent).predict_examples(task, splits.test)
-        table = task.Evaluator(task).evaluate(responses).tables[0].rows
-        found["scores"][str(task.config.beam_size)] = {name: score for name, score, _ in table}
-        found["signatures"] = {name: signature for name, _, signature in table}
-        found["record"] = json.loads((path.parent / "assets.extra/run.json").read_text())
+        evaluation = task.Evaluator(task).evaluate(responses)
+        table = evaluation.tables[0].rows
+        result["scores"][str(task.config.beam_size)] = {name: score for name, score, _ in table}
+        result["signatures"] = {name: signature for name, _, signature in table}
+        result["record"] = json.loads((path.parent / "assets.extra/run.json").read_text())
     shutil.rmtree(folder / "runs")
-    return found
+    return result
 
 
-def lines(name: str, result: dict | None) -> list[list[str]]:
-    """The lines of the table that a row makes."""
+def table_rows(name: str, result: dict | None) -> list[list[str]]:
+    """Returns the rows of the table, one for each beam size."""
     source, target, _, flags, beams = RUNS[name]
-    told = [f"{source}→{target}", "", " ".join(flags) or "defaults"]
+    head = [f"{source}→{target}", "", " ".join(flags) or "defaults"]
     if result is None:
-        return [[*told, width, "not run", "", "", ""] for width in beams]
-    record, table = result["record"], []
-    told[1] = f"{record['best_epoch']} of {record['epochs']}"
+        return [[*head, width, "not run", "", "", ""] for width in beams]
+    record, rows = result["record"], []
+    head[1] = f"{record['best_epoch']} of {record['epochs']}"
     for width in beams:
         scores = result["scores"][str(width)]
         figures = [f"{scores[key]:.2f}" for key in ("bleu, lower case", "bleu", "chrf")]
-        table.append([*told, width, *figures, f"{record['parameters']:,}"])
-    return table
+        rows.append([*head, width, *figures, f"{record['parameters']:,}"])
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--show", action="store_true", help="print only what has been run")
+    parser.add_argument("--show", action="store_true", help="print only rows that have been run")
     parser.add_argument("--only", choices=RUNS, help="run one row")
     args = parser.parse_args()
-    table, measured = [], {}
+    rows, results = [], {}
     for name in RUNS:
         if args.show or (args.only and args.only != name):
-            measured[name] = results.known("translation", name)
+            results[name] = records.load("translation", name)
         else:
-            measured[name] = results.result("translation", name, lambda n=name: measure(n))
-        table += lines(name, measured[name])
-    print(results.markdown(COLUMNS, table))
+            results[name] = records.load_or_measure("translation", name, lambda n=name: measure(n))
+        rows += table_rows(name, results[name])
+    print(records.markdown_table(COLUMNS, rows))
     minutes = [
         f"{name} {result['record']['seconds']['fit'] / 60:.0f}"
-        for name, result in measured.items()
+        for name, result in results.items()
         if result
     ]
-    print(f"\n{results.machine()}; test_2016_flickr, 1000 sentences; seed 0; minutes of training:")
+    print(f"\n{records.machine()}; test_2016_flickr, 1000 sentences; seed 0; minutes of training:")
     print(", ".join(minutes))
-    signatures = next((each["signatures"] for each in measured.values() if each), {})
+    signatures = next((result["signatures"] for result in results.values() if result), {})
     print(*(f"{name}: {signature}" for name, signature in signatures.items()), sep="\n")
 
 

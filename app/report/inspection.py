@@ -59,8 +59,8 @@ def inspection_files(
         note,
         figures.add("saliency", plots.saliency(shown), "saliency for the response"),
     ]
-    if inspection.tokentention:
-        shown, note = _window(inspection.tokentention, inspection.token)
+    if inspection.attention:
+        shown, note = _window(inspection.attention, inspection.token)
         parts += [
             "<h2>Attention</h2>",
             note,

@@ -241,7 +241,7 @@ def test_the_scores_are_those_of_plain_counting(
         f"{len(references)} examples",
         "VERB",
         "precision",
-        "most often confused",
+        "Most frequent confusions",
         "given",
     ):
         assert text in output
