@@ -9,7 +9,6 @@ of all its values, and under KEY/ends where those of each row end among them.
 """
 
 import collections
-import fcntl
 import functools
 import hashlib
 import json
@@ -20,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from filelock import FileLock
 
 from app.atomic import atomic_write
 from app.training import run_state
@@ -152,8 +152,7 @@ class EncodedExamples:
         Where another process is at it, this one waits.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(folder / "lock"):
             if not (folder / "encoded.json").exists():
                 record = _write(_encoded(task, examples), folder)
                 # Last, because its presence says that all shards are there.

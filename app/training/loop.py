@@ -295,6 +295,8 @@ def _bytes(output, rows: int, time: int) -> int:
 
 def _memory() -> int:
     """The bytes that there are for this process: the machine's, or those of its container."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return sys.maxsize
     bytes_ = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = Path("/sys/fs/cgroup/memory.max")  # a number, or the word max
     told = limit.read_text().strip() if limit.exists() else ""

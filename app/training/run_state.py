@@ -11,7 +11,6 @@ In runs/encoded/<task>/ is what app.training.example_cache keeps for all of them
 
 import csv
 import dataclasses
-import fcntl
 import hashlib
 import json
 import zipfile
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from app.atomic import atomic_open
 from tasks.core.errors import UserError
@@ -114,10 +114,10 @@ class Run:
     def __init__(self, folder: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (folder / "lock").open("w")
+        self._lock = FileLock(folder / "lock")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self._lock.acquire(blocking=False)
+        except Timeout:
             raise UserError(f"another process is training the same run in {folder}.") from None
         for draft in folder.glob("state.npz.draft-*"):  # of a process that was killed
             draft.unlink()
@@ -129,7 +129,7 @@ class Run:
 
     def close(self) -> None:
         """Lets others have it."""
-        self._lock.close()
+        self._lock.release()
 
     def progress(self) -> Progress:
         """How far the run has come; a new one has not."""
