@@ -263,7 +263,6 @@ PENDING = {
     "app",
     "app/report",
     "app/studies",
-    "app/training",
     "models",
     "models/cells",
     "models/cells/implementations",

@@ -135,7 +135,7 @@ def test_what_is_damaged_is_told(told, tmp_path, broken):
         changed = raw[:20] + bytes([raw[20] ^ 1]) + raw[21:]
         shard.write_bytes(raw[:-5] if broken == "cut" else changed)
     with pytest.raises(
-        UserError, match=rf"{shard.name}: what was encoded cannot be read: .*Remove"
+        UserError, match=rf"{shard.name}: encoded examples cannot be read: .*Remove"
     ):
         read(EncodedExamples(tmp_path / "train"))
 
