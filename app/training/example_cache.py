@@ -1,6 +1,6 @@
 """Encoded examples on disk, shared by all runs that encode the same data in the same way.
 
-runs/encoded/<task>/<hash of data, settings and code>/<part>/
+runs/encoded/<task>/<hash of data, settings and ops>/<part>/
     lock                 held by the process that encodes
     encoded.json         what the shards contain; written last, so its presence means complete
     00000.tfrecord ...   shards of a few megabytes
@@ -12,7 +12,6 @@ Shapes: N rows.
 """
 
 import collections
-import functools
 import hashlib
 import json
 import math
@@ -25,41 +24,54 @@ import tensorflow as tf
 from filelock import FileLock
 
 from app.atomic import atomic_write
-from app.training import run_state
+from app.training import fingerprint, run_state
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.settings import affecting
 from tasks.core.task import Config, Task
 
-_FORMAT = 1
+_FORMAT = 2  # of the files; another number encodes every corpus again
 _CHUNK = 512  # examples encoded at once
 _BLOCK, _SHARD = 2**20, 2**22  # maximum bytes of a record and of a file, except for a single row
 
 
-def identity(config: Config, checksum: str, assets: Path) -> str:
+def identity(config: Config, checksum: str, assets: Path, ops: str) -> str:
     """Returns the hash that names an encoded corpus.
 
     Args:
         config: Settings of the task; those that affect encoding count.
         checksum: Checksum of the data.
         assets: Folder with the assets of the task.
+        ops: Result of `ops_fingerprint`.
     """
     settings = affecting(config, "encoding")
     files = run_state.checksums(assets)
-    text = json.dumps([_FORMAT, tf.__version__, code_version(), settings, checksum, files])
+    text = json.dumps([_FORMAT, tf.__version__, ops, settings, checksum, files])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@functools.cache
-def code_version() -> str:
-    """Returns the hash of the code that encodes: `models`, `tasks`, and this file."""
-    own = Path(__file__)
-    root = own.parents[2]
-    sources = [path for name in ("models", "tasks") for path in (root / name).rglob("*.py")]
-    digest = hashlib.sha256()
-    for path in sorted([*sources, own]):
-        digest.update(b"%s %s\n" % (path.relative_to(root).as_posix().encode(), path.read_bytes()))
-    return digest.hexdigest()
+def ops_fingerprint(task: Task, example: Example) -> str:
+    """Returns the fingerprint of the ops with which a task encodes examples.
+
+    It changes when the code of a task computes something else, and not when code is edited
+    that has no part in encoding.
+
+    Args:
+        task: The task.
+        example: An example of its corpus, such as the first one.
+    """
+    return fingerprint.fingerprint(_encoder(task, example).get_concrete_function(), task)
+
+
+def _encoder(task: Task, example: Example) -> tf.types.experimental.PolymorphicFunction:
+    """Returns `task.encode` as one graph for batches of any size of such examples."""
+    specs = {
+        key: tf.RaggedTensorSpec([None, None], tf.string)
+        if isinstance(value, tuple)
+        else tf.TensorSpec([None], tf.string)
+        for key, value in example.values.items()
+    }
+    return tf.function(task.encode, input_signature=[specs])
 
 
 class Block(NamedTuple):
@@ -215,9 +227,10 @@ def origins(task: Task, examples: Stream, rows: Iterable[int]) -> list[str]:
         examples: All examples of the part.
         rows: Row numbers.
     """
-    encode = tf.function(task.encode, reduce_retracing=True)
+    encode = None
     numbers, result, first = set(rows), [], 0
     for batch in examples.batches(_CHUNK):
+        encode = encode or _encoder(task, batch[0])
         last = first + len(encode(_columns(batch))["length"])
         if not numbers.isdisjoint(range(first, last)):
             for example in batch:  # an example can have several rows, or none
@@ -233,8 +246,10 @@ def origins(task: Task, examples: Stream, rows: Iterable[int]) -> list[str]:
 
 
 def _encode(task: Task, examples: Stream) -> Iterator[dict[str, tf.Tensor | tf.RaggedTensor]]:
-    encode = tf.function(task.encode, reduce_retracing=True)
-    return (encode(_columns(batch)) for batch in examples.batches(_CHUNK))
+    encode = None
+    for batch in examples.batches(_CHUNK):
+        encode = encode or _encoder(task, batch[0])
+        yield encode(_columns(batch))
 
 
 def _columns(batch: list[Example]) -> dict[str, tf.Tensor | tf.RaggedTensor]:

@@ -6,8 +6,9 @@ runs/<task>/<hash of config and data>/
     state.npz       complete state after the last finished epoch, in one file
     history.csv     a line per epoch
     tensorboard/    the same for TensorBoard
+    cache.txt       name of the folder of its encoded examples
 
-The encoded examples of all runs are in runs/encoded/ (`app.training.example_cache`).
+The encoded examples of all runs are in runs/encoded/<task>/ (`app.training.example_cache`).
 """
 
 import csv
@@ -22,10 +23,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from app.atomic import atomic_open
+from app.atomic import atomic_open, atomic_write
 from tasks.core.errors import UserError
 from tasks.core.settings import affecting
 
+CACHE_FILE = "cache.txt"
 _FORMAT = 3  # of the folder; another number starts every run again
 
 
@@ -143,6 +145,10 @@ class Run:
     def close(self) -> None:
         """Releases the lock."""
         self._lock.release()
+
+    def record_cache(self, cache: Path) -> None:
+        """Records which folder of encoded examples the run uses."""
+        atomic_write(self.folder / CACHE_FILE, cache.name + "\n")
 
     def progress(self) -> Progress:
         """Returns the progress of the run; that of a new run is zero."""
