@@ -12,6 +12,7 @@ Shapes: N rows.
 """
 
 import collections
+import contextlib
 import hashlib
 import json
 import math
@@ -25,6 +26,7 @@ from filelock import FileLock
 
 from app.atomic import atomic_write
 from app.training import fingerprint, run_state
+from app.training.cached_corpora import LOCK, RECORD, mark_used
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.settings import affecting
@@ -138,7 +140,7 @@ class Rows:
 
 
 class EncodedExamples:
-    """The encoded examples of a part, in a folder.
+    """The encoded examples of a part, in a folder, which is marked as used.
 
     Args:
         folder: The folder; it must be complete.
@@ -150,7 +152,8 @@ class EncodedExamples:
     """
 
     def __init__(self, folder: Path):
-        record = json.loads((folder / "encoded.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        mark_used(folder)
         self._folder, self._kinds = folder, record["kinds"]
         self._counts = record["rows"]
         self.sizes: list[int] = record["bytes"]
@@ -174,13 +177,12 @@ class EncodedExamples:
             examples: The examples of the part.
             folder: The folder; it is created if it does not exist.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):
-            if not (folder / "encoded.json").exists():
+        with _locked(folder):
+            if not (folder / RECORD).exists():
                 record = _write(_encode(task, examples), folder)
                 # Last, because its presence means that all shards are complete.
-                atomic_write(folder / "encoded.json", json.dumps(record))
-        return cls(folder)
+                atomic_write(folder / RECORD, json.dumps(record))
+            return cls(folder)
 
     def read(self, shards: Iterable[int]) -> Rows:
         """Reads the rows of some shards.
@@ -243,6 +245,20 @@ def origins(task: Task, examples: Stream, rows: Iterable[int]) -> list[str]:
 
 
 # --- Writing -----------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Creates a folder and locks it, after waiting for other processes."""
+    lock = FileLock(folder / LOCK)
+    while not lock.is_locked:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # `app.cache` has removed the folder
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _encode(task: Task, examples: Stream) -> Iterator[dict[str, tf.Tensor | tf.RaggedTensor]]:
