@@ -105,7 +105,7 @@ def _all_flags() -> frozenset[str]:
     subjects = {f"app.{name}": tasks.names() for name in ("train", "predict", "evaluate", "beam")}
     subjects["app.look"] = [*tasks.names(), "gradients"]
     subjects["app.study"] = [*PRESETS, *probes.names(), *tasks.names(), "evolve"]
-    subjects |= {"app.deploy": [""], "app.cells": [""]}
+    subjects |= {"app.deploy": [""], "app.cells": [""], "app.cache": [""]}
     return frozenset().union(*(_flags_of(m, s) for m, names in subjects.items() for s in names))
 
 
@@ -261,7 +261,6 @@ def test_the_glossary_is_sorted_and_unambiguous():
 # Packages in which names are still to be changed.
 PENDING = {
     "app",
-    "app/training",
 }
 
 

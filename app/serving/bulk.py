@@ -9,8 +9,9 @@ interrupted.
 """
 
 import collections
+import contextlib
 import dataclasses
-import fcntl
+import errno
 import glob
 import gzip
 import hashlib
@@ -23,6 +24,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from app.atomic import atomic_write
@@ -114,7 +116,10 @@ class Lines:
 
 
 class PartialOutput:
-    """The responses so far, in a file that is locked while this process has it open.
+    """The responses so far, in a file that one process at a time may write.
+
+    The lock is a file of its own, `TO.part.lock`: on Windows a locked file can be neither
+    written nor renamed through another handle.
 
     Args:
         path: The output file; it is compressed if its name ends in `.gz`.
@@ -132,14 +137,18 @@ class PartialOutput:
         self.path = path.with_name(f"{path.name}.part")
         self.state_path = path.with_name(f"{path.name}.part.json")
         self._check_target()
+        if not path.parent.is_dir():  # the lock would create it
+            raise UserError(f"--to: {path} cannot be written: {os.strerror(errno.ENOENT)}.")
+        self._lock_path = path.with_name(f"{path.name}.part.lock")
+        self._lock = FileLock(self._lock_path)
         try:
+            self._lock.acquire(blocking=False)
+            self._check_target()  # another process may have published it since
             self._file = self.path.open("ab")
+        except Timeout:
+            raise UserError(f"another process is writing {self.path}.") from None
         except OSError as error:
             raise UserError(f"--to: {path} cannot be written: {error.strerror}.") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is writing {self.path}.") from None
         # Drafts of killed processes: only the one that holds the lock writes the state.
         for draft in path.parent.glob(f"{glob.escape(self.state_path.name)}.draft-*"):
             draft.unlink()
@@ -174,13 +183,17 @@ class PartialOutput:
             UserError: The output file exists by now.
         """
         self._check_target()
+        self._file.close()  # Windows does not rename an open file
         self.path.rename(self._target)
         self.state_path.unlink()
+        with contextlib.suppress(PermissionError):  # Windows removes it when it is released
+            self._lock_path.unlink()
         self.close()
 
     def close(self) -> None:
         """Releases the lock."""
         self._file.close()
+        self._lock.release()
 
     def _check_target(self) -> None:
         if self._target.exists():

@@ -122,7 +122,8 @@ def publish(draft: Path) -> Path:
     """Publishes a draft as the latest version, and returns its folder.
 
     TensorFlow Serving loads any folder named by a number as soon as it appears. Therefore the
-    draft, which is complete and evaluated, gets its number in one rename.
+    draft, which is complete and evaluated, gets its number in one rename. It never replaces a
+    version: `os.rename` fails if the target is a folder with files, on Windows if it exists.
     """
     for path in (*draft.rglob("*"), draft):
         _sync(path)
@@ -131,7 +132,7 @@ def publish(draft: Path) -> Path:
         try:
             draft.rename(version)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not version.is_dir():
                 raise
             continue  # another run took that number
         _sync(draft.parent)

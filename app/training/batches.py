@@ -1,4 +1,4 @@
-"""The batches that training makes of encoded examples: of like length, in an order of their own.
+"""Batches of encoded examples of similar length, in a reproducible order.
 
 Shapes: B batch, T time.
 """
@@ -13,126 +13,131 @@ import tensorflow as tf
 from app.training.example_cache import EncodedExamples, Rows
 from tasks.core.task import Task
 
-_GROWTH = 1.15  # of one bucket's length to the next
+_GROWTH = 1.15  # ratio of the maximum lengths of adjacent buckets
 BUFFER = 32  # megabytes
 
 
 class Share(NamedTuple):
-    """Which of the replicas of a model are fed here, and how many there are.
+    """The replicas of a model that this process feeds, and the number of all replicas.
 
-    Replica n has the rows n, n + count, n + 2 * count and so on of each batch, so that all
-    of them together have the batch.
+    Replica n gets the rows n, n + count, n + 2 * count and so on of each batch, so that all
+    replicas together get the batch.
     """
 
     replicas: Collection[int]
     count: int
 
 
-ALONE = Share((0,), 1)
+SINGLE_DEVICE = Share((0,), 1)
 
 
 class Batches:
-    """Batches of examples of like length, the padded size of each within a token budget.
+    """Batches of examples of similar length, each within a token budget.
 
-    A pass reads the shards in an order of its own, as many at a time as the buffer holds, and
-    shuffles what is in it; what is too little for a batch there waits for the next. So a corpus
-    that fits into the buffer is shuffled as a whole. A batch is a function of the seed and of
-    its number alone, so training goes on after any step as if it had never stopped. How many
-    there are in a pass depends on the lengths only.
+    A pass reads the shards in an order of its own, as many at a time as fit into the buffer,
+    and shuffles the rows in the buffer. Rows that do not fill a batch wait for the next group
+    of shards. A corpus that fits into the buffer is therefore shuffled as a whole. A batch is a
+    function of the seed and its number alone, so training resumes at any step as if it had
+    never stopped. The number of batches in a pass depends on the lengths only.
 
     Args:
         encoded: The examples.
-        tokens: The budget: B times T is no more, unless one example alone is.
-        seed: Of the order; None keeps one order, each time the same.
-        buffer: Megabytes of encoded examples that are held at once.
+        tokens: Token budget: B times T does not exceed it, unless one example alone does.
+        seed: Seed of the order; None keeps the order of the corpus in every pass.
+        buffer: Megabytes of encoded examples that are held in memory together.
+
+    Attributes:
+        steps: Number of batches in a pass.
     """
 
     def __init__(
         self, encoded: EncodedExamples, tokens: int, seed: int | None = None, buffer: int = BUFFER
     ):
         self._encoded, self._tokens, self._seed = encoded, tokens, seed
-        self._buffer, self._held = buffer * 2**20, None
-        self._bounds = _bounds(max(encoded.lengths))
-        self._counts, self._longest = {}, {}  # of each bucket
+        self._buffer, self._whole_part = buffer * 2**20, None
+        self._bounds = _bucket_bounds(max(encoded.lengths))
+        self._counts, self._longest = {}, {}  # by the bound of a bucket
         for length, count in sorted(encoded.lengths.items()):
-            bound = int(self._bound(length))
+            bound = int(self._bucket(length))
             self._counts[bound] = self._counts.get(bound, 0) + count
             self._longest[bound] = length
         self.steps = sum(-(-count // self._size(b)) for b, count in self._counts.items())
 
     def plan(self, number: int) -> Iterator[np.ndarray]:
-        """The numbers of the rows of each batch of pass `number`."""
-        return (rows.numbers[at] for rows, at in self._pass(number))
+        """Yields the row numbers of each batch of pass `number`."""
+        return (rows.numbers[indices] for rows, indices in self._batches(number))
 
     def rows(self, number: int) -> np.ndarray:
-        """The numbers of the rows of batch `number`, counted over all passes."""
-        number, at = divmod(number, self.steps)
-        return next(itertools.islice(self.plan(number), at, None))
+        """Returns the row numbers of batch `number`, counted over all passes."""
+        number, index = divmod(number, self.steps)
+        return next(itertools.islice(self.plan(number), index, None))
 
     def shapes(self) -> list[tuple[int, int]]:
-        """B and T of the largest batch of each bucket."""
+        """Returns B and T of the largest batch of each bucket."""
         return [(min(n, self._size(b)), self._longest[b]) for b, n in self._counts.items()]
 
     def one_pass(self, number: int = 0) -> Iterator[dict[str, np.ndarray]]:
-        """The padded batches of pass `number`."""
-        return (rows.padded(at) for rows, at in self._pass(number))
+        """Yields the padded batches of pass `number`."""
+        return (rows.padded(indices) for rows, indices in self._batches(number))
 
-    def to_learn(self, task: Task, first: int, share: Share = ALONE) -> tf.data.Dataset:
-        """What to learn from: the batches from number `first` on, counted over all passes.
+    def training_dataset(
+        self, task: Task, first: int, share: Share = SINGLE_DEVICE
+    ) -> tf.data.Dataset:
+        """Returns the batches for training, without end.
 
         Args:
             task: The task that encoded the examples.
-            first: The number of the first batch.
-            share: Whose rows of each batch.
+            first: Number of the first batch, counted over all passes.
+            share: The replicas to feed.
 
         Returns:
-            Without end, of each batch and for each replica in turn: what `Task.to_inputs`
-            makes of its rows, and how many they are, () int32. Of a replica for which there
-            are none that is 0, and it has another's row, not to be counted.
+            For each batch and each replica in turn: the tensors that `Task.to_inputs` makes of
+            its rows, and the number of its rows, () int32. For a replica without rows the
+            number is 0, and the tensors are those of another row, which must not be counted.
         """
-        return self._dataset(task, first, share, learning=True)
+        return self._dataset(task, first, share, training=True)
 
-    def to_watch(self, task: Task, share: Share = ALONE) -> tf.data.Dataset:
-        """What to validate by: the same, from the beginning."""
-        return self._dataset(task, 0, share, learning=False)
+    def validation_dataset(self, task: Task, share: Share = SINGLE_DEVICE) -> tf.data.Dataset:
+        """Returns the batches for validation from the first one on, as `training_dataset` does."""
+        return self._dataset(task, 0, share, training=False)
 
-    def _dataset(self, task, first, share, learning):
+    def _dataset(self, task, first, share, training):
         def parts() -> Iterator[tuple[dict[str, np.ndarray], int]]:
-            begun, skip = divmod(first, self.steps)
-            for number in itertools.count(begun):
-                for rows, at in itertools.islice(self._pass(number), skip, None):
+            first_pass, skip = divmod(first, self.steps)
+            for number in itertools.count(first_pass):
+                for rows, indices in itertools.islice(self._batches(number), skip, None):
                     for replica in share.replicas:
-                        own = at[replica :: share.count]
-                        yield rows.padded(own if len(own) else at[:1]), len(own)
-                    del rows  # or it would be held while the next are read
+                        own = indices[replica :: share.count]
+                        yield rows.padded(own if len(own) else indices[:1]), len(own)
+                    del rows  # otherwise they stay in memory while the next ones are read
                 skip = 0
 
-        told = (self._encoded.specs, tf.TensorSpec([], tf.int32))
-        dataset = tf.data.Dataset.from_generator(parts, output_signature=told)
+        signature = (self._encoded.specs, tf.TensorSpec([], tf.int32))
+        dataset = tf.data.Dataset.from_generator(parts, output_signature=signature)
         endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
         return (
             dataset.apply(endless)
-            .map(lambda encoded, count: (task.to_inputs(encoded, training=learning), count))
+            .map(lambda encoded, count: (task.to_inputs(encoded, training=training), count))
             .prefetch(tf.data.AUTOTUNE)
         )
 
     # --- The order ------------------------------------------------------------
 
-    def _pass(self, number: int) -> Iterator[tuple[Rows, np.ndarray]]:
-        """Of each batch of a pass the rows that it is among, and at which places."""
+    def _batches(self, number: int) -> Iterator[tuple[Rows, np.ndarray]]:
+        """Yields, for each batch of a pass, rows in memory and the indices of its own."""
         rng = None if self._seed is None else np.random.default_rng([self._seed, number])
         groups = self._groups(rng)
-        left = None
+        waiting = None
         for turn, group in enumerate(groups, start=1):
             rows = self._read(group, whole=len(groups) == 1)
-            rows = rows + left if left else rows
+            rows = rows + waiting if waiting else rows
             batches, rest = self._cut(rows.lengths, rng, last=turn == len(groups))
-            yield from ((rows, at) for at in batches)
-            left = rows.take(rest)
+            yield from ((rows, indices) for indices in batches)
+            waiting = rows.take(rest)
             del rows
 
     def _groups(self, rng) -> list[list[int]]:
-        """The shards that are in the buffer together, in the order of a pass."""
+        """Returns the shards that are in the buffer together, in the order of a pass."""
         sizes = self._encoded.sizes
         order = list(range(len(sizes)))
         if rng is not None and sum(sizes) > self._buffer:
@@ -146,37 +151,37 @@ class Batches:
         return groups
 
     def _read(self, group, whole) -> Rows:
-        """The rows of a group of shards; they are held on to where they are the whole part."""
+        """Returns the rows of a group of shards; keeps them if they are the whole part."""
         if not whole:
             return self._encoded.read(group)
-        self._held = self._held or self._encoded.read(group)
-        return self._held
+        self._whole_part = self._whole_part or self._encoded.read(group)
+        return self._whole_part
 
     def _cut(self, lengths, rng, last) -> tuple[list[np.ndarray], np.ndarray]:
-        """The places of the rows of each batch, and those that wait for more of like length."""
-        of = self._bound(lengths)
+        """Returns the indices of the rows of each batch, and of those that wait for more rows."""
+        buckets = self._bucket(lengths)
         batches, rest = [], []
-        for bound in np.unique(of):
-            at, size = np.flatnonzero(of == bound), self._size(int(bound))
-            at = at if rng is None else rng.permutation(at)
-            whole = len(at) if last else len(at) - len(at) % size
-            batches += [at[start : min(start + size, whole)] for start in range(0, whole, size)]
-            rest.append(at[whole:])
+        for bound in np.unique(buckets):
+            indices, size = np.flatnonzero(buckets == bound), self._size(int(bound))
+            indices = indices if rng is None else rng.permutation(indices)
+            end = len(indices) if last else len(indices) - len(indices) % size
+            batches += [indices[i : min(i + size, end)] for i in range(0, end, size)]
+            rest.append(indices[end:])
         if rng is not None:
-            batches = [batches[at] for at in rng.permutation(len(batches))]
+            batches = [batches[i] for i in rng.permutation(len(batches))]
         return batches, np.concatenate(rest)
 
-    def _bound(self, lengths):
-        """The greatest length of the buckets that some lengths fall into."""
+    def _bucket(self, lengths):
+        """Returns the bounds of the buckets that lengths fall into."""
         return self._bounds[np.searchsorted(self._bounds, np.maximum(lengths, 1))]
 
     def _size(self, bound: int) -> int:
-        """How many rows a batch of a bucket has."""
+        """Returns the number of rows in a full batch of a bucket."""
         return max(1, self._tokens // bound)
 
 
-def _bounds(longest):
-    """The greatest lengths of the buckets, up to at least `longest`."""
+def _bucket_bounds(longest: int) -> np.ndarray:
+    """Returns the maximum lengths of the buckets; the last is at least `longest`."""
     bounds = [4]
     while bounds[-1] < longest:
         bounds.append(max(bounds[-1] + 2, int(bounds[-1] * _GROWTH)))

@@ -1,4 +1,4 @@
-"""The devices and machines that share a training, and what their processes tell one another."""
+"""Devices and machines that share a training, and communication between its processes."""
 
 import atexit
 import contextlib
@@ -17,7 +17,7 @@ from tasks.core.task import ValidationSample
 
 STRATEGIES = ("none", "mirrored", "multiworker")
 _SUM = tf.distribute.ReduceOp.SUM
-_GONE = (  # what TensorFlow raises where another process is
+_LOST_PROCESS_ERRORS = (  # what TensorFlow raises if another process ends
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -29,130 +29,136 @@ _GONE = (  # what TensorFlow raises where another process is
 
 
 def strategy_of(name: str) -> tf.distribute.Strategy:
-    """The strategy of a name in `STRATEGIES`, before TensorFlow computes anything.
+    """Creates a distribution strategy; must run before TensorFlow computes anything.
+
+    Args:
+        name: A name in `STRATEGIES`.
 
     Raises:
-        UserError: There is no cluster to join, or it cannot be joined.
+        UserError: `TF_CONFIG` does not describe a cluster, or the cluster cannot be joined.
     """
     if name == "none":
         return tf.distribute.get_strategy()
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
-    told = os.environ.get("TF_CONFIG", "")
+    text = os.environ.get("TF_CONFIG", "")
     try:
-        config = json.loads(told)
+        config = json.loads(text)
         kind, index = config["task"]["type"], int(config["task"]["index"])
         config["cluster"][kind][index]
     except (ValueError, LookupError, TypeError):
         raise UserError(
-            "--strategy multiworker needs in TF_CONFIG the cluster and which of it this is, such "
+            "--strategy multiworker needs TF_CONFIG to describe the cluster and this process, such "
             'as {"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", '
-            f'"index": 0}}}}, got {told!r}.'
+            f'"index": 0}}}}, got {text!r}.'
         ) from None
-    with _gone_told():
+    with _report_lost_process():
         return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def is_cluster(strategy: tf.distribute.Strategy) -> bool:
-    """Whether other processes share the training."""
+    """Returns whether other processes share the training."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def _leave() -> None:
-    """Ends a process at its end, where TensorFlow's threads would wait for a broken cluster."""
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether this process keeps the state, exports and publishes."""
+    if not is_cluster(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    workers_only = "chief" not in resolver.cluster_spec().jobs
+    return resolver.task_type == "chief" or (workers_only and resolver.task_id == 0)
+
+
+def in_cluster(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextManager:
+    """Returns a context that reports a lost process of the cluster, if there is a cluster.
+
+    Raises:
+        UserError: Another process has ended or cannot be reached.
+    """
+    return _report_lost_process() if is_cluster(strategy) else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _report_lost_process() -> Iterator[None]:
+    try:
+        yield
+    except _LOST_PROCESS_ERRORS as error:
+        atexit.register(_exit_at_once)
+        lines = str(error.message).splitlines()
+        reason = next((line for line in lines if "aborted by" in line), lines[0] if lines else "")
+        raise UserError(
+            "another process of the cluster has ended or cannot be reached. What the chief has "
+            "finished is kept: repeat the command in every process to resume.\n"
+            f"TensorFlow reports: {type(error).__name__}: {reason.strip():.300}"
+        ) from error
+
+
+def _exit_at_once() -> None:
+    """Ends the process, because TensorFlow's threads would wait for the broken cluster."""
     sys.stdout.flush()
     os._exit(FAILED)
 
 
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that keeps, exports and publishes."""
-    if not is_cluster(strategy):
-        return True
-    resolver = strategy.cluster_resolver
-    alone = "chief" not in resolver.cluster_spec().jobs
-    return resolver.task_type == "chief" or (alone and resolver.task_id == 0)
-
-
-def in_cluster(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextManager:
-    """Says in plain words that another process of the cluster is gone, if there is a cluster.
-
-    Raises:
-        UserError: It is.
-    """
-    return _gone_told() if is_cluster(strategy) else contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def _gone_told() -> Iterator[None]:
-    try:
-        yield
-    except _GONE as error:
-        atexit.register(_leave)
-        lines = str(error.message).splitlines()
-        said = next((line for line in lines if "aborted by" in line), lines[0] if lines else "")
-        raise UserError(
-            "another process of the cluster has ended or cannot be reached. What the chief has "
-            "finished is kept: the same command in every process goes on from there.\n"
-            f"TensorFlow says: {type(error).__name__}: {said.strip():.300}"
-        ) from error
-
-
 def broadcast_state(run: Run, strategy: tf.distribute.Strategy) -> None:
-    """Gives every process of a cluster the state of the chief's run.
+    """Gives the state of the chief's run to every process of a cluster.
 
     Raises:
-        UserError: This process is about to train something else than the chief.
+        UserError: This process has another run than the chief.
     """
     if not is_cluster(strategy):
         return
-    name = _of_chief(strategy, run.folder.name.encode()).decode()
+    name = _broadcast(strategy, run.folder.name.encode()).decode()
     if name != run.folder.name:
         raise UserError(
-            f"here is the run {run.folder.name}, and the chief has {name}: every process of a "
-            "cluster needs the same settings and the same data."
+            f"this process has the run {run.folder.name}, but the chief has {name}: every process "
+            "of a cluster needs the same settings and the same data."
         )
-    state = _of_chief(strategy, run.to_bytes())
+    state = _broadcast(strategy, run.to_bytes())
     if not is_chief(strategy):
         run.load_bytes(state)
 
 
 def wait(strategy: tf.distribute.Strategy) -> None:
-    """Returns when every process of a cluster has come here."""
+    """Returns when every process of a cluster has called it."""
     if is_cluster(strategy):
-        _of_chief(strategy, b"")
+        _broadcast(strategy, b"")
 
 
 def broadcast_from_chief(
-    watch: Callable[[], ValidationSample], strategy: tf.distribute.Strategy
+    sample: Callable[[], ValidationSample], strategy: tf.distribute.Strategy
 ) -> Callable[[], ValidationSample]:
-    """The chief's look at a model, in every process: what decides is to be equal in all."""
+    """Returns a function that samples in the chief, and returns its figures in every process.
 
-    def look() -> ValidationSample:
-        watched = watch() if is_chief(strategy) else ValidationSample({}, ())
-        told = _of_chief(strategy, json.dumps(watched.figures).encode())
-        return ValidationSample(json.loads(told), watched.lines)
+    All processes need the same figures, because figures decide when training stops.
+    """
 
-    return look
+    def sample_of_chief() -> ValidationSample:
+        own = sample() if is_chief(strategy) else ValidationSample({}, ())
+        figures = _broadcast(strategy, json.dumps(own.figures).encode())
+        return ValidationSample(json.loads(figures), own.lines)
+
+    return sample_of_chief
 
 
-def _of_chief(strategy: tf.distribute.Strategy, told: bytes) -> bytes:
-    """What the chief tells, in every process: a sum to which the others add nothing."""
+def _broadcast(strategy: tf.distribute.Strategy, data: bytes) -> bytes:
+    """Returns the chief's bytes in every process: a sum to which the others add zeros."""
 
     @tf.function(autograph=False)
     def summed(values):
-        def part():
+        def replica_sum():
             context = tf.distribute.get_replica_context()
-            first = tf.equal(context.replica_id_in_sync_group, 0)
-            return context.all_reduce(_SUM, tf.where(first, values, tf.zeros_like(values)))
+            is_first = tf.equal(context.replica_id_in_sync_group, 0)
+            return context.all_reduce(_SUM, tf.where(is_first, values, tf.zeros_like(values)))
 
-        return strategy.experimental_local_results(strategy.run(part))[0]
+        return strategy.experimental_local_results(strategy.run(replica_sum))[0]
 
-    # Floats, which every device sums, and exactly where they are whole and below 2**24.
-    size = np.array([len(told) % 2**16, len(told) // 2**16], np.float32)
+    # Every device sums floats, and exactly so if they are whole and below 2**24.
+    size = np.array([len(data) % 2**16, len(data) // 2**16], np.float32)
     low, high = summed(tf.constant(size)).numpy()
     size = int(low) + int(high) * 2**16
     if not size:
         return b""
-    padded = told[:size].ljust(size + size % 2, b"\0")
+    padded = data[:size].ljust(size + size % 2, b"\0")
     values = np.frombuffer(padded, "<u2").astype(np.float32)
     return summed(tf.constant(values)).numpy().astype("<u2").tobytes()[:size]

@@ -1,16 +1,18 @@
-"""Examples encoded once, and kept on disk for every run that reads the same data alike.
+"""Encoded examples on disk, shared by all runs that encode the same data in the same way.
 
-runs/encoded/<task>/<hash of data, settings and code>/<part>/
-    encoded.json         what the shards hold; its presence says that all is there
+runs/encoded/<task>/<hash of data, settings and ops>/<part>/
+    lock                 held by the process that encodes
+    encoded.json         what the shards contain; written last, so its presence means complete
     00000.tfrecord ...   shards of a few megabytes
 
 A record is a `tf.train.Example` of a block of rows: under each key of `Task.encode` the bytes
-of all its values, and under KEY/ends where those of each row end among them.
+of all its values, and under KEY/ends the offsets at which the values of each row end.
+
+Shapes: N rows.
 """
 
 import collections
-import fcntl
-import functools
+import contextlib
 import hashlib
 import json
 import math
@@ -20,47 +22,62 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from filelock import FileLock
 
 from app.atomic import atomic_write
-from app.training import run_state
+from app.training import fingerprint, run_state
+from app.training.cached_corpora import LOCK, RECORD, mark_used
 from tasks.core.errors import UserError
-from tasks.core.examples import Stream
+from tasks.core.examples import Example, Stream
 from tasks.core.settings import affecting
 from tasks.core.task import Config, Task
 
-_FORMAT = 1
-_AT_ONCE = 512  # examples encoded at once
-_BLOCK, _SHARD = 2**20, 2**22  # bytes of a record and of a file, at most but for one row
+_FORMAT = 2  # of the files; another number encodes every corpus again
+_CHUNK = 512  # examples encoded at once
+_BLOCK, _SHARD = 2**20, 2**22  # maximum bytes of a record and of a file, except for a single row
 
 
-def identity(config: Config, checksum: str, learnt: Path) -> str:
-    """The hash that names what is encoded: of the data, and of all that reads it.
+def identity(config: Config, checksum: str, assets: Path, ops: str) -> str:
+    """Returns the hash that names an encoded corpus.
 
     Args:
-        config: The settings.
-        checksum: That of the data.
-        learnt: The folder of what the task learnt of the data, and was given in files.
+        config: Settings of the task; those that affect encoding count.
+        checksum: Checksum of the data.
+        assets: Folder with the assets of the task.
+        ops: Result of `ops_fingerprint`.
     """
-    told = affecting(config, "encoding")
-    assets = run_state.checksums(learnt)
-    text = json.dumps([_FORMAT, tf.__version__, code_version(), told, checksum, assets])
+    settings = affecting(config, "encoding")
+    files = run_state.checksums(assets)
+    text = json.dumps([_FORMAT, tf.__version__, ops, settings, checksum, files])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@functools.cache
-def code_version() -> str:
-    """The hash of the code that encodes: all of `models`, all of `tasks`, and this file."""
-    here = Path(__file__)
-    root = here.parents[2]
-    sources = [path for name in ("models", "tasks") for path in (root / name).rglob("*.py")]
-    digest = hashlib.sha256()
-    for path in sorted([*sources, here]):
-        digest.update(b"%s %s\n" % (path.relative_to(root).as_posix().encode(), path.read_bytes()))
-    return digest.hexdigest()
+def ops_fingerprint(task: Task, example: Example) -> str:
+    """Returns the fingerprint of the ops with which a task encodes examples.
+
+    It changes when the code of a task computes something else, and not when code is edited
+    that has no part in encoding.
+
+    Args:
+        task: The task.
+        example: An example of its corpus, such as the first one.
+    """
+    return fingerprint.fingerprint(_encoder(task, example).get_concrete_function(), task)
+
+
+def _encoder(task: Task, example: Example) -> tf.types.experimental.PolymorphicFunction:
+    """Returns `task.encode` as one graph for batches of any size of such examples."""
+    specs = {
+        key: tf.RaggedTensorSpec([None, None], tf.string)
+        if isinstance(value, tuple)
+        else tf.TensorSpec([None], tf.string)
+        for key, value in example.values.items()
+    }
+    return tf.function(task.encode, input_signature=[specs])
 
 
 class Block(NamedTuple):
-    """Some rows: their numbers, and by key all values and where those of each row end."""
+    """Consecutive rows: their numbers, and by key all values and where those of a row end."""
 
     numbers: np.ndarray
     values: dict[str, np.ndarray]
@@ -68,11 +85,11 @@ class Block(NamedTuple):
 
 
 class Rows:
-    """Encoded rows in memory, in blocks as they were read.
+    """Encoded rows in memory, in the blocks in which they were read.
 
     Attributes:
-        numbers: Which rows of the part they are, (N,).
-        lengths: How many steps each takes, (N,).
+        numbers: Numbers of the rows in their part, (N,).
+        lengths: Number of steps of each row, (N,).
     """
 
     def __init__(self, blocks: list[Block], specs: dict[str, tf.TensorSpec]):
@@ -89,50 +106,54 @@ class Rows:
     def __add__(self, other: "Rows") -> "Rows":
         return Rows(self._blocks + other._blocks, self._specs)
 
-    def take(self, at: np.ndarray) -> "Rows":
-        """The rows at some places, as a copy that needs none of the others."""
-        if not len(at):
+    def take(self, indices: np.ndarray) -> "Rows":
+        """Returns the rows at some indices, as a copy that does not refer to the others."""
+        if not len(indices):
             return Rows([], self._specs)
-        pieces = {key: self._pieces(key, at) for key in self._specs}
-        values = {key: np.concatenate(some) for key, some in pieces.items()}
-        ends = {key: np.cumsum([len(piece) for piece in some]) for key, some in pieces.items()}
-        return Rows([Block(self.numbers[at], values, ends)], self._specs)
+        pieces = {key: self._pieces(key, indices) for key in self._specs}
+        values = {key: np.concatenate(arrays) for key, arrays in pieces.items()}
+        ends = {key: np.cumsum([len(array) for array in arrays]) for key, arrays in pieces.items()}
+        return Rows([Block(self.numbers[indices], values, ends)], self._specs)
 
-    def padded(self, at: np.ndarray) -> dict[str, np.ndarray]:
-        """A batch of the rows at some places, padded with 0 to the longest of them."""
-        return {key: self._padded(key, at) for key in self._specs}
+    def padded(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the rows at some indices as a batch, padded with 0 to the longest of them."""
+        return {key: self._padded(key, indices) for key in self._specs}
 
-    def _padded(self, key, at):
-        pieces = self._pieces(key, at)
-        if self._specs[key].shape.rank == pieces[0].ndim:  # one value a row
+    def _padded(self, key, indices):
+        pieces = self._pieces(key, indices)
+        if self._specs[key].shape.rank == pieces[0].ndim:  # one value per row
             return np.concatenate(pieces)
         longest = max(len(piece) for piece in pieces)
-        padded = np.zeros((len(at), longest, *pieces[0].shape[1:]), pieces[0].dtype)
+        padded = np.zeros((len(indices), longest, *pieces[0].shape[1:]), pieces[0].dtype)
         for row, piece in zip(padded, pieces, strict=True):
             row[: len(piece)] = piece
         return padded
 
-    def _pieces(self, key, at):
-        """The values of a key, of each row."""
-        of = np.searchsorted(self._first, at, side="right") - 1
+    def _pieces(self, key, indices):
+        """Returns the values of a key for each row."""
+        blocks = np.searchsorted(self._first, indices, side="right") - 1
         pieces = []
-        for block, row in zip(of, at - self._first[of], strict=True):
+        for block, row in zip(blocks, indices - self._first[blocks], strict=True):
             ends, values = self._blocks[block].ends[key], self._blocks[block].values[key]
             pieces.append(values[ends[row - 1] if row else 0 : ends[row]])
         return pieces
 
 
 class EncodedExamples:
-    """The encoded examples of a part, in a folder.
+    """The encoded examples of a part, in a folder, which is marked as used.
+
+    Args:
+        folder: The folder; it must be complete.
 
     Attributes:
-        specs: What a batch of them has, by key.
-        lengths: How many rows have each length.
-        sizes: The bytes of each shard's values.
+        specs: Specs of a padded batch, by key.
+        lengths: Number of rows of each length.
+        sizes: Size in bytes of the values of each shard.
     """
 
     def __init__(self, folder: Path):
-        record = json.loads((folder / "encoded.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        mark_used(folder)
         self._folder, self._kinds = folder, record["kinds"]
         self._counts = record["rows"]
         self.sizes: list[int] = record["bytes"]
@@ -147,24 +168,27 @@ class EncodedExamples:
 
     @classmethod
     def write(cls, task: Task, examples: Stream, folder: Path) -> "EncodedExamples":
-        """Encodes `examples` into `folder`, or returns what is there from before.
+        """Encodes examples into a folder, or returns what an earlier call has written there.
 
-        Where another process is at it, this one waits.
+        If another process is writing to the folder, it waits for that process.
+
+        Args:
+            task: The task that encodes.
+            examples: The examples of the part.
+            folder: The folder; it is created if it does not exist.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (folder / "encoded.json").exists():
-                record = _write(_encoded(task, examples), folder)
-                # Last, because its presence says that all shards are there.
-                atomic_write(folder / "encoded.json", json.dumps(record))
-        return cls(folder)
+        with _locked(folder):
+            if not (folder / RECORD).exists():
+                record = _write(_encode(task, examples), folder)
+                # Last, because its presence means that all shards are complete.
+                atomic_write(folder / RECORD, json.dumps(record))
+            return cls(folder)
 
     def read(self, shards: Iterable[int]) -> Rows:
-        """The rows of some shards.
+        """Reads the rows of some shards.
 
         Raises:
-            UserError: One is not as it was written.
+            UserError: A shard is missing or damaged.
         """
         first = np.cumsum([0, *self._counts])
         blocks = []
@@ -177,61 +201,80 @@ class EncodedExamples:
                 if number != first[shard + 1]:
                     raise ValueError(f"{number - first[shard]} rows of {self._counts[shard]}")
             except (tf.errors.OpError, ValueError) as error:
-                # TensorFlow's own words tell of its ops
-                why = type(error).__name__ if isinstance(error, tf.errors.OpError) else error
+                # TensorFlow's message describes its ops, not the file.
+                is_op_error = isinstance(error, tf.errors.OpError)
+                reason = type(error).__name__ if is_op_error else error
                 raise UserError(
-                    f"{path}: what was encoded cannot be read: {why}. Remove its folder, and it "
-                    "will be made anew."
+                    f"{path}: encoded examples cannot be read: {reason}. Remove the folder "
+                    f"{self._folder}, and they will be encoded again."
                 ) from error
         return Rows(blocks, self.specs)
 
-    def _block(self, record, first):
-        """The rows of a record, the first of them with this number."""
-        told = tf.train.Example.FromString(record).features.feature
+    def _block(self, record: bytes, first: int) -> Block:
+        """Returns the rows of a record, numbered from `first`."""
+        features = tf.train.Example.FromString(record).features.feature
         values, ends = {}, {}
         for key, (dtype, inner, _) in self._kinds.items():
-            values[key] = np.frombuffer(told[key].bytes_list.value[0], dtype).reshape(-1, *inner)
-            ends[key] = np.frombuffer(told[f"{key}/ends"].bytes_list.value[0], "<i4")
+            data = features[key].bytes_list.value[0]
+            values[key] = np.frombuffer(data, dtype).reshape(-1, *inner)
+            ends[key] = np.frombuffer(features[f"{key}/ends"].bytes_list.value[0], "<i4")
         return Block(np.arange(first, first + len(ends["length"])), values, ends)
 
 
 def origins(task: Task, examples: Stream, rows: Iterable[int]) -> list[str]:
-    """Origins of the examples behind some rows of `EncodedExamples.write`; reads the examples.
+    """Returns the origins of the examples of some encoded rows; reads the examples again.
 
     Args:
-        task: The task that encoded them.
-        examples: All of them.
-        rows: The numbers of the rows.
+        task: The task that encoded the examples.
+        examples: All examples of the part.
+        rows: Row numbers.
     """
-    encode = tf.function(task.encode, reduce_retracing=True)
-    wanted, found, first = set(rows), [], 0
-    for batch in examples.batches(_AT_ONCE):
+    encode = None
+    numbers, result, first = set(rows), [], 0
+    for batch in examples.batches(_CHUNK):
+        encode = encode or _encoder(task, batch[0])
         last = first + len(encode(_columns(batch))["length"])
-        if not wanted.isdisjoint(range(first, last)):
-            for example in batch:  # some are several rows, some none
+        if not numbers.isdisjoint(range(first, last)):
+            for example in batch:  # an example can have several rows, or none
                 count = len(encode(_columns([example]))["length"])
-                if not wanted.isdisjoint(range(first, first + count)):
-                    found.append(example.origin)
+                if not numbers.isdisjoint(range(first, first + count)):
+                    result.append(example.origin)
                 first += count
         first = last
-    return found
+    return result
 
 
 # --- Writing -----------------------------------------------------------------
 
 
-def _encoded(task: Task, examples: Stream) -> Iterator[dict[str, tf.Tensor | tf.RaggedTensor]]:
-    encode = tf.function(task.encode, reduce_retracing=True)
-    return (encode(_columns(batch)) for batch in examples.batches(_AT_ONCE))
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Creates a folder and locks it, after waiting for other processes."""
+    lock = FileLock(folder / LOCK)
+    while not lock.is_locked:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # `app.cache` has removed the folder
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _columns(batch):
-    """The values of a batch of examples, by key."""
+def _encode(task: Task, examples: Stream) -> Iterator[dict[str, tf.Tensor | tf.RaggedTensor]]:
+    encode = None
+    for batch in examples.batches(_CHUNK):
+        encode = encode or _encoder(task, batch[0])
+        yield encode(_columns(batch))
+
+
+def _columns(batch: list[Example]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+    """Returns the values of a batch of examples, by key."""
     return {key: _column([example.values[key] for example in batch]) for key in batch[0].values}
 
 
-def _column(values):
-    """One key's values of a batch as a tensor, ragged where they are tuples."""
+def _column(values: list) -> tf.Tensor | tf.RaggedTensor:
+    """Returns the values of one key as a tensor, ragged if they are tuples."""
     if not isinstance(values[0], tuple):
         return tf.constant(values)
     flat = tf.constant([piece for value in values for piece in value], tf.string)
@@ -239,7 +282,7 @@ def _column(values):
 
 
 def _write(encoded: Iterable[dict], folder: Path) -> dict:
-    """Writes the shards, and returns what encoded.json says of them."""
+    """Writes the shards, and returns the content of encoded.json."""
     kinds, rows, sizes, lengths = {}, [], [], collections.Counter()
     writer = None
     try:
@@ -262,8 +305,8 @@ def _write(encoded: Iterable[dict], folder: Path) -> dict:
     return {"kinds": kinds, "rows": rows, "bytes": sizes, "lengths": dict(lengths)}
 
 
-def _kinds(batch):
-    """Of each key the dtype, the inner shape of a value, and whether rows differ in size."""
+def _kinds(batch: dict) -> dict[str, list]:
+    """Returns the dtype, the inner shape of a value, and whether rows are ragged, by key."""
     kinds = {}
     for key, value in batch.items():
         ragged = isinstance(value, tf.RaggedTensor)
@@ -272,8 +315,8 @@ def _kinds(batch):
     return kinds
 
 
-def _records(batch) -> Iterator[tuple[bytes, int, int]]:
-    """The records of a batch, each with how many rows it has and the bytes of their values."""
+def _records(batch: dict) -> Iterator[tuple[bytes, int, int]]:
+    """Yields the records of a batch, with the number of rows and the bytes of their values."""
     values, ends = {}, {}
     for key, value in batch.items():
         ragged = isinstance(value, tf.RaggedTensor)
@@ -288,9 +331,9 @@ def _records(batch) -> Iterator[tuple[bytes, int, int]]:
         features, size = {}, 0
         for key in values:
             first, last = ends[key][start], ends[key][stop]
-            piece = values[key][first:last].tobytes()
-            size += len(piece)
-            features[key] = _feature(piece)
+            data = values[key][first:last].tobytes()
+            size += len(data)
+            features[key] = _feature(data)
             own = ends[key][start + 1 : stop + 1] - first
             features[f"{key}/ends"] = _feature(own.astype("<i4").tobytes())
         example = tf.train.Example(features=tf.train.Features(feature=features))

@@ -203,8 +203,11 @@ def read(name: str, config: Config, corpus: Corpus, runs: Path) -> Prepared:
         assets = Path(folder)
         data = _learn(task_class, config, splits, corpus.data, assets)
         run = _open_run(runs / name, name, config, data.checksum, assets)
-        cache = runs / "encoded" / name / example_cache.identity(config, data.checksum, assets)
     task = task_class.restore(run.assets)
+    ops = example_cache.ops_fingerprint(task, next(iter(splits.train)))
+    cache = runs / "encoded" / name
+    cache /= example_cache.identity(config, data.checksum, run.assets, ops)
+    run.record_cache(cache)
     return Prepared(
         name, task, _answerable(task, splits), data, run, cache, time.monotonic() - began
     )

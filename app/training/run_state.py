@@ -1,71 +1,76 @@
-"""A run's state on disk: what it takes to go on after any interruption.
+"""State of a run on disk, from which training resumes after any interruption.
 
 runs/<task>/<hash of config and data>/
-    assets/         what the task learnt
-    state.npz       the whole state after the last finished epoch, in one file
-    history.csv     a line an epoch
+    lock            held by the process that trains the run
+    assets/         assets of the task
+    state.npz       complete state after the last finished epoch, in one file
+    history.csv     a line per epoch
     tensorboard/    the same for TensorBoard
+    cache.txt       name of the folder of its encoded examples
 
-In runs/encoded/<task>/ is what app.training.example_cache keeps for all of them.
+The encoded examples of all runs are in runs/encoded/<task>/ (`app.training.example_cache`).
 """
 
 import csv
 import dataclasses
-import fcntl
 import hashlib
 import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from app.atomic import atomic_open
+from app.atomic import atomic_open, atomic_write
 from tasks.core.errors import UserError
 from tasks.core.settings import affecting
 
-_FORMAT = 3  # of the folder; a new one starts every run anew
-_FREE = ("epochs", "patience")  # how long a run goes on is no part of what it is
+CACHE_FILE = "cache.txt"
+_FORMAT = 3  # of the folder; another number starts every run again
 
 
-def identity(task: str, config, checksum: str, learnt: Path) -> str:
-    """The hash that names a run: of its task, config and data, but not of how it will serve.
+def identity(task: str, config: Any, checksum: str, assets: Path) -> str:
+    """Returns the hash that names a run.
+
+    It covers the task, the data and the settings, but not those that only affect how long a
+    run trains or how the model is served.
 
     Args:
-        task: Its name.
-        config: Its settings.
-        checksum: That of the data.
-        learnt: The folder of what the task learnt of the data, and was given in files.
+        task: Name of the task.
+        config: Settings of the task.
+        checksum: Checksum of the data.
+        assets: Folder with the assets of the task.
     """
-    told = [_FORMAT, task, _told(config), checksum, checksums(learnt)]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    parts = [_FORMAT, task, _training_settings(config), checksum, checksums(assets)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def checksums(learnt: Path) -> dict[str, str]:
-    """The hash of each file of what a task learnt, but for its settings."""
-    files = [path for path in sorted(learnt.iterdir()) if path.name != "config.json"]
+def checksums(assets: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file in a folder of assets, except the settings."""
+    files = [path for path in sorted(assets.iterdir()) if path.name != "config.json"]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def _told(config) -> dict:
-    """The settings of a config that say which run it is."""
+def _training_settings(config: Any) -> dict[str, Any]:
+    """Returns the settings that distinguish runs."""
     return affecting(config, "encoding", "training")
 
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
-        epoch: Epochs finished.
-        best: The lowest loss on valid so far, or minus the greatest of another figure.
-        best_epoch: The epoch that had it, counted from 1.
-        wait: Epochs since then.
-        history: The figures of each epoch.
-        seconds: Spent in training.
-        published: The versions that came of it, each with its settings of serving.
-        tokens: The budget of a batch, where that of the settings was more than the memory
-            holds; else 0.
+        epoch: Number of finished epochs.
+        best: Lowest validation loss so far, or minus the highest value of another metric.
+        best_epoch: The epoch that reached it, counted from 1.
+        wait: Number of epochs since the best one.
+        history: Metrics of each epoch.
+        seconds: Time spent in training.
+        published: Versions that were published, each with its settings of serving.
+        tokens: Token budget of a batch if the one in the settings exceeded the memory, else 0.
     """
 
     epoch: int = 0
@@ -77,131 +82,146 @@ class Progress:
     published: list[dict] = dataclasses.field(default_factory=list)
     tokens: int = 0
 
-    def ended(self, config) -> bool:
-        """Whether there is nothing left to train."""
+    def ended(self, config: Any) -> bool:
+        """Returns whether nothing remains to be trained."""
         return self.epoch >= config.epochs or self.wait >= config.patience
 
-    def version_of(self, config) -> int | None:
-        """The last version that serves as `config` says, if there is one."""
+    def version_of(self, config: Any) -> int | None:
+        """Returns the last published version with the same settings of serving, or None."""
         serving = affecting(config, "serving")
-        found = [each["version"] for each in self.published if each["serving"] == serving]
-        return found[-1] if found else None
+        versions = [item["version"] for item in self.published if item["serving"] == serving]
+        return versions[-1] if versions else None
 
 
-def unfinished(folder: Path, config) -> list[Path]:
-    """The runs beside one, by the same settings but of other data, that have not ended."""
-    found = []
+def unfinished(folder: Path, config: Any) -> list[Path]:
+    """Returns the unfinished runs of a task that have the same settings but other data.
+
+    Args:
+        folder: Folder of a run; the others are in the same parent folder.
+        config: Settings of that run.
+    """
+    runs = []
     for path in sorted(folder.parent.glob("*/assets/config.json")):
-        beside = path.parents[1]
+        other = path.parents[1]
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:  # its process was killed while it wrote
+        except ValueError:  # a process was killed while it wrote the file
             continue
-        alike = all(record.get(key) == value for key, value in _told(config).items())
-        if alike and beside != folder:
-            progress = _progress(beside)
-            found += [beside] * (progress.epoch > 0 and not progress.ended(config))
-    return found
+        settings = _training_settings(config)
+        same_settings = all(record.get(name) == value for name, value in settings.items())
+        if same_settings and other != folder:
+            progress = _read_progress(other)
+            if progress.epoch > 0 and not progress.ended(config):
+                runs.append(other)
+    return runs
 
 
 class Run:
-    """The folder of one run, locked for as long as the process has it open.
+    """The folder of a run, locked until it is closed.
+
+    Args:
+        folder: The folder; it is created if it does not exist.
 
     Raises:
-        UserError: Another process is training the same.
+        UserError: Another process is training the same run.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (folder / "lock").open("w")
+        self._lock = FileLock(folder / "lock")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self._lock.acquire(blocking=False)
+        except Timeout:
             raise UserError(f"another process is training the same run in {folder}.") from None
-        for draft in folder.glob("state.npz.draft-*"):  # of a process that was killed
+        for draft in folder.glob("state.npz.draft-*"):  # of processes that were killed
             draft.unlink()
 
     @property
     def assets(self) -> Path:
-        """What the task learnt."""
+        """Folder with the assets of the task."""
         return self.folder / "assets"
 
     def close(self) -> None:
-        """Lets others have it."""
-        self._lock.close()
+        """Releases the lock."""
+        self._lock.release()
+
+    def record_cache(self, cache: Path) -> None:
+        """Records which folder of encoded examples the run uses."""
+        atomic_write(self.folder / CACHE_FILE, cache.name + "\n")
 
     def progress(self) -> Progress:
-        """How far the run has come; a new one has not."""
-        return _progress(self.folder)
+        """Returns the progress of the run; that of a new run is zero."""
+        return _read_progress(self.folder)
 
     def arrays(self) -> dict[str, list[np.ndarray]]:
-        """The arrays that `save` kept, by group; none of a new run."""
-        state, groups = _state(self.folder, lambda key: key != "progress"), {}
+        """Returns the arrays that were saved, by group; nothing for a new run."""
+        state = _read_state(self.folder, lambda key: key != "progress")
+        groups: dict[str, list[np.ndarray]] = {}
         keys = [key.split("/") for key in state]
-        for group, at in sorted(keys, key=lambda key: int(key[1])):
-            groups.setdefault(group, []).append(state[f"{group}/{at}"])
+        for group, index in sorted(keys, key=lambda key: int(key[1])):
+            groups.setdefault(group, []).append(state[f"{group}/{index}"])
         return groups
 
     def save(self, progress: Progress, groups: dict[str, list[np.ndarray]]) -> None:
-        """Keeps a state, whole or not at all.
+        """Saves a state, completely or not at all.
 
         Args:
-            progress: How far the run has come.
-            groups: Lists of arrays, by group.
+            progress: Progress of the run.
+            groups: Lists of arrays by group, such as weights and state of the optimizer.
         """
         arrays = {
-            f"{group}/{at}": array
-            for group, some in groups.items()
-            for at, array in enumerate(some)
+            f"{group}/{index}": array
+            for group, members in groups.items()
+            for index, array in enumerate(members)
         }
         with atomic_open(self.folder / "state.npz", fsync=True) as file:
             np.savez(file, progress=json.dumps(dataclasses.asdict(progress)), **arrays)
         self._write_history(progress)
 
     def to_bytes(self) -> bytes:
-        """The state as another process may `take` it; nothing of a new run."""
+        """Returns the state for `load_bytes` in another process; b"" for a new run."""
         path = self.folder / "state.npz"
         return path.read_bytes() if path.exists() else b""
 
     def load_bytes(self, state: bytes) -> None:
-        """Takes the state that `to_bytes` gave of the same run elsewhere."""
+        """Replaces the state by what `to_bytes` returned in another process."""
         self.reset()
         if state:
             (self.folder / "state.npz").write_bytes(state)
 
-    def mark_published(self, version: int, config) -> None:
-        """Notes which version the run came to, and how it serves."""
+    def mark_published(self, version: int, config: Any) -> None:
+        """Records a published version and its settings of serving."""
         progress = self.progress()
         progress.published.append({"version": version, "serving": affecting(config, "serving")})
         self.save(progress, self.arrays())
 
     def reset(self) -> None:
-        """Starts anew: a finished run is done again."""
+        """Removes the state, so that the run starts again."""
         (self.folder / "state.npz").unlink(missing_ok=True)
 
-    def _write_history(self, progress):
+    def _write_history(self, progress: Progress) -> None:
         with (self.folder / "history.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, progress.history[0] if progress.history else [])
             writer.writeheader()
             writer.writerows(progress.history)
 
 
-def _progress(folder):
-    told = _state(folder, lambda key: key == "progress").get("progress", "{}")
-    return Progress(**json.loads(str(told)))
+def _read_progress(folder: Path) -> Progress:
+    state = _read_state(folder, lambda key: key == "progress")
+    return Progress(**json.loads(str(state.get("progress", "{}"))))
 
 
-def _state(folder, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
-    """What the state of a run has under the wanted keys; nothing of a new one."""
+def _read_state(folder: Path, predicate: Callable[[str], bool]) -> dict[str, np.ndarray]:
+    """Returns the entries of a state whose keys satisfy a predicate; nothing for a new run."""
     path = folder / "state.npz"
     if not path.exists():
         return {}
     try:
         with np.load(path, allow_pickle=False) as state:
-            return {key: state[key] for key in filter(wanted, state.files)}
+            return {key: state[key] for key in filter(predicate, state.files)}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path}, the state of a run, cannot be read: {error}. Bring it back, or move it "
-            "away to train anew."
+            f"{path}, the state of a run, cannot be read: {error}. Restore it from a copy, or "
+            "remove it to train from the start."
         ) from error

@@ -1,9 +1,12 @@
 """A published version, loaded and run as TensorFlow Serving does."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +139,25 @@ def test_publish_takes_the_next_number_and_overwrites_nothing(tmp_path):
     assert export.versions(tmp_path) == [2, 10, 11]
     assert (tmp_path / "11/file").read_text() == "draft-x"
     assert (tmp_path / "10/file").read_text() == "10"
+
+
+@pytest.mark.parametrize("code", [errno.ENOTEMPTY, errno.EEXIST], ids=["Linux", "Windows"])
+def test_publish_takes_another_number_if_another_run_took_the_first(tmp_path, monkeypatch, code):
+    rename = Path.rename
+
+    def rename_second(self, target):
+        if target.name == "1":
+            target.mkdir()
+            raise OSError(code, os.strerror(code), str(target))
+        return rename(self, target)
+
+    (tmp_path / "draft").mkdir()
+    monkeypatch.setattr(Path, "rename", rename_second)
+    assert export.publish(tmp_path / "draft") == tmp_path / "2"
+    (tmp_path / "draft").mkdir()
+    (tmp_path / "3").write_text("a file, not a version")
+    with pytest.raises(OSError):
+        export.publish(tmp_path / "draft")
 
 
 def test_predict_prints_responses_in_the_order_of_the_texts(published, served, capsys):

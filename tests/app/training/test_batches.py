@@ -76,9 +76,11 @@ def test_order_is_a_function_of_the_seed_and_the_pass(encoded):
 
 def test_training_goes_on_from_any_step_as_if_it_had_never_stopped(task, encoded):
     batches = batches_of(encoded, seed=0)
-    straight = list(itertools.islice(batches.to_learn(task, 0), 2 * batches.steps + 5))
+    straight = list(itertools.islice(batches.training_dataset(task, 0), 2 * batches.steps + 5))
     for first in (1, batches.steps - 1, batches.steps, 2 * batches.steps + 2):
-        for given, want in zip(batches.to_learn(task, first), straight[first:], strict=False):
+        for given, want in zip(
+            batches.training_dataset(task, first), straight[first:], strict=False
+        ):
             for a, b in zip(tf.nest.flatten(given), tf.nest.flatten(want), strict=True):
                 np.testing.assert_array_equal(a, b)
 
@@ -123,7 +125,8 @@ def test_the_origin_of_a_row_is_that_of_its_example(task):
 def test_only_what_is_learnt_from_is_left_out_of_the_evidence(task, encoded):
     batches = batches_of(encoded, seed=0)
     (learnt, label), (watched, _) = (
-        next(iter(data))[0] for data in (batches.to_learn(task, 0), batches.to_watch(task))
+        next(iter(data))[0]
+        for data in (batches.training_dataset(task, 0), batches.validation_dataset(task))
     )
     np.testing.assert_array_equal(learnt["left_out"], np.eye(3)[label])
     assert not np.asarray(watched["left_out"]).any()
@@ -131,9 +134,11 @@ def test_only_what_is_learnt_from_is_left_out_of_the_evidence(task, encoded):
 
 def test_validation_is_one_pass_again_and_again(task, encoded):
     batches = batches_of(encoded)
-    counts = [int(count) for _, count in itertools.islice(batches.to_watch(task), batches.steps)]
+    counts = [
+        int(count) for _, count in itertools.islice(batches.validation_dataset(task), batches.steps)
+    ]
     assert sum(counts) == 300
-    twice = list(itertools.islice(batches.to_watch(task), 2 * batches.steps))
+    twice = list(itertools.islice(batches.validation_dataset(task), 2 * batches.steps))
     for ((_, label), _), ((_, again), _) in zip(twice, twice[batches.steps :], strict=False):
         np.testing.assert_array_equal(label, again)
 
@@ -141,9 +146,10 @@ def test_validation_is_one_pass_again_and_again(task, encoded):
 @pytest.mark.parametrize("devices", [(0, 1), (0, 1, 2)])
 def test_shares_of_a_batch_are_the_batch_and_no_row_is_in_two(task, encoded, devices):
     batches = batches_of(encoded, seed=0)
-    whole = list(itertools.islice(batches.to_learn(task, 3), batches.steps))
+    whole = list(itertools.islice(batches.training_dataset(task, 3), batches.steps))
     parts = itertools.islice(
-        batches.to_learn(task, 3, Share(devices, len(devices))), batches.steps * len(devices)
+        batches.training_dataset(task, 3, Share(devices, len(devices))),
+        batches.steps * len(devices),
     )
     without = 0
     for ((x, label), count), *some in zip(whole, *[parts] * len(devices), strict=True):

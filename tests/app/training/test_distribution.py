@@ -220,4 +220,4 @@ def test_a_cluster_that_is_none_is_told(capsys, monkeypatch, corpus, tmp_path, t
     monkeypatch.setenv("TF_CONFIG", told)
     argv = ["sentiment", "--data", str(corpus), "--strategy", "multiworker", *where(tmp_path)]
     said = fails(capsys, train.main, argv)
-    assert "--strategy multiworker needs in TF_CONFIG the cluster" in said
+    assert "--strategy multiworker needs TF_CONFIG to describe the cluster" in said

@@ -135,7 +135,7 @@ def test_what_is_damaged_is_told(told, tmp_path, broken):
         changed = raw[:20] + bytes([raw[20] ^ 1]) + raw[21:]
         shard.write_bytes(raw[:-5] if broken == "cut" else changed)
     with pytest.raises(
-        UserError, match=rf"{shard.name}: what was encoded cannot be read: .*Remove"
+        UserError, match=rf"{shard.name}: encoded examples cannot be read: .*Remove"
     ):
         read(EncodedExamples(tmp_path / "train"))
 
@@ -170,11 +170,15 @@ def test_who_comes_second_waits_and_encodes_nothing(told, tmp_path, monkeypatch)
 # --- What names it -----------------------------------------------------------
 
 
-def test_the_name_tells_data_settings_and_code_apart_and_training_not(told, tmp_path, monkeypatch):
+def test_the_name_tells_data_settings_and_ops_apart_and_training_not(told, tmp_path):
     task, _, folder = told
     config, assets = task.config, tmp_path / "assets"
     shutil.copytree(folder / "assets", assets)
-    names = {example_cache.identity(config, "data", assets)}
+
+    def identity(config, checksum="data", ops="ops"):
+        return example_cache.identity(config, checksum, assets, ops)
+
+    names = {identity(config)}
     for other in (
         {"units": 9},
         {"cell": "gru"},
@@ -182,40 +186,13 @@ def test_the_name_tells_data_settings_and_code_apart_and_training_not(told, tmp_
         {"epochs": 3},
         {"learning_rate": 0.5},
     ):
-        assert example_cache.identity(dataclasses.replace(config, **other), "data", assets) in names
+        assert identity(dataclasses.replace(config, **other)) in names
     longer = dataclasses.replace(config, max_length=config.max_length + 1)
-    names |= {
-        example_cache.identity(longer, "data", assets),
-        example_cache.identity(config, "other", assets),
-    }
+    names |= {identity(longer), identity(config, "other"), identity(config, ops="other")}
     file = next(path for path in sorted(assets.iterdir()) if path.name != "config.json")
     file.write_bytes(file.read_bytes() + b"more\n")
-    names.add(example_cache.identity(config, "data", assets))
-    monkeypatch.setattr(example_cache, "code_version", lambda: "another")
-    names.add(example_cache.identity(config, "data", assets))
+    names.add(identity(config))
     assert len(names) == 5
-
-
-@pytest.mark.parametrize(
-    "source", ["models/text/words.py", "tasks/core/task.py", "app/training/example_cache.py"]
-)
-def test_the_version_of_the_code_is_that_of_its_lines(tmp_path, monkeypatch, source):
-    root = tmp_path / "tree"
-    for path in (
-        "models/text/words.py",
-        "models/deep/er.py",
-        "tasks/core/task.py",
-        "app/training/example_cache.py",
-    ):
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(f"# {path}")
-    monkeypatch.setattr(example_cache, "__file__", str(root / "app/training/example_cache.py"))
-    version = example_cache.code_version.__wrapped__
-    before = version()
-    (root / "app/train.py").write_text("no part of it")
-    assert version() == before
-    (root / source).write_text("changed")
-    assert version() != before
 
 
 def test_the_record_says_what_the_shards_hold(told):

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import sys
 from pathlib import Path
 
 import keras
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from app import train
 from app.serving import export
-from app.training import loop, run_state
+from app.training import memory, run_state
 from tasks import sentiment
 from tests.app.test_train import assert_same, fails, trained
 from tests.conftest import SMALL, where
@@ -71,7 +72,9 @@ def test_a_loss_that_is_no_number_names_the_lines_of_its_batch(
         said = fails(capsys, train.main, command(corpus, tmp_path))
     assert re.search(r"the loss is nan in epoch 2, step \d+: lower --learning-rate", said)
     assert "1 finished epochs are kept" in said and epochs(kept) == 1
-    named = re.search(rf"made of {re.escape(str(corpus))}/train.tsv:([\d, ]+)$", said, re.MULTILINE)
+    named = re.search(
+        rf"of that batch: {re.escape(str(corpus))}/train.tsv:([\d, ]+)$", said, re.MULTILINE
+    )
     numbers = [int(number) for number in named[1].split(",")]
     assert 7 in numbers and len(set(numbers)) == len(numbers) <= 64 // 5
     assert all(1 <= number <= 40 for number in numbers)
@@ -103,7 +106,10 @@ def test_out_of_memory_halves_the_batches_and_goes_on(corpus, tmp_path, monkeypa
         patch.setattr(keras.callbacks.TensorBoard, "on_train_batch_end", exhausted)
         version = train.main(command(corpus, tmp_path))
     said = capsys.readouterr().out
-    assert re.findall(r"out of memory: going on with --batch-tokens (\d+)", said) == ["32", "16"]
+    assert re.findall(r"out of memory: continuing .* with --batch-tokens (\d+)", said) == [
+        "32",
+        "16",
+    ]
     assert [int(epoch) for epoch in re.findall(r"Epoch (\d)/2", said)] == [1, 2, 2, 2]
     record = json.loads((version / "assets.extra/run.json").read_text())
     assert (record["epochs"], record["batch_tokens"]) == (2, 16)
@@ -114,9 +120,20 @@ def test_out_of_memory_halves_the_batches_and_goes_on(corpus, tmp_path, monkeypa
 
 
 def test_a_budget_beyond_the_memory_of_a_cpu_is_refused(corpus, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(loop, "_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     said = fails(capsys, train.main, command(corpus, tmp_path))
     assert "--batch-tokens 64: a batch needs at least 0.0 GiB of memory" in said
+
+
+def test_memory_counts_as_unlimited_where_the_system_does_not_report_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_CGROUP_LIMIT", tmp_path / "memory.max")
+    if hasattr(os, "sysconf"):
+        assert 0 < memory.available_bytes() < sys.maxsize
+    monkeypatch.delattr(os, "sysconf", raising=False)  # as on Windows
+    assert memory.available_bytes() == sys.maxsize
+    for text, limit in (("max\n", sys.maxsize), ("4096\n", 4096)):
+        (tmp_path / "memory.max").write_text(text)
+        assert memory.available_bytes() == limit
 
 
 def test_a_full_disk_is_told_and_the_state_before_is_kept(corpus, tmp_path, monkeypatch, capsys):

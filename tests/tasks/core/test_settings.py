@@ -90,7 +90,7 @@ def test_a_setting_changes_the_identities_that_it_affects_and_no_other(name, tmp
 
     def identities(changed):
         return (
-            example_cache.identity(changed, "data", tmp_path),
+            example_cache.identity(changed, "data", tmp_path, "ops"),
             run_state.identity(name, changed, "data", tmp_path),
         )
 
@@ -113,7 +113,7 @@ def test_a_new_setting_affects_everything_unless_it_is_declared_otherwise(tmp_pa
 
     one, other = Config(), Config(new=2)
     for identity in (
-        lambda config: example_cache.identity(config, "data", tmp_path),
+        lambda config: example_cache.identity(config, "data", tmp_path, "ops"),
         lambda config: run_state.identity("sentiment", config, "data", tmp_path),
     ):
         assert identity(one) != identity(other)
