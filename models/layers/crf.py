@@ -181,8 +181,8 @@ class CRF(keras.layers.Layer):
         carried = getattr(logits, "_keras_mask", None)
         if carried is not None and mask is not None and carried is not mask:
             raise ValueError(
-                f"{self.name}: the logits carry a mask of Keras's and `mask` is another; "
-                "give one of them."
+                f"{self.name}: the logits have a Keras mask attached and `mask` is another; "
+                "pass only one of them."
             )
         mask = carried if mask is None else mask
         logits = ops.cast(logits, self._float)

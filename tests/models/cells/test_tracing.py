@@ -182,7 +182,7 @@ def test_nothing_is_kept_when_it_is_over():
         raise RuntimeError("on purpose")
     layer(inputs())
     assert (len(seen), len(inner)) == (2, 1)
-    assert layer._watch is None
+    assert layer._tracer is None
 
 
 @pytest.mark.parametrize("name", ["lstm", "janet", "gru"])
