@@ -32,6 +32,10 @@ class BeamSearchConfig:
 
     Raises:
         ValueError: A value is below its minimum.
+
+    Example:
+        >>> BeamSearchConfig(beam_size=8, coverage=0.2).length_penalty
+        1.0
     """
 
     beam_size: int = 4
@@ -114,6 +118,25 @@ def search(
 
     Returns:
         W hypotheses for each row.
+
+    Example:
+        A decoder that always prefers token 3, then the end token 2:
+
+        >>> def step(tokens, rows, states):
+        ...     logits = tf.where(tokens[:, None] == 3, [[0.0, 0, 9, 0]], [[0.0, 0, 0, 9]])
+        ...     return logits, tf.ones([tf.size(tokens), 1]), states
+        >>> hypotheses = search(
+        ...     step,
+        ...     [tf.zeros([1, 1])],
+        ...     tf.constant([[True]]),
+        ...     vocabulary=4,
+        ...     start=1,
+        ...     end=2,
+        ...     longest=tf.constant([5]),
+        ...     settings=BeamSearchConfig(beam_size=2),
+        ... )
+        >>> hypotheses.tokens[0, 0].numpy()[:1].tolist(), int(hypotheses.lengths[0, 0])
+        ([3], 1)
     """
     width = settings.beam_size
     batch, places = tf.shape(mask)[0], tf.shape(mask)[1]
