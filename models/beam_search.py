@@ -54,7 +54,9 @@ class BeamSearchConfig:
             if not value >= least:
                 raise ValueError(f"{name} must be at least {least}, got {value!r}.")
 
-    def score(self, log_probability, lengths, covered):
+    def score(
+        self, log_probability: tf.Tensor, lengths: tf.Tensor, covered: tf.Tensor
+    ) -> tf.Tensor:
         """Returns the scores of hypotheses of any shape.
 
         Args:
@@ -67,8 +69,8 @@ class BeamSearchConfig:
             lengths = tf.cast(lengths, tf.float32)
             score = score / ((5.0 + lengths) / 6.0) ** self.length_penalty
         if self.coverage:
-            there = tf.math.log(tf.clip_by_value(covered, 1e-6, 1.0))
-            score += self.coverage * tf.reduce_sum(there, axis=-1)
+            logs = tf.math.log(tf.clip_by_value(covered, 1e-6, 1.0))
+            score += self.coverage * tf.reduce_sum(logs, axis=-1)
         return score
 
 

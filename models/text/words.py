@@ -16,7 +16,7 @@ Shapes: B texts, T words, N words of a batch, C characters.
 """
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import tensorflow as tf
@@ -90,7 +90,9 @@ class LossyCounter(collections.Counter):
 
     MOST = 2**18
 
-    def update(self, iterable=None, /, **counts):
+    def update(
+        self, iterable: Mapping[str, int] | Iterable[str] | None = None, /, **counts: int
+    ) -> None:
         super().update(iterable, **counts)
         if len(self) > self.MOST:
             common = self.most_common(self.MOST // 2)
