@@ -32,6 +32,10 @@ class BeamSearchConfig:
 
     Raises:
         ValueError: A value is below its minimum.
+
+    Example:
+        >>> BeamSearchConfig(beam_size=8, coverage=0.2).length_penalty
+        1.0
     """
 
     beam_size: int = 4
@@ -50,7 +54,9 @@ class BeamSearchConfig:
             if not value >= least:
                 raise ValueError(f"{name} must be at least {least}, got {value!r}.")
 
-    def score(self, log_probability, lengths, covered):
+    def score(
+        self, log_probability: tf.Tensor, lengths: tf.Tensor, covered: tf.Tensor
+    ) -> tf.Tensor:
         """Returns the scores of hypotheses of any shape.
 
         Args:
@@ -63,8 +69,8 @@ class BeamSearchConfig:
             lengths = tf.cast(lengths, tf.float32)
             score = score / ((5.0 + lengths) / 6.0) ** self.length_penalty
         if self.coverage:
-            there = tf.math.log(tf.clip_by_value(covered, 1e-6, 1.0))
-            score += self.coverage * tf.reduce_sum(there, axis=-1)
+            logs = tf.math.log(tf.clip_by_value(covered, 1e-6, 1.0))
+            score += self.coverage * tf.reduce_sum(logs, axis=-1)
         return score
 
 
@@ -114,6 +120,25 @@ def search(
 
     Returns:
         W hypotheses for each row.
+
+    Example:
+        A decoder that always prefers token 3, then the end token 2:
+
+        >>> def step(tokens, rows, states):
+        ...     logits = tf.where(tokens[:, None] == 3, [[0.0, 0, 9, 0]], [[0.0, 0, 0, 9]])
+        ...     return logits, tf.ones([tf.size(tokens), 1]), states
+        >>> hypotheses = search(
+        ...     step,
+        ...     [tf.zeros([1, 1])],
+        ...     tf.constant([[True]]),
+        ...     vocabulary=4,
+        ...     start=1,
+        ...     end=2,
+        ...     longest=tf.constant([5]),
+        ...     settings=BeamSearchConfig(beam_size=2),
+        ... )
+        >>> hypotheses.tokens[0, 0].numpy()[:1].tolist(), int(hypotheses.lengths[0, 0])
+        ([3], 1)
     """
     width = settings.beam_size
     batch, places = tf.shape(mask)[0], tf.shape(mask)[1]

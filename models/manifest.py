@@ -1,7 +1,7 @@
 """The manifest of a published version: the SHA-256 of every file in its folder.
 
-It tells damage: a file cut short, lost, changed or added after publication. It is no
-signature; who can change a file can change the manifest too.
+It detects damage: files that were truncated, lost, changed or added after publication. It is
+not a signature: whoever can change a file can change the manifest.
 """
 
 import hashlib
@@ -12,28 +12,35 @@ PLACE = Path("assets.extra", "manifest.json")
 
 
 class Damage(ValueError):
-    """The files of a version are not those that were published."""
+    """Raised if the files of a version differ from those that were published."""
 
 
 def write(folder: Path) -> None:
-    """Lists every file of a folder in its manifest, which must be the last to be written."""
+    """Writes the manifest of a folder; it must be the last file that is written.
+
+    Args:
+        folder: Folder of a version.
+    """
     record = {name: _sha256(path) for name, path in _files(folder).items()}
     (folder / PLACE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def verify(folder: Path) -> None:
-    """Holds the files of a version against its manifest.
+    """Verifies the files of a version against its manifest.
+
+    Args:
+        folder: Folder of a version.
 
     Raises:
-        Damage: One differs, is missing or is not listed; the text names it.
+        Damage: A file differs, is missing or is not listed, or the manifest is invalid.
     """
     place = folder / PLACE
     try:
         record = json.loads(place.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Damage(f"{place} is missing, so {folder} cannot be held against it.") from None
+        raise Damage(f"{place} is missing, so {folder} cannot be verified.") from None
     except ValueError as error:
-        raise Damage(f"{place} is no manifest: {error}.") from None
+        raise Damage(f"{place} is not a manifest: {error}.") from None
     if not isinstance(record, dict):
         raise Damage(f"{place} must be an object of file names and SHA-256, got {record!r}.")
     files = _files(folder)
@@ -47,7 +54,7 @@ def verify(folder: Path) -> None:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """The files below a folder but its manifest, by their names with slashes."""
+    """Files in a folder except its manifest, by relative path with slashes."""
     paths = (path for path in sorted(folder.rglob("*")) if not path.is_dir())
     return {path.relative_to(folder).as_posix(): path for path in paths if path != folder / PLACE}
 

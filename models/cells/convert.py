@@ -1,23 +1,24 @@
-"""Weights from and to Keras, PyTorch and ONNX, by the names of gates, in NumPy.
+"""Conversion of weights from and to Keras, PyTorch and ONNX, by names of gates, in NumPy.
 
-    theirs = convert.to_pytorch(ours)  # `ours` is a `GatedRNN` that has been built
-    module = getattr(torch.nn, theirs.kind)(**theirs.arguments)
-    module.load_state_dict({name: torch.tensor(w) for name, w in theirs.weights.items()})
+    exported = convert.to_pytorch(layer)  # `layer` is a built `GatedRNN`
+    module = getattr(torch.nn, exported.kind)(**exported.arguments)
+    module.load_state_dict({name: torch.tensor(w) for name, w in exported.weights.items()})
 
-    convert.from_pytorch(ours, {name: w.numpy() for name, w in module.state_dict().items()})
+    convert.from_pytorch(layer, {name: w.numpy() for name, w in module.state_dict().items()})
 
-What a peer has no word for is folded into its weights where that is exact: a gate
-that is pinned to p has zero weights and the bias logit(p) there, one that is
-blind has zeros, and the input gate of "coupled" is the negated forget gate, for
-sigmoid(-z) = 1 - sigmoid(z). On the way back the peer's weights must be of that
-form. Whatever would be lost, either way, is refused by a ValueError.
+A feature that a library does not have is folded into its weights if that is exact: a gate that
+is pinned to p gets zero weights and the bias logit(p), a blind gate gets zeros, and the input
+gate of "coupled" gets the negated weights of the forget gate, because
+sigmoid(-z) = 1 - sigmoid(z). Weights from a library must be of that form. A conversion that
+would lose anything, in either direction, raises a ValueError.
 
-Shapes: D input features (of a layer), H units, G maps (gates and candidate) of the peer.
+Shapes: D input features of a layer, H units, P units of a projected h, G maps (gates and
+candidate) of the library, N directions.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,23 +27,29 @@ from .recurrent import GatedRNN
 
 
 class ExportedWeights(NamedTuple):
-    """What a peer has: its class or operator, what to make that with, its weights."""
+    """Weights of a layer or operator of another library.
+
+    Attributes:
+        kind: Name of its class or operator, such as "LSTM".
+        arguments: Arguments of its constructor, or attributes of the operator.
+        weights: NumPy arrays in the order of `get_weights()` (Keras), or by name.
+    """
 
     kind: str
-    arguments: Mapping
-    weights: Sequence | Mapping
+    arguments: Mapping[str, Any]
+    weights: Sequence[np.ndarray] | Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerFormat:
-    """How a peer has an equation.
+    """Format of an equation in a library.
 
     Attributes:
-        kind: Its name for it.
-        order: The order of the maps in its weights.
-        activations: The (input, output) activations it can have, as its arguments.
-        arguments: Its other arguments.
-        peepholes: The order of the gates in its peephole weight, if it has one.
+        kind: Name of its class or operator.
+        order: Order of the maps in its weights.
+        activations: Arguments that select activations, by (input, output) activation.
+        arguments: Further arguments.
+        peepholes: Order of the gates in its peephole weight; empty if it has no peepholes.
         projects: Whether it can project h.
     """
 
@@ -56,30 +63,40 @@ class LayerFormat:
 
 @dataclasses.dataclass(frozen=True)
 class Library:
-    """A library: its forms by equation, and its directions as its arguments."""
+    """A library of recurrent layers.
+
+    Attributes:
+        name: Its name.
+        formats: Formats by equation.
+        directions: Arguments that select a direction, by direction.
+    """
 
     name: str
-    forms: Mapping[str, LayerFormat]
+    formats: Mapping[str, LayerFormat]
     directions: Mapping[str, Mapping]
 
 
-# Activations are keyed (input, output); the output's is "tanh" where an equation has none.
-_KERAS_WORDS = {"tanh": "tanh", "relu": "relu", "identity": "linear"}
-_KERAS_ONE = {(a, "tanh"): {"activation": word} for a, word in _KERAS_WORDS.items()}
+# Activations are keyed by (input, output); the latter is "tanh" if an equation has none.
+_KERAS_ACTIVATIONS = {"tanh": "tanh", "relu": "relu", "identity": "linear"}
+_KERAS_INPUT_ACTIVATION = {
+    (a, "tanh"): {"activation": name} for a, name in _KERAS_ACTIVATIONS.items()
+}
 _KERAS_LSTM = LayerFormat(
     "LSTM",
     ("input", "forget", CANDIDATE, "output"),
-    {(a, a): {"activation": word} for a, word in _KERAS_WORDS.items()},  # one for both
+    {(a, a): {"activation": name} for a, name in _KERAS_ACTIVATIONS.items()},  # a single argument
 )
 _UPDATE_RESET = ("update", "reset", CANDIDATE)
 KERAS = Library(
     "Keras",
     {
-        "rnn": LayerFormat("SimpleRNN", (CANDIDATE,), _KERAS_ONE),
+        "rnn": LayerFormat("SimpleRNN", (CANDIDATE,), _KERAS_INPUT_ACTIVATION),
         "lstm": _KERAS_LSTM,
         "coupled": _KERAS_LSTM,
-        "gru": LayerFormat("GRU", _UPDATE_RESET, _KERAS_ONE, {"reset_after": True}),
-        "gru_before": LayerFormat("GRU", _UPDATE_RESET, _KERAS_ONE, {"reset_after": False}),
+        "gru": LayerFormat("GRU", _UPDATE_RESET, _KERAS_INPUT_ACTIVATION, {"reset_after": True}),
+        "gru_before": LayerFormat(
+            "GRU", _UPDATE_RESET, _KERAS_INPUT_ACTIVATION, {"reset_after": False}
+        ),
     },
     {"forward": {"go_backwards": False}, "backward": {"go_backwards": True}, "both": {}},
 )
@@ -100,24 +117,26 @@ PYTORCH = Library(
 
 
 def _onnx_functions(*names):
-    """The activations of an operator, in one direction of it."""
-    # Affine is alpha x + beta, and ONNX Runtime takes both for 0 if they are not told.
+    """Attributes that select the activations of an operator, for one direction."""
+    # Affine is alpha x + beta. ONNX Runtime sets both to 0 if they are not specified.
     count = names.count("Affine")
     scales = {"activation_alpha": [1.0] * count, "activation_beta": [0.0] * count}
     return {"activations": list(names), **(scales if count else {})}
 
 
-_ONNX_WORDS = {"tanh": "Tanh", "relu": "Relu", "identity": "Affine"}
-_ONNX_RNN = {(a, "tanh"): _onnx_functions(word) for a, word in _ONNX_WORDS.items()}
-_ONNX_GRU = {(a, "tanh"): _onnx_functions("Sigmoid", word) for a, word in _ONNX_WORDS.items()}
+_ONNX_FUNCTION_NAMES = {"tanh": "Tanh", "relu": "Relu", "identity": "Affine"}
+_ONNX_RNN = {(a, "tanh"): _onnx_functions(name) for a, name in _ONNX_FUNCTION_NAMES.items()}
+_ONNX_GRU = {
+    (a, "tanh"): _onnx_functions("Sigmoid", name) for a, name in _ONNX_FUNCTION_NAMES.items()
+}
 _INPUT_OUTPUT_FORGET = ("input", "output", "forget")
 _ONNX_LSTM = LayerFormat(
     "LSTM",
     (*_INPUT_OUTPUT_FORGET, CANDIDATE),
     {
-        (a, b): _onnx_functions("Sigmoid", _ONNX_WORDS[a], _ONNX_WORDS[b])
-        for a in _ONNX_WORDS
-        for b in _ONNX_WORDS
+        (a, b): _onnx_functions("Sigmoid", _ONNX_FUNCTION_NAMES[a], _ONNX_FUNCTION_NAMES[b])
+        for a in _ONNX_FUNCTION_NAMES
+        for b in _ONNX_FUNCTION_NAMES
     },
     peepholes=_INPUT_OUTPUT_FORGET,
 )
@@ -136,7 +155,7 @@ ONNX = Library(
         "both": {"direction": "bidirectional"},
     },
 )
-# What an attribute that is left out means; "activations" in one direction, by operator.
+# Defaults of attributes; those of "activations" for one direction, by operator.
 _ONNX_DEFAULTS = {"direction": "forward", "linear_before_reset": 0, "input_forget": 0}
 _ONNX_ACTIVATIONS = {
     "RNN": ["Tanh"],
@@ -146,95 +165,115 @@ _ONNX_ACTIVATIONS = {
 
 
 def to_keras(layer: GatedRNN) -> ExportedWeights:
-    """Keras's LSTM, GRU or SimpleRNN.
+    """Returns the weights of Keras's LSTM, GRU or SimpleRNN.
+
+    A backward layer of Keras returns its sequence in reading order.
+
+    Args:
+        layer: A built layer.
 
     Returns:
-        kind and arguments of one layer, for direction "both" to be put into
-        `Bidirectional(..., merge_mode=layer.merge)`; and as weights what
-        `get_weights()` gives of it or of a stack, for each layer and direction
-        (D, G * H), (H, G * H), and (G * H,) or, of a GRU with `reset_after`,
-        (2, G * H). A backward layer of Keras's gives its sequence in the order
-        in which it reads.
+        The class and the arguments of one layer, which for direction "both" is wrapped in
+        `Bidirectional(..., merge_mode=layer.merge)`; and the arrays of `get_weights()` of the
+        layer or of a stack: for each layer and direction (D, G * H), (H, G * H), and (G * H,)
+        or, for a GRU with `reset_after`, (2, G * H).
 
     Raises:
-        ValueError: Keras has no layer that computes the same.
+        ValueError: Keras has no layer that computes the same, or the layer is not built.
     """
-    form, arguments = _form(KERAS, layer)
+    layer_format, arguments = _find_format(KERAS, layer)
     weights = []
     for cell in layer.cells:
-        parts = _parts(cell, form)
-        both = np.stack([parts["bias"], parts["recurrent_bias"]])
-        bias = both if form.arguments.get("reset_after") else parts["bias"]
+        parts = _parts(cell, layer_format)
+        bias = parts["bias"]
+        if layer_format.arguments.get("reset_after"):
+            bias = np.stack([bias, parts["recurrent_bias"]])
         weights += [parts["input"], parts["recurrent"], bias]
-    return ExportedWeights(form.kind, {"units": layer.units, **arguments}, weights)
+    return ExportedWeights(layer_format.kind, {"units": layer.units, **arguments}, weights)
 
 
-def from_keras(layer: GatedRNN, weights: Sequence) -> None:
-    """Takes the weights of a layer of Keras's or of a stack, as `to_keras` gives them.
+def from_keras(layer: GatedRNN, weights: Sequence[np.ndarray]) -> None:
+    """Sets the weights of a layer to those of a Keras layer or of a stack of them.
 
-    They do not tell its activations, which must be those that `to_keras` tells.
+    Weights do not contain the activations, which must be those that `to_keras` returns.
+
+    Args:
+        layer: A built layer.
+        weights: Arrays in the format of `to_keras`.
 
     Raises:
-        ValueError: Shapes differ, or the layer cannot hold the weights.
+        ValueError: Shapes differ, or the cell cannot represent the weights; none is changed.
     """
-    form, _ = _form(KERAS, layer)
+    layer_format, _ = _find_format(KERAS, layer)
     _check_shapes(KERAS, dict(enumerate(to_keras(layer).weights)), dict(enumerate(weights)))
     cell_blocks = []
     for start in range(0, len(weights), 3):
         input, recurrent, bias = weights[start : start + 3]
-        bias, second = bias if form.arguments.get("reset_after") else (bias, np.zeros_like(bias))
-        parts = {"input": input, "recurrent": recurrent, "bias": bias, "recurrent_bias": second}
-        cell_blocks.append(_blocks(form, parts))
-    _take(layer, KERAS, cell_blocks)
+        recurrent_bias = np.zeros_like(bias)
+        if layer_format.arguments.get("reset_after"):
+            bias, recurrent_bias = bias
+        parts = {"input": input, "recurrent": recurrent}
+        parts |= {"bias": bias, "recurrent_bias": recurrent_bias}
+        cell_blocks.append(_blocks(layer_format, parts))
+    _assign(layer, KERAS, cell_blocks)
 
 
 def to_pytorch(layer: GatedRNN) -> ExportedWeights:
-    """PyTorch's LSTM, GRU or RNN.
+    """Returns the weights of PyTorch's LSTM, GRU or RNN.
+
+    Args:
+        layer: A built layer.
 
     Returns:
-        kind, arguments, and its state dict: for each layer and direction
+        The class, its arguments, and its state dict: for each layer and direction
         "weight_ih_l0" (G * H, D), "weight_hh_l0" (G * H, H or P), "bias_ih_l0" and
-        "bias_hh_l0" (G * H,), and "weight_hr_l0" (P, H) of a projection, with the
-        layer's number and "_reverse" for backward.
+        "bias_hh_l0" (G * H,), and with a projection "weight_hr_l0" (P, H). The number is that
+        of the layer; backward weights end in "_reverse".
 
     Raises:
-        ValueError: PyTorch has no module that computes the same.
+        ValueError: PyTorch has no module that computes the same, or the layer is not built.
     """
-    form, arguments = _form(PYTORCH, layer)
+    layer_format, arguments = _find_format(PYTORCH, layer)
     if layer.direction == "both" and layer.merge != "concat":
         raise ValueError(f"PyTorch merges directions by 'concat', got merge={layer.merge!r}.")
     weights = {}
     for names, cell in zip(_pytorch_names(layer), layer.cells, strict=True):
-        parts = _parts(cell, form)
+        parts = _parts(cell, layer_format)
         if layer.spec.projection:
             parts["projection"] = cell.projection.numpy()
         weights |= {name: parts[part].T for part, name in names.items()}
-    sizes = {"input_size": layer.cells[0].kernel.shape[0], "hidden_size": layer.units}
+    arguments = {"num_layers": layer.layers, **arguments}
     if layer.spec.projection:
-        sizes["proj_size"] = layer.spec.projection
-    return ExportedWeights(form.kind, {**sizes, "num_layers": layer.layers, **arguments}, weights)
+        arguments = {"proj_size": layer.spec.projection, **arguments}
+    sizes = {"input_size": layer.cells[0].kernel.shape[0], "hidden_size": layer.units}
+    return ExportedWeights(layer_format.kind, {**sizes, **arguments}, weights)
 
 
-def from_pytorch(layer: GatedRNN, state_dict: Mapping) -> None:
-    """Takes a state dict of NumPy arrays, as `to_pytorch` gives it.
+def from_pytorch(layer: GatedRNN, state_dict: Mapping[str, np.ndarray]) -> None:
+    """Sets the weights of a layer to those of a PyTorch module.
 
-    It does not tell the nonlinearity of an RNN, which must be that of the layer.
+    A state dict does not contain the nonlinearity of an RNN, which must be that of the layer.
+
+    Args:
+        layer: A built layer.
+        state_dict: Arrays by name, in the format of `to_pytorch`.
 
     Raises:
-        ValueError: Names or shapes differ, or the layer cannot hold the weights.
+        ValueError: Names or shapes differ, or the cell cannot represent the weights; none is
+            changed.
     """
-    form, _ = _form(PYTORCH, layer)
+    layer_format, _ = _find_format(PYTORCH, layer)
     _check_shapes(PYTORCH, to_pytorch(layer).weights, state_dict)
     cell_blocks = []
     for names in _pytorch_names(layer):
         parts = {part: state_dict[name].T for part, name in names.items()}
         projection = {"h": {"projection": parts.pop("projection")}} if "projection" in parts else {}
-        cell_blocks.append({**_blocks(form, parts), **projection})
-    _take(layer, PYTORCH, cell_blocks)
+        cell_blocks.append({**_blocks(layer_format, parts), **projection})
+    _assign(layer, PYTORCH, cell_blocks)
 
 
 def _pytorch_names(layer):
-    """For each cell, the name of each of its parts in a state dict."""
+    """Names in a state dict by part, for each cell."""
     parts = {"input": "weight_ih", "recurrent": "weight_hh"}
     parts |= {"bias": "bias_ih", "recurrent_bias": "bias_hh"}
     if layer.spec.projection:
@@ -245,21 +284,23 @@ def _pytorch_names(layer):
 
 
 def to_onnx(layer: GatedRNN) -> list[ExportedWeights]:
-    """ONNX's operators LSTM, GRU or RNN, one for each layer.
+    """Returns the weights of ONNX's operators LSTM, GRU or RNN, one for each layer.
+
+    Args:
+        layer: A built layer.
 
     Returns:
         For each layer its operator, its attributes, and the arrays W (N, G * H, D),
-        R (N, G * H, H), B (N, 2 * G * H) and, with peepholes, P (N, 3 * H), of N
-        directions.
+        R (N, G * H, H), B (N, 2 * G * H) and, with peepholes, P (N, 3 * H).
 
     Raises:
-        ValueError: ONNX has no operator that computes the same.
+        ValueError: ONNX has no operator that computes the same, or the layer is not built.
     """
-    form, arguments = _form(ONNX, layer)
+    layer_format, arguments = _find_format(ONNX, layer)
     directions = len(layer.cells) // layer.layers
     operators = []
     for start in range(0, len(layer.cells), directions):
-        parts = [_parts(cell, form) for cell in layer.cells[start : start + directions]]
+        parts = [_parts(cell, layer_format) for cell in layer.cells[start : start + directions]]
         arrays = {
             "W": np.stack([p["input"].T for p in parts]),
             "R": np.stack([p["recurrent"].T for p in parts]),
@@ -268,16 +309,15 @@ def to_onnx(layer: GatedRNN) -> list[ExportedWeights]:
         if layer.spec.peepholes:
             arrays["P"] = np.stack([p["peephole"] for p in parts])
         attributes = {n: v * directions if isinstance(v, list) else v for n, v in arguments.items()}
-        operators.append(
-            ExportedWeights(form.kind, {"hidden_size": layer.units, **attributes}, arrays)
-        )
+        attributes = {"hidden_size": layer.units, **attributes}
+        operators.append(ExportedWeights(layer_format.kind, attributes, arrays))
     return operators
 
 
 def from_onnx(layer: GatedRNN, operators: Sequence[ExportedWeights]) -> None:
-    """Takes the weights of ONNX's operators, one for each layer, as `to_onnx` gives them.
+    """Sets the weights of a layer to those of ONNX operators.
 
-    Of a `node` with the inputs "W" and "R", told by their names, that is
+    The operator of a `node` with inputs W and R is
 
         ExportedWeights(
             node.op_type,
@@ -285,65 +325,70 @@ def from_onnx(layer: GatedRNN, operators: Sequence[ExportedWeights]) -> None:
             {"W": w, "R": r},
         )
 
-    B, P and attributes that are at ONNX's defaults may be left out, and `layout`
-    is of no matter. "coupled" also takes gates that `input_forget` couples.
+    B, P and attributes that have ONNX's defaults may be omitted, and `layout` is ignored. A
+    layer of "coupled" cells also accepts operators whose gates `input_forget` couples.
+
+    Args:
+        layer: A built layer.
+        operators: For each layer its operator, in the format of `to_onnx`.
 
     Raises:
-        ValueError: Operators, attributes, names or shapes differ, or the layer
-            cannot hold the weights.
+        ValueError: Operators, attributes, names or shapes differ, or the cell cannot
+            represent the weights; none is changed.
     """
-    form, _ = _form(ONNX, layer)
+    layer_format, _ = _find_format(ONNX, layer)
     expected, cell_blocks = to_onnx(layer), []
     if len(operators) != len(expected):
         raise ValueError(f"ONNX: expected {len(expected)} operators, got {len(operators)}.")
     for want, (kind, attributes, arrays) in zip(expected, operators, strict=True):
         if kind != want.kind:
             raise ValueError(f"ONNX: expected the operator {want.kind!r}, got {kind!r}.")
-        couples = _check_attributes(layer, want, attributes)
-        optional, directions = {"B": np.zeros_like(want.weights["B"])}, len(want.weights["B"])
-        if form.peepholes:
-            optional["P"] = np.zeros((directions, len(form.peepholes) * layer.units))
+        is_coupled = _check_attributes(layer, want, attributes)
+        directions = len(want.weights["B"])
+        optional = {"B": np.zeros_like(want.weights["B"])}
+        if layer_format.peepholes:
+            optional["P"] = np.zeros((directions, len(layer_format.peepholes) * layer.units))
         arrays = {**optional, **arrays}
         _check_shapes(ONNX, {**optional, **want.weights}, arrays)
         for direction in range(directions):
-            bias, second = np.split(arrays["B"][direction], 2)
+            bias, recurrent_bias = np.split(arrays["B"][direction], 2)
             parts = {"input": arrays["W"][direction].T, "recurrent": arrays["R"][direction].T}
-            parts |= {"bias": bias, "recurrent_bias": second}
-            if form.peepholes:
+            parts |= {"bias": bias, "recurrent_bias": recurrent_bias}
+            if layer_format.peepholes:
                 parts["peephole"] = arrays["P"][direction]
-            blocks = _blocks(form, parts)
-            if couples:  # f = 1 - i, whatever stands in the place of f
+            blocks = _blocks(layer_format, parts)
+            if is_coupled:  # f = 1 - i, whatever the weights of f
                 blocks["forget"] = _negated(blocks["input"])
             cell_blocks.append(blocks)
-    _take(layer, ONNX, cell_blocks)
+    _assign(layer, ONNX, cell_blocks)
 
 
 def _check_attributes(layer, want, attributes):
-    """Checks that attributes are as they must be; tells whether `input_forget` is on."""
+    """Checks the attributes of an operator; returns whether `input_forget` is set."""
     default = {"hidden_size": layer.units, **_ONNX_DEFAULTS}
     default["activations"] = _ONNX_ACTIVATIONS[want.kind] * (len(layer.cells) // layer.layers)
     expected = {**default, **want.arguments}
     actual = {**default, **{name: _text(value) for name, value in attributes.items()}}
-    actual.pop("layout", None)  # of inputs and outputs alone
-    couples = layer.spec.equation == "coupled" and bool(actual["input_forget"])
-    if couples:
+    actual.pop("layout", None)  # concerns inputs and outputs only
+    is_coupled = layer.spec.equation == "coupled" and bool(actual["input_forget"])
+    if is_coupled:
         expected["input_forget"] = actual["input_forget"]
     _check_equal(f"ONNX: the attributes of {want.kind}", expected, actual)
-    return couples
+    return is_coupled
 
 
 def _text(value):
-    """An attribute as Python has it; the `onnx` package gives strings as bytes."""
+    """An attribute with strings instead of bytes, which the `onnx` package returns."""
     if isinstance(value, (list, tuple)):
         return [_text(each) for each in value]
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _check_shapes(peer, expected, actual):
+def _check_shapes(library, expected, actual):
     shapes = [
         {name: np.shape(array) for name, array in each.items()} for each in (expected, actual)
     ]
-    _check_equal(f"{peer.name}: the shapes of the weights", *shapes)
+    _check_equal(f"{library.name}: the shapes of the weights", *shapes)
 
 
 def _check_equal(what, expected, actual):
@@ -353,68 +398,80 @@ def _check_equal(what, expected, actual):
         raise ValueError(f"{what} must be {want}, got {got}.")
 
 
-def _form(peer, layer):
-    """The form of a layer at a peer, and its arguments; what the peer cannot do is refused."""
-    spec, name = layer.spec, peer.name
+def _find_format(library, layer):
+    """The format of a layer in a library, and the arguments of the layer.
+
+    Raises a ValueError if the library cannot compute the same.
+    """
+    spec, name = layer.spec, library.name
     if not layer.built:
         raise ValueError(f"{layer.name} has no weights yet: build it, or call it on inputs.")
-    if spec.equation not in peer.forms:
-        raise ValueError(f"{name} has no {spec.equation!r}; of ours it has {list(peer.forms)}.")
-    form = peer.forms[spec.equation]
-    # All that there is a word or a fold for; any other field must be at its default.
-    expressed = {"equation", "bias", "pinned", "blind", "input_activation", "output_activation"}
-    if form.peepholes:
-        expressed.add("peepholes")
-    if form.projects:
-        expressed.add("projection")
-    defaults = type(spec)(spec.equation).to_json()
-    for field, value in spec.to_json().items():
-        if field not in expressed and value != defaults[field]:
-            raise ValueError(
-                f"{name}'s {form.kind} has no {field}, which must be {defaults[field]!r}, "
-                f"got {value!r}."
-            )
-    if spec.projection >= layer.units:
+    if spec.equation not in library.formats:
         raise ValueError(
-            f"{name}'s projection must be to fewer than the {layer.units} units, "
-            f"got projection={spec.projection}."
+            f"{name} has no {spec.equation!r}; its equations are {list(library.formats)}."
         )
-    activations = (spec.input_activation, spec.output_activation)
-    if activations not in form.activations:
+    layer_format = library.formats[spec.equation]
+    _check_spec(library, layer_format, layer)
+    if layer.direction not in library.directions:
         raise ValueError(
-            f"{name}'s {form.kind} has (input_activation, output_activation) of "
-            f"{list(form.activations)}, got {activations}."
-        )
-    if layer.direction not in peer.directions:
-        raise ValueError(
-            f"{name} has the directions {list(peer.directions)}, got {layer.direction!r}."
+            f"{name} has the directions {list(library.directions)}, got {layer.direction!r}."
         )
     if layer.go_backwards:
         raise ValueError(
             f"{name} does not reverse its inputs: go_backwards must be False, got True; "
-            f"of the directions {list(peer.directions)} one may do."
+            f"use one of the directions {list(library.directions)} instead."
         )
-    direction = peer.directions[layer.direction]
-    return form, {**form.activations[activations], **form.arguments, **direction}
+    activations = layer_format.activations[spec.input_activation, spec.output_activation]
+    direction = library.directions[layer.direction]
+    return layer_format, {**activations, **layer_format.arguments, **direction}
 
 
-def _held(spec):
-    """Each weight of a `GatedCell`: its name, the part of a map it is, the maps of its blocks."""
-    held = [
+def _check_spec(library, layer_format, layer):
+    """Checks that a format can express all fields of a spec."""
+    spec, name = layer.spec, library.name
+    # Fields that have an argument or a fold; any other must have its default.
+    expressible = {"equation", "bias", "pinned", "blind", "input_activation", "output_activation"}
+    if layer_format.peepholes:
+        expressible.add("peepholes")
+    if layer_format.projects:
+        expressible.add("projection")
+    defaults = type(spec)(spec.equation).to_json()
+    for field, value in spec.to_json().items():
+        if field not in expressible and value != defaults[field]:
+            raise ValueError(
+                f"{name}'s {layer_format.kind} has no {field}, which must be "
+                f"{defaults[field]!r}, got {value!r}."
+            )
+    if spec.projection >= layer.units:
+        raise ValueError(
+            f"{name}'s projection must be smaller than the {layer.units} units, "
+            f"got projection={spec.projection}."
+        )
+    activations = (spec.input_activation, spec.output_activation)
+    if activations not in layer_format.activations:
+        raise ValueError(
+            f"{name}'s {layer_format.kind} has (input_activation, output_activation) of "
+            f"{list(layer_format.activations)}, got {activations}."
+        )
+
+
+def _weight_layout(spec):
+    """For each weight of a `GatedCell`: its name, its part of a map, the maps of its blocks."""
+    layout = [
         ("kernel", "input", spec.input_maps),
         ("recurrent_kernel", "recurrent", spec.recurrent_maps),
         ("bias", "bias", spec.maps),
         ("recurrent_bias", "recurrent_bias", spec.definition.recurrent_bias),
     ]
-    for name, (_, maps) in spec.definition.products.items():  # of h behind a gate
-        held.append((f"{name}_product", "recurrent", maps))
-    held += [(f"{gate}_peephole", "peephole", (gate,)) for gate in spec.peepholes]
-    held += [("projection", "projection", ("h",))] if spec.projection else []
-    return [each for each in held if each[2]]
+    for name, (_, maps) in spec.definition.products.items():  # of h times a gate
+        layout.append((f"{name}_product", "recurrent", maps))
+    layout += [(f"{gate}_peephole", "peephole", (gate,)) for gate in spec.peepholes]
+    layout += [("projection", "projection", ("h",))] if spec.projection else []
+    return [(name, part, maps) for name, part, maps in layout if maps]
 
 
-def _folded(cell, weights):
-    """All that a peer could have, {map: {part: array}}, from the weights of a cell by name."""
+def _fold(cell, weights):
+    """All blocks that a library could have, {map: {part: array}}, from the weights of a cell."""
     spec, (D, _), H = cell.spec, weights["kernel"].shape, cell.units
     shapes = {"input": (D, H), "recurrent": (cell.output_size, H)}
     shapes |= dict.fromkeys(("bias", "recurrent_bias", "peephole"), (H,))
@@ -423,7 +480,7 @@ def _folded(cell, weights):
         name: {part: np.zeros(shape, dtype) for part, shape in shapes.items()}
         for name in (*spec.definition.gates, CANDIDATE)
     }
-    for weight, part, maps in _held(spec):
+    for weight, part, maps in _weight_layout(spec):
         for name, block in zip(maps, np.split(weights[weight], len(maps), axis=-1), strict=True):
             blocks.setdefault(name, {})[part] = block
     for gate, value in spec.pinned.items():
@@ -438,63 +495,67 @@ def _negated(block):
 
 
 def _logit(p):
-    # sigmoid(40) is 1 in every precision, where infinity would have no gradient but NaN.
+    # sigmoid(40) is 1 in every precision; an infinite bias would have the gradient NaN.
     return 40.0 * (2 * p - 1) if p in (0, 1) else np.log(p / (1 - p))
 
 
-def _order(form, part):
-    return form.peepholes if part == "peephole" else form.order
+def _order(layer_format, part):
+    return layer_format.peepholes if part == "peephole" else layer_format.order
 
 
-def _parts(cell, form):
-    """A cell's weights as a peer orders them: "input" (D, G * H), "bias" (G * H,), and so on."""
-    blocks = _folded(cell, {weight.name: weight.numpy() for weight in cell.weights})
+def _parts(cell, layer_format):
+    """The weights of a cell in a format, by part: "input" (D, G * H), "bias" (G * H,) etc."""
+    blocks = _fold(cell, {weight.name: weight.numpy() for weight in cell.weights})
     return {
-        part: np.concatenate([blocks[name][part] for name in _order(form, part)], axis=-1)
+        part: np.concatenate([blocks[name][part] for name in _order(layer_format, part)], axis=-1)
         for part in blocks[CANDIDATE]
-        if _order(form, part)
+        if _order(layer_format, part)
     }
 
 
-def _blocks(form, parts):
-    """The inverse of such parts: {map: {part: array}}."""
-    blocks = {name: {} for name in form.order}
+def _blocks(layer_format, parts):
+    """The inverse of `_parts`: {map: {part: array}}."""
+    blocks = {name: {} for name in layer_format.order}
     for part, joined in parts.items():
-        order = _order(form, part)
+        order = _order(layer_format, part)
         for name, block in zip(order, np.split(joined, len(order), axis=-1), strict=True):
             blocks[name][part] = block
     return blocks
 
 
-def _take(layer, peer, cell_blocks):
-    """Gives each cell its weights from the blocks found at a peer, or raises and gives none."""
-    taken = []
-    for cell, blocks in zip(layer.cells, cell_blocks, strict=True):
-        dtype = cell.bias.numpy().dtype
-        for name, block in blocks.items():
-            block.update({part: np.asarray(array, dtype) for part, array in block.items()})
-            second = "recurrent_bias" in block
-            if (
-                second and name not in cell.spec.definition.recurrent_bias
-            ):  # two biases that merely add up
-                block["bias"] = block["bias"] + block["recurrent_bias"]
-                block["recurrent_bias"] = np.zeros_like(block["bias"])
-        weights = {
-            weight: np.concatenate([blocks[name][part] for name in maps], axis=-1)
-            for weight, part, maps in _held(cell.spec)
-        }
-        again = _folded(cell, weights)
-        for name, block in blocks.items():
-            for part, array in block.items():
-                if not np.array_equal(array, again[name][part], equal_nan=True):
-                    raise ValueError(
-                        f"A cell {cell.spec.to_json()} cannot hold the {part} weights that "
-                        f"{peer.name} has of {name!r}. What is blind, or has no peephole, has "
-                        "zeros there; what is pinned to p zeros, and the bias logit(p); the "
-                        "'input' of 'coupled' the negated weights of 'forget'. Expected "
-                        f"{again[name][part].ravel()[:3]}..., got {array.ravel()[:3]}..."
-                    )
-        taken.append(weights)
-    for cell, weights in zip(layer.cells, taken, strict=True):
+def _assign(layer, library, cell_blocks):
+    """Assigns the blocks of a library to each cell, or raises before any is assigned."""
+    cell_weights = [
+        _unfold(cell, library, blocks)
+        for cell, blocks in zip(layer.cells, cell_blocks, strict=True)
+    ]
+    for cell, weights in zip(layer.cells, cell_weights, strict=True):
         for variable in cell.weights:
             variable.assign(weights[variable.name])
+
+
+def _unfold(cell, library, blocks):
+    """The weights of a cell by name, from the blocks of a library; the inverse of `_fold`."""
+    dtype = cell.bias.numpy().dtype
+    own_biases = cell.spec.definition.recurrent_bias
+    for name, block in blocks.items():
+        block.update({part: np.asarray(array, dtype) for part, array in block.items()})
+        if "recurrent_bias" in block and name not in own_biases:  # only their sum matters
+            block["bias"] = block["bias"] + block["recurrent_bias"]
+            block["recurrent_bias"] = np.zeros_like(block["bias"])
+    weights = {
+        weight: np.concatenate([blocks[name][part] for name in maps], axis=-1)
+        for weight, part, maps in _weight_layout(cell.spec)
+    }
+    folded = _fold(cell, weights)
+    for name, block in blocks.items():
+        for part, array in block.items():
+            if not np.array_equal(array, folded[name][part], equal_nan=True):
+                raise ValueError(
+                    f"A cell {cell.spec.to_json()} cannot represent the {part} weights that "
+                    f"{library.name} has of {name!r}. Blind gates and gates without a peephole "
+                    "have zeros there; gates pinned to p have zeros and the bias logit(p); the "
+                    "gate 'input' of 'coupled' has the negated weights of 'forget'. Expected "
+                    f"{folded[name][part].ravel()[:3]}..., got {array.ravel()[:3]}..."
+                )
+    return weights

@@ -25,26 +25,34 @@ CANDIDATE, RAW = "candidate", "raw"
 
 
 def _rnn(step, h):
+    """Elman (1990): h' = candidate."""
     return (step.candidate(),)
 
 
 def _leaky(step, h):
+    """Jaeger et al. (2007): a leaky integrator; the leak is the share of h that is kept."""
     leak = step.gate("leak")
     return (leak * h + (1.0 - leak) * step.candidate(),)
 
 
 def _lstm(step, h, c):
+    """Gers et al. (2000), with the peepholes of Gers et al. (2002).
+
+    The peephole of the output gate reads the new cell state.
+    """
     c_next = step.clip(step.gate("forget", c) * c + step.gate("input", c) * step.candidate())
     return step.gate("output", c_next) * step.activate_output(c_next), c_next
 
 
 def _coupled(step, h, c):
+    """Greff et al. (2017), CIFG: the input gate is one minus the forget gate."""
     forget = step.gate("forget", c)
     c_next = step.clip(forget * c + (1.0 - forget) * step.candidate())
     return step.gate("output", c_next) * step.activate_output(c_next), c_next
 
 
 def _full(step, h, c, i, f, o):
+    """Greff et al. (2017), FGR: each gate reads all gates of the previous step."""
     last = step.product("gates", i, f, o)
     input = step.gate("input", c, also=last["input"])
     forget = step.gate("forget", c, also=last["forget"])
@@ -54,6 +62,7 @@ def _full(step, h, c, i, f, o):
 
 
 def _gru(step, h):
+    """Cho et al. (2014), version 1: the reset gate multiplies the recurrent product."""
     update = step.gate("update")
     candidate = step.activate(
         step.input(CANDIDATE) + step.gate("reset") * step.recurrent(CANDIDATE)
@@ -62,35 +71,41 @@ def _gru(step, h):
 
 
 def _gru_before(step, h):
+    """Cho et al. (2014), version 3, eqs. 5 to 8: the reset gate multiplies h."""
     update, product = step.gate("update"), step.product(CANDIDATE, step.gate("reset") * h)
     return (update * h + (1.0 - update) * step.candidate(also=product[CANDIDATE]),)
 
 
 def _mgu(step, h):
+    """Zhou et al. (2016), eqs. 5 to 7."""
     forget = step.gate("forget")
     product = step.product(CANDIDATE, forget * h)
     return ((1.0 - forget) * h + forget * step.candidate(also=product[CANDIDATE]),)
 
 
 def _janet(step, h):
+    """Van der Westhuizen & Lasenby (2018), with β = 1: the written share has its own bias."""
     forget = step.gate("forget")
     written = 1.0 - step.gate("forget", shift=-1.0)
     return (forget * h + written * step.candidate(),)
 
 
 def _mut1(step, h):
+    """Jozefowicz et al. (2015), MUT1."""
     update, product = step.gate("update"), step.product(CANDIDATE, step.gate("reset") * h)
     candidate = step.candidate(also=step.tanh(step.input(RAW)) + product[CANDIDATE])
     return (update * candidate + (1.0 - update) * h,)
 
 
 def _mut2(step, h):
+    """Jozefowicz et al. (2015), MUT2."""
     reset = step.gate("reset", also=step.input(RAW))
     update, product = step.gate("update"), step.product(CANDIDATE, reset * h)
     return (update * step.candidate(also=product[CANDIDATE]) + (1.0 - update) * h,)
 
 
 def _mut3(step, h):
+    """Jozefowicz et al. (2015), MUT3."""
     update = step.gate("update", also=step.product("update", step.tanh(h))["update"])
     product = step.product(CANDIDATE, step.gate("reset") * h)
     return (update * step.candidate(also=product[CANDIDATE]) + (1.0 - update) * h,)

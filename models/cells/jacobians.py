@@ -1,18 +1,18 @@
-"""How far gradients reach: the Jacobians of a cell's steps, and what becomes of their products.
+"""Jacobians of the steps of a cell, and the norms of their products.
 
-With s_t all states after step t side by side (h, and c where there is one), and
-J_t = ds_t / ds_(t-1), the chain rule has
+With s_t all states after step t, concatenated (h, and c if there is one), and
+J_t = ds_t / ds_(t-1), the chain rule is
 
     ds_T / ds_(T-k) = J_T J_(T-1) ... J_(T-k+1).
 
-Backpropagation multiplies what arrives at the last state by this product. Its largest singular
-value, the norm, is the most that anything can be lengthened on its way back over the lag k. If
-no J_t has a norm above some q < 1 it is at most q^k, so it vanishes; it can explode only where
-norms are above 1 (Hochreiter 1991; Bengio et al. 1994; Pascanu et al. 2013). In the linear case
-s_t = s_(t-1) U it is the norm of U^k, which in the end goes like the k-th power of the largest
-absolute eigenvalue of U.
+Backpropagation multiplies the gradient of the last state by this product. Its norm, the largest
+singular value, is the largest factor by which a gradient can grow over the lag k. If every J_t
+has a norm below some q < 1, it is at most q^k and gradients vanish; they can explode only where
+norms exceed 1 (Hochreiter 1991; Bengio et al. 1994; Pascanu et al. 2013). In the linear case
+s_t = s_(t-1) U it is the norm of U^k, which grows in the limit like the k-th power of the
+largest absolute eigenvalue of U.
 
-Shapes: B sequences, T steps, D features, S numbers in all states of a step.
+Shapes: B sequences, T steps, D features, H units, S numbers in all states of a step.
 """
 
 import numpy as np
@@ -22,16 +22,22 @@ from .cell import GatedCell, by_map
 
 
 def of_steps(cell: GatedCell, inputs: np.ndarray) -> np.ndarray:
-    """The Jacobian of each step of a cell that starts from zeros, by differentiating `cell.step`.
+    """Returns the Jacobian of each step of a cell, by differentiating `GatedCell.step`.
 
-    What training drops is not dropped.
+    The initial states are zeros. Dropout is not applied.
 
     Args:
-        cell: The cell, built.
-        inputs: What it reads, (B, T, D).
+        cell: A built cell.
+        inputs: (B, T, D).
 
     Returns:
         (B, T, S, S) float64: a row for each number after the step, a column for each before.
+
+    Example:
+        >>> cell = GatedCell(4, "lstm")
+        >>> cell.build((None, 3))
+        >>> of_steps(cell, np.ones((2, 5, 3), "float32")).shape
+        (2, 5, 8, 8)
     """
     noise = cell.inference_noise()
 
@@ -51,12 +57,15 @@ def of_steps(cell: GatedCell, inputs: np.ndarray) -> np.ndarray:
 
 
 def log_norms(jacobians: np.ndarray) -> np.ndarray:
-    """The log of the norm of ds_T / ds_(T-k) for each lag k from 0 to T, (B, T + 1).
+    """Returns the logarithm of the norm of ds_T / ds_(T-k) for each lag k from 0 to T.
 
-    Logs, for the norms themselves may be beyond what a float holds; -inf where one is 0.
+    The norms themselves may exceed the range of a float.
 
     Args:
-        jacobians: Those of the steps, (B, T, S, S).
+        jacobians: Jacobians of the steps, (B, T, S, S).
+
+    Returns:
+        (B, T + 1) float64; -inf where a norm is 0.
     """
     batch, length, size, _ = jacobians.shape
     product = np.broadcast_to(np.eye(size), (batch, size, size))
@@ -71,11 +80,14 @@ def log_norms(jacobians: np.ndarray) -> np.ndarray:
 
 
 def recurrent_matrices(cell: GatedCell) -> dict[str, np.ndarray]:
-    """What each map multiplies h by, or whatever else of the step before it sees.
+    """Returns the matrices by which the maps of a cell multiply h and further recurrent operands.
+
+    Args:
+        cell: A built cell.
 
     Returns:
-        By map, (H, H): where h is projected, the projection goes before it. Where a map has
-        several, the others are named by what they multiply.
+        (H, H) float64 by map; if h is projected, the projection times the matrix. Further
+        matrices of a map are named by their operand, as "input of forget".
     """
     spec, matrices = cell.spec, {}
     if spec.recurrent_maps:
@@ -86,8 +98,8 @@ def recurrent_matrices(cell: GatedCell) -> dict[str, np.ndarray]:
     for product, maps in spec.products.items():
         operands = spec.definition.products[product][0]
         rows = tf.split(getattr(cell, f"{product}_product"), len(operands))
-        for name, row in zip(operands, rows, strict=True):
+        for operand, row in zip(operands, rows, strict=True):
             for map_name, matrix in by_map(maps, row).items():
-                own = map_name not in matrices and len(operands) == 1
-                matrices[map_name if own else f"{map_name} of {name}"] = matrix
+                is_only = map_name not in matrices and len(operands) == 1
+                matrices[map_name if is_only else f"{map_name} of {operand}"] = matrix
     return {name: np.asarray(matrix, "float64") for name, matrix in matrices.items()}

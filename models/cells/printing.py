@@ -1,4 +1,4 @@
-"""The equations of a cell as text, printed by the very functions that run."""
+"""The equations of a cell as text, printed by the step functions that compute them."""
 
 from .cell import StepContext
 from .equations import RAW
@@ -12,15 +12,16 @@ def equations(spec: CellSpec, raw_projection: bool = False) -> list[str]:
     further matrices of an equation, `P` projects the output, `p` are peepholes, `b` biases.
 
     Args:
-        spec: The cell.
-        raw_projection: Whether x enters through a learnt matrix `W_raw` where the equation
-            adds x itself, because units and input features differ in number.
+        spec: Spec of the cell.
+        raw_projection: Whether an equation that reads x itself does so through a learnt
+            matrix `W_raw`, because the numbers of units and input features differ.
 
-    >>> print(*equations(CellSpec("coupled", pinned={"output": 1.0})), sep="\\n")
-    forget = sigmoid(x W_forget + b_forget + h U_forget)
-    candidate = tanh(x W_candidate + b_candidate + h U_candidate)
-    c' = forget * c + (1 - forget) * candidate
-    h' = tanh(c')
+    Example:
+        >>> print(*equations(CellSpec("coupled", pinned={"output": 1.0})), sep="\\n")
+        forget = sigmoid(x W_forget + b_forget + h U_forget)
+        candidate = tanh(x W_candidate + b_candidate + h U_candidate)
+        c' = forget * c + (1 - forget) * candidate
+        h' = tanh(c')
     """
     inputs = {name: _input(spec, name) for name in spec.maps}
     template = "k_{0} * norm(h U)_{0}" if spec.layer_norm == "products" else "h U_{0}"
@@ -34,8 +35,8 @@ def equations(spec: CellSpec, raw_projection: bool = False) -> list[str]:
         for name, maps in spec.products.items():
             vectors |= {f"{name}_product_{n}_gain": Text(f"r_{n}") for n in maps}
     raw = Text("x W_raw", _PRODUCT) if raw_projection else Text("x")
-    context = _Spelled(
-        spec, {**inputs, RAW: raw}, recurrent, vectors, _Spelling(spec), spec.zoneout
+    context = _TextContext(
+        spec, {**inputs, RAW: raw}, recurrent, vectors, _TextFunctions(spec), spec.zoneout
     )
     names = spec.definition.states
     after = context.advance([Text(_state(name)) for name in names])
@@ -48,21 +49,26 @@ def equations(spec: CellSpec, raw_projection: bool = False) -> list[str]:
 
 
 def _input(spec, name):
-    """What a map has of x, and its bias unless that comes after normalisation."""
+    """The input product of a map, and its bias unless normalisation precedes it."""
     product = f"g_{name} * norm(x W)_{name}" if spec.layer_norm == "products" else f"x W_{name}"
     terms = [product] if name in spec.input_maps else []
     terms += [f"b_{name}"] if spec.layer_norm != "maps" else []
     return Text(" + ".join(terms) or "0", _SUM if len(terms) > 1 else _PRODUCT)
 
 
-_ATOM, _PRODUCT, _SUM = range(3)  # what binds its parts more loosely
+_ATOM, _PRODUCT, _SUM = range(3)  # kinds of expressions, by decreasing precedence
 
 
 class Text:
-    """An expression that writes itself down."""
+    """An expression as text, with the operators of Python.
 
-    def __init__(self, text, binds=_ATOM):
-        self.text, self.binds = text, binds
+    Args:
+        text: The expression.
+        kind: Its precedence: `_ATOM`, `_PRODUCT` or `_SUM`.
+    """
+
+    def __init__(self, text: str, kind: int = _ATOM):
+        self.text, self.kind = text, kind
 
     def __add__(self, other):
         return Text(f"{self.text} + {_text(other)}".replace("+ -", "- "), _SUM)
@@ -87,27 +93,27 @@ class Text:
         return Text(f"{_text(other)} * {_text(self, _PRODUCT)}", _PRODUCT)
 
 
-def _text(value, binds=_SUM) -> str:
-    """A value as text, in brackets if it binds more loosely than what it stands in."""
+def _text(value, kind=_SUM) -> str:
+    """A value as text, in brackets if its precedence is lower than that of `kind`."""
     if isinstance(value, Text):
-        return f"({value.text})" if value.binds > binds else value.text
+        return f"({value.text})" if value.kind > kind else value.text
     return f"{value:g}"
 
 
 def _state(name):
-    """A gate that is carried on is the gate of the step before."""
+    """The symbol of a state; a gate as a state is that of the previous step."""
     return name if name in ("h", "c") else f"last_{name}"
 
 
-class _Spelled(StepContext):
-    """Gives each gate, the candidate and the cell state a line and a name."""
+class _TextContext(StepContext):
+    """A `StepContext` that writes a line for each gate, the candidate and the cell state."""
 
     def __init__(self, *args):
         super().__init__(*args)
         self.lines = []
 
     def _named(self, name, value):
-        if not isinstance(value, Text):  # pinned
+        if not isinstance(value, Text):  # a pinned gate is a constant
             return value
         names = {line.split(" = ")[0] for line in self.lines}
         name = f"{name}_2" if name in names and f"{name} = {value.text}" not in self.lines else name
@@ -125,8 +131,8 @@ class _Spelled(StepContext):
         return self._named("c'", super().clip(cell_state))
 
 
-class _Spelling:
-    """The functions of an equation, by their names."""
+class _TextFunctions:
+    """`Functions` on `Text`, printed by name."""
 
     def __init__(self, spec):
         self._spec = spec
@@ -150,12 +156,12 @@ class _Spelling:
         if name == "projection":
             return {"h": Text(f"{_text(values[0], _ATOM)} P", _PRODUCT)}
 
-        def spelled(map_name):
+        def text_of(map_name):
             if len(values) == 1:
-                # A map that also has the plain product of h gets another symbol for its own.
+                # A map that also has the plain product of h has another symbol for this one.
                 symbol = "V" if map_name in self._spec.recurrent_maps else "U"
                 return Text(f"{_text(values[0], _ATOM)} {symbol}_{map_name}", _PRODUCT)
             terms = (f"{_text(v, _ATOM)} R_{v.text}_{map_name}" for v in values)
             return Text(" + ".join(terms), _SUM)
 
-        return {each: spelled(each) for each in self._spec.products[name]}
+        return {map_name: text_of(map_name) for map_name in self._spec.products[name]}

@@ -1,15 +1,18 @@
 """`GatedRNN`, the layer that runs any gated cell over time.
 
-Shapes: B batch, T time, D input features, H units.
+Shapes: B batch, T time, D input features, H units, P the width of h, which differs from H only
+in a cell with a projection.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
 
 import keras
 from keras import ops
 
-from .cell import GatedCell
+from .cell import GatedCell, Noise, Tensor
 from .specs import CellSpec
 
 DIRECTIONS = ("forward", "backward", "both")
@@ -44,7 +47,8 @@ class GatedRNN(keras.layers.Layer):
             "portable", which chooses between "loop" and "block" by size and runs any cell on
             any device. "reference" is the definition and needs no TensorFlow.
         kernel_initializer: Initializer of the input weights, applied to each gate separately.
-        recurrent_initializer: Initializer of the recurrent weights, likewise per gate.
+        recurrent_initializer: Initializer of the recurrent weights, applied to each gate
+            separately.
         **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
 
     Call arguments:
@@ -73,7 +77,7 @@ class GatedRNN(keras.layers.Layer):
         (2, 5, 16)
     """
 
-    _watch = None  # set by `models.cells.tracing` to run in place of an implementation
+    _tracer = None  # set by `models.cells.tracing` to run in place of an implementation
 
     def __init__(
         self,
@@ -89,8 +93,8 @@ class GatedRNN(keras.layers.Layer):
         go_backwards: bool = False,
         time_major: bool = False,
         implementation: str = "auto",
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
@@ -138,8 +142,9 @@ class GatedRNN(keras.layers.Layer):
     @property
     def output_size(self) -> int:
         """Number of features of an output."""
-        twice = self.direction == "both" and self.merge == "concat"
-        return self.cells[0].output_size * (2 if twice else 1)
+        if self.direction == "both" and self.merge == "concat":
+            return 2 * self.cells[0].output_size
+        return self.cells[0].output_size
 
     def implementation_for(self, device: str | None = None) -> str:
         """Returns the name of the implementation that runs on a device.
@@ -156,7 +161,7 @@ class GatedRNN(keras.layers.Layer):
         runs = _implementation("cudnn").runs(self.spec, device, self.compute_dtype)
         return "cudnn" if runs else PORTABLE
 
-    def build(self, inputs_shape):
+    def build(self, inputs_shape: Sequence[int | None]) -> None:
         features = inputs_shape[-1]
         self._check_implementation()
         if features is None:
@@ -181,8 +186,14 @@ class GatedRNN(keras.layers.Layer):
                 f"{keras.backend.backend()}, got {name!r}."
             )
 
-    def call(self, inputs, initial_state=None, mask=None, training=False):
-        mask = self._one_mask(inputs, mask)
+    def call(
+        self,
+        inputs: Tensor,
+        initial_state: Sequence[Tensor] | Tensor | None = None,
+        mask: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor | list[Tensor]:
+        mask = self._only_mask(inputs, mask)
         if self.time_major:
             inputs = ops.swapaxes(inputs, 0, 1)
             mask = None if mask is None else ops.swapaxes(mask, 0, 1)
@@ -194,7 +205,7 @@ class GatedRNN(keras.layers.Layer):
             inputs = ops.where(mask[..., None], inputs, ops.zeros_like(inputs))
         inputs = ops.cast(inputs, self.compute_dtype)
         states = self._states(inputs, initial_state)
-        implementation = self._watch or _implementation(self.implementation_for())
+        implementation = self._tracer or _implementation(self.implementation_for())
         per_layer, finals = len(self._backward), []
         for layer in range(self.layers):
             if layer and self._dropouts:
@@ -217,17 +228,20 @@ class GatedRNN(keras.layers.Layer):
             result = self._merged(lasts)
         return [result, *finals] if self.return_state else result
 
-    def _one_mask(self, inputs, mask):
-        carried = getattr(inputs, "_keras_mask", None)
-        if carried is None or mask is None or carried is mask:
-            return carried if mask is None else mask
+    def _only_mask(self, inputs, mask):
+        """The mask of the call or of the inputs; raises a ValueError if there are two."""
+        attached = getattr(inputs, "_keras_mask", None)
+        if mask is None:
+            return attached
+        if attached is None or attached is mask:
+            return mask
         raise ValueError(
-            f"{self.name}: the inputs carry a mask of Keras's and `mask` is another; "
-            "give one of them (an `Embedding` carries none with mask_zero=False)."
+            f"{self.name}: the inputs have a Keras mask attached and `mask` is another; pass "
+            "only one of them (an `Embedding` attaches none with mask_zero=False)."
         )
 
-    def _states(self, inputs, initial_state):
-        """Iterates over the initial states, a list for each cell."""
+    def _states(self, inputs, initial_state) -> Iterator[list[Tensor]]:
+        """The list of initial states of each cell."""
         if initial_state is None:
             batch = ops.shape(inputs)[0]
             return (cell.get_initial_state(batch) for cell in self.cells)
@@ -241,7 +255,7 @@ class GatedRNN(keras.layers.Layer):
         flat = [ops.cast(state, self.cells[0].state_dtype) for state in flat]
         return (flat[i : i + per_cell] for i in range(0, len(flat), per_cell))
 
-    def _noise(self, cell, inputs, training):
+    def _noise(self, cell, inputs, training) -> Noise:
         if not (training and cell.spec.random):
             return cell.inference_noise()
         batch, steps = ops.shape(inputs)[:2]
@@ -252,7 +266,9 @@ class GatedRNN(keras.layers.Layer):
             return outputs[0]
         return ops.concatenate(outputs, -1) if self.merge == "concat" else ops.add(*outputs)
 
-    def compute_output_shape(self, inputs_shape, initial_state_shape=None):
+    def compute_output_shape(
+        self, inputs_shape: Sequence[int | None], initial_state_shape: Any = None
+    ) -> tuple | list[tuple]:
         first, second, _ = inputs_shape
         batch = second if self.time_major else first
         shape = (first, second) if self.return_sequences else (batch,)
@@ -261,7 +277,9 @@ class GatedRNN(keras.layers.Layer):
             return result
         return [result, *((batch, n) for cell in self.cells for n in cell.state_size)]
 
-    def compute_mask(self, inputs, previous_mask=None):
+    def compute_mask(
+        self, inputs: Tensor, previous_mask: Tensor | None = None
+    ) -> Tensor | list[Tensor | None] | None:
         mask = previous_mask if self.return_sequences else None
         if self.go_backwards and mask is not None:
             mask = ops.flip(mask, 0 if self.time_major else 1)
@@ -269,7 +287,7 @@ class GatedRNN(keras.layers.Layer):
             return mask
         return [mask] + [None] * sum(len(cell.state_size) for cell in self.cells)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         cell = self.cells[0].get_config()
         return {
             **super().get_config(),
@@ -303,7 +321,7 @@ def _run_each(implementation, cells, inputs, mask, states, noises, training, bac
 
 
 def _run_both(implementation, cells, inputs, mask, states, noises, training):
-    """The same for a forward and a backward cell, in one call."""
+    """As `_run_each`, for a forward and a backward cell in one call."""
     (first, first_last), (second, second_last) = implementation.run_both(
         cells, inputs, mask, states, noises, training
     )
@@ -332,11 +350,11 @@ def implementations_of(spec: CellSpec, device: str = "cpu", dtype: str = "float3
     return [name for name in names if _implementation(name).runs(spec, device, dtype)]
 
 
-def _implementation(name):
+def _implementation(name: str) -> ModuleType:
     return importlib.import_module(f".implementations.{name}", __package__)
 
 
-def _gpu_is_visible():
+def _gpu_is_visible() -> bool:
     import tensorflow as tf
 
     return bool(tf.config.get_visible_devices("GPU"))

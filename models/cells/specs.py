@@ -149,7 +149,8 @@ class CellSpec:
             for name, rate in rates.items():
                 if name not in choices:
                     raise ValueError(
-                        f"{field} of {self.equation!r} must be of {list(choices)}, got {name!r}."
+                        f"{field} of {self.equation!r} must be one of {list(choices)}, "
+                        f"got {name!r}."
                     )
                 if isinstance(rate, bool) or not isinstance(rate, _NUMBERS) or not 0 <= rate < 1:
                     raise ValueError(
@@ -169,23 +170,22 @@ class CellSpec:
             already = self.definition.blind.get(gate, "")
             if set(senses) & set(already):
                 raise ValueError(
-                    f"blind: {gate!r} of {self.equation!r} does not see {already} in the plain "
-                    f"way, so it cannot be made blind to {senses!r}."
+                    f"blind: {gate!r} of {self.equation!r} has no plain product of {already}, so "
+                    f"it cannot be made blind to {senses!r}."
                 )
         if "c" not in self.definition.states:
             if self.peepholes:
-                raise ValueError(
-                    f"peepholes look at the cell state c, and {self.equation!r} has none."
-                )
+                raise ValueError(f"peepholes read the cell state c; {self.equation!r} has none.")
             if self.cell_clip:
                 raise ValueError(f"cell_clip clips the cell state c; {self.equation!r} has none.")
             if self.projection:
                 raise ValueError(
-                    f"projection is of what the cell state c lets out; {self.equation!r} has none."
+                    f"projection reduces the output of the cell state c; {self.equation!r} has "
+                    "none."
                 )
         if self.output_activation != "tanh" and not self.definition.has_output_activation:
             raise ValueError(
-                f"output_activation is that of the cell state c; {self.equation!r} has none."
+                f"output_activation applies to the cell state c; {self.equation!r} has none."
             )
 
     @property

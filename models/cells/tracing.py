@@ -1,153 +1,185 @@
-"""What goes on inside gated layers: each gate and state of each step, by name.
+"""Recording of the gates and states of gated layers, by step and name.
 
     with trace(model) as traces:
         model(inputs)
 
-Shapes: B batch, T time, H units, P the width of h, which is H but for a projection.
+Shapes: B batch, T time, D input features, H units, P the width of h, which differs from H only
+in a cell with a projection.
 """
 
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 from keras import ops
 
-from .cell import StepContext
+from .cell import GatedCell, Noise, StepContext, Tensor
 from .equations import CANDIDATE
 from .recurrent import GatedRNN
 
 
 @dataclasses.dataclass(frozen=True)
 class CellTrace:
-    """What a cell computed as it read a batch of sequences, in the order of the layer's input.
+    """Values of one cell on a batch of sequences, in the order of the input of its layer.
+
+    At a masked step the states are those of the step before in reading direction; gates and
+    candidate are computed, but not used.
 
     Attributes:
-        place: The names that lead to the `GatedRNN` from the model: "decoder/layer_0".
-        layer: Which of its layers, from 0.
-        backward: Whether the cell read from the last step to the first.
-        gates: By name (B, T, H), less those that are pinned. One that the equation asks for
-            with two biases, as JANET does, is there twice: "forget" and "forget_2".
-        candidate: (B, T, H).
-        states: By name, after each step: "h" (B, T, P), "c" (B, T, H) and what else there is.
-        first: By name, before the first step that the cell read: (B, P) or (B, H).
-
-    A masked step keeps the states; its gates and candidate were computed and not used.
+        place: Names of the layers that lead from the model to the `GatedRNN`, joined by
+            slashes, such as "decoder/layer_0".
+        layer: Index of the layer of the `GatedRNN` that contains the cell, from 0.
+        backward: Whether the cell reads from the last step to the first.
+        gates: Gates by name, (B, T, H), without pinned ones. The second of two gates that
+            differ in their bias only, as in JANET, is "forget_2".
+        candidate: Candidate, (B, T, H).
+        states: States after each step by name: "h" (B, T, P), and others (B, T, H).
+        first: Initial states by name: "h" (B, P), and others (B, H).
     """
 
     place: str
     layer: int
     backward: bool
-    gates: dict
-    candidate: object
-    states: dict
-    first: dict
+    gates: dict[str, Tensor]
+    candidate: Tensor
+    states: dict[str, Tensor]
+    first: dict[str, Tensor]
 
     def row(self, index: int) -> "CellTrace":
-        """What it computed of one sequence: NumPy arrays without B."""
+        """Returns the trace of one sequence, as NumPy arrays without the axis B.
 
-        def cut(values):
+        Args:
+            index: Position of the sequence in the batch.
+        """
+
+        def select(values):
             return ops.convert_to_numpy(values)[index]
 
-        arrays = {
-            name: {key: cut(value) for key, value in getattr(self, name).items()}
-            for name in ("gates", "states", "first")
+        fields = {
+            field: {name: select(values) for name, values in getattr(self, field).items()}
+            for field in ("gates", "states", "first")
         }
-        return dataclasses.replace(self, candidate=cut(self.candidate), **arrays)
+        return dataclasses.replace(self, candidate=select(self.candidate), **fields)
 
 
 @contextlib.contextmanager
 def trace(model: keras.Layer) -> Iterator[list[CellTrace]]:
-    """Has every `GatedRNN` of a model keep what its cells compute, until the block ends.
+    """Records the values of all cells of a model within a block.
 
-    They run the definition meanwhile, step by step and eagerly, so their sequences must
-    have a step or more; they give what they give unwatched. Cells that are called one by
-    one and not through their layer, as a `Decoder` with input feeding does, are not seen.
+    Layers run the definition meanwhile, step by step, so the number of steps must be known and
+    at least 1. Their results are the same. Cells that are called directly, as in a `Decoder`
+    with input feeding, are not recorded.
 
     Args:
-        model: Or any layer.
+        model: A model or layer.
 
-    Returns:
-        A list that grows with each call of a layer: the cells of its first layer, forward
-        first, then those of the next.
+    Yields:
+        A list to which each call of a `GatedRNN` appends the traces of its cells, by layer and
+        direction, forward first.
+
+    Example:
+        >>> import numpy as np
+        >>> from models import GatedRNN, trace
+        >>> layer = GatedRNN(4, "gru")
+        >>> with trace(layer) as traces:
+        ...     output = layer(np.ones((2, 5, 3)))
+        >>> sorted(traces[0].gates), tuple(traces[0].states["h"].shape)
+        (['reset', 'update'], (2, 5, 4))
     """
-    traces, before = [], []
+    traces, previous = [], []
     try:
-        for layer, place in _within(model, ()):
-            before.append((layer, layer._watch))
-            layer._watch = _Watch(layer, place, traces)
+        for layer, place in _recurrent_layers(model, ()):
+            previous.append((layer, layer._tracer))
+            layer._tracer = _Tracer(layer, place, traces)
         yield traces
     finally:
-        for layer, watch in reversed(before):  # a layer may be in a model twice
-            layer._watch = watch
+        for layer, tracer in reversed(previous):  # a layer may occur twice in a model
+            layer._tracer = tracer
 
 
-def _within(layer, path):
-    """Each `GatedRNN` in a layer, itself if it is one, and the names that lead there."""
+def _recurrent_layers(layer, path):
+    """Yields each `GatedRNN` in a layer, including itself, and the names that lead to it."""
     if isinstance(layer, GatedRNN):
         yield layer, "/".join(path) or layer.name
         return
     for inner in layer._flatten_layers(include_self=False, recursive=False):
-        yield from _within(inner, (*path, inner.name))
+        yield from _recurrent_layers(inner, (*path, inner.name))
 
 
-class _Watch:
-    """The definition over time, keeping what it computes; in place of an implementation."""
+class _Tracer:
+    """An implementation that runs the definition and records its values."""
 
     def __init__(self, layer: GatedRNN, place: str, traces: list[CellTrace]):
         self._layer, self._place, self._traces = layer, place, traces
 
-    def run(self, cell, inputs, mask, states, noise, training, concurrent=1):
-        """Runs `cell` over inputs (B, T, D); see the implementations for the contract."""
-        names, first = cell.spec.definition.states, list(states)
-        steps, noted = [], []
+    def run(
+        self,
+        cell: GatedCell,
+        inputs: Tensor,
+        mask: Tensor | None,
+        states: Sequence[Tensor],
+        noise: Noise,
+        training: bool,
+        concurrent: int = 1,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Runs `cell` over inputs (B, T, D), as specified in `models.cells.implementations`."""
+        names, states = cell.spec.definition.states, list(states)
+        initial = dict(zip(names, states, strict=True))
+        states_by_step, maps_by_step = [], []
         for t in range(inputs.shape[1]):
-            notes = {}
-            context = functools.partial(_Noting, notes)
+            maps = {}
+            context = functools.partial(_RecordingContext, maps)
             after = cell.step(inputs[:, t], states, noise.at_step(t), context)
             if mask is not None:
-                now = mask[:, t, None]
-                after = [ops.where(now, new, old) for new, old in zip(after, states, strict=True)]
+                valid = mask[:, t, None]
+                after = [ops.where(valid, new, old) for new, old in zip(after, states, strict=True)]
             states = after
-            steps.append(dict(zip(names, states, strict=True)))
-            noted.append(notes)
-        number, backward = self._which(cell)
-        gates = self._over_time(noted, backward)
+            states_by_step.append(dict(zip(names, states, strict=True)))
+            maps_by_step.append(maps)
+        layer, backward = self._position(cell)
+        gates = self._stack(maps_by_step, backward)
         candidate = gates.pop(CANDIDATE)
-        values = (gates, candidate, self._over_time(steps, backward))
-        first = dict(zip(names, first, strict=True))
-        self._traces.append(CellTrace(self._place, number, backward, *values, first))
-        return ops.stack([step[names[0]] for step in steps], axis=1), list(states)
+        recorded = self._stack(states_by_step, backward)
+        self._traces.append(
+            CellTrace(self._place, layer, backward, gates, candidate, recorded, initial)
+        )
+        return ops.stack([step[names[0]] for step in states_by_step], axis=1), list(states)
 
-    def _which(self, cell):
-        """The layer of a cell, and whether it reads backward; its place says both."""
+    def _position(self, cell):
+        """The index of the layer of a cell, and whether the cell reads backward."""
         layer = self._layer
-        place = next(index for index, other in enumerate(layer.cells) if other is cell)
-        number, direction = divmod(place, len(layer.cells) // layer.layers)
+        index = next(i for i, other in enumerate(layer.cells) if other is cell)
+        number, direction = divmod(index, len(layer.cells) // layer.layers)
         return number, layer.direction == "backward" or direction == 1
 
-    def _over_time(self, steps, backward):
-        """Values (B, ...) of each step, by name, as (B, T, ...) in the order of the input."""
-        turned = backward != self._layer.go_backwards
-        steps = steps[::-1] if turned else steps
+    def _stack(self, steps, backward):
+        """Stacks the values (B, ...) of each step to (B, T, ...), in the order of the input."""
+        if backward != self._layer.go_backwards:
+            steps = steps[::-1]
         return {name: ops.stack([step[name] for step in steps], axis=1) for name in steps[0]}
 
 
-class _Noting(StepContext):
-    """Keeps each gate and the candidate under its name."""
+class _RecordingContext(StepContext):
+    """A `StepContext` that records each gate and the candidate under its name.
 
-    def __init__(self, notes: dict, *args):
+    Args:
+        values: Dictionary to which the values are added.
+        *args: Arguments of `StepContext`.
+    """
+
+    def __init__(self, values: dict[str, Tensor], *args):
         super().__init__(*args)
-        self._notes = notes
+        self._values = values
 
     def gate(self, name, cell_state=None, also=0.0, shift=0.0):
-        return self._noted(name, super().gate(name, cell_state, also, shift))
+        return self._record(name, super().gate(name, cell_state, also, shift))
 
     def activate(self, z):
-        return self._noted(CANDIDATE, super().activate(z))
+        return self._record(CANDIDATE, super().activate(z))
 
-    def _noted(self, name, value):
-        if not isinstance(value, float):  # pinned
-            self._notes[f"{name}_2" if name in self._notes else name] = value
+    def _record(self, name, value):
+        if not isinstance(value, float):  # a pinned gate is a constant
+            self._values[f"{name}_2" if name in self._values else name] = value
         return value

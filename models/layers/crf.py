@@ -68,8 +68,17 @@ class CRF(keras.layers.Layer):
         most probable tags, (B, T) int32, as of the method `decode`.
 
     Raises:
-        ValueError: `classes` is not a positive integer, or the shape of the logits or of
-            the mask does not fit.
+        ValueError: `classes` is not a positive integer, the shape of the logits or of the
+            mask does not fit, or the logits have a mask attached and `mask` is another.
+
+    Example:
+        >>> import numpy as np
+        >>> from models.layers.crf import CRF
+        >>> crf = CRF(3)
+        >>> logits = np.array([[[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]]], "float32")
+        >>> tags, scores = crf.decode(logits)
+        >>> np.array(tags).tolist(), np.array(scores).tolist()
+        ([[1, 0]], [5.0])
     """
 
     def __init__(self, classes: int, *, initializer="zeros", regularizer=None, **kwargs):
@@ -181,8 +190,8 @@ class CRF(keras.layers.Layer):
         carried = getattr(logits, "_keras_mask", None)
         if carried is not None and mask is not None and carried is not mask:
             raise ValueError(
-                f"{self.name}: the logits carry a mask of Keras's and `mask` is another; "
-                "give one of them."
+                f"{self.name}: the logits have a Keras mask attached and `mask` is another; "
+                "pass only one of them."
             )
         mask = carried if mask is None else mask
         logits = ops.cast(logits, self._float)

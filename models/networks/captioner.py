@@ -3,8 +3,11 @@
 Shapes: B batch, C captions per image, T steps, V ids, S positions of the memory.
 """
 
+from collections.abc import Mapping
+
 import keras
 
+from ..cells.specs import CellSpec
 from ..layers.decoder import Decoder
 from ..layers.grid import AXES, Places, Sweep
 
@@ -15,7 +18,7 @@ def captioner(
     *,
     image: tuple[int, int, int],
     vocabulary: int,
-    cell,
+    cell: CellSpec | Mapping | str,
     units: int,
     layers: int,
     embedding: int,
@@ -93,7 +96,9 @@ def captioner(
     return keras.Model({"image": pixels, "before": before}, logits, name="captioner")
 
 
-def convolutions(pixels, filters: int, dtype: str = "float32"):
+def convolutions(
+    pixels: keras.KerasTensor, filters: int, dtype: str = "float32"
+) -> keras.KerasTensor:
     """Encodes pixels (B, H, W, 3) from 0 to 255 as a grid of an eighth of their size.
 
     The first convolution has no stride: small shapes of about ten pixels would lose the

@@ -3,10 +3,13 @@
 Shapes: B batch, T time, D features, K classes.
 """
 
+from collections.abc import Mapping
+
 import keras
 from keras import ops
 
 from ..cells.recurrent import GatedRNN
+from ..cells.specs import CellSpec
 from ..layers.evidence import Evidence
 from ..layers.pooling import MaskedPooling
 from ..layers.word_dropout import WordDropout
@@ -17,7 +20,7 @@ def classifier(
     *,
     vocabulary: int,
     classes: int,
-    cell,
+    cell: CellSpec | Mapping | str,
     units: int,
     layers: int,
     embedding: int,

@@ -3,10 +3,13 @@
 Shapes: B batch, T steps, D features, O outputs.
 """
 
+from collections.abc import Mapping
+
 import keras
 from keras import ops
 
 from ..cells.recurrent import GatedRNN
+from ..cells.specs import CellSpec
 from ..text.words import PADDING
 
 
@@ -14,7 +17,7 @@ def reader(
     *,
     features: int,
     outputs: int,
-    cell,
+    cell: CellSpec | Mapping | str,
     units: int,
     layers: int = 1,
     embedding: int = 0,

@@ -3,10 +3,13 @@
 Shapes: B batch, T time (words), C characters of a word, D features, K tags.
 """
 
+from collections.abc import Mapping
+
 import keras
 from keras import ops
 
 from ..cells.recurrent import GatedRNN
+from ..cells.specs import CellSpec
 from ..layers.characters import CharacterReader
 from ..layers.crf import CRF
 from ..layers.word_dropout import RareWordDropout
@@ -18,7 +21,7 @@ def tagger(
     vocabulary: int,
     alphabet: int,
     tags: int,
-    cell,
+    cell: CellSpec | Mapping | str,
     units: int,
     layers: int,
     embedding: int,

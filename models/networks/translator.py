@@ -3,10 +3,13 @@
 Shapes: B batch, S steps of the source, T steps of the target, V target ids.
 """
 
+from collections.abc import Mapping
+
 import keras
 from keras import ops
 
 from ..cells.recurrent import GatedRNN
+from ..cells.specs import CellSpec
 from ..layers.decoder import Decoder
 from ..text.words import PADDING
 
@@ -15,7 +18,7 @@ def translator(
     *,
     source_vocabulary: int,
     target_vocabulary: int,
-    cell,
+    cell: CellSpec | Mapping | str,
     units: int,
     layers: int,
     embedding: int,

@@ -1,24 +1,25 @@
-"""Sentences to tokens as Universal Dependencies cuts English, in core TensorFlow ops.
+"""English tokens as in Universal Dependencies, in core TensorFlow ops.
 
-Blanks always separate, and a character of a script written without blanks is a token
-by itself. What lies between is then cut by these rules, in this order:
+Blanks always separate tokens, and a character of a script written without blanks is a token by
+itself. The text between is split by these rules, in this order:
 
-1. Web and mail addresses, hashtags, names of files, emoticons and words such as
-   "'em" stay whole, once the quotes and brackets around them and the punctuation
-   after them are off.
-2. Quotes and brackets before a word, and punctuation after it, are tokens of their
-   own. Runs of one kind hold together: "...", "--", "?!".
-3. A full stop stays with an abbreviation ("Mr.", "etc.") and with letters that have
-   one each ("U.S.", "J.").
-4. English clitics come off: "do n't", "it 's", "we 'll", "can not", "gon na".
-5. Inside a word hyphens and slashes are tokens ("well - known", "and / or"), but for
-   prefixes ("e-mail", "co-owner") and between digits ("24/7", "555-1234"), where
-   commas, colons and full stops hold together too ("1,000.50", "10:30").
-6. Signs of currency, percent and number come off a number ("$ 50", "20 %", "# 1"),
-   and "am" and "pm" too ("5 pm").
+1. Web and mail addresses, hashtags, file names, emoticons and words such as "'em" are tokens,
+   after the quotes and brackets around them and the punctuation after them are split off.
+2. Quotes and brackets before a word, and punctuation after it, are tokens. Runs of one kind are
+   a single token: "...", "--", "?!".
+3. A full stop belongs to an abbreviation ("Mr.", "etc.") and to letters that each have one
+   ("U.S.", "J.").
+4. English clitics are tokens: "do n't", "it 's", "we 'll", "can not", "gon na".
+5. Hyphens and slashes inside a word are tokens ("well - known", "and / or"), except after
+   prefixes ("e-mail", "co-owner") and between digits ("24/7", "555-1234"), where commas, colons
+   and full stops do not split either ("1,000.50", "10:30").
+6. Signs of currency, percent and number are split off a number ("$ 50", "20 %", "# 1"), and so
+   are "am" and "pm" ("5 pm").
 
-Nothing is normalised: all tokens of a sentence make the sentence again, but for its
-blanks, and for bytes that are not UTF-8, which become U+FFFD.
+Nothing is normalised: the concatenated tokens are the sentence without its blanks, except that
+bytes that are not UTF-8 become U+FFFD.
+
+Shapes: B sentences, T tokens.
 """
 
 import tensorflow as tf
@@ -35,7 +36,7 @@ _ABBREVIATIONS = (
     r"|Nov|Dec|vs|etc|al|cf|eg|ie|approx|est|ext|tel|fig|vol|pp"
 )
 _LETTER, _WORD = r"\pL\pM", r"\pL\pM\pN"
-# An address ends before what only closes, but for brackets that it opened itself.
+# An address ends before closing quotes and punctuation, except a bracket that it opened.
 _ADDRESS = rf"(?:.*\([^()]*\)|.*[^{_AROUND},;:!?.…])"
 _SUFFIX = "com|org|net|edu|gov|co|uk|us|info|biz|html?|php|doc|pdf|xls|txt|jpg|ppt|zip"
 _WHOLE = "|".join(
@@ -60,7 +61,7 @@ _EDGES = (
     ),
 )
 _WITHIN_WORDS = (
-    # Runs of punctuation, apart from one another.
+    # Runs of punctuation.
     (r"(\.{2,}|…+|[!?]+|-{2,}|[–—]+|\*+|~+|_{2,}|={2,}|<+|>+|``|'')", r" \1 "),
     (r"([\"“”„«»‹›()\[\]{};])", r" \1 "),
     *((rf"([^{_WORD} {mark}]|^)({mark})", r"\1 \2") for mark in (":", ",", r"\.")),
@@ -80,7 +81,8 @@ _WITHIN_WORDS = (
     (rf"([{_WORD}.])([-/])([{_LETTER}])", r"\1 \2 \3"),
     (rf"([{_LETTER}])([-/])([{_WORD}])", r"\1 \2 \3"),
     ("\x1f", "-"),
-    *[(rf"([{_LETTER}])([&+=])([{_LETTER}])", r"\1 \2 \3")] * 2,  # "a+b+c": matches share no b
+    *[(rf"([{_LETTER}])([&+=])([{_LETTER}])", r"\1 \2 \3")]
+    * 2,  # twice, as in "a+b+c" matches cannot share b
     # Clitics.
     (rf"(?i)([{_WORD}.])({_APOSTROPHE}(?:s|re|ve|ll|d|m))( |$)", r"\1 \2\3"),
     (rf"(?i)([{_LETTER}])(n{_APOSTROPHE}t)( |$)", r"\1 \2\3"),
@@ -93,23 +95,31 @@ _WITHIN_WORDS = (
 
 
 def tokenize(text: tf.Tensor) -> tf.RaggedTensor:
-    """Cuts sentences (B,) into tokens (B, T), by the rules above.
+    """Splits sentences into tokens, by the rules of the module.
 
-    >>> tokenize(["Mr. Bean can't pay $50 (or 20%)..."]).to_list()
-    [[b'Mr.', b'Bean', b'ca', b"n't", b'pay', b'$', b'50', b'(', b'or', b'20', b'%', b')', b'...']]
+    Args:
+        text: (B,) strings.
+
+    Returns:
+        (B, T) strings, ragged.
+
+    Example:
+        >>> tokenize(["Mr. X can't pay $50 (or 20%)..."]).to_list()
+        [[b'Mr.', b'X', b'ca', b"n't", b'pay', b'$', b'50', b'(', b'or', b'20', b'%', b')', b'...']]
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
     text = tf.strings.regex_replace(text, BLANK, " ")
     text = tf.strings.regex_replace(text, f"({ALONE})", r" \1 ")
-    words = _cut(tf.strings.split(text), _EDGES)
+    words = _split(tf.strings.split(text), _EDGES)
     whole = tf.strings.regex_full_match(words.flat_values, f"(?i){_WHOLE}")
-    return _cut(words, _WITHIN_WORDS, whole)
+    return _split(words, _WITHIN_WORDS, whole)
 
 
-def _cut(words, rules, whole=None):
-    """Words (B, T) cut where the rules put a blank, but for those that are kept."""
-    cut = words.flat_values
+def _split(words, rules, whole=None):
+    """Splits words (B, T) at the blanks that rules insert, except where `whole` is true."""
+    parts = words.flat_values
     for pattern, rewrite in rules:
-        cut = tf.strings.regex_replace(cut, pattern, rewrite)
-    cut = cut if whole is None else tf.where(whole, words.flat_values, cut)
-    return words.with_flat_values(tf.strings.split(cut)).merge_dims(1, 2)
+        parts = tf.strings.regex_replace(parts, pattern, rewrite)
+    if whole is not None:
+        parts = tf.where(whole, words.flat_values, parts)
+    return words.with_flat_values(tf.strings.split(parts)).merge_dims(1, 2)

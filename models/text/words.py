@@ -1,25 +1,27 @@
-"""Strings to numbers and back, in core TensorFlow ops: the same in training and in serving.
+"""Conversion of strings to ids and back, in core TensorFlow ops, in training and serving.
 
-Words are what lies between blanks, with these rules, in this order:
+Texts are split into words by these rules, in this order:
 
 1. Bytes that are not UTF-8 become U+FFFD.
-2. Every blank of Unicode (category Z) and every control character separates.
-3. A character of a script written without blanks (Han, Hiragana, Katakana, Thai,
-   Lao, Khmer, Myanmar) is a word by itself, with the marks that follow it.
-4. Letters, marks, digits, underscores and joiners hold together; so do
-   apostrophes inside a word ("don't"), and runs of them outside one.
+2. Every Unicode separator (category Z) and every control character separates words.
+3. A character of a script written without blanks (Han, Hiragana, Katakana, Thai, Lao, Khmer,
+   Myanmar) is a word by itself, with the marks that follow it.
+4. Letters, marks, digits, underscores and joiners form words; apostrophes inside a word belong
+   to it ("don't"), and runs of them outside a word are words.
 5. Any other character (punctuation, symbols) is a word by itself.
 
-Nothing is normalised: case, accents and widths stay as they were written.
+Nothing is normalised: case, accents and widths remain.
+
+Shapes: B texts, T words, N words of a batch, C characters.
 """
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import tensorflow as tf
 
-PADDING, UNKNOWN = 0, 1  # the ids that are no word's
+PADDING, UNKNOWN = 0, 1  # ids without a word
 
 BLANK = r"[\s\p{Z}\p{Cc}]+"
 ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
@@ -28,10 +30,17 @@ _APOSTROPHE = "'’"
 
 
 def split(text: tf.Tensor) -> tf.RaggedTensor:
-    """Splits strings (B,) into words (B, T), by the rules above.
+    """Splits texts into words, by the rules of the module.
 
-    >>> split(["It's dull, isn't it?", "", "好 film"]).to_list()
-    [[b"It's", b'dull', b',', b"isn't", b'it', b'?'], [], [b'\\xe5\\xa5\\xbd', b'film']]
+    Args:
+        text: (B,) strings.
+
+    Returns:
+        (B, T) strings, ragged.
+
+    Example:
+        >>> split(["It's dull, isn't it?", "", "好 film"]).to_list()
+        [[b"It's", b'dull', b',', b"isn't", b'it', b'?'], [], [b'\\xe5\\xa5\\xbd', b'film']]
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
     for pattern, rewrite in (
@@ -46,10 +55,18 @@ def split(text: tf.Tensor) -> tf.RaggedTensor:
 
 
 def spell(words: tf.Tensor, longest: int) -> tf.RaggedTensor:
-    """Splits words (N,) into characters (N, C); of one with more than `longest` head and tail stay.
+    """Splits words into characters; a long word keeps its head and tail only.
 
-    >>> spell(["né", "", "spelling"], 5).to_list()
-    [[b'n', b'\\xc3\\xa9'], [], [b's', b'p', b'e', b'n', b'g']]
+    Args:
+        words: (N,) strings.
+        longest: Maximum number of characters of a word.
+
+    Returns:
+        (N, C) strings, ragged.
+
+    Example:
+        >>> spell(["né", "", "spelling"], 5).to_list()
+        [[b'n', b'\\xc3\\xa9'], [], [b's', b'p', b'e', b'n', b'g']]
     """
     characters = tf.strings.unicode_split(words, "UTF-8", errors="replace")
     head = longest - longest // 2
@@ -64,16 +81,18 @@ def spell(words: tf.Tensor, longest: int) -> tf.RaggedTensor:
 
 
 class LossyCounter(collections.Counter):
-    """Counts of words that take no more than a bounded memory, whatever is counted.
+    """Counts of words in bounded memory.
 
-    Where there are more than `MOST` different ones, the rarer half is forgotten, as by lossy
-    counting (Manku & Motwani, 2002): a count is too low by what its word had when it was
-    forgotten, which a common word never is. As long as there are fewer, all are exact.
+    When there are more than `MOST` distinct words, the rarer half is removed, similar to lossy
+    counting (Manku & Motwani, 2002). A count is then too low by the occurrences of its word
+    before a removal; frequent words are not removed. Up to `MOST` words, counts are exact.
     """
 
     MOST = 2**18
 
-    def update(self, iterable=None, /, **counts):
+    def update(
+        self, iterable: Mapping[str, int] | Iterable[str] | None = None, /, **counts: int
+    ) -> None:
         super().update(iterable, **counts)
         if len(self) > self.MOST:
             common = self.most_common(self.MOST // 2)
@@ -82,29 +101,37 @@ class LossyCounter(collections.Counter):
 
 
 class _Lines(tf.lookup.TextFileInitializer):
-    """The lines of a file, for a table that no other shares.
+    """Initializer of a table from the lines of a file, without a shared name.
 
-    TensorFlow names a table, and finds it again, by its file as Python prints
-    it: for an asset that is an address, where another asset may have been
-    before. A table whose file gives it no name gets one of its own.
+    TensorFlow names a shared table by the string representation of its file, which for an
+    asset is a memory address that an earlier asset may have had. A table without a shared name
+    gets a unique one.
     """
 
     _shared_name = ""
 
 
 class Vocabulary(tf.Module):
-    """Words and the ids they go by, held in a text file with a word a line.
+    """Vocabulary of words, stored in a text file with one word per line.
 
-    Words are numbered from 2: id 0 is padding and id 1 any word that is not in
-    the file. Neither has a line, so no word of a user's is taken for one of them.
+    By default words have ids from 2; id 0 is padding, and id 1 stands for every word that is
+    not in the file. Neither has a line, so that no word of a text can be taken for them.
 
     Args:
-        path: The file; it becomes an asset of what is exported.
-        first: The id of the first line. From 0, for classes, ids have no
-            padding, and what is not in the file is -1.
+        path: File of the words; an asset of exported models.
+        first: Id of the first line. With 0, as for classes, there is no padding, and words
+            that are not in the file have id -1.
 
     Raises:
-        ValueError: The file is empty or a word is in it twice.
+        ValueError: The file is empty or contains a word twice.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = Path(folder.name, "words.txt")
+        >>> Vocabulary.write(path, ["good", "film"])
+        >>> Vocabulary(path).encode(tf.constant(["film", "bad"])).numpy().tolist()
+        [3, 1]
     """
 
     def __init__(self, path: Path, first: int = 2):
@@ -127,20 +154,25 @@ class Vocabulary(tf.Module):
 
     @staticmethod
     def write(path: Path, words: Iterable[str]) -> None:
-        """Writes the file of a vocabulary: a word a line, in the order given."""
+        """Writes the file of a vocabulary, one word per line.
+
+        Args:
+            path: File to write.
+            words: Words in the order of their ids.
+        """
         with path.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(f"{word}\n" for word in words)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """One more than the largest id."""
         return self._first + len(self.words)
 
     def encode(self, words: tf.Tensor) -> tf.Tensor:
-        """Maps words of any shape, ragged too, to int32 ids of that shape."""
+        """Returns the ids of words of any shape, possibly ragged: int32 of the same shape."""
         if isinstance(words, tf.RaggedTensor):
             return words.with_flat_values(self.encode(words.flat_values))
         return tf.cast(self._ids.lookup(words) + self._first, tf.int32)
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
-        """Maps ids of any shape to words of that shape; "" where an id is no word's."""
+        """Returns the words of ids of any shape; "" for an id without a word."""
         return self._lines.lookup(tf.cast(ids, tf.int64) - self._first)

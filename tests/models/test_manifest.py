@@ -52,7 +52,8 @@ def test_any_damage_is_told_by_file(version):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "is missing"), ("{", "is no manifest"), ("[]", "must be an obj")]
+    ("text", "message"),
+    [(None, "is missing"), ("{", "is not a manifest"), ("[]", "must be an obj")],
 )
 def test_a_manifest_that_is_none_is_told(version, text, message):
     place = version / manifest.PLACE

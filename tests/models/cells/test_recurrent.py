@@ -525,7 +525,7 @@ def test_a_mask_that_keras_carries_is_honoured_and_handed_on():
 
 def test_two_masks_are_refused():
     embed = keras.layers.Embedding(5, D, mask_zero=True)
-    with pytest.raises(ValueError, match="carry a mask of Keras's and `mask` is another"):
+    with pytest.raises(ValueError, match="have a Keras mask attached and `mask` is another"):
         GatedRNN(H)(embed(np.array([[2, 0]])), mask=np.array([[True, True]]))
 
 

@@ -60,23 +60,23 @@ def test_a_spec_has_one_form():
         ({"equation": "lstm", "peepholes": ["input", "input"]}, "peepholes must differ"),
         (
             {"equation": "gru", "peepholes": ["reset"]},
-            "peepholes look at the cell state c, and 'gru' has none",
+            "peepholes read the cell state c; 'gru' has none",
         ),
         (
             {"equation": "gru", "projection": 4},
-            "projection is of what the cell state c lets out; 'gru' has none",
+            "projection reduces the output of the cell state c; 'gru' has none",
         ),
         ({"equation": "lstm", "projection": -1}, "projection must be an integer of at least 0"),
         ({"equation": "lstm", "layer_norm": "all"}, r"layer_norm must be one of \['none', .*'all'"),
         (
             {"equation": "gru", "zoneout": {"c": 0.1}},
-            r"zoneout of 'gru' must be of \['h'\], got 'c'",
+            r"zoneout of 'gru' must be one of \['h'\], got 'c'",
         ),
         ({"equation": "lstm", "zoneout": {"h": 1}}, "zoneout of 'h' must be at least 0 and below"),
         ({"equation": "lstm", "zoneout": 0.1}, "zoneout must map names to rates, got 0.1"),
         (
             {"equation": "lstm", "recurrent_dropout": {"output": 0.1}},
-            r"must be of \['state', 'candidate', 'weights'\], got 'output'",
+            r"must be one of \['state', 'candidate', 'weights'\], got 'output'",
         ),
         ({"equation": "lstm", "pinnned": {}}, r"cell has \['pinnned'\], but the fields"),
         ("{not json", "cell is not valid JSON"),

@@ -40,7 +40,11 @@ def initial_state(layer):
 
 
 def combined(cell, gates, candidate, states):
-    """The states after one step of one row, of the gates and candidate that were seen."""
+    """The states after one step of one row, computed from the recorded gates and candidate.
+
+    Raises:
+        LookupError: The equation has further states or no `mix`, and is not computed here.
+    """
     spec = cell.spec
     read = {weight.name: np.asarray(weight) for weight in cell.weights}
     g = {**spec.pinned, **gates}
@@ -60,6 +64,13 @@ def combined(cell, gates, candidate, states):
         if kind == "full":
             after |= {name: g[name] + np.zeros(H) for name in ("input", "forget", "output")}
     else:
+        if set(states) != {"h"} or oracle(kind).mix is None:
+            raise LookupError(
+                f"the equation {kind!r} with the states {list(states)} is unknown here: add the "
+                "computation of its states to `combined` in tests/models/cells/test_tracing.py, "
+                "or, if h is its only state, the shares `mix` to its `Oracle` in "
+                "tests/support/textbook.py."
+            )
         old, new = oracle(kind).mix(g)
         after = {"h": old * h + new * candidate}
     if "projection" in read:
@@ -182,7 +193,7 @@ def test_nothing_is_kept_when_it_is_over():
         raise RuntimeError("on purpose")
     layer(inputs())
     assert (len(seen), len(inner)) == (2, 1)
-    assert layer._watch is None
+    assert layer._tracer is None
 
 
 @pytest.mark.parametrize("name", ["lstm", "janet", "gru"])
