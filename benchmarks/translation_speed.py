@@ -118,7 +118,8 @@ class Plain:
     def translate(self, texts: list[str], beam_size: int) -> list[str]:
         """Translates texts by greedy or beam search in a Python loop."""
         source = self._read(tf.constant(texts))
-        limits = [int(2.0 * n + 10) for n in np.count_nonzero(source.numpy(), axis=1)]
+        ratio = self._task.config.max_length_ratio
+        limits = [int(ratio * n + 10) for n in np.count_nonzero(source.numpy(), axis=1)]
         encoded = self._encode(source)
         if beam_size == 1:
             hypotheses = self._greedy_search(encoded, limits)

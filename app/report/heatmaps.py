@@ -174,7 +174,7 @@ def _plot_change(axes: Axes, before: np.ndarray, after: np.ndarray) -> None:
     axes.axvline(0, color="#bbbbbb", lw=0.8, zorder=0)
     axes.hlines(rows, before, after, color="#888888", lw=1.5, zorder=1)
     axes.plot(before, rows, "o", mfc="white", mec="#333333", ms=6, label="before the step")
-    axes.plot(after, rows, "o", color=_HIGHLIGHT, ms=6, label="after it")
+    axes.plot(after, rows, "o", color=_HIGHLIGHT, ms=6, label="after the step")
     axes.spines[["top", "right"]].set_visible(False)
 
 

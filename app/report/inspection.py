@@ -66,7 +66,7 @@ def inspection_files(
             note,
             figures.add("attention", plots.attention(shown), "attention weights"),
         ]
-    parts += ["<h2>Equations of each cell</h2>", f"<pre>{escape(chr(10).join(equations))}</pre>"]
+    parts += ["<h2>Equations of the cells</h2>", f"<pre>{escape(chr(10).join(equations))}</pre>"]
     for reading in inspection.readings:
         parts += _cell_section(reading, inspection.token, figures)
     page = pages.whole(f"{title}: {request}", parts)

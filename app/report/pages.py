@@ -79,8 +79,8 @@ def _card(record: Mapping, limits: Sequence[str]) -> list[str]:
     """Returns the model card: limits and notes, origin of the model, and its configuration."""
     data, config = record["data"], record["config"]
     notes = [
-        f"The model was trained on {escape(data['source'])}. It has not been evaluated on other "
-        "kinds of data.",
+        f"Training data: {escape(data['source'])}. The model has not been evaluated on other kinds "
+        "of data.",
         *map(escape, limits),
         *map(escape, data["notes"]),
     ]

@@ -292,7 +292,7 @@ def curve(comparison: Comparison, title: str, names: Sequence[str]) -> Figure:
         axes.fill_between(positions, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
         axes.plot(positions, values.mean(0), f"{marker}-", color=colour, label=group.label)
     chance = comparison.chance
-    # Baselines have scores such as "0 attractors of a bag of words".
+    # A name such as "0 attractors of a bag of words" states the method.
     for suffix in sorted({key.removeprefix(names[0]) for key in chance if names[0] in key}):
         values = [chance[f"{name}{suffix}"] for name in names]
         label = suffix.removeprefix(" of ").strip()
@@ -360,24 +360,25 @@ def _page(
         parts += [
             pages.table(Table(comparison.title, columns, rows)),
             *map(plots.svg, by_name.values()),
-            _other_scores(comparison),
+            _all_scores(comparison),
         ]
     return pages.whole(study.title, parts)
 
 
-def _other_scores(comparison: Comparison) -> str:
-    """Returns the mean of the other scores, with baselines, as HTML; "" if there are none."""
-    names = list(comparison.groups[0].records[0]["scores"])[1:]
-    if not names:
+def _all_scores(comparison: Comparison) -> str:
+    """Returns the mean of every score, with baselines, as HTML; "" if there is one score."""
+    names = list(comparison.groups[0].records[0]["scores"])
+    if len(names) == 1:
         return ""
     rows = [
         [g.label, *(float(np.mean([r["scores"][n] for r in g.records])) for n in names)]
         for g in comparison.groups
     ]
-    chance = comparison.chance
-    if any(name in chance for name in names):
-        rows.append([_CHANCE_LABEL, *(chance.get(name, math.nan) for name in names)])
-    for name, value in chance.items():
-        if name not in names and name != comparison.score:
-            rows.append([name, value, *[""] * (len(names) - 1)])
-    return pages.table(Table("Other scores", ["cell", *names], rows))
+    baselines = {}
+    for key, value in comparison.chance.items():
+        # A name such as "accuracy of a bag of words" states the method.
+        name, _, method = key.partition(" of ")
+        baselines.setdefault(method or _CHANCE_LABEL, {})[name] = value
+    for method, scores in baselines.items():
+        rows.append([method, *(scores.get(name, "") for name in names)])
+    return pages.table(Table("All scores", ["cell", *names], rows))
