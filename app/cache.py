@@ -63,8 +63,11 @@ def _size(size: int) -> str:
 
 
 def _parser() -> cli.Parser:
-    parser = cli.Parser("python -m app.cache", description=__doc__)
-    parser.epilog = "Example: python -m app.cache --remove --unused-days 7"
+    parser = cli.Parser(
+        "python -m app.cache",
+        description=__doc__,
+        examples=["python -m app.cache --remove --unused-days 7"],
+    )
     parser.add_argument(
         "--runs",
         type=Path,

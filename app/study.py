@@ -99,10 +99,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = cli.Parser(
         "python -m app.study",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.epilog = "Flags of a study: python -m app.study STUDY --help"
-    studies = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
+    parser.epilog = "flags of a study: python -m app.study STUDY --help"
+    studies = parser.add_subparsers(
+        dest="study", required=True, metavar="STUDY", parser_class=_study_parser
+    )
     for name, preset in PRESETS.items():
         sub = studies.add_parser(name, help=preset.title, description=preset.title)
         _add_shared(sub, name)
@@ -122,11 +123,16 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _study_parser(prog: str, **kwargs) -> cli.Parser:
+    """The parser of a study; its example is the study with the flags that every study has."""
+    return cli.Parser(prog, examples=[f"{prog} --seeds 2 --jobs 2"], **kwargs)
+
+
 def _parse_evolve(argv: Sequence[str]) -> argparse.Namespace:
     parser = cli.Parser(
         f"python -m app.study {EVOLVE}",
         description=_EVOLVE_ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=[f"python -m app.study {EVOLVE} --minutes 10"],
     )
     parser.add_argument(
         "--minutes",

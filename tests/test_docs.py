@@ -258,21 +258,7 @@ def test_the_glossary_is_sorted_and_unambiguous():
     assert terms == sorted(terms, key=str.lower)
 
 
-# Packages in which names are still to be changed.
-PENDING = {
-    "app",
-}
-
-
-@pytest.mark.parametrize(
-    "package",
-    [
-        pytest.param(
-            name, marks=pytest.mark.xfail(reason="to be renamed") if name in PENDING else ()
-        )
-        for name in PACKAGES
-    ],
-)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_name_is_one_that_the_glossary_avoids(package):
     avoided = []
     for path in sorted((ROOT / package).glob("*.py")):

@@ -36,7 +36,7 @@ def imported(path):
 
 
 @pytest.mark.parametrize("package", MAY_KNOW)
-def test_a_package_imports_only_what_it_may_know(package):
+def test_a_tree_imports_only_those_below_it(package):
     files = list((ROOT / package).rglob("*.py"))
     assert files
     for path in files:
@@ -93,7 +93,7 @@ def test_specs_and_equations_need_no_keras_or_tensorflow():
         assert not tops & {"keras", "tensorflow", "numpy"}
 
 
-def test_plain_tensorflow_is_where_keras_has_no_word_for_it():
+def test_plain_tensorflow_is_imported_only_where_keras_has_no_equivalent():
     models = ROOT / "models"
     for path in models.rglob("*.py"):
         if "tensorflow" in {module.split(".")[0] for module in imported(path)}:
@@ -101,5 +101,5 @@ def test_plain_tensorflow_is_where_keras_has_no_word_for_it():
             assert name in TENSORFLOW or path.parent.name == "implementations", path
 
 
-def test_oracles_share_no_code_with_what_they_judge():
+def test_oracles_share_no_code_with_the_models():
     assert "models" not in {m.split(".")[0] for m in imported(ROOT / "tests/support/textbook.py")}

@@ -65,7 +65,7 @@ def test_the_wheel_holds_every_module_of_the_package_and_nothing_else(wheel):
     assert f"gated_rnn-{models.__version__}-" in wheel.name
 
 
-def test_every_export_is_found_in_the_checkout_and_in_the_installed_package(installed, tmp_path):
+def test_every_export_exists_in_the_checkout_and_in_the_installed_package(installed, tmp_path):
     script = (
         "import {0}; print([getattr({0}, name).__name__ for name in {0}.__all__ if name[0] > 'Z'])"
     )

@@ -25,7 +25,7 @@ def test_one_cell_is_shown_by_its_equations(capsys):
     ("argv", "message"),
     [(["lstmm"], "cell must be one of"), (["--units", "0"], "--units must be at least 1, got 0")],
 )
-def test_what_is_no_cell_is_told(capsys, argv, message):
+def test_an_unknown_cell_is_an_error(capsys, argv, message):
     with pytest.raises(SystemExit) as ended:
         cli.run(lambda: cells.main(argv))
     assert ended.value.code == 2

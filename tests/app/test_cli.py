@@ -13,7 +13,7 @@ from app import cli
 from tasks.core.settings import EFFECTS, flag, setting
 
 TASK_COMMANDS = ("train", "evaluate", "predict", "look", "beam")
-COMMANDS = (*TASK_COMMANDS, "deploy", "cells", "study")
+COMMANDS = (*TASK_COMMANDS, "cache", "cells", "deploy", "study")
 
 
 @dataclasses.dataclass(frozen=True)

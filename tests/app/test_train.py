@@ -76,7 +76,7 @@ def test_the_help_of_a_task_has_every_setting_with_its_default(capsys):
         (["sentiment", "--data", "tfds:nothing_like_it"], "no data set 'nothing_like_it'"),
     ],
 )
-def test_a_wrong_command_line_is_told(capsys, tmp_path, argv, message):
+def test_an_invalid_command_line_is_an_error(capsys, tmp_path, argv, message):
     argv = argv + where(tmp_path) if argv else argv
     assert re.search(message, fails(capsys, train.main, argv))
     assert not list(tmp_path.rglob("*.npz")) and not (tmp_path / "saved_models").exists()
@@ -91,14 +91,14 @@ def test_a_wrong_command_line_is_told(capsys, tmp_path, argv, message):
         (" \tgood\n\u3000\tbad\n", "contains no words, only blanks"),
     ],
 )
-def test_a_broken_corpus_is_told_before_training(capsys, corpus, tmp_path, rows, message):
+def test_a_malformed_corpus_is_an_error_before_training(capsys, corpus, tmp_path, rows, message):
     (corpus / "train.tsv").write_text(rows, encoding="utf-8")
     argv = ["sentiment", "--data", str(corpus), *where(tmp_path)]
     assert re.search(message, fails(capsys, train.main, argv))
     assert not list((tmp_path / "runs").iterdir())
 
 
-def test_a_part_without_a_known_class_is_told(capsys, corpus, tmp_path):
+def test_a_part_without_a_known_class_is_an_error(capsys, corpus, tmp_path):
     (corpus / "test.tsv").write_text("a film\todd\n")
     said = fails(capsys, train.main, ["sentiment", "--data", str(corpus), *where(tmp_path)])
     assert "the test part holds no examples that could be used" in said

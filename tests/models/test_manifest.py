@@ -32,7 +32,7 @@ def test_every_file_is_listed_by_the_hash_that_others_compute(version):
     manifest.verify(version)
 
 
-def test_any_damage_is_told_by_file(version):
+def test_any_damage_is_reported_by_file(version):
     for name in json.loads((version / manifest.PLACE).read_text()):
         file = version / name
         whole = file.read_bytes()
@@ -55,7 +55,7 @@ def test_any_damage_is_told_by_file(version):
     ("text", "message"),
     [(None, "is missing"), ("{", "is not a manifest"), ("[]", "must be an obj")],
 )
-def test_a_manifest_that_is_none_is_told(version, text, message):
+def test_an_invalid_manifest_is_an_error(version, text, message):
     place = version / manifest.PLACE
     place.unlink() if text is None else place.write_text(text)
     with pytest.raises(manifest.Damage, match=message):

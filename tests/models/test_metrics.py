@@ -22,6 +22,6 @@ def test_counts_say_what_the_answers_say(seed):
     assert metrics.macro_f1(counts) == pytest.approx(np.mean(f1))
 
 
-def test_nothing_judged_is_no_error():
+def test_an_empty_evaluation_is_no_error():
     counts = np.zeros((3, 3), int)
     assert metrics.accuracy(counts) == metrics.macro_f1(counts) == 0.0

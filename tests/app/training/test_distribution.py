@@ -118,7 +118,7 @@ def assert_alike(told, other, tolerance):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_two_devices_come_to_what_one_comes_to(on_two_devices, task):
+def test_two_devices_train_the_same_weights_as_one(on_two_devices, task):
     assert_alike(on_two_devices[task]["two"], on_two_devices[task]["one"], 1e-4)
 
 
@@ -189,7 +189,7 @@ def ended(corpus, folder):
         return said, [each.returncode for each in processes]
 
 
-def test_two_machines_come_to_what_one_comes_to_though_one_was_killed(corpus, tmp_path):
+def test_two_machines_train_the_same_weights_as_one_although_one_was_killed(corpus, tmp_path):
     folder = tmp_path / "cluster"
     # TensorFlow gives a process up that has not answered for ten seconds, as it happens on a
     # machine that is busy with other work: the same command goes on then as well.
@@ -214,7 +214,7 @@ def test_two_machines_come_to_what_one_comes_to_though_one_was_killed(corpus, tm
 @pytest.mark.parametrize(
     "told", ["", "{", '{"cluster": {"worker": ["here:1"]}, "task": {"type": "worker", "index": 1}}']
 )
-def test_a_cluster_that_is_none_is_told(capsys, monkeypatch, corpus, tmp_path, told):
+def test_an_invalid_cluster_is_an_error(capsys, monkeypatch, corpus, tmp_path, told):
     from app import train
 
     monkeypatch.setenv("TF_CONFIG", told)

@@ -106,7 +106,7 @@ def test_what_is_there_is_not_encoded_again(told, monkeypatch):
     )
 
 
-def test_what_was_not_finished_is_made_anew(told, tmp_path):
+def test_incomplete_encoding_is_repeated(told, tmp_path):
     task, examples, folder = told
     shutil.copytree(folder / "train", tmp_path / "train")
     (tmp_path / "train/encoded.json").unlink()
@@ -122,7 +122,7 @@ def test_what_was_not_finished_is_made_anew(told, tmp_path):
 
 
 @pytest.mark.parametrize("broken", ["cut", "gone", "changed", "short"])
-def test_what_is_damaged_is_told(told, tmp_path, broken):
+def test_damaged_files_are_an_error(told, tmp_path, broken):
     _, _, folder = told
     shutil.copytree(folder / "train", tmp_path / "train")
     shard = sorted((tmp_path / "train").glob("*.tfrecord"))[-1]

@@ -136,7 +136,7 @@ def test_memory_counts_as_unlimited_where_the_system_does_not_report_it(tmp_path
         assert memory.available_bytes() == limit
 
 
-def test_a_full_disk_is_told_and_the_state_before_is_kept(corpus, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_is_an_error_and_the_last_state_is_kept(corpus, tmp_path, monkeypatch, capsys):
     straight = trained(corpus, tmp_path / "straight", *TWO)
     kept = one_epoch_kept(corpus, tmp_path / "full", monkeypatch)
     savez, draft = np.savez, export.draft
@@ -163,7 +163,7 @@ def test_a_full_disk_is_told_and_the_state_before_is_kept(corpus, tmp_path, monk
     assert_same(train.main(argv), straight)
 
 
-def test_a_file_that_cannot_be_read_is_told(corpus, tmp_path, monkeypatch, capsys):
+def test_an_unreadable_file_is_an_error(corpus, tmp_path, monkeypatch, capsys):
     kept, argv = one_epoch_kept(corpus, tmp_path, monkeypatch), command(corpus, tmp_path)
     opened = Path.open
 
@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_read_is_told(corpus, tmp_path, monkeypatch, capsy
     assert (kept / "state.npz").read_bytes() == state[:-100]
 
 
-def test_a_corpus_that_changed_is_told_and_its_run_is_kept(corpus, tmp_path, monkeypatch, capsys):
+def test_a_changed_corpus_is_reported_and_its_run_is_kept(corpus, tmp_path, monkeypatch, capsys):
     kept = one_epoch_kept(corpus, tmp_path, monkeypatch)
     before = (corpus / "train.tsv").read_text()
     (corpus / "train.tsv").write_text(before + "one film more\tgood\n")

@@ -284,7 +284,7 @@ def test_onnx_attributes_may_be_left_out_or_be_bytes():
         assert not np.any(came.cells[0].bias)
 
 
-def test_a_wrong_weight_changes_nothing_and_is_told():
+def test_an_invalid_weight_is_an_error_and_changes_nothing():
     ours = made("lstm", layers=2)
     before, weights = ours.get_weights(), convert.to_pytorch(ours).weights
     missing = {name: w for name, w in weights.items() if name != "bias_hh_l1"}
@@ -350,6 +350,6 @@ def test_what_specs_may_once_tell_is_refused_until_a_peer_is_given_a_word_for_it
         PEERS[peer][0](layer)
 
 
-def test_a_layer_without_weights_is_told():
+def test_a_layer_without_weights_is_an_error():
     with pytest.raises(ValueError, match="has no weights yet"):
         convert.to_keras(GatedRNN(H))

@@ -96,7 +96,7 @@ def test_products_are_what_backpropagation_through_the_layer_gives(name):
     np.testing.assert_allclose(norms[:, 0], 1.0)
 
 
-def test_norms_beyond_floats_are_told_by_their_logs():
+def test_norms_beyond_floats_are_given_as_logarithms():
     twice = np.broadcast_to(2.0 * np.eye(3), (1, 3000, 3, 3))
     np.testing.assert_allclose(jacobians.log_norms(twice)[0, -1], 3000 * np.log(2.0))
     np.testing.assert_allclose(jacobians.log_norms(twice / 4)[0, -1], -3000 * np.log(2.0))

@@ -161,7 +161,7 @@ def test_what_training_drops_agrees_with_the_textbook(name, implementation):
     assert np.abs(np.asarray(served[0]) - outputs).max() > 1e-3
 
 
-def test_what_training_drops_has_its_rates_and_is_drawn_anew():
+def test_dropout_masks_have_their_rates_and_are_drawn_again():
     spec = CellSpec(
         "lstm",
         projection=5,
@@ -629,12 +629,12 @@ def test_a_wrong_argument_says_what_would_be_right(options, message):
         GatedRNN(**{"units": H, **options})
 
 
-def test_a_wrong_number_of_states_is_told():
+def test_a_wrong_number_of_states_is_an_error():
     with pytest.raises(ValueError, match=r"must be a list of 4 states .*got 1"):
         GatedRNN(H, direction="both")(inputs(), initial_state=[np.zeros((B, H), "float32")])
 
 
-def test_a_model_trains_where_keras_is_told_to_compile_by_xla():
+def test_a_model_trains_with_jit_compile():
     with pytest.warns(UserWarning, match="jit_compile"):
         model = keras.Sequential([GatedRNN(H, "lstm_peephole")])
         model.compile("sgd", "mse", jit_compile=True)

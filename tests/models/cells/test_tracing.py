@@ -82,7 +82,7 @@ def combined(cell, gates, candidate, states):
 
 @every_cell
 @pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_what_is_seen_combines_to_what_comes_next(name, direction):
+def test_traced_values_combine_to_the_next_state(name, direction):
     layer = made(name, direction=direction)
     (cell,) = layer.cells
     with trace(layer) as seen:
@@ -153,7 +153,7 @@ def same_as(plain, layer):
         np.testing.assert_allclose(one.states["h"], other.states["h"], atol=1e-6)
 
 
-def test_every_layer_within_a_model_is_seen_by_its_place():
+def test_every_layer_of_a_model_is_traced_under_its_path():
     words = keras.Input((None, None), dtype="int32", name="words")
     x = CharacterReader(9, 4, 3, "gru", name="character_reader")(words)
     memory = GatedRNN(4, "lstm", direction="both", return_sequences=True, name="encoder")(x)
@@ -215,7 +215,7 @@ def test_a_layer_that_is_not_watched_is_traced_as_if_there_were_no_watching(name
     assert ops_of() == before and len(before) > 10
 
 
-def test_what_is_seen_can_be_differentiated():
+def test_traced_values_can_be_differentiated():
     """The gradient at the last step's gates reaches the input by what was seen."""
     layer, xs = made("gru"), tf.constant(inputs())
     with tf.GradientTape() as tape, trace(layer) as seen:

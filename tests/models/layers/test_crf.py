@@ -453,7 +453,7 @@ def test_accuracy_counts_steps_alike_over_all_batches_of_fit():
     assert (logits.argmax(-1) == tags)[mask].mean() != right
 
 
-def test_accuracy_of_another_field_or_none_is_told(tmp_path):
+def test_accuracy_of_another_crf_or_none_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"crf must be the CRF layer of the model, got 'crf'"):
         CRFAccuracy("crf")
     model, crf = tagger()
@@ -511,12 +511,12 @@ def test_a_subclassed_model_loads_without_its_loss(tmp_path):
 
 
 @pytest.mark.parametrize("classes", [0, -1, 2.0, True, None])
-def test_a_wrong_number_of_classes_is_told(classes):
+def test_a_wrong_number_of_classes_is_an_error(classes):
     with pytest.raises(ValueError, match=f"classes must be .* at least 1, got {classes!r}"):
         CRF(classes)
 
 
-def test_wrong_arguments_are_told():
+def test_invalid_arguments_are_an_error():
     with pytest.raises(ValueError, match="initializer"):
         CRF(2, initializer="no such")
     with pytest.raises((TypeError, ValueError), match="no_such"):

@@ -95,7 +95,7 @@ def test_what_is_anywhere_reaches_every_place():
     assert moved.shape == (B, 64) and (moved > 0).all()
 
 
-def test_an_axis_that_is_none_is_told():
+def test_an_unknown_axis_is_an_error():
     with pytest.raises(ValueError, match=r"along must be one of .*got 'diagonal'"):
         Sweep("gru", "diagonal")
 
@@ -129,6 +129,6 @@ def test_it_is_saved_and_read_again(tmp_path):
     np.testing.assert_allclose(model(given), again(given), atol=1e-6)
 
 
-def test_an_attention_that_there_is_not_is_told():
+def test_an_unknown_attention_is_an_error():
     with pytest.raises(ValueError, match="attention must be one of"):
         network(attention="additive")

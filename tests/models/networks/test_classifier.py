@@ -125,7 +125,7 @@ def test_evidence_survives_saving(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
-def test_a_wrong_rate_is_told(rate):
+def test_an_invalid_rate_is_an_error(rate):
     with pytest.raises(ValueError, match="rate must be at least 0 and below 1"):
         WordDropout(rate)
 
@@ -138,7 +138,7 @@ def test_a_saved_model_is_the_same_model(tmp_path):
     np.testing.assert_array_equal(models.load(tmp_path / "model.keras")(ids), model(ids))
 
 
-def test_a_wrong_file_is_told(tmp_path):
+def test_an_invalid_file_is_an_error(tmp_path):
     import models
 
     with pytest.raises(FileNotFoundError, match=r"give a .keras file or the folder of a version"):

@@ -82,7 +82,7 @@ def batch(model, sentences, time=None, longest=LONGEST):
 
 
 @every_kind
-def test_it_reads_what_it_is_told_to_and_gives_logits(kind):
+def test_it_maps_its_inputs_to_logits(kind):
     model = made(**KINDS[kind])
     assert sorted(model.input) == sorted(["ids"] + ["characters"] * (KINDS[kind]["characters"] > 0))
     inputs = batch(model, drawn(3, 5))
@@ -450,6 +450,6 @@ def test_the_config_of_word_dropout_loses_nothing():
 
 
 @pytest.mark.parametrize("strength", [-0.1, float("nan")])
-def test_a_wrong_strength_is_told(strength):
+def test_an_invalid_strength_is_an_error(strength):
     with pytest.raises(ValueError, match="strength must be at least 0"):
         RareWordDropout(9, strength)

@@ -261,13 +261,13 @@ def test_a_size_is_not_exceeded_and_may_be_too_much(library, tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, FIRST, FIRST + 1])
-def test_a_size_without_room_is_told(size, tmp_path):
+def test_a_size_without_room_for_pieces_is_an_error(size, tmp_path):
     with pytest.raises(ValueError, match=rf"size must be at least {FIRST + 2}.*got {size}"):
         Subwords.learn(tmp_path / "subwords.txt", ["to be"], size)
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["abc"], ["\n\n"]])
-def test_nothing_to_learn_from_is_told(texts, tmp_path):
+def test_texts_without_repeated_characters_are_an_error(texts, tmp_path):
     with pytest.raises(ValueError, match="a character occurs more than once"):
         Subwords.learn(tmp_path / "subwords.txt", texts, 1000)
     assert not (tmp_path / "subwords.txt").exists()

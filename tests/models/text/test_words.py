@@ -152,7 +152,7 @@ def test_classes_begin_at_0_and_others_are_none(tmp_path):
 
 
 @pytest.mark.parametrize("words", [[], ["twice", "twice"]])
-def test_a_broken_vocabulary_is_told(tmp_path, words):
+def test_a_malformed_vocabulary_is_an_error(tmp_path, words):
     Vocabulary.write(tmp_path / "words.txt", words)
     with pytest.raises(ValueError, match=r"words.txt: a vocabulary needs words, each once"):
         Vocabulary(tmp_path / "words.txt")

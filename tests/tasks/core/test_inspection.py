@@ -201,7 +201,7 @@ def test_many_answers_are_taken_some_at_a_time(monkeypatch):
         np.testing.assert_allclose(given, 2 * mix[:, None, None] * x.numpy()[None])
 
 
-def test_a_token_is_found_by_its_word_and_number():
+def test_a_token_is_selected_by_its_word_and_number():
     tokens = numbered_tokens(["▁the", "man", "▁the", "the"])
     assert tokens == ["▁the", "man", "▁the:2", "the"]
     weights = np.array([[0, 1, 1, 0], [0, 0, 1, 0]])
@@ -220,7 +220,7 @@ def test_a_token_is_found_by_its_word_and_number():
         ("captioning", [{"image_bytes": b"GIF89a"}]),
     ],
 )
-def test_nothing_to_read_is_told(name, requests, tmp_path):
+def test_an_empty_request_is_an_error(name, requests, tmp_path):
     _, inspector, _ = make_inspector(name, tmp_path)
     for row in requests:
         with pytest.raises(UserError, match="nothing to inspect"):
