@@ -103,6 +103,20 @@ def test_the_layers_train_outside_the_checkout(installed, tmp_path):
     assert run(installed, script, tmp_path).strip() == "gated_rnn.cells.recurrent"
 
 
+def test_the_checkout_and_the_installed_package_work_in_one_process(installed, tmp_path):
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import keras, numpy as np, gated_rnn, models\n"
+        "x = np.ones((1, 2, 3), 'float32')\n"
+        "layers = [package.GatedRNN(4, 'gru') for package in (gated_rnn, models)]\n"
+        "shapes = {tuple(layer(x).shape) for layer in layers}\n"
+        "layers[1].set_weights(layers[0].get_weights())\n"
+        "np.testing.assert_array_equal(layers[0](x), layers[1](x))\n"
+        "print(shapes, type(layers[0]) is type(layers[1]))"
+    )
+    assert run(installed, script, tmp_path).strip() == "{(1, 4)} False"
+
+
 def test_a_version_published_from_the_checkout_loads(installed, published, tmp_path):
     version = published / "sentiment" / "1"
     script = (
