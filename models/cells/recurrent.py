@@ -193,7 +193,8 @@ class GatedRNN(keras.layers.Layer):
         mask: Tensor | None = None,
         training: bool = False,
     ) -> Tensor | list[Tensor]:
-        mask = self._only_mask(inputs, mask)
+        if mask is None:  # Keras passes an attached mask itself, except when `call` is called
+            mask = getattr(inputs, "_keras_mask", None)
         if self.time_major:
             inputs = ops.swapaxes(inputs, 0, 1)
             mask = None if mask is None else ops.swapaxes(mask, 0, 1)
@@ -227,18 +228,6 @@ class GatedRNN(keras.layers.Layer):
         else:
             result = self._merged(lasts)
         return [result, *finals] if self.return_state else result
-
-    def _only_mask(self, inputs, mask):
-        """The mask of the call or of the inputs; raises a ValueError if there are two."""
-        attached = getattr(inputs, "_keras_mask", None)
-        if mask is None:
-            return attached
-        if attached is None or attached is mask:
-            return mask
-        raise ValueError(
-            f"{self.name}: the inputs have a Keras mask attached and `mask` is another; pass "
-            "only one of them (an `Embedding` attaches none with mask_zero=False)."
-        )
 
     def _states(self, inputs, initial_state) -> Iterator[list[Tensor]]:
         """The list of initial states of each cell."""

@@ -58,9 +58,10 @@ class CRF(keras.layers.Layer):
 
     Call arguments:
         logits: (B, T, K), the scores of the network for each tag at each step.
-        mask: (B, T) bool, true at valid steps; None uses the mask that Keras propagates
-            with the logits, or else all steps. A warning is given if there is neither and
-            the number of steps is variable, where batches are usually padded.
+        mask: (B, T) bool, true at valid steps; takes precedence over a mask that Keras
+            propagates with the logits. None uses that mask, or else all steps. A warning is
+            given if there is neither and the number of steps is variable, where batches are
+            usually padded.
         decode: Whether to return tags.
 
     Returns:
@@ -68,8 +69,8 @@ class CRF(keras.layers.Layer):
         most probable tags, (B, T) int32, as of the method `decode`.
 
     Raises:
-        ValueError: `classes` is not a positive integer, the shape of the logits or of the
-            mask does not fit, or the logits have a mask attached and `mask` is another.
+        ValueError: `classes` is not a positive integer, or the shape of the logits or of the
+            mask does not fit.
 
     Example:
         >>> import numpy as np
@@ -187,13 +188,8 @@ class CRF(keras.layers.Layer):
 
     def _prepared(self, logits, mask):
         """The logits, (B, T, K), 0 at masked steps, and the mask, (B, T) bool."""
-        carried = getattr(logits, "_keras_mask", None)
-        if carried is not None and mask is not None and carried is not mask:
-            raise ValueError(
-                f"{self.name}: the logits have a Keras mask attached and `mask` is another; "
-                "pass only one of them."
-            )
-        mask = carried if mask is None else mask
+        if mask is None:
+            mask = getattr(logits, "_keras_mask", None)
         logits = ops.cast(logits, self._float)
         if len(logits.shape) != 3 or logits.shape[-1] != self.classes:
             raise ValueError(

@@ -523,10 +523,10 @@ def test_a_mask_that_keras_carries_is_honoured_and_handed_on():
     np.testing.assert_array_equal(carried._keras_mask, ids != 0)
 
 
-def test_two_masks_are_refused():
-    embed = keras.layers.Embedding(5, D, mask_zero=True)
-    with pytest.raises(ValueError, match="have a Keras mask attached and `mask` is another"):
-        GatedRNN(H)(embed(np.array([[2, 0]])), mask=np.array([[True, True]]))
+def test_an_explicit_mask_takes_precedence_over_an_attached_one():
+    embed, layer = keras.layers.Embedding(5, D, mask_zero=True), GatedRNN(H)
+    x, mask = embed(np.array([[2, 0, 3]])), np.array([[True, True, False]])
+    np.testing.assert_array_equal(layer(x, mask=mask), layer(np.asarray(x), mask=mask))
 
 
 def test_dropout_between_layers_only_drops_while_training():
