@@ -242,7 +242,7 @@ def test_the_scores_are_those_of_plain_counting(
         "VERB",
         "precision",
         "Most frequent confusions",
-        "given",
+        "share of the reference",
     ):
         assert text in output
 

@@ -265,7 +265,7 @@ def test_each_epoch_shows_translations_and_bleu_can_be_monitored(short_run):
 
 def test_pairs_of_unequal_length_are_skipped_and_counted_in_train_only(short_run):
     folder, output = short_run
-    assert "train: 1 of 302 examples skipped: pairs of which a side is empty" in output
+    assert "train: 1 of 302 examples skipped: pairs with an empty side" in output
     version = folder / "saved_models/translation/1"
     record = json.loads((version / "assets.extra/run.json").read_text())
     assert record["data"]["left_out"] == {"train": 1, "valid": 0, "test": 0}

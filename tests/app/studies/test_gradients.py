@@ -57,7 +57,7 @@ def test_the_page_has_its_pictures_and_numbers(tmp, capsys):
         (["--length", "5"], "--length must be at least 20, got 5"),
         (["--clip-norm", "0"], "--clip-norm must be above 0"),
         (["--step", "3"], "did you mean --steps?"),
-        (["--out", "/dev/null/here"], "--out must be a folder that can be made"),
+        (["--out", "/dev/null/here"], "--out must be a folder that can be created"),
     ],
 )
 def test_invalid_requests_are_rejected_before_anything_is_measured(
