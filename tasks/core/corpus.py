@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import glob
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -111,9 +112,13 @@ class Corpus(abc.ABC):
         )
 
     def glob(self, pattern: str) -> list[Path]:
-        """Returns the paths that match a pattern and `single_part` can read, in order of name."""
-        path = Path(pattern).expanduser()
-        return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        """Returns the paths that match a pattern and `single_part` can read, in order of name.
+
+        As in a shell, wildcards do not match the dot of a hidden file.
+        """
+        expanded = str(Path(pattern).expanduser())
+        # Path.glob would match hidden files.
+        return sorted(map(Path, glob.glob(expanded, recursive=True)))  # noqa: PTH207
 
     def resolve(self, path: str, flag: str) -> Path:
         """Returns the existing file or folder that a flag names.

@@ -67,10 +67,14 @@ def _open_folder(path: Path) -> AnyPath:
         raise UserError(f"{path}: not a valid zip archive: {error}.") from error
 
 
+def visible(folder: AnyPath) -> Iterator[AnyPath]:
+    """Yields the entries of a folder except hidden files and macOS metadata (`._a.txt`)."""
+    return (e for e in folder.iterdir() if not e.name.startswith((".", "__MACOSX")))
+
+
 def entries(folder: AnyPath) -> list[AnyPath]:
-    """Returns the entries of a folder by name, without hidden files and macOS metadata."""
-    visible = (e for e in folder.iterdir() if not e.name.startswith((".", "__MACOSX")))
-    return sorted(visible, key=lambda entry: entry.name)
+    """Returns the visible entries of a folder by name."""
+    return sorted(visible(folder), key=lambda entry: entry.name)
 
 
 def stem_and_suffix(path: AnyPath) -> tuple[str, str]:

@@ -119,7 +119,7 @@ class LabelledTexts(Corpus):
             for entry in filesystem.entries(root)
             if entry.is_dir()
             and entry.name != _UNLABELLED
-            and any(e.name.endswith(".txt") for e in entry.iterdir())
+            and any(file.name.endswith(".txt") for file in filesystem.visible(entry))
         }
 
     # --- Readers -------------------------------------------------------------
@@ -209,7 +209,7 @@ class LabelledTexts(Corpus):
 
         def read() -> Iterator[Example]:
             for label, folder in sorted(self._classes(root).items()):
-                for path in sorted(folder.iterdir(), key=lambda entry: entry.name):
+                for path in filesystem.entries(folder):
                     if path.name.endswith(".txt"):
                         with filesystem.open_bytes(path) as file:
                             text = filesystem.decode(file.read(), self.encoding, path)

@@ -195,6 +195,26 @@ def test_unlabelled_reviews_are_skipped_with_a_note(tmp_path):
     assert {label for _, label in read(splits.train)} == {"good", "bad"}
 
 
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+def test_hidden_files_in_class_folders_are_not_texts(tmp_path, zipped):
+    metadata = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \xff"
+    hidden = {
+        "train/good/._1.txt": metadata,
+        "train/good/.DS_Store": metadata,
+        "train/bad/.draft.txt": "hidden",
+        "train/.git/a.txt": "hidden",
+        "train/images/._a.txt": metadata,  # no texts, so not a class
+        "._train/good/1.txt": metadata,
+        "__MACOSX/train/good/._1.txt": metadata,
+    }
+    path = write(tmp_path / "corpus", class_folders("train") | hidden)
+    if zipped:
+        path = shutil.make_archive(str(tmp_path / "corpus"), "zip", tmp_path, "corpus")
+    assert read_all(LabelledTexts(data=str(path)).open()) == sorted(ROWS)
+    if not zipped:
+        assert read_all(LabelledTexts(data=str(path / "train")).open()) == sorted(ROWS)
+
+
 BROKEN = {
     "no such file": ({}, "nowhere", r"--data: no such file or folder: .*nowhere"),
     "empty folder": ({"a/.hidden": ""}, "a", r"no corpus found among \[\]. Expected train, valid"),

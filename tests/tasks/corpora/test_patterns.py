@@ -86,6 +86,18 @@ def test_an_invalid_line_is_reported_with_its_file_and_line(shards):
         list(corpus(train=str(folder / "part-*")).open().train)
 
 
+def test_a_pattern_does_not_match_hidden_files(shards):
+    corpus, examples, folder = shards
+    metadata = b"\x00\x05\x16\x07 Mac OS X"
+    (folder / "._part-0.tsv").write_bytes(metadata)
+    (folder / ".cache").mkdir()
+    (folder / ".cache/part-9.tsv").write_bytes(metadata)
+    (folder / "part-0.tsv").rename(folder / "images.tsv")
+    for pattern in ("*.tsv", "**/*.tsv"):
+        train = corpus(train=str(folder / pattern), valid=str(folder / "part-2.tsv")).part("train")
+        assert comparable(train[0]) == comparable(examples[:ROWS] + examples[2 * ROWS :])
+
+
 def test_a_pattern_without_matches_is_reported(shards):
     corpus, _, folder = shards
     with pytest.raises(UserError, match=r"--train: no files match '.*none-\*'"):
