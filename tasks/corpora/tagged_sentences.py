@@ -10,12 +10,14 @@ its suffix, .conllu or .jsonl, and otherwise by its first line:
 
     CoNLL-U      ten columns, the first a number; ranges (1-2) and empty nodes (1.1) are not words
     columns      one word per line with its tag in the last column, columns separated by tabs or
-                 spaces, sentences by blank lines, as in CoNLL-2000 and CoNLL-2003
+                 spaces, sentences by blank lines, as in CoNLL-2000 and CoNLL-2003. Lines before a
+                 sentence that begin with # and have other columns than words are comments
     word/TAG     one sentence per line; the tag follows the last slash of each item
     JSON Lines   one object per line, with the lists `tokens` and `tags`
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import re
@@ -38,6 +40,8 @@ _UNIVERSAL = "-ud-"  # precedes the part in file names of Universal Dependencies
 _NOT_DATA = ("readme", "licen", "changelog")  # names of files that accompany a corpus
 # Only spaces and tabs: a word may contain a no-break space, as French numbers do.
 _BLANKS = re.compile("[ \t]+")
+_HASH = re.compile("#( |$)")  # the first column of a comment, or the word #
+_NOT_TAG = re.compile("[0-9=:]")  # is in comments such as `# 1`
 
 Word = tuple[str, str, str]  # a word, its tag and its origin
 
@@ -130,14 +134,7 @@ class TaggedSentences(Corpus):
         return reader
 
     def _reader_by_content(self, path: AnyPath) -> Callable[[AnyPath], Iterator[Word | None]]:
-        first_line = next(
-            (
-                line
-                for _, line in filesystem.lines(path, self.encoding)
-                if line.strip() and not line.startswith(("#", "-DOCSTART-"))
-            ),
-            "",
-        )
+        _, first_line = self._first_words(path)
         columns = first_line.split("\t")
         if len(columns) == len(COLUMNS) and ID.fullmatch(columns[0]):
             return self._conllu
@@ -147,6 +144,20 @@ class TaggedSentences(Corpus):
         if len(columns) == 1 and with_slash > len(items) / 2:
             return self._slashed
         return self._columns
+
+    def _first_words(self, path: AnyPath) -> tuple[str, str]:
+        """Returns the origin and the text of the first line that is certainly not a comment.
+
+        If all lines begin with `#`, it is the first of them.
+        """
+        first = ("", "")
+        for origin, line in filesystem.lines(path, self.encoding):
+            if not line.strip() or line.startswith("-DOCSTART-"):
+                continue
+            if not line.startswith("#"):
+                return origin, line
+            first = first if first[1] else (origin, line)
+        return first
 
     def _reject_conllu_column(self, source: object) -> None:
         if self.tags != "upos":
@@ -188,18 +199,36 @@ class TaggedSentences(Corpus):
                 yield origin, row
 
     def _columns(self, path: AnyPath) -> Iterator[Word | None]:
-        count = 0
+        first_origin, first_line = self._first_words(path)
+        if not first_line:
+            return
+        count = len(_split(first_line))
+        token = self._column("--tokens-key", self.tokens_key or "1", count, first_origin)
+        tag = self._column("--tags-key", self.tags_key or str(count), count, first_origin)
+
+        @functools.cache
+        def known_tags() -> set[str]:
+            lines = filesystem.lines(path, self.encoding)
+            rows = (_split(line) for _, line in lines if not line.startswith("#"))
+            return {row[tag] for row in rows if len(row) == count}
+
+        def is_comment(row: list[str]) -> bool:
+            if len(row) != count:
+                return True
+            if not _HASH.match(row[0]) or row[tag] in known_tags():
+                return False
+            return row[0] != "#" or "=" in row or bool(_NOT_TAG.search(row[tag]))
+
+        starts_sentence = True
         for origin, line in filesystem.lines(path, self.encoding):
-            row = [column.strip(" ") for column in line.split("\t")]
-            if len(row) == 1:
-                row = _BLANKS.split(row[0])
+            row = _split(line)
             if not line.strip() or row[0] == "-DOCSTART-":
                 yield None
+                starts_sentence = True
                 continue
-            if not count:
-                count = len(row)
-                token = self._column("--tokens-key", self.tokens_key or "1", count, origin)
-                tag = self._column("--tags-key", self.tags_key or str(count), count, origin)
+            if starts_sentence and line.startswith("#") and is_comment(row):
+                continue
+            starts_sentence = False
             if len(row) != count or count < 2:
                 expected = f"{count} columns as above" if count > 1 else "a word and its tag"
                 raise UserError(
@@ -218,6 +247,8 @@ class TaggedSentences(Corpus):
 
     def _slashed(self, path: AnyPath) -> Iterator[Word | None]:
         for origin, line in filesystem.lines(path, self.encoding):
+            if _HASH.match(line):  # a comment, since the word # would have a tag
+                continue
             for item in filter(None, _BLANKS.split(line)):
                 token, _, tag = item.rpartition("/")
                 if not token or not tag:
@@ -256,6 +287,12 @@ class TaggedSentences(Corpus):
                 # JSON can contain an unpaired surrogate, which UTF-8 cannot encode.
                 yield *(text.encode("utf-8", "replace").decode() for text in (token, tag)), origin
             yield None
+
+
+def _split(line: str) -> list[str]:
+    """Returns the columns of a line, which are separated by tabs, or else by blanks."""
+    row = [column.strip(" ") for column in line.split("\t")]
+    return _BLANKS.split(row[0]) if len(row) == 1 else row
 
 
 def _candidates(root: AnyPath) -> Iterator[tuple[AnyPath, str]]:

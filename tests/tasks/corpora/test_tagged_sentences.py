@@ -209,6 +209,59 @@ def test_a_slash_inside_a_word_does_not_start_a_tag(tmp_path):
         assert read_all(tagged(tmp_path / name)) == [(("and/or",), ("CCONJ",))]
 
 
+THE_KING = [(("the", "king"), ("O", "B-PER")), (("#", "1", "!"), ("O", "B-NUM", "O"))]
+# Comments as in published corpora, and the columns of a word between its form and its tag.
+COMMENTS = {
+    "MultiCoNER": ("# id 6f8-a1\tdomain=en\n", " ", ("_", "_")),
+    "GermEval": ("#\thttp://de.wikipedia.org/wiki/Königin [2009-10-17]\n", "\t", ("O",)),
+    "CoNLL-2012": ("#begin document (bc/cctv/00); part 000\n", "   ", ("0", "NN", "(*)", "-")),
+    "CoNLL-U": ("# sent_id = 7\n# text = the king\n", " ", ("_",)),
+    "two columns by blanks": ("# 1\n", " ", ()),
+    "two columns by tabs": ("# id 1\tdomain=en\n", "\t", ()),
+    "several in a row": ("# a b c\n#\n#meta a b c d\n# 2\n", " ", ()),
+}
+
+
+@pytest.mark.parametrize("where", ["before every sentence", "before the first", "at the end"])
+@pytest.mark.parametrize("name", COMMENTS)
+def test_comments_before_a_sentence_are_not_words(tmp_path, name, where):
+    comment, between, middle = COMMENTS[name]
+    sentences = [columns([sentence], between, middle) for sentence in THE_KING]
+    text = {
+        "before every sentence": "\n".join(comment + sentence for sentence in sentences),
+        "before the first": "-DOCSTART- O\n\n" + comment + "\n".join(sentences),
+        "at the end": "\n".join([*sentences, comment]),
+    }[where]
+    write(tmp_path, {"a.txt": text})
+    assert read_all(tagged(tmp_path / "a.txt")) == sorted(THE_KING)
+
+
+HASHES = {
+    "WNUT": [(("#tag", "is", "#"), ("O", "O", "O"))],
+    "first word": [(("#", "1"), ("O", "O")), (("#", "#"), ("O", "O"))],
+    "tag of its own": [(("#", "5"), ("#", "CD")), (("a", "#"), ("DT", "SYM"))],
+    "tag used once": [(("#", "5"), ("SYM", "CD"))],
+    "digits as tags": [(("#", "a"), ("1", "0")), (("a",), ("1",))],
+    "hashtags": [(("#lol", "#"), ("#", "#"))],
+    "only words with #": [(("#a", "#"), ("X", "O"))],
+}
+
+
+@pytest.mark.parametrize("middle", [(), ("_", "NN")], ids=["two columns", "four columns"])
+@pytest.mark.parametrize("name", HASHES)
+def test_words_that_begin_with_a_hash_are_not_comments(tmp_path, name, middle):
+    write(tmp_path, {"a.txt": columns(HASHES[name], " ", middle)})
+    assert read_all(tagged(tmp_path / "a.txt")) == sorted(HASHES[name])
+
+
+def test_comments_between_lines_of_slashed_words_are_not_words(tmp_path):
+    write(tmp_path, {"a.txt": "# id 1\n" + slashed() + "# end\n#/SYM 1/NUM\n"})
+    expected = [*SENTENCES, (("#", "1"), ("SYM", "NUM"))]
+    assert read_all(tagged(tmp_path / "a.txt")) == sorted(expected)
+    write(tmp_path, {"b.txt": "#/SYM 1/NUM\n"})
+    assert read_all(tagged(tmp_path / "b.txt")) == [expected[-1]]
+
+
 def test_an_unpaired_surrogate_is_not_an_error(tmp_path):
     write(tmp_path, {"a.jsonl": '{"tokens": ["a\\ud83d"], "tags": ["X"]}'})
     assert read_all(tagged(tmp_path / "a.jsonl")) == [(("a?",), ("X",))]
@@ -292,6 +345,16 @@ BROKEN = {
         {"a.txt": "a b X\n\na X\n"},
         "a.txt",
         r"a.txt:3: expected 3 columns as above, got 2 columns: 'a X'",
+    ),
+    "other columns after a comment": (
+        {"a.txt": "# id 1\tdomain=en\nthe _ _ O\nking _ B-PER\n"},
+        "a.txt",
+        r"a.txt:3: expected 4 columns as above, got 3 columns: 'king _ B-PER'",
+    ),
+    "a hash among words": (
+        {"a.txt": "the O\n# a comment\n"},
+        "a.txt",
+        r"a.txt:2: expected 2 columns as above, got 3 columns: '# a comment'",
     ),
     "no tag": ({"a.tsv": "a\tX\nb\t\n"}, "a.tsv", r"a.tsv:2: the tag is empty"),
     "no word": ({"a.tsv": "a\tX\n\tX\n"}, "a.tsv", r"a.tsv:2: the word is empty"),
