@@ -17,6 +17,7 @@ import csv
 import dataclasses
 import io
 import json
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ from tasks.corpora.samples import reviews
 TABLES = (".tsv", ".csv", ".jsonl")
 _NOT_CLASSES = {*TABLES, "", ".txt", ".md", ".json", ".xml", ".zip", ".gz", ".tgz", ".tar", ".bz2"}
 _UNLABELLED = "unsup"  # folder of unlabelled reviews in aclImdb
+# Control characters, unpaired surrogates, and line and paragraph separators. Others that are
+# invisible are part of words: U+200C in Persian, U+200D in emoji, U+00A0 in French.
+_NOT_IN_LABELS = {"Cc", "Cs", "Zl", "Zp"}
 _MAX_FIELD_CHARACTERS = 2**27  # of a .csv; Python's default of 131 072 is too small for texts
 
 
@@ -227,8 +231,10 @@ def _example(text: str, label: str, origin: str) -> Example:
     label = label.strip()
     if not label:
         raise UserError(f"{origin}: the label is empty.")
-    if not label.isprintable():
-        raise UserError(f"{origin}: the label must be one line of printable text, got {label!r}.")
+    if any(unicodedata.category(character) in _NOT_IN_LABELS for character in label):
+        raise UserError(
+            f"{origin}: the label must be one line without control characters, got {label!r}."
+        )
     # JSON can contain an unpaired surrogate, which UTF-8 cannot encode.
     text = text.strip().encode("utf-8", "replace").decode("utf-8")
     return Example({"text": text, "label": label}, origin)

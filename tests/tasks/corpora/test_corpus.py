@@ -6,7 +6,9 @@ import shutil
 import zipfile
 
 import pytest
+import tensorflow as tf
 
+from models.text.words import Vocabulary
 from tasks.core.errors import UserError
 from tasks.core.examples import PARTS, position
 from tasks.corpora.labelled_text import LabelledTexts
@@ -181,6 +183,33 @@ def test_an_unpaired_surrogate_is_not_an_error(tmp_path):
     assert ("a ? b", "x") in read_all(splits)
 
 
+LABELS = {
+    "Persian": "می\u200cخواهم",
+    "emoji": "👨\u200d👩\u200d👧",
+    "French": "très\u00a0bien\u202f!",
+    "soft hyphen": "un\u00adsure",
+    "private use": "a\ue000b",
+    "right to left": "\u200fטוב",
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_may_contain_invisible_characters(tmp_path, name):
+    label = LABELS[name]
+    rows = [("a fine film", label), ("a dull film", f"{label}2")]
+    layouts = {"a.tsv": tsv(rows), "a.csv": csv(rows), "a.jsonl": jsonl(rows)}
+    layouts |= {f"files/a.{n}": f"{text}\n" for text, n in rows}
+    layouts |= {f"folders/{n}/1.txt": text for text, n in rows}
+    write(tmp_path, layouts)
+    for path in ("a.tsv", "a.csv", "a.jsonl", "files", "folders"):
+        assert read_all(LabelledTexts(data=str(tmp_path / path)).open()) == sorted(rows)
+    labels = [n for _, n in rows]
+    Vocabulary.write(tmp_path / "labels.txt", labels)
+    served = Vocabulary(tmp_path / "labels.txt", first=0)
+    decoded = served.decode(served.encode(tf.constant(labels))).numpy()
+    assert [raw.decode() for raw in decoded] == labels
+
+
 def test_origins_name_file_and_line(tmp_path):
     write(tmp_path, {"train.tsv": "\n" + tsv(), "test.tsv": tsv(), "valid.csv": csv()})
     splits = LabelledTexts(data=str(tmp_path)).open()
@@ -231,10 +260,17 @@ BROKEN = {
     "one column": ({"a.tsv": tsv() + "no tab here\n"}, "a.tsv", r"a.tsv:5: .*got 1 column: 'no"),
     "three columns": ({"a.tsv": "a\tb\tc\n"}, "a.tsv", r"a.tsv:1: .*got 3 columns"),
     "no label": ({"a.tsv": "text\t \n"}, "a.tsv", r"a.tsv:1: the label is empty"),
-    "odd label": (
+    "control character in a label": (
         {"a.tsv": "text\ta\x07b\n"},
         "a.tsv",
-        r"a.tsv:1: the label must be one line of printable",
+        r"a.tsv:1: the label must be one line without control characters, got 'a\\x07b'",
+    ),
+    "line separator in a label": ({"a.tsv": "text\ta\u2028b\n"}, "a.tsv", r":1: the label must be"),
+    "label of two lines": ({"a.csv": 'text,label\nx,"a\nb"\n'}, "a.csv", r":3: the label must be"),
+    "surrogate in a label": (
+        {"a.jsonl": '{"text": "a", "label": "x\\ud83d"}\n'},
+        "a.jsonl",
+        r"a.jsonl:1: the label must be",
     ),
     "not utf-8": (
         {"a.tsv": b"ok\tgood\n\xe9t\xe9\tbad\n"},
