@@ -3,6 +3,8 @@
 import contextlib
 import gzip
 import json
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +21,12 @@ PART_NAMES = {
 }
 
 _GZIP = ".gz"
+_ENCRYPTED = 1  # bit of the flags of a file in a zip archive
+_ZIP_METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
+# What reading a damaged file can raise.
+_READ_ERRORS = (
+    OSError, EOFError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
+)  # fmt: skip
 
 AnyPath = Path | zipfile.Path
 Matches = list[tuple[str, Stream]]  # candidates, each with the name shown in messages
@@ -63,7 +71,7 @@ def _open_folder(path: Path) -> AnyPath:
         return path
     try:
         return zipfile.Path(zipfile.ZipFile(path))
-    except (OSError, zipfile.BadZipFile) as error:
+    except (*_READ_ERRORS, NotImplementedError, ValueError) as error:
         raise UserError(f"{path}: not a valid zip archive: {error}.") from error
 
 
@@ -152,13 +160,27 @@ def open_bytes(path: AnyPath) -> Iterator[BinaryIO]:
     """
     try:
         file = path.open("rb")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
+    except RuntimeError as error:  # of zipfile: encrypted, or compressed by another method
+        raise UserError(
+            f"{path}: cannot be read: {_unsupported(path)}; unpack the archive and give the folder."
+        ) from error
+    except _READ_ERRORS as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read: {reason}.") from error
     with file:
         try:
             yield gzip.GzipFile(fileobj=file) if path.name.endswith(_GZIP) else file
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        except _READ_ERRORS as error:
             raise UserError(f"{path}: cannot be read: {error}.") from error
+
+
+def _unsupported(path: zipfile.Path) -> str:
+    """Returns why Python cannot unpack a file of a zip archive, for messages."""
+    member = path.root.getinfo(path.at)
+    if member.flag_bits & _ENCRYPTED:
+        return "it is encrypted"
+    method = _ZIP_METHODS.get(member.compress_type, f"method {member.compress_type}")
+    return f"it is compressed with {method}, which Python cannot unpack"
 
 
 def lines(path: AnyPath, encoding: str) -> Iterator[tuple[str, str]]:
