@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         flags = list(self._option_string_actions)
         for word in message.split():
-            name = word.split("=")[0].rstrip(":")
+            name = word.split("=")[0].rstrip(".:;")
             if word.startswith("--") and name not in flags:
                 near = difflib.get_close_matches(name, flags, n=1)
                 message += f"; did you mean {near[0]}?" if near else ""
