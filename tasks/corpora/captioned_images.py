@@ -264,12 +264,7 @@ class CaptionedImages(Corpus):
             yield origin, name, caption
 
     def _coco(self, path: AnyPath) -> Iterator[Row]:
-        with filesystem.open_bytes(path) as file:
-            text = filesystem.decode(file.read(), self.encoding, path)
-        try:
-            table = json.loads(text)
-        except ValueError as error:
-            raise UserError(f"{path}: not valid JSON: {error}.") from error
+        table = filesystem.parse_json(filesystem.read_text(path, self.encoding), path)
         images = {
             row["id"]: row["file_name"]
             for _, row in _objects(path, table, "images", {"id": int, "file_name": str})

@@ -105,7 +105,7 @@ def sentences(lines: Iterable[bytes]) -> Iterator[Sentence]:
         UserError: A line is not valid CoNLL-U.
     """
     numbered = (
-        (f"line {number}", line.decode(filesystem.codec("utf-8"), "replace"))
+        (f"line {number}", line.decode("utf-8", "replace").removeprefix("\ufeff"))
         for number, line in enumerate(lines, 1)
     )
     pending = []

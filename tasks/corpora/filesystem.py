@@ -1,9 +1,12 @@
 """Folders, zip archives and lines of files, for corpora that are read from disk."""
 
+import codecs
 import contextlib
 import gzip
+import itertools
 import json
 import lzma
+import re
 import struct
 import zipfile
 import zlib
@@ -20,6 +23,9 @@ PART_NAMES = {
     "test": ("test",),
 }
 
+_CHUNK_BYTES = 2**15
+_BYTE_ORDER_MARK = "\ufeff"
+_AFTER_LONE_CR = re.compile(r"(?<=\r)(?!\n)")
 _GZIP = ".gz"
 _ENCRYPTED = 1  # bit of the flags of a file in a zip archive
 _ZIP_METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
@@ -33,14 +39,15 @@ Matches = list[tuple[str, Stream]]  # candidates, each with the name shown in me
 
 
 def check_encoding(encoding: str) -> None:
-    """Checks that Python knows an encoding.
+    """Checks that Python knows an encoding of text.
 
     Raises:
         UserError: It does not.
     """
     try:
         "".encode(encoding)
-    except LookupError:
+        codecs.getincrementaldecoder(encoding)().decode(b"", final=True)
+    except (LookupError, ValueError):
         raise UserError(
             f"--encoding must be an encoding that Python knows, such as utf-8, got {encoding!r}."
         ) from None
@@ -184,11 +191,119 @@ def _unsupported(path: zipfile.Path) -> str:
 
 
 def lines(path: AnyPath, encoding: str) -> Iterator[tuple[str, str]]:
-    """Yields `(path:number, line)` for each line of a file, without line endings."""
+    """Yields `(path:number, line)` for each line of a file, without line endings.
+
+    Lines end with `\\n`, possibly after `\\r`. A byte order mark at the start of a line is
+    dropped; a file that was concatenated from others can contain several.
+    """
+    for number, line in enumerate(_lines_with_ends(path, encoding), start=1):
+        yield f"{path}:{number}", line.rstrip("\r\n")
+
+
+def csv_lines(path: AnyPath, encoding: str) -> Iterator[str]:
+    """Yields the lines of a file with their endings, `\\n`, `\\r\\n` or `\\r`, for `csv.reader`."""
+    for line in _lines_with_ends(path, encoding):
+        yield from filter(None, _AFTER_LONE_CR.split(line))
+
+
+def read_text(path: AnyPath, encoding: str) -> str:
+    """Returns the text of a file, without a byte order mark."""
+    return "".join(_text_pieces(path, encoding)).removeprefix(_BYTE_ORDER_MARK)
+
+
+def _lines_with_ends(path: AnyPath, encoding: str) -> Iterator[str]:
+    pieces = []  # of a line whose end has not been read
+    for text in _text_pieces(path, encoding):
+        *ends, rest = text.split("\n")
+        for end in ends:
+            yield "".join([*pieces, end, "\n"]).removeprefix(_BYTE_ORDER_MARK)
+            pieces = []
+        if rest:
+            pieces.append(rest)
+    if pieces:
+        yield "".join(pieces).removeprefix(_BYTE_ORDER_MARK)
+
+
+def _text_pieces(path: AnyPath, encoding: str) -> Iterator[str]:
+    """Yields the text of a file in pieces of any length.
+
+    Decoding precedes splitting into lines, because the byte 0x0a is not always a line end in
+    UTF-16, UTF-32 and EBCDIC.
+
+    Raises:
+        UserError: A byte is not valid in this encoding; raised after the text before it.
+    """
+    decoder, line_ends = None, 0
+    for chunk in itertools.chain(_chunks(path), [b""]):
+        if decoder is None:
+            decoder = codecs.getincrementaldecoder(_codec(encoding, chunk))()
+        state = decoder.getstate()
+        try:
+            text = decoder.decode(chunk, final=not chunk)
+        except UnicodeError as error:
+            decoder.setstate(state)
+            text = _decode_before(error, decoder, chunk)
+            yield text
+            number = line_ends + text.count("\n") + 1
+            raise UserError(
+                f"{path}:{number}: not valid {encoding}: {_reason(error)}; choose another "
+                "encoding with --encoding."
+            ) from error
+        line_ends += text.count("\n")
+        yield text
+
+
+def _chunks(path: AnyPath) -> Iterator[bytes]:
     with open_bytes(path) as file:
-        for number, raw in enumerate(file, start=1):
-            origin = f"{path}:{number}"
-            yield origin, decode(raw, encoding, origin).rstrip("\r\n")
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _codec(encoding: str, start: bytes) -> str:
+    """Returns the name of a codec that decodes a file with this start to text.
+
+    Python's utf-16 and utf-32 require a byte order mark; without one the order is that of
+    Windows. The byte order mark itself remains.
+    """
+    name = codecs.lookup(encoding).name
+    if name == "utf-8-sig":
+        return "utf-8"
+    if name == "utf-16":
+        return "utf-16-be" if start.startswith(codecs.BOM_UTF16_BE) else "utf-16-le"
+    if name == "utf-32":
+        return "utf-32-be" if start.startswith(codecs.BOM_UTF32_BE) else "utf-32-le"
+    return name
+
+
+def _decode_before(error: UnicodeError, decoder: codecs.IncrementalDecoder, chunk: bytes) -> str:
+    """Returns the text of a chunk before the byte that cannot be decoded."""
+    if not isinstance(error, UnicodeDecodeError):
+        return ""
+    valid = len(chunk) - (len(error.object) - error.start)  # `object` may begin before the chunk
+    try:
+        return decoder.decode(chunk[: max(valid, 0)])
+    except UnicodeError:
+        return ""
+
+
+def _reason(error: UnicodeError) -> str:
+    if not isinstance(error, UnicodeDecodeError):
+        return str(error)
+    return f"{error.reason} (byte {error.object[error.start]:#04x})"
+
+
+def parse_json(text: str, origin: object) -> object:
+    """Parses JSON.
+
+    Raises:
+        UserError: It is not valid; the message begins with `origin`.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{origin}: not valid JSON: {error}.") from error
+    except RecursionError:
+        raise UserError(f"{origin}: not valid JSON: it is nested too deeply.") from None
 
 
 def json_objects(
@@ -207,10 +322,7 @@ def json_objects(
     for origin, line in lines(path, encoding):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{origin}: not valid JSON: {error}.") from error
+        row = parse_json(line, origin)
         if not isinstance(row, dict):
             raise UserError(f"{origin}: expected a JSON object, got {shorten(line)}.")
         check_keys(row, flags, origin)
@@ -234,26 +346,6 @@ def check_keys(row: Mapping, flags: Mapping[str, str], origin: str) -> None:
                 f"{origin}: missing key {key!r}; the keys are {sorted(row)}. Select one with "
                 f"{flag}."
             )
-
-
-def decode(raw: bytes, encoding: str, origin: object) -> str:
-    """Decodes bytes to text.
-
-    Raises:
-        UserError: They are not valid in this encoding; the message begins with `origin`.
-    """
-    try:
-        return raw.decode(codec(encoding))
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{origin}: not valid {encoding}: {error.reason} (byte {raw[error.start]:#04x}); "
-            "choose another encoding with --encoding."
-        ) from error
-
-
-def codec(encoding: str) -> str:
-    """Returns the codec for an encoding; for UTF-8 one that skips a byte order mark."""
-    return "utf-8-sig" if encoding.lower().replace("_", "-") == "utf-8" else encoding
 
 
 def require_examples(path: AnyPath | str, examples: Iterator[Example]) -> Iterator[Example]:

@@ -15,7 +15,6 @@ class folders (`pos/*.txt`).
 
 import csv
 import dataclasses
-import io
 import json
 import unicodedata
 from collections.abc import Iterator
@@ -145,18 +144,11 @@ class LabelledTexts(Corpus):
 
     def _csv(self, path: AnyPath) -> Iterator[Example]:
         csv.field_size_limit(_MAX_FIELD_CHARACTERS)
-        with filesystem.open_bytes(path) as file:
-            decoded = io.TextIOWrapper(file, encoding=filesystem.codec(self.encoding), newline="")
-            rows = csv.reader(decoded, strict=True)
-            try:
-                yield from self._csv_examples(path, rows)
-            except csv.Error as error:
-                raise UserError(f"{path}:{rows.line_num}: not valid CSV: {error}.") from error
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}: after line {rows.line_num}: not valid {self.encoding}: "
-                    f"{error.reason}; choose another encoding with --encoding."
-                ) from error
+        rows = csv.reader(filesystem.csv_lines(path, self.encoding), strict=True)
+        try:
+            yield from self._csv_examples(path, rows)
+        except csv.Error as error:
+            raise UserError(f"{path}:{rows.line_num}: not valid CSV: {error}.") from error
 
     def _csv_examples(self, path: AnyPath, rows: Any) -> Iterator[Example]:
         """Yields the examples of a `csv.reader`, whose first row is the header."""
@@ -215,8 +207,7 @@ class LabelledTexts(Corpus):
             for label, folder in sorted(self._classes(root).items()):
                 for path in filesystem.entries(folder):
                     if path.name.endswith(".txt"):
-                        with filesystem.open_bytes(path) as file:
-                            text = filesystem.decode(file.read(), self.encoding, path)
+                        text = filesystem.read_text(path, self.encoding)
                         yield _example(" ".join(text.split()), label, str(path))
 
         return Stream(read)

@@ -492,8 +492,8 @@ BROKEN = {
     "json not utf-8": (
         {"captions.json": b'{"images": "\xe9"}'},
         "",
-        "{}/captions.json: not valid utf-8: invalid continuation byte (byte 0xe9); choose another "
-        "encoding with --encoding.",
+        "{}/captions.json:1: not valid utf-8: invalid continuation byte (byte 0xe9); choose "
+        "another encoding with --encoding.",
     ),
     "bad json": (
         {"captions.json": '{"images": '},

@@ -284,7 +284,7 @@ BROKEN = {
     ),
     "short row": ({"a.csv": 'text,label\n"a\nb",x\nc\n'}, "a.csv", r"a.csv:4: expected 2 columns"),
     "bad csv": ({"a.csv": 'text,label\n"a"b,c\n'}, "a.csv", r"a.csv:2: not valid CSV"),
-    "latin csv": ({"a.csv": b"text,label\n\xe9,good\n"}, "a.csv", r"a.csv: .*not valid utf-8"),
+    "latin csv": ({"a.csv": b"text,label\n\xe9,good\n"}, "a.csv", r"a.csv:2: not valid utf-8"),
     "bad json": ({"a.jsonl": jsonl() + "{\n"}, "a.jsonl", r"a.jsonl:5: not valid JSON"),
     "no object": ({"a.jsonl": "[1]\n"}, "a.jsonl", r"a.jsonl:1: expected a JSON object"),
     "no key": ({"a.jsonl": '{"txt": 1}\n'}, "a.jsonl", r"a.jsonl:1: missing key 'text'; .*'txt'"),
@@ -310,6 +310,9 @@ def test_a_broken_corpus_is_reported_with_file_and_line(tmp_path, name):
         ({"split": "80/20/0"}, "--split must be three positive numbers"),
         ({"split": "a/b/c"}, "--split must be three positive numbers"),
         ({"encoding": "utf-9"}, "--encoding must be an encoding that Python knows, .* got 'utf-9'"),
+        ({"encoding": "undefined"}, "--encoding must be .* got 'undefined'"),
+        ({"encoding": "hex"}, "--encoding must be .* got 'hex'"),
+        ({"encoding": "a\0b"}, "--encoding must be .* got 'a.x00b'"),
     ],
 )
 def test_an_invalid_flag_is_rejected(flags, message):

@@ -1,5 +1,7 @@
 """Containers and encodings of the files of a corpus, for every task."""
 
+import codecs
+import gzip
 import io
 import random
 import zipfile
@@ -9,6 +11,7 @@ from PIL import Image
 
 import tasks
 from tasks.core.errors import UserError
+from tasks.corpora import filesystem
 from tests.support import by_task
 
 
@@ -139,3 +142,159 @@ def test_a_damaged_zip_is_an_error_without_a_traceback(tmp_path, method):
         except UserError:
             reported += 1
     assert reported > 100
+
+
+# --- Encodings -------------------------------------------------------------------
+
+ENCODINGS = [
+    "utf-8", "utf8", "U8", "utf-8-sig", "UTF-16", "utf16", "utf-16-le", "utf-16-be", "utf-32",
+    "utf-32-le", "utf-32-be", "utf-7", "gb18030",
+]  # fmt: skip
+LONG = "àéîõü 好 " * 20_000 + "end"  # spans several chunks, with characters at their borders
+
+
+def encoded(text, encoding):
+    """Returns the bytes of a text without and with a byte order mark."""
+    name = codecs.lookup(encoding).name
+    name = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(name, name)
+    both = [text.encode(name), f"\ufeff{text}".encode(name)]
+    if encoding.lower() in ("utf-16", "utf-32"):  # the mark decides
+        both.append(f"\ufeff{text}".encode(f"{encoding}-be"))
+    return both
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("task", tasks.names())
+def test_every_encoding_is_read_with_and_without_a_byte_order_mark(tmp_path, task, encoding, ends):
+    table, text = corpus_file(task)
+    (tmp_path / "a.png").write_bytes(PICTURE)
+    for raw in encoded(text.replace("\n", ends), encoding):
+        (tmp_path / table).write_bytes(raw)
+        assert read(task, tmp_path / table, encoding=encoding) == VALUES[task]
+        packed = tmp_path / f"{table}.gz"
+        packed.write_bytes(gzip.compress(raw))
+        (tmp_path / table).unlink()
+        assert read(task, packed, encoding=encoding) == VALUES[task]
+        packed.unlink()
+
+
+OTHER_FORMATS = {
+    "a.csv": ("sentiment", 'text,label\n"a\nà",好\r\nb,c\n', [("a\nà", "好"), ("b", "c")]),
+    "mac.csv": ("sentiment", "text,label\ra,好\rb,c\r", [("a", "好"), ("b", "c")]),
+    "a.jsonl": ("sentiment", '{"text": "à", "label": "好"}\n', [("à", "好")]),
+    "a.conllu": ("tagging", f"1\tà\t_\tX{6 * chr(9)}_\n", [(("à",), ("X",))]),
+    "b.jsonl": ("tagging", '{"tokens": ["à"], "tags": ["好"]}\n', [(("à",), ("好",))]),
+    "slashes.txt": ("tagging", "à/X 好/Y\n", [(("à", "好"), ("X", "Y"))]),
+    "c.jsonl": ("translation", '{"text": "à", "translation": "好"}\n', [("à", "好")]),
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf8", "utf-16", "utf-16-be", "utf-32", "utf-7"])
+@pytest.mark.parametrize("name", OTHER_FORMATS)
+def test_every_format_is_read_in_every_encoding(tmp_path, name, encoding):
+    task, text, expected = OTHER_FORMATS[name]
+    for raw in encoded(text, encoding):
+        (tmp_path / name).write_bytes(raw)
+        values = read(task, tmp_path / name, encoding=encoding)
+        assert [tuple(each.values()) for each in values] == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf8", "utf-16", "utf-32"])
+def test_formats_of_several_files_are_read_in_every_encoding(tmp_path, encoding):
+    files = {
+        "pair.de": "à\n好\n",
+        "pair.en": "a\ngood\n",
+        "texts/x/1.txt": "à\n好",
+        "texts/y/1.txt": "b",
+        "lines/a.pos": "à\n",
+        "lines/a.neg": "好\n",
+        "coco/captions.json": '{"images": [{"id": 1, "file_name": "a.png"}], "annotations": '
+        '[{"image_id": 1, "caption": "à 好"}]}',
+        "flickr/a.token.txt": "a.png#0\tà 好\n",
+        "flickr/a.trainImages.txt": "a.png\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(encoded(text, encoding)[1])
+    for folder in ("coco", "flickr"):
+        (tmp_path / folder / "a.png").write_bytes(PICTURE)
+    flags = {"encoding": encoding}
+    pairs = read("translation", tmp_path / "pair", source="de", target="en", **flags)
+    assert pairs == [{"text": "à", "translation": "a"}, {"text": "好", "translation": "good"}]
+    texts = read("sentiment", tmp_path / "texts", **flags)
+    assert texts == [{"text": "à 好", "label": "x"}, {"text": "b", "label": "y"}]
+    lines = read("sentiment", tmp_path / "lines", **flags)
+    assert lines == [{"text": "好", "label": "neg"}, {"text": "à", "label": "pos"}]
+    for folder in ("coco", "flickr"):
+        (image,) = (
+            tasks.find("captioning").Corpus(data=str(tmp_path / folder), **flags).open().train
+        )
+        assert image.values["captions"] == ("à 好",)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_long_lines_are_decoded_across_chunks(tmp_path, encoding):
+    (tmp_path / "a.tsv").write_bytes(f"{LONG}\tx\r\nb\ty".encode(encoding))
+    values = read("sentiment", tmp_path / "a.tsv", encoding=encoding)
+    assert values == [{"text": LONG, "label": "x"}, {"text": "b", "label": "y"}]
+
+
+def test_ebcdic_is_read(tmp_path):
+    (tmp_path / "a.tsv").write_bytes("a\tx\nb\ty\n".encode("cp500"))
+    values = read("sentiment", tmp_path / "a.tsv", encoding="cp500")
+    assert values == [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+
+
+def test_marks_inside_a_file_that_was_concatenated_are_dropped(tmp_path):
+    mark = "\ufeff".encode()
+    (tmp_path / "a.tsv").write_bytes(mark + b"a\tx\n" + mark + b"b\ty\n")
+    assert [each["text"] for each in read("sentiment", tmp_path / "a.tsv")] == ["a", "b"]
+
+
+UNDECODABLE = {
+    "utf-8": (b"a\tx\nb\ty\n\xe9t\xe9\tz\n", 3, "utf-8: invalid continuation byte (byte 0xe9)"),
+    "after a chunk": (
+        f"{LONG}\tx\nb\ty\n".encode() + b"\xff\tz",
+        3,
+        "utf-8: invalid start byte (byte 0xff)",
+    ),
+    "at the end": (b"a\tx\nb\ty\xe2\x82", 2, "utf-8: unexpected end of data (byte 0xe2)"),
+    "half a character": ("a\tx\nb\ty".encode("utf-16") + b"\0", 2, "utf-16: truncated data"),
+    "half a pair": (
+        "a\tx\n\ny\ty\n".encode("utf-16") + b"\x3d\xd8",
+        4,
+        "utf-16: unexpected end of data",
+    ),
+    "not utf-16": (
+        "b\ty\nabc\tz\n\udc00\n".encode("utf-16", "surrogatepass"),
+        3,
+        "utf-16: illegal",
+    ),
+    "not ascii": (b"a\tx\nb\ty\n\xe9\tz\n", 3, "ascii: ordinal not in range(128) (byte 0xe9)"),
+    "not gb18030": (b"a\tx\nb\ty\n\xff\tz\n", 3, "gb18030: illegal multibyte sequence"),
+    "not idna": (b"a\tx\n\xff\tz\n", 1, "idna: "),
+}
+
+
+@pytest.mark.parametrize("name", UNDECODABLE)
+def test_a_byte_that_cannot_be_decoded_is_reported_after_the_lines_before_it(tmp_path, name):
+    raw, line, message = UNDECODABLE[name]
+    path = tmp_path / "a.tsv"
+    path.write_bytes(raw)
+    texts = []
+    with pytest.raises(UserError) as error:
+        for _, text in filesystem.lines(path, message.split(":")[0]):
+            texts.append(text)
+    assert str(error.value).startswith(f"{path}:{line}: not valid {message}")
+    assert str(error.value).endswith("; choose another encoding with --encoding.")
+    assert len(texts) == line - 1
+
+
+def test_json_that_is_nested_too_deeply_is_reported(tmp_path):
+    (tmp_path / "a.jsonl").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"a\.jsonl:1: not valid JSON: it is nested too deeply"):
+        read("sentiment", tmp_path / "a.jsonl")
+    (tmp_path / "captions.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"captions\.json: not valid JSON: it is nested too deeply"):
+        read("captioning", tmp_path / "captions.json")
