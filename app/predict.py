@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from app import cli
 from tasks.core.errors import UserError
+from tasks.core.request_format import strip_line
 from tasks.core.settings import flag
 
 if TYPE_CHECKING:  # TensorFlow is not imported for a bare --help
@@ -190,8 +191,8 @@ def _with_progress(requests: Iterator[tuple]) -> Iterator[tuple]:
 
 def _stdin_lines() -> Iterable[bytes]:
     """Yields the lines of standard input as bytes, because their encoding may be invalid."""
-    for line in sys.stdin.buffer:
-        yield line.rstrip(b"\r\n")
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        yield strip_line(line, number)
 
 
 class _Tries(argparse.Action):

@@ -22,6 +22,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from app import cli
 from tasks.core.predictor import Predictor
+from tasks.core.request_format import strip_line
 from tasks.core.task import RequestFormat
 
 _MIN_BATCH = 64  # rows
@@ -86,7 +87,7 @@ def predict_files(
 
 def _requests(line: bytes, request_format: RequestFormat) -> Iterable[tuple[object, dict]]:
     """Parses a line; returns the request with its context as the key."""
-    requests = request_format.requests([line.rstrip(b"\r\n")])
+    requests = request_format.requests([strip_line(line, number=1)])  # of one of the files
     return [(context, row) for row, context in requests]
 
 

@@ -30,6 +30,7 @@ from tqdm import tqdm
 from app.atomic import atomic_write
 from app.serving import payloads
 from tasks.core.errors import UserError
+from tasks.core.request_format import strip_line
 
 BLOCK_REQUESTS = 2048  # most requests that are sorted by size, predicted and written together
 BLOCK_BYTES = 64 * 2**20  # most bytes of the requests of a block; images are large
@@ -53,7 +54,9 @@ class Checkpoint:
 
 
 class Lines:
-    """Lines of a file without their line ends, counted and hashed as they are read.
+    """Lines of a file, counted and hashed as they are read.
+
+    They have no line ends, and the first has no byte order mark.
 
     Args:
         path: The file; it is decompressed if its name ends in `.gz`.
@@ -95,7 +98,7 @@ class Lines:
             for line in self._file:
                 self.count += 1
                 self._hash.update(line)
-                yield line.rstrip(b"\r\n")
+                yield strip_line(line, self.count)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(
                 f"--from: {self.path} is not a valid gzip file (truncated?): {error}."

@@ -136,6 +136,21 @@ def test_responses_are_those_of_the_plain_command_in_the_order_of_the_lines(
     assert not list(output.parent.glob("*.part*"))
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_byte_order_mark_is_not_part_of_the_first_request(
+    run_bulk, version, monkeypatch, capsys, more
+):
+    lines = "dull\r\nthe \ufeffplot\r\n"
+    expected = run_bulk(lines, *more)[0].read_text("utf-8")
+    output, _ = run_bulk(f"\ufeff{lines}", *more, to="marked.txt")
+    assert output.read_text("utf-8") == expected
+    assert "\ufeffplot" in expected.replace(r"\ufeff", "\ufeff")  # inside a line it is kept
+    stdin = io.TextIOWrapper(io.BytesIO(f"\ufeff{lines}".encode()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    predict.main(["sentiment", *more, "--saved-models", str(version)])
+    assert capsys.readouterr().out == expected
+
+
 def test_a_run_that_is_killed_at_any_moment_ends_with_the_same_bytes(tmp_path, version):
     lines = texts(200)
     (tmp_path / "in.txt").write_text("\n".join(lines), encoding="utf-8")
