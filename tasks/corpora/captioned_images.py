@@ -161,6 +161,7 @@ class CaptionedImages(Corpus):
         if not filesystem.is_plain_file(path):
             return self._undivided(path, filesystem.corpus_root(path))
         if _kind(path) in ("", "list"):
+            filesystem.check_is_text(path)
             raise UserError(
                 f"{path}: not a table of captions; its name must be NAME.tsv, {_PREFIX}*.json "
                 f"(COCO) or NAME.token.txt (Flickr8k), got {path.name!r}."

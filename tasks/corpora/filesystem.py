@@ -23,10 +23,45 @@ PART_NAMES = {
     "test": ("test",),
 }
 
+_MAX_LISTED = 8  # files that a message lists
 _CHUNK_BYTES = 2**15
 _BYTE_ORDER_MARK = "\ufeff"
 _AFTER_LONE_CR = re.compile(r"(?<=\r)(?!\n)")
 _GZIP = ".gz"
+_START_BYTES = 512  # of a file, which show its format
+_UNPACK, _CONVERT = (
+    "unpack it and give what it contains",
+    "convert it to text, such as .csv or .tsv",
+)
+# What a file that is no text begins with, or has at an offset; its format, and what to do.
+_FORMATS = (
+    (0, b"\x1f\x8b", "a file compressed with gzip", "let its name end in .gz"),
+    (4, b"1AY&SY", "a file compressed with bzip2", _UNPACK),  # after BZh and a digit
+    (0, b"\xfd7zXZ\x00", "a file compressed with xz", _UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "a file compressed with Zstandard", _UNPACK),
+    (0, b"\x04\x22\x4d\x18", "a file compressed with LZ4", _UNPACK),
+    (257, b"ustar\x00", "a tar archive", _UNPACK),
+    (257, b"ustar  \x00", "a tar archive", _UNPACK),
+    (0, b"PK\x03\x04", "a zip archive", _UNPACK),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    (0, b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file (.xls, .doc)", _CONVERT),
+    (0, b"PAR1\x15", "a Parquet file", _CONVERT),
+    (0, b"ARROW1\x00\x00", "an Arrow file", _CONVERT),
+    (0, b"Obj\x01", "an Avro file", _CONVERT),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", _CONVERT),
+    (0, b"SQLite format 3\x00", "an SQLite database", _CONVERT),
+    (0, b"\x93NUMPY", "a NumPy file", _CONVERT),
+    (0, b"%PDF-", "a PDF file", _CONVERT),
+)
+# Folders that show the format of a file that is technically a zip archive.
+_OFFICE = {"xl": "an Excel workbook", "word": "a Word document", "ppt": "a PowerPoint file"}
+_WIDE_MARKS = {  # byte order marks; the one of UTF-32 begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _ENCRYPTED = 1  # bit of the flags of a file in a zip archive
 _ZIP_METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 # What reading a damaged file can raise.
@@ -77,9 +112,18 @@ def _open_folder(path: Path) -> AnyPath:
     if path.is_dir():
         return path
     try:
-        return zipfile.Path(zipfile.ZipFile(path))
+        archive = zipfile.ZipFile(path)
     except (*_READ_ERRORS, NotImplementedError, ValueError) as error:
+        check_is_text(path)
         raise UserError(f"{path}: not a valid zip archive: {error}.") from error
+    names = archive.namelist()
+    if "[Content_Types].xml" in names:
+        folders = {name.partition("/")[0] for name in names}
+        kinds = [kind for folder, kind in _OFFICE.items() if folder in folders]
+        raise UserError(f"{path}: this is {(kinds or ['an Office file'])[0]}; {_CONVERT}.")
+    if {"mimetype", "content.xml"} <= set(names):
+        raise UserError(f"{path}: this is an OpenDocument file; {_CONVERT}.")
+    return zipfile.Path(archive)
 
 
 def visible(folder: AnyPath) -> Iterator[AnyPath]:
@@ -94,8 +138,45 @@ def entries(folder: AnyPath) -> list[AnyPath]:
 
 def stem_and_suffix(path: AnyPath) -> tuple[str, str]:
     """Splits a file name into stem and lower-case suffix, ignoring a final .gz."""
-    name, dot, suffix = path.name.removesuffix(_GZIP).rpartition(".")
+    name = path.name[: -len(_GZIP)] if _is_gzip(path) else path.name
+    name, dot, suffix = name.rpartition(".")
     return (name, "." + suffix.lower()) if dot else (path.name, "")
+
+
+def _is_gzip(path: AnyPath) -> bool:
+    return path.name.lower().endswith(_GZIP)
+
+
+def check_is_text(path: AnyPath, start: bytes | None = None) -> None:
+    """Checks that a file is not of a known format that no corpus has.
+
+    Args:
+        path: The file.
+        start: Its first bytes; by default they are read.
+
+    Raises:
+        UserError: It is of such a format; the message says what to do.
+    """
+    if start is None:
+        with open_bytes(path) as file:
+            start = file.read(_START_BYTES)
+    for offset, signature, name, remedy in _FORMATS:
+        if not start.startswith(signature, offset):
+            continue
+        if _is_gzip(path):
+            name += " compressed with gzip"
+            remedy = _CONVERT if remedy == _CONVERT else _UNPACK
+        elif _is_tar_gz(start):
+            name, remedy = "a tar archive compressed with gzip", _UNPACK
+        raise UserError(f"{path}: this is {name}; {remedy}.")
+
+
+def _is_tar_gz(start: bytes) -> bool:
+    """Whether the first bytes are those of a tar archive that is compressed with gzip."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(start, 512).startswith(b"ustar", 257)
+    except zlib.error:
+        return False
 
 
 def find_parts(
@@ -153,9 +234,20 @@ def single_match(path: AnyPath, folder: AnyPath, matches: Matches, layouts: str)
         names = [name for name, _ in matches]
         raise UserError(f"{path}: ambiguous: {names}. Name one of them, or provide {layouts}.")
     names = [entry.name for entry in entries(folder)]
-    if len(names) > 8:
-        names = [*names[:8], "..."]
-    raise UserError(f"{path}: no corpus found among {names}. Expected {layouts}.")
+    if len(names) > _MAX_LISTED:
+        names = [*names[:_MAX_LISTED], "..."]
+    message = f"{path}: no corpus found among {names}. Expected {layouts}."
+    raise UserError(" ".join([message, *_other_formats(folder)]))
+
+
+def _other_formats(folder: AnyPath) -> Iterator[str]:
+    """Yields a sentence about each of the first files that is of another format."""
+    for entry in entries(folder)[:_MAX_LISTED]:
+        if entry.is_file():
+            try:
+                check_is_text(entry)
+            except UserError as error:
+                yield str(error)
 
 
 @contextlib.contextmanager
@@ -176,7 +268,7 @@ def open_bytes(path: AnyPath) -> Iterator[BinaryIO]:
         raise UserError(f"{path}: cannot be read: {reason}.") from error
     with file:
         try:
-            yield gzip.GzipFile(fileobj=file) if path.name.endswith(_GZIP) else file
+            yield gzip.GzipFile(fileobj=file) if _is_gzip(path) else file
         except _READ_ERRORS as error:
             raise UserError(f"{path}: cannot be read: {error}.") from error
 
@@ -236,7 +328,8 @@ def _text_pieces(path: AnyPath, encoding: str) -> Iterator[str]:
     decoder, line_ends = None, 0
     for chunk in itertools.chain(_chunks(path), [b""]):
         if decoder is None:
-            decoder = codecs.getincrementaldecoder(_codec(encoding, chunk))()
+            check_is_text(path, chunk)
+            decoder = codecs.getincrementaldecoder(_codec(path, encoding, chunk))()
         state = decoder.getstate()
         try:
             text = decoder.decode(chunk, final=not chunk)
@@ -259,13 +352,22 @@ def _chunks(path: AnyPath) -> Iterator[bytes]:
             yield chunk
 
 
-def _codec(encoding: str, start: bytes) -> str:
+def _codec(path: AnyPath, encoding: str, start: bytes) -> str:
     """Returns the name of a codec that decodes a file with this start to text.
 
     Python's utf-16 and utf-32 require a byte order mark; without one the order is that of
     Windows. The byte order mark itself remains.
+
+    Raises:
+        UserError: The file begins with the byte order mark of another encoding.
     """
     name = codecs.lookup(encoding).name
+    marked = next((wide for mark, wide in _WIDE_MARKS.items() if start.startswith(mark)), name)
+    if not name.startswith(marked):
+        raise UserError(
+            f"{path}: not valid {encoding}: it begins with the byte order mark of {marked}; "
+            f"give --encoding {marked}."
+        )
     if name == "utf-8-sig":
         return "utf-8"
     if name == "utf-16":

@@ -1,9 +1,12 @@
 """Containers and encodings of the files of a corpus, for every task."""
 
+import bz2
 import codecs
 import gzip
 import io
+import lzma
 import random
+import tarfile
 import zipfile
 
 import pytest
@@ -298,3 +301,136 @@ def test_json_that_is_nested_too_deeply_is_reported(tmp_path):
     (tmp_path / "captions.json").write_text("[" * 100_000)
     with pytest.raises(UserError, match=r"captions\.json: not valid JSON: it is nested too deeply"):
         read("captioning", tmp_path / "captions.json")
+
+
+# --- Files of other formats ------------------------------------------------------
+
+
+def tar(**files):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, raw in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(raw)
+            archive.addfile(member, io.BytesIO(raw))
+    return file.getvalue()
+
+
+def zip_of(*names):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, "<xml/>")
+    return file.getvalue()
+
+
+UNPACK, CONVERT = "unpack it and give what it contains", "convert it to text, such as .csv or .tsv"
+TEXT = b"a fine film\tgood\n" * 9
+GZIP, TAR = gzip.compress(TEXT), tar(train=TEXT)
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(9)
+PARQUET = b"PAR1\x15\x04\x15\x10" + bytes(30) + b"PAR1"
+# The content of a file, what it is, and what to do.
+CONTAINERS = {
+    "a.tar.gz": (gzip.compress(TAR), "a tar archive compressed with gzip", UNPACK),
+    "a.tgz": (gzip.compress(TAR), "a tar archive compressed with gzip", UNPACK),
+    "a.tar": (TAR, "a tar archive", UNPACK),
+    "a.tsv.bz2": (bz2.compress(TEXT), "a file compressed with bzip2", UNPACK),
+    "a.tar.xz": (lzma.compress(TAR), "a file compressed with xz", UNPACK),
+    "a.zst": (b"\x28\xb5\x2f\xfd\x04\x88" + bytes(9), "a file compressed with Zstandard", UNPACK),
+    "a.tsv": (GZIP, "a file compressed with gzip", "let its name end in .gz"),
+    "b.tsv.gz": (gzip.compress(GZIP), "a file compressed with gzip compressed with gzip", UNPACK),
+    "a.7z": (b"7z\xbc\xaf\x27\x1c\x00\x04", "a 7z archive", UNPACK),
+    "a.zip": (b"Rar!\x1a\x07\x01\x00", "a RAR archive", UNPACK),
+    "a.xlsx": (zip_of("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook", CONVERT),
+    "a.docx": (zip_of("[Content_Types].xml", "word/a.xml"), "a Word document", CONVERT),
+    "a.ods": (zip_of("mimetype", "content.xml"), "an OpenDocument file", CONVERT),
+    "a.xls": (OLE, "an old Office file (.xls, .doc)", CONVERT),
+    "a.parquet": (PARQUET, "a Parquet file", CONVERT),
+    "c.tsv.gz": (gzip.compress(PARQUET), "a Parquet file compressed with gzip", CONVERT),
+    "a.arrow": (b"ARROW1\0\0" + bytes(9), "an Arrow file", CONVERT),
+    "a.avro": (b"Obj\x01\x04", "an Avro file", CONVERT),
+    "a.db": (b"SQLite format 3\0" + bytes(9), "an SQLite database", CONVERT),
+    "a.pdf": (b"%PDF-1.7\n%\xe2\xe3", "a PDF file", CONVERT),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("task", tasks.names())
+def test_a_file_of_another_format_is_named_with_what_to_do(tmp_path, task, name):
+    raw, kind, remedy = CONTAINERS[name]
+    path = tmp_path / name
+    path.write_bytes(raw)
+    for encoding in ("utf-8", "latin-1"):
+        with pytest.raises(UserError) as error:
+            read(task, path, encoding=encoding)
+        assert str(error.value) == f"{path}: this is {kind}; {remedy}."
+
+
+@pytest.mark.parametrize("packed", ["folder", "zip"])
+@pytest.mark.parametrize("task", tasks.names())
+def test_a_folder_names_files_of_another_format(tmp_path, task, packed):
+    files = {"train.parquet": PARQUET, "a.tar.gz": gzip.compress(TAR), "b.xlsx": zip_of("xl/a")}
+    files["image.png"] = PICTURE
+    path = tmp_path / "c"
+    if packed == "zip":
+        path = zipped(tmp_path, files)
+    else:
+        path.mkdir()
+        for name, raw in files.items():
+            (path / name).write_bytes(raw)
+    with pytest.raises(UserError) as error:
+        read(task, path)
+    assert f": no corpus found among {sorted(files)}. Expected " in str(error.value)
+    assert str(error.value).endswith(
+        f"{path}/a.tar.gz: this is a tar archive compressed with gzip; {UNPACK}. "
+        f"{path}/b.xlsx: this is a zip archive; {UNPACK}. "
+        f"{path}/train.parquet: this is a Parquet file; {CONVERT}."
+    )
+
+
+def test_other_files_of_a_corpus_are_checked_too(tmp_path):
+    files = {"a.de": TEXT, "a.en": GZIP, "texts/x/1.txt": b"a", "texts/y/1.txt": PARQUET}
+    files |= {"lines/a.pos": b"a\n", "lines/a.neg": TAR, "captions.json": GZIP, "a.conllu": GZIP}
+    for name, raw in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(raw)
+    for task, corpus, name, flags in (
+        ("translation", "a", "a.en", {"source": "de", "target": "en"}),
+        ("sentiment", "texts", "texts/y/1.txt", {}),
+        ("sentiment", "lines", "lines/a.neg", {}),
+        ("captioning", "captions.json", "captions.json", {}),
+        ("tagging", "a.conllu", "a.conllu", {}),
+    ):
+        with pytest.raises(UserError, match=f"{name}: this is a .*; (let|unpack|convert) it"):
+            read(task, tmp_path / corpus, **flags)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+@pytest.mark.parametrize("mark", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_a_byte_order_mark_of_another_encoding_is_named(tmp_path, mark, encoding):
+    path, actual = tmp_path / "a.tsv", mark[:6]
+    path.write_bytes("\ufeffa\tx\n".encode(mark))
+    if encoding == actual:
+        return
+    with pytest.raises(UserError) as error:
+        read("sentiment", path, encoding=encoding)
+    assert str(error.value) == (
+        f"{path}: not valid {encoding}: it begins with the byte order mark of {actual}; give "
+        f"--encoding {actual}."
+    )
+
+
+@pytest.mark.parametrize("start", ["BZh", "PAR1", "PK", "Obj", "Rar!", "SQLite format 3", "7z"])
+def test_texts_may_begin_as_the_name_of_a_format(tmp_path, start):
+    text = f"{start} est à la mode" + " x" * 300
+    (tmp_path / "a.tsv").write_text(f"{text}\tx\n", encoding="utf-8")
+    assert read("sentiment", tmp_path / "a.tsv") == [{"text": text, "label": "x"}]
+
+
+@pytest.mark.parametrize("task", tasks.names())
+def test_the_suffix_of_gzip_may_be_in_capitals(tmp_path, task):
+    table, text = corpus_file(task)
+    (tmp_path / "a.png").write_bytes(PICTURE)
+    (tmp_path / f"{table}.GZ").write_bytes(gzip.compress(text.encode()))
+    assert read(task, tmp_path / f"{table}.GZ") == VALUES[task]
+    assert read(task, tmp_path) == VALUES[task]
