@@ -423,8 +423,7 @@ def _candidate(name: str, image: ImageCaptions, folders: Sequence[AnyPath]) -> C
         searched = " or ".join(str(folder) for folder in folders)
         return f"{image.origin}: image {name!r} not found in {searched}", None
     try:
-        with filesystem.open_bytes(path) as file:
-            raw = file.read()
+        raw = filesystem.read_bytes(path)
     except UserError as error:
         return f"{image.origin}: {str(error).removesuffix('.')}", None
     values = {"image_bytes": raw, "captions": tuple(image.captions)}

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import lzma
+import math
 import re
 import struct
 import zipfile
@@ -24,6 +25,12 @@ PART_NAMES = {
 }
 
 _MAX_LISTED = 8  # files that a message lists
+# Bounds that texts and images never reach, against files that are made to fill the memory.
+_MAX_EXPANSION = 200  # times its stored size, for a compressed file or archive
+_ALWAYS_EXPANDED = 2**28  # bytes, to which a file or archive of any size may expand
+_MAX_EXPANDED = 2**40  # bytes
+_MAX_BYTES_IN_MEMORY = 2**31  # of a file that is not read line by line
+_MAX_LINE_CHARACTERS = 2**27
 _CHUNK_BYTES = 2**15
 _BYTE_ORDER_MARK = "\ufeff"
 _AFTER_LONE_CR = re.compile(r"(?<=\r)(?!\n)")
@@ -116,6 +123,10 @@ def _open_folder(path: Path) -> AnyPath:
     except (*_READ_ERRORS, NotImplementedError, ValueError) as error:
         check_is_text(path)
         raise UserError(f"{path}: not a valid zip archive: {error}.") from error
+    stored = path.stat().st_size
+    limit = _expanded_at_most(stored)
+    if sum(member.file_size for member in archive.infolist()) > limit:
+        raise UserError(_expands(path, limit, stored))
     names = archive.namelist()
     if "[Content_Types].xml" in names:
         folders = {name.partition("/")[0] for name in names}
@@ -158,7 +169,7 @@ def check_is_text(path: AnyPath, start: bytes | None = None) -> None:
         UserError: It is of such a format; the message says what to do.
     """
     if start is None:
-        with open_bytes(path) as file:
+        with _open_bytes(path) as file:
             start = file.read(_START_BYTES)
     for offset, signature, name, remedy in _FORMATS:
         if not start.startswith(signature, offset):
@@ -251,7 +262,7 @@ def _other_formats(folder: AnyPath) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def open_bytes(path: AnyPath) -> Iterator[BinaryIO]:
+def _open_bytes(path: AnyPath) -> Iterator[BinaryIO]:
     """Opens a file on disk or in a zip archive; .gz files are decompressed while reading.
 
     Raises:
@@ -300,23 +311,29 @@ def csv_lines(path: AnyPath, encoding: str) -> Iterator[str]:
 
 def read_text(path: AnyPath, encoding: str) -> str:
     """Returns the text of a file, without a byte order mark."""
-    return "".join(_text_pieces(path, encoding)).removeprefix(_BYTE_ORDER_MARK)
+    pieces = _text_pieces(path, encoding, _MAX_BYTES_IN_MEMORY)
+    return "".join(pieces).removeprefix(_BYTE_ORDER_MARK)
 
 
 def _lines_with_ends(path: AnyPath, encoding: str) -> Iterator[str]:
-    pieces = []  # of a line whose end has not been read
+    pieces, length, number = [], 0, 1  # of the line whose end has not been read
     for text in _text_pieces(path, encoding):
         *ends, rest = text.split("\n")
         for end in ends:
             yield "".join([*pieces, end, "\n"]).removeprefix(_BYTE_ORDER_MARK)
-            pieces = []
+            pieces, length, number = [], 0, number + 1
         if rest:
             pieces.append(rest)
+            length += len(rest)
+        if length > _MAX_LINE_CHARACTERS:
+            raise UserError(
+                f"{path}:{number}: the line has more than {_MAX_LINE_CHARACTERS:,} characters."
+            )
     if pieces:
         yield "".join(pieces).removeprefix(_BYTE_ORDER_MARK)
 
 
-def _text_pieces(path: AnyPath, encoding: str) -> Iterator[str]:
+def _text_pieces(path: AnyPath, encoding: str, most: float = math.inf) -> Iterator[str]:
     """Yields the text of a file in pieces of any length.
 
     Decoding precedes splitting into lines, because the byte 0x0a is not always a line end in
@@ -326,7 +343,7 @@ def _text_pieces(path: AnyPath, encoding: str) -> Iterator[str]:
         UserError: A byte is not valid in this encoding; raised after the text before it.
     """
     decoder, line_ends = None, 0
-    for chunk in itertools.chain(_chunks(path), [b""]):
+    for chunk in itertools.chain(_chunks(path, most), [b""]):
         if decoder is None:
             check_is_text(path, chunk)
             decoder = codecs.getincrementaldecoder(_codec(path, encoding, chunk))()
@@ -346,10 +363,51 @@ def _text_pieces(path: AnyPath, encoding: str) -> Iterator[str]:
         yield text
 
 
-def _chunks(path: AnyPath) -> Iterator[bytes]:
-    with open_bytes(path) as file:
+def read_bytes(path: AnyPath) -> bytes:
+    """Returns the content of a file."""
+    return b"".join(_chunks(path, _MAX_BYTES_IN_MEMORY))
+
+
+def _chunks(path: AnyPath, most: float = math.inf) -> Iterator[bytes]:
+    """Yields the content of a file in chunks.
+
+    Raises:
+        UserError: It has more bytes than `most`, or expands as no text or image does.
+    """
+    size = 0
+    with _open_bytes(path) as file:
+        stored, limit = _expansion_limit(path)
         while chunk := file.read(_CHUNK_BYTES):
+            size += len(chunk)
+            if size > limit:
+                raise UserError(_expands(path, limit, stored))
+            if size > most:
+                raise UserError(f"{path}: cannot be read: it has more than {most:,} bytes.")
             yield chunk
+
+
+def _expansion_limit(path: AnyPath) -> tuple[int, float]:
+    """Returns the stored size of a file, and the most bytes that it may expand to."""
+    if isinstance(path, zipfile.Path):
+        member = path.root.getinfo(path.at)
+        stored, is_packed = member.compress_size, member.compress_type != zipfile.ZIP_STORED
+    else:
+        stored, is_packed = path.stat().st_size, False
+    if not (is_packed or _is_gzip(path)):
+        return stored, math.inf
+    return stored, _expanded_at_most(stored)
+
+
+def _expanded_at_most(stored: int) -> int:
+    """Returns the most bytes that a file or archive may expand to, given its stored size."""
+    return min(max(_MAX_EXPANSION * stored, _ALWAYS_EXPANDED), _MAX_EXPANDED)
+
+
+def _expands(path: AnyPath, limit: float, stored: int) -> str:
+    return (
+        f"{path}: cannot be read: its {stored:,} bytes expand to more than {limit:,}; if it is not "
+        "damaged, unpack it."
+    )
 
 
 def _codec(path: AnyPath, encoding: str, start: bytes) -> str:

@@ -434,3 +434,91 @@ def test_the_suffix_of_gzip_may_be_in_capitals(tmp_path, task):
     (tmp_path / f"{table}.GZ").write_bytes(gzip.compress(text.encode()))
     assert read(task, tmp_path / f"{table}.GZ") == VALUES[task]
     assert read(task, tmp_path) == VALUES[task]
+
+
+# --- Bounds of decompression -----------------------------------------------------
+
+REPETITIVE = (
+    b"a fine film\tgood\na dull film\tbad\n" * 9_000
+)  # 300 kB, 300 times the compressed size
+
+
+@pytest.fixture
+def strict(monkeypatch):
+    """Applies the bound of expansion to small files too."""
+    monkeypatch.setattr(filesystem, "_ALWAYS_EXPANDED", 2**12)
+
+
+def expanding(path):
+    size = path.stat().st_size
+    return f"{path}: cannot be read: its {size:,} bytes expand to more than {200 * size:,}; if it"
+
+
+@pytest.mark.parametrize("task", tasks.names())
+def test_a_gzip_file_that_expands_without_bound_is_reported(tmp_path, task, strict):
+    path = tmp_path / f"{corpus_file(task)[0]}.gz"
+    path.write_bytes(gzip.compress(REPETITIVE))
+    with pytest.raises(UserError) as error:
+        read(task, path)
+    assert str(error.value).startswith(expanding(path))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("task", tasks.names())
+def test_a_zip_that_expands_without_bound_is_reported(tmp_path, task, method, strict):
+    table, text = corpus_file(task)
+    path = zipped(tmp_path, {table: text, "a.png": PICTURE, "b.bin": bytes(2**19)}, method)
+    with pytest.raises(UserError) as error:
+        read(task, path)
+    assert str(error.value).startswith(expanding(path))
+
+
+def test_a_file_of_a_zip_that_expands_without_bound_is_reported_or_skipped(tmp_path, strict):
+    noise = random.Random(0).randbytes(2**14)  # so that the archive as a whole is no bomb
+    files = {"x/1.txt": b"a", "y/1.txt": REPETITIVE, "noise": noise}
+    with pytest.raises(UserError, match=r"y/1\.txt: cannot be read: its [\d,]+ bytes expand to"):
+        read("sentiment", zipped(tmp_path, files))
+    table, text = corpus_file("captioning")
+    files = {table: text + "b.png\tbad\n", "a.png": PICTURE, "b.png": REPETITIVE, "noise": noise}
+    path = zipped(tmp_path, files)
+    with pytest.raises(UserError, match=rf"{table}:3: .*b\.png: cannot be read: its [\d,]+ bytes"):
+        read("captioning", path)
+    assert read("captioning", path, skip_bad=True) == VALUES["captioning"]
+
+
+def test_files_that_are_read_as_a_whole_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(filesystem, "_MAX_BYTES_IN_MEMORY", 2**17)
+    for name in ("x/1.txt", "y/1.txt", "captions.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(REPETITIVE)
+    for task, name in (("sentiment", "x/1.txt"), ("captioning", "captions.json")):
+        corpus = tmp_path if task == "sentiment" else tmp_path / name
+        with pytest.raises(UserError) as error:
+            read(task, corpus)
+        assert str(error.value) == (
+            f"{tmp_path}/{name}: cannot be read: it has more than 131,072 bytes."
+        )
+
+
+@pytest.mark.parametrize("task", tasks.names())
+def test_a_line_without_end_is_reported(tmp_path, task, monkeypatch):
+    monkeypatch.setattr(filesystem, "_MAX_LINE_CHARACTERS", 2**17)
+    table, text = corpus_file(task)
+    (tmp_path / "a.png").write_bytes(PICTURE)
+    path = tmp_path / f"{table}.gz"
+    path.write_bytes(
+        gzip.compress(text.encode() + random.Random(0).randbytes(2**17).hex().encode())
+    )
+    with pytest.raises(UserError) as error:
+        read(task, path)
+    line = text.count("\n") + 1
+    assert str(error.value) == f"{path}:{line}: the line has more than 131,072 characters."
+
+
+def test_compressed_text_within_the_bounds_is_read(tmp_path, strict):
+    words = random.Random(0).choices(["fine", "dull", "film", "plot", "cast"], k=20_000)
+    lines = [f"{' '.join(words[n : n + 10])}\tgood" for n in range(0, len(words), 10)]
+    raw = "\n".join(lines).encode()
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(raw))
+    assert len(read("sentiment", tmp_path / "a.tsv.gz")) == len(lines)
+    assert len(read("sentiment", zipped(tmp_path, {"a.tsv": raw}))) == len(lines)
