@@ -6,7 +6,7 @@ Shapes: B images.
 import tensorflow as tf
 
 LARGEST = 25_000_000  # pixels; larger images are not decoded, to bound the memory
-_BIG_ENDIAN = [2.0**24, 2.0**16, 2.0**8, 1.0]
+_BIG_ENDIAN = [2**24, 2**16, 2**8, 1]
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -58,13 +58,16 @@ def _is_small_enough(image):
     """Whether the first bytes are those of a JPEG or PNG of at most `LARGEST` pixels."""
 
     def of_jpeg():
-        return tf.cast(tf.io.extract_jpeg_shape(image)[:2], tf.float32)
+        return tf.cast(tf.io.extract_jpeg_shape(image)[:2], tf.int64)
 
     def of_png():
         size = tf.io.decode_raw(tf.strings.substr(image, 16, 8), tf.uint8)  # two numbers
-        return tf.linalg.matvec(tf.reshape(tf.cast(size, tf.float32), [2, 4]), _BIG_ENDIAN)
+        bytes_ = tf.reshape(tf.cast(size, tf.int64), [2, 4])
+        return tf.reduce_sum(bytes_ * tf.constant(_BIG_ENDIAN, tf.int64), axis=1)
 
     is_jpeg = tf.io.is_jpeg(image)
     size = tf.cond(is_jpeg, of_jpeg, of_png)
     is_png = tf.strings.substr(image, 0, len(_PNG)) == _PNG
-    return (is_jpeg | is_png) & (tf.reduce_prod(size) <= LARGEST)
+    # The product of two sides could overflow if one were larger.
+    sides_fit = tf.reduce_all(size <= LARGEST)
+    return (is_jpeg | is_png) & sides_fit & (tf.reduce_prod(size) <= LARGEST)

@@ -28,10 +28,12 @@ import io
 import json
 import re
 import sqlite3
+import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
+from models import images as image_ops
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
@@ -51,8 +53,14 @@ _KINDS = {
 _LEMMAS = ".lemma.token"  # lemmatised duplicate of the captions of Flickr8k
 _PREFIX = "captions"  # of names of COCO tables; other COCO tables have no captions
 _MAX_LISTED = 3  # bad images that a note lists
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Chunks of a PNG that its pixels can be decoded without.
+_METADATA = {
+    b"tEXt", b"zTXt", b"iTXt", b"tIME", b"eXIf", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"sBIT",
+    b"bKGD", b"hIST", b"tRNS", b"pHYs", b"sPLT",
+}  # fmt: skip
 # The signature at the start of an image, and the marker at its end.
-_SIGNATURES = {b"\x89PNG\r\n\x1a\n": b"\0\0\0\0IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9"}
+_SIGNATURES = {_PNG: b"\0\0\0\0IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9"}
 _FORMATS = ("JPEG", "PNG")
 
 Row = tuple[str, str, str]  # an origin, the path of an image and a caption
@@ -491,27 +499,32 @@ def _checked(
 
 
 def image_defect(raw: bytes) -> str | None:
-    """Checks that an image is a complete JPEG or PNG.
+    """Checks that an image is a complete JPEG or PNG that `models.images.pixels` decodes.
 
     Returns:
         A description of the defect, for messages, or None if there is none.
     """
     from PIL import Image
 
+    too_large = f"has more than {image_ops.LARGEST:,} pixels"
+
     end = next((end for start, end in _SIGNATURES.items() if raw.startswith(start)), None)
     if end is None:
         return f"is not a JPEG or PNG file: it begins with {raw[:8]!r}"
+    raw = _without_metadata(raw) if raw.startswith(_PNG) else raw
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file := io.BytesIO(raw), formats=_FORMATS) as image:
+                if image.width * image.height > image_ops.LARGEST:
+                    return too_large
                 # After the header, which may contain a preview with an end marker of its own.
                 body = file.tell()
                 image.load()
             with Image.open(io.BytesIO(raw), formats=_FORMATS) as image:
                 image.verify()  # checksums of a PNG, which `load` ignores
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        return f"has more than {Image.MAX_IMAGE_PIXELS} pixels"
+        return too_large
     except Image.UnidentifiedImageError:
         return "is broken: its header cannot be read"
     except Exception as error:  # decoders raise many types on broken bytes
@@ -520,3 +533,20 @@ def image_defect(raw: bytes) -> str | None:
     if raw.find(end, body) < 0:
         return "is broken: its end is missing"
     return None
+
+
+def _without_metadata(raw: bytes) -> bytes:
+    """Returns a PNG without texts, colour profiles and the like.
+
+    TensorFlow ignores them if they are damaged, but Pillow refuses the image.
+    """
+    chunks, position = [raw[: len(_PNG)]], len(_PNG)
+    while position + 8 <= len(raw):
+        length, kind = struct.unpack_from(">I4s", raw, position)
+        end = position + 12 + length
+        if kind not in _METADATA:
+            chunks.append(raw[position:end])
+        position = end
+        if kind == b"IEND":
+            break
+    return b"".join([*chunks, raw[position:]])

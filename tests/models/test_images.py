@@ -89,6 +89,21 @@ def test_an_image_too_large_is_not_decoded(monkeypatch):
     assert pixels(*sizes)[1].tolist() == [True, True, False, False]
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "fits"),
+    [
+        (5_000, 5_000, True),
+        (25_000_001, 1, False),  # 25,000,000 as float32
+        (5_001, 5_000, False),
+        (2**32 - 1, 2**32 - 1, False),
+        (2**31, 2**32 - 2, False),
+    ],
+)
+def test_the_limit_of_pixels_is_exact(width, height, fits):
+    header = PNG[:16] + width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    assert bool(images._is_small_enough(tf.constant(header))) is fits
+
+
 def test_no_images_are_no_pixels():
     found, valid = pixels()
     assert found.shape == (0, SIDE, SIDE, 3) and valid.shape == (0,)

@@ -8,12 +8,15 @@ import json
 import random
 import re
 import shutil
+import struct
 import tracemalloc
 import zipfile
+import zlib
 
 import pytest
 from PIL import Image, ImageFile
 
+from models import images as image_ops
 from tasks.core.errors import UserError
 from tasks.core.examples import PARTS, Stream
 from tasks.corpora import captioned_images
@@ -644,7 +647,7 @@ def test_images_without_a_defect_decode_in_tensorflow():
     Image.frombytes("L", (40, 30), draw.randbytes(1200)).save(gray, "PNG")
     progressive = picture("p", "JPEG", size=(40, 30), progressive=True)
     counts = collections.Counter()
-    for raw in (PHOTO, DRAWN, gray.getvalue(), progressive):
+    for raw in (PHOTO, DRAWN, gray.getvalue(), progressive, with_metadata()[0]):
         damaged = [raw[:-n] for n in range(1, 30)] + [raw, raw + b"data appended by some cameras"]
         for _ in range(60):
             i = draw.randrange(len(raw))
@@ -684,11 +687,66 @@ def test_images_of_cameras_and_drawing_programs_have_no_defect():
 def test_an_image_with_too_many_pixels_is_not_decompressed(monkeypatch, kind):
     raw, unpacked = picture("x", kind, size=(9, 7)), []
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: unpacked.append(image))
-    for limit in (62, 31):  # Pillow warns above its limit, and refuses above twice of it
+    monkeypatch.setattr(image_ops, "LARGEST", 62)
+    for limit in (10**6, 62, 31):  # Pillow warns above its limit, and refuses above twice of it
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        assert image_defect(raw) == f"has more than {limit} pixels" and not unpacked
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 63)
+        assert image_defect(raw) == "has more than 62 pixels" and not unpacked
+    monkeypatch.setattr(image_ops, "LARGEST", 63)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6)
     assert image_defect(raw) is None and unpacked
+
+
+def test_an_image_of_more_than_25_megapixels_is_reported_or_skipped(tmp_path):
+    large = io.BytesIO()
+    Image.new("1", (25_000_001, 1)).save(large, "PNG")  # 25,000,000.0 as float32
+    write(tmp_path, {**GOOD, "c.png": large.getvalue(), "x.tsv": f"c.png\tbad\n{LINES}"})
+    problem = f"{tmp_path}/x.tsv:1: {tmp_path}/c.png has more than 25,000,000 pixels"
+    with pytest.raises(UserError, match=re.escape(f"{problem}; use --skip-bad to")):
+        captions_in(tmp_path)
+    assert problem in captions_in(tmp_path, skip_bad=True).notes[0]
+
+
+def chunk(kind, content):
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
+
+
+def with_metadata():
+    """Returns a PNG with all kinds of metadata, each between the header and the pixels."""
+    plain = picture("metadata", size=(40, 30))
+    header = plain.index(b"IDAT") - 4
+    profile = b"icc\0\0" + zlib.compress(bytes(200))
+    metadata = {
+        b"tEXt": b"Comment\0a text", b"zTXt": b"Comment\0\0" + zlib.compress(b"a text"),
+        b"iTXt": b"Comment\0\0\0de\0\0a text", b"tIME": bytes([7, 230, 1, 1, 1, 1, 1]),
+        b"eXIf": b"MM\0*\0\0\0\x08\0\0", b"iCCP": profile, b"sRGB": b"\0",
+        b"gAMA": struct.pack(">I", 45455), b"cHRM": struct.pack(">8I", *[31270] * 8),
+        b"sBIT": b"\x08\x08\x08", b"bKGD": bytes(6), b"tRNS": bytes(6),
+        b"pHYs": struct.pack(">IIB", 2835, 2835, 1), b"sPLT": b"a\0\x08" + bytes(6),
+    }  # fmt: skip
+    chunks = b"".join(chunk(kind, content) for kind, content in metadata.items())
+    return plain[:header] + chunks + plain[header:], tuple(metadata)
+
+
+def test_damaged_metadata_of_a_png_is_no_defect():
+    """TensorFlow ignores it, so an image must not be rejected because of it."""
+    import tensorflow as tf
+
+    raw, kinds = with_metadata()
+    pixels = tf.io.decode_png(picture("metadata", size=(40, 30)), 3)
+    for kind in kinds:
+        start = raw.index(kind)
+        (length,) = struct.unpack(">I", raw[start - 4 : start])
+        wrong_sum = raw[: start + 4 + length] + bytes(4) + raw[start + 8 + length :]
+        content = random.Random(0).randbytes(length)
+        other = raw[: start - 4] + chunk(kind, content) + raw[start + 8 + length :]
+        for damaged in (wrong_sum, other):
+            assert damaged != raw and image_defect(damaged) is None, kind
+            assert tf.reduce_all(tf.io.decode_png(damaged, 3) == pixels), kind
 
 
 @pytest.mark.parametrize("packed", ["folder", "zip"])
