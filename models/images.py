@@ -8,10 +8,17 @@ import tensorflow as tf
 LARGEST = 25_000_000  # pixels; larger images are not decoded, to bound the memory
 _BIG_ENDIAN = [2**24, 2**16, 2**8, 1]
 _PNG = b"\x89PNG\r\n\x1a\n"
+_EXIF_BYTES = 2**17  # at the start of a file, in which EXIF is read
+# EXIF in a JPEG and in a PNG: a name, and a header of TIFF in one of its byte orders.
+_FROM_EXIF = rb"(?:Exif\x00\x00|eXIf)(?:II\*\x00|MM\x00\*)\C*"
+_ORIENTATION, _SHORT = 0x0112, 3  # tag and type of the entry of EXIF
+_MAX_ENTRIES = 256  # of EXIF
 
 
 def pixels(image_bytes: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes JPEG and PNG images, and scales each to one size without keeping proportions.
+
+    Images are turned as their EXIF orientation says, as cameras intend and viewers do.
 
     Args:
         image_bytes: (B,) strings, the content of image files.
@@ -26,7 +33,7 @@ def pixels(image_bytes: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, 
 
     def decoded(place, image):
         picture = tf.cond(tf.io.is_jpeg(image), lambda: _jpeg(image), lambda: _png(image))
-        scaled = tf.image.resize(picture, [height, width], antialias=True)
+        scaled = _scaled_and_turned(picture, height, width, _orientation(image))
         return place, tf.cast(tf.round(scaled), tf.uint8)
 
     # A decoding op that fails would fail the whole batch. Only a data set can continue after
@@ -71,3 +78,55 @@ def _is_small_enough(image):
     # The product of two sides could overflow if one were larger.
     sides_fit = tf.reduce_all(size <= LARGEST)
     return (is_jpeg | is_png) & sides_fit & (tf.reduce_prod(size) <= LARGEST)
+
+
+# --- Orientation -----------------------------------------------------------------
+
+
+def _scaled_and_turned(picture, height, width, orientation):
+    """Scales a picture of any size, and turns it from its EXIF orientation to the upright one.
+
+    Scaling comes first, since turning a large picture is slow.
+    """
+    sideways = orientation >= 5  # mirrored at the diagonal
+    size = tf.where(sideways, [width, height], [height, width])
+    scaled = tf.image.resize(picture, size, antialias=True)
+    upright = tf.cond(sideways, lambda: tf.transpose(scaled, [1, 0, 2]), lambda: scaled)
+    upright = tf.ensure_shape(upright, [height, width, 3])
+    for axis, orientations in ((1, [2, 3, 6, 7]), (0, [3, 4, 7, 8])):
+        mirrored = tf.reduce_any(orientation == tf.constant(orientations, tf.int64))
+        upright = tf.where(mirrored, tf.reverse(upright, [axis]), upright)
+    return upright
+
+
+def _orientation(image):
+    """Returns the EXIF orientation of a JPEG or PNG, from 1 to 8; 1, upright, if it has none."""
+    start = tf.strings.substr(image, 0, _EXIF_BYTES)
+    before = tf.strings.length(tf.strings.regex_replace(start, _FROM_EXIF, "", False))
+    size = tf.strings.length(start)
+    upright = tf.constant(1, tf.int64)
+    return tf.cond(before < size, lambda: _orientation_in(start, before), lambda: upright)
+
+
+def _orientation_in(start, before):
+    """Returns the orientation in the EXIF after so many bytes of the start of a file."""
+    data = tf.io.decode_raw(start, tf.uint8)[before:]
+    data = tf.pad(data, [[0, 4]])  # zeros, in place of anything after the end
+    last = tf.size(data, tf.int64) - 1
+    # The name of EXIF in a JPEG is followed by two zeros, that in a PNG is not.
+    tiff = tf.where(data[4] == 0, tf.constant(6, tf.int64), 4)
+    is_big_endian = data[tiff] == ord("M")
+
+    def number(position, length):
+        """Returns the numbers of `length` bytes at positions."""
+        places = position[..., None] + tf.range(length, dtype=tf.int64)
+        digits = tf.cast(tf.gather(data, tf.minimum(places, last)), tf.int64)
+        digits = tf.where(is_big_endian, digits, tf.reverse(digits, [-1]))
+        return tf.reduce_sum(digits * tf.constant(_BIG_ENDIAN[-length:], tf.int64), axis=-1)
+
+    directory = tiff + number(tiff + 4, 4)
+    count = tf.minimum(number(directory, 2), _MAX_ENTRIES)
+    entries = directory + 2 + 12 * tf.range(count)
+    matches = (number(entries, 2) == _ORIENTATION) & (number(entries + 2, 2) == _SHORT)
+    value = tf.reduce_max(tf.where(matches, number(entries + 8, 2), 0))
+    return tf.where((value >= 1) & (value <= 8), value, 1)

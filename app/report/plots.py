@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tasks.core.evaluation import Alignment, AttentionMaps, Confusion
 
@@ -109,7 +109,8 @@ def _alignment(alignment: Alignment, label: str) -> Figure:
 
 def _attention_maps(maps: AttentionMaps) -> Figure:
     """Plots an image, and again for each word, brighter where the weights are greater."""
-    image = np.array(Image.open(io.BytesIO(maps.image_bytes)).convert("RGB")) / 255.0
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(maps.image_bytes)))
+    image = np.array(upright.convert("RGB")) / 255.0
     height, width, _ = image.shape
     count = len(maps.words) + 1
     columns = min(count, 6)

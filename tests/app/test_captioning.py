@@ -14,7 +14,7 @@ import pytest
 import sacrebleu
 import tensorflow as tf
 from keras.src.legacy.saving import legacy_h5_format
-from PIL import Image
+from PIL import ExifTags, Image
 
 import models
 import tasks
@@ -279,6 +279,16 @@ def test_attended_regions_are_bright():
     assert right_mean > 2 * left_mean
     left_mean, right_mean = (two.images[0].get_array()[:, column].mean() for column in (5, 54))
     assert left_mean > 2 * right_mean
+
+
+def test_attended_images_are_drawn_upright():
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    picture("red", "left", size=20).resize((40, 20)).save(file, "jpeg", exif=exif, quality=95)
+    drawn = plots.attention(AttentionMaps(file.getvalue(), ["one"], [[[0.0, 1.0]]]))
+    shown = drawn.axes[0].images[0].get_array()
+    assert shown.shape[:2] == (40, 20)
+    assert shown[5, 10, 0] > 2 * shown[35, 10, 0]  # the left half is the upper one
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from models import images
 
@@ -107,3 +107,78 @@ def test_the_limit_of_pixels_is_exact(width, height, fits):
 def test_no_images_are_no_pixels():
     found, valid = pixels()
     assert found.shape == (0, SIDE, SIDE, 3) and valid.shape == (0,)
+
+
+# --- Orientation -----------------------------------------------------------------
+
+
+def exif(orientation, order, *, type_=3, before=1, count=None):
+    """Returns EXIF with an orientation after other entries."""
+
+    def number(value, length):
+        return value.to_bytes(length, order)
+
+    start = b"MM" if order == "big" else b"II"
+    maker = number(0x010F, 2) + number(2, 2) + number(4, 4) + b"abc\0"
+    turned = number(0x0112, 2) + number(type_, 2) + number(1, 4) + number(orientation, 2) + bytes(2)
+    entries = maker * before + turned
+    entry_count = before + 1 if count is None else count
+    header = start + number(42, 2) + number(8, 4)
+    return b"Exif\0\0" + header + number(entry_count, 2) + entries + number(0, 4)
+
+
+def turned_picture(kind, how, size=(40, 24)):
+    smooth = picture(side=6).resize(size, Image.Resampling.BICUBIC)
+    return written(smooth, kind, exif=how, **({"quality": 95} if kind == "jpeg" else {}))
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_images_are_turned_as_their_exif_says(kind, order):
+    files = [turned_picture(kind, exif(n, order)) for n in range(10)]
+    found, valid = pixels(*files, height=24, width=40)
+    assert valid.all()
+    for raw, image in zip(files, found, strict=True):
+        upright = ImageOps.exif_transpose(Image.open(io.BytesIO(raw))).convert("RGB")
+        wanted = tf.image.resize(np.asarray(upright), [24, 40], antialias=True).numpy().round()
+        np.testing.assert_allclose(image, wanted, atol=1)
+    different = {image.tobytes() for image in found}
+    assert len(different) == 8  # 0 and 9 do not exist, so that they are upright
+
+
+def test_other_segments_may_precede_exif():
+    plain, how = turned_picture("jpeg", b""), exif(6, "big")
+    profile = turned_picture("jpeg", how)
+    expected = pixels(profile)[0]
+    for kind in (0xE0, 0xE2, 0xFE):
+        before = b"\xff" + bytes([kind]) + (9_000).to_bytes(2, "big") + bytes(8_998)
+        raw = plain[:2] + before + b"\xff\xe1" + (len(how) + 2).to_bytes(2, "big") + how
+        found, valid = pixels(raw + plain[2:])
+        assert valid.all()
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_damaged_exif_does_not_harm_an_image():
+    random, plain = np.random.default_rng(1), turned_picture("jpeg", b"")
+    whole = exif(6, "little")
+    damaged = [
+        exif(6, "big", type_=4),  # numbers of another size
+        exif(6, "big", count=0),
+        exif(0, "little", count=65_535),
+        whole[:12] + b"\xff\xff\xff\xff" + whole[16:],  # entries after the end
+        *(whole[:length] for length in range(6, len(whole) - 8)),
+        *(whole[:10] + random.bytes(40) for _ in range(40)),
+    ]
+    files = [turned_picture("jpeg", how) for how in damaged]
+    found, valid = pixels(plain, *files, turned_picture("jpeg", whole))
+    assert valid.all()
+    for image in found[1 : 4 + len(whole) - 14]:
+        np.testing.assert_array_equal(image, found[0])
+    assert (found[-1] != found[0]).any()
+
+
+def test_exif_at_the_end_of_a_file_is_read():
+    whole = turned_picture("jpeg", exif(6, "little"))
+    start = whole.index(b"Exif")
+    for end in range(start + 10, start + len(exif(6, "little"))):
+        assert 1 <= int(images._orientation(tf.constant(whole[:end]))) <= 8
