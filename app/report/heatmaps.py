@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from app.report.plots import without_math
+from app.report.plots import label, without_math
 from tasks.core.inspection import Reading, numbered_tokens
 
 MAX_STEPS = 80  # steps that a figure shows
@@ -111,7 +111,8 @@ def traces(reading: Reading, step: int) -> Figure:
             axes.set(xticks=[], xlim=(-0.5, len(labels) - 0.5))
             axes.axvline(marked - 0.5, color=_HIGHLIGHT, lw=1)
             axes.axvline(marked + 0.5, color=_HIGHLIGHT, lw=1)
-    panels[-1].set_xticks(range(len(labels)), map(_shortened, labels), rotation=90)
+    shortened = [label(text, _MAX_LABEL) for text in labels]
+    panels[-1].set_xticks(range(len(labels)), shortened, rotation=90)
     panels[-1].get_xticklabels()[marked].set(color=_HIGHLIGHT, fontweight="bold")
     panels[-1].set_xlabel("input of each step")
     return figure
@@ -203,9 +204,3 @@ def _state_change(reading: Reading) -> np.ndarray:
     if cell.backward:
         return values - np.concatenate([values[1:], initial])
     return values - np.concatenate([initial, values[:-1]])
-
-
-def _shortened(label: str) -> str:
-    if len(label) > _MAX_LABEL:
-        label = f"{label[: _MAX_LABEL - 1]}…"
-    return without_math(label)

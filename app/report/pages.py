@@ -1,9 +1,13 @@
 """Report of a run: its scores, learning curves, mistakes and model card, as one HTML page."""
 
 import base64
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
+from matplotlib.figure import Figure
+
+from app.console import say
 from app.report import plots
 from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Table
 
@@ -46,20 +50,42 @@ def page(
         f"on {evaluated['examples']} examples of the {escape(evaluated['part'])} part.</p>",
         f"<p class=scores>{scores}</p>",
         "<h2>Learning curves</h2>",
-        plots.svg(plots.curves(history, record["best_epoch"])),
+        figure("learning curves", lambda: plots.curves(history, record["best_epoch"])),
     ]
     parts += [table(content) for content in evaluation.tables]
     for confusion in evaluation.confusions:
-        parts += [f"<h2>{escape(confusion.title)}</h2>", plots.svg(plots.confusion(confusion))]
+        draw = functools.partial(plots.confusion, confusion)
+        parts += [f"<h2>{escape(confusion.title)}</h2>", figure(confusion.title, draw)]
     if illustrations:
         parts.append("<h2>Attention</h2>")
-        parts += [plots.svg(plots.attention(weights)) for weights in illustrations]
+    for number, weights in enumerate(illustrations, start=1):
+        draw = functools.partial(plots.attention, weights)
+        parts.append(figure(f"attention {number}", draw))
     if evaluation.mistakes:
         parts.append(table(evaluation.mistakes))
         if not evaluation.mistakes.rows:
             parts.append("<p>None.</p>")
     parts += ["<h2>Model card</h2>", *_card(record, limits)]
     return whole(f"{record['task']}: {record['data']['source']}", parts)
+
+
+def figure(name: str, draw: Callable[[], Figure]) -> str:
+    """Returns a figure as HTML, or a sentence in its place if it cannot be drawn.
+
+    The page belongs to results that took long to compute, and a figure is not worth them.
+    Therefore any error of a figure is printed in one line instead of raised.
+
+    Args:
+        name: Name of the figure, for the message.
+        draw: Draws the figure.
+    """
+    try:
+        return plots.svg(draw())
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        message = f"the figure {name!r} is left out, because it cannot be drawn: {reason:.300}"
+        say(message)
+        return f"<p>{escape(message)}</p>"
 
 
 def whole(title: str, parts: Sequence[str]) -> str:

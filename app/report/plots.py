@@ -12,6 +12,7 @@ from tasks.core.evaluation import Alignment, AttentionMaps, Confusion
 
 _TRAIN, _VALID = "#0072b2", "#d55e00"  # distinguishable by colour-blind readers (Okabe & Ito)
 _MAX_COUNTED = 20  # classes up to which a confusion matrix shows its counts
+_MAX_LABEL = 40  # characters of a label
 
 
 def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> Figure:
@@ -42,13 +43,14 @@ def confusion(matrix: Confusion) -> Figure:
     """Plots a confusion matrix: references in rows, predictions in columns, coloured by row."""
     counts = np.array(matrix.counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 2.5 + 0.42 * len(counts)
+    classes = [label(name) for name in matrix.classes]
+    size = 2.5 + 0.42 * len(counts) + _room(classes)
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     positions = range(len(counts))
-    axes.set_xticks(positions, matrix.classes, rotation=90 if len(counts) > 4 else 0)
-    axes.set_yticks(positions, matrix.classes)
+    axes.set_xticks(positions, classes, rotation=90 if len(counts) > 4 or _room(classes) else 0)
+    axes.set_yticks(positions, classes)
     axes.set_xlabel("prediction")
     axes.set_ylabel("reference")
     if len(counts) <= _MAX_COUNTED:
@@ -72,37 +74,43 @@ def saliency(weights: Alignment | AttentionMaps) -> Figure:
         return _attention_maps(weights)
     if len(weights.target) != 1:
         return _alignment(weights, "saliency")
-    positions = range(len(weights.source))
-    figure = Figure(figsize=(1.5 + 0.32 * len(positions), 2.2), layout="constrained")
+    positions, source = range(len(weights.source)), [label(token) for token in weights.source]
+    size = (1.5 + 0.32 * len(positions), 2.2 + _room(source))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.bar(positions, weights.weights[0], color=_TRAIN, width=0.7)
-    axes.set_xticks(positions, map(without_math, weights.source), rotation=90)
+    axes.set_xticks(positions, source, rotation=90)
     axes.set_xlim(-0.6, len(positions) - 0.4)
-    axes.set_ylabel(f"saliency for\n{without_math(weights.target[0])}")
+    axes.set_ylabel(f"saliency for\n{label(weights.target[0])}")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def _alignment(alignment: Alignment, label: str) -> Figure:
+def _alignment(alignment: Alignment, name: str) -> Figure:
     """Plots weights as a matrix: tokens of the output in rows, of the source in columns.
 
     Args:
         alignment: Tokens and weights.
-        label: Name of the weights.
+        name: Name of the weights.
     """
-    source, target = alignment.source, alignment.target
-    size = (2.6 + 0.32 * max(1, len(source)), 1.6 + 0.28 * max(1, len(target)))
+    source, target = (
+        [label(token) for token in tokens] for tokens in (alignment.source, alignment.target)
+    )
+    size = (
+        2.6 + 0.32 * max(1, len(source)) + _room(target),
+        1.6 + 0.28 * max(1, len(target)) + _room(source),
+    )
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     weights = np.array(alignment.weights, float).reshape(len(target), len(source))
     if weights.size:
         image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        figure.colorbar(image, label=label)
+        figure.colorbar(image, label=name)
     axes.set_xlabel("source")
     axes.set_ylabel("output")
     axes.xaxis.set_label_position("top")
-    axes.set_xticks(range(len(source)), map(without_math, source), rotation=90)
-    axes.set_yticks(range(len(target)), map(without_math, target))
+    axes.set_xticks(range(len(source)), source, rotation=90)
+    axes.set_yticks(range(len(target)), target)
     axes.xaxis.tick_top()
     return figure
 
@@ -127,12 +135,28 @@ def _attention_maps(maps: AttentionMaps) -> Figure:
         light = Image.fromarray((weights / max(weights.max(), 1e-9)).astype("f"))
         light = np.clip(light.resize((width, height), Image.Resampling.BICUBIC), 0, 1)
         axes.imshow(image * (0.25 + 0.75 * light[..., None]))
-        axes.set_title(without_math(word), fontsize=9)
+        axes.set_title(label(word), fontsize=9)
     return figure
 
 
+def _room(labels: Sequence[str]) -> float:
+    """Returns the inches that a figure needs beyond those that its size has for short labels."""
+    return 0.08 * max(0, max(map(len, labels), default=0) - 10)
+
+
+def label(text: str, longest: int = _MAX_LABEL) -> str:
+    """Returns the label of a class, token or cell, shortened to `longest` characters."""
+    if len(text) > longest:
+        text = f"{text[: longest - 1]}…"
+    return without_math(text)
+
+
 def without_math(text: str) -> str:
-    """Returns text that matplotlib does not interpret as mathematics."""
+    """Returns text that matplotlib does not interpret as mathematics.
+
+    Every text of the user's must pass through this function or `label`: a `$` is common in
+    class names, and two of them may be no valid formula.
+    """
     return text.replace("$", r"\$")
 
 
@@ -146,10 +170,10 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(file, format="png", dpi=150)
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Figure, dpi: int = 110) -> bytes:
     """Returns a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import itertools
 import math
@@ -75,14 +76,15 @@ class Results:
 
 def files(results: Results) -> dict[str, bytes]:
     """Returns the page, its figures and a CSV of the norms, by file name."""
-    figures = {
-        "reach": reach(results),
-        "spectra": spectra(results),
-        "clipping": clipping(results),
-        "powers": powers(results),
-    }
-    drawn = {f"{name}.png": _png(figure) for name, figure in figures.items()}
-    svgs = {name: plots.svg(figure) for name, figure in figures.items()}
+    draws = {"reach": reach, "spectra": spectra, "clipping": clipping, "powers": powers}
+    drawn: dict[str, bytes] = {}
+
+    def draw(name: str) -> Figure:
+        figure = draws[name](results)
+        drawn[f"{name}.png"] = plots.png(figure, dpi=120)
+        return figure
+
+    svgs = {name: pages.figure(name, functools.partial(draw, name)) for name in draws}
     page = _page(results, svgs)
     return {**drawn, "norms.csv": _csv(results), "index.html": page.encode("utf-8")}
 
@@ -113,7 +115,7 @@ def reach(results: Results) -> Figure:
     lags = np.arange(results.lags + 1)
     for cell, colour in zip(results.trained, _COLOURS, strict=False):
         axes.plot(lags, cell.before.norms, "--", lw=1.6, color=colour)
-        axes.plot(lags, cell.after.norms, "-", lw=2, color=colour, label=cell.label)
+        axes.plot(lags, cell.after.norms, "-", lw=2, color=colour, label=plots.label(cell.label))
         low, high = np.exp(cell.after.log_norms.min(axis=0)), np.exp(cell.after.log_norms.max(0))
         axes.fill_between(lags, low, high, color=colour, alpha=0.13, lw=0)
     axes.plot([], [], "--", color="#555555", label="before training")
@@ -135,18 +137,19 @@ def spectra(results: Results) -> Figure:
     figure = Figure(figsize=(10.5, 0.4 + 3.1 * count), layout="constrained")
     panels = figure.subplots(count, 3, squeeze=False)
     for (first, second, third), cell in zip(panels, results.trained, strict=True):
+        label = plots.label(cell.label)
         if not cell.after.matrices:
             for axes in (first, second, third):
                 axes.set_axis_off()
-            second.text(0.5, 0.5, f"{cell.label} has no recurrent matrices", ha="center")
+            second.text(0.5, 0.5, f"{label} has no recurrent matrices", ha="center")
             continue
         matrices = (*cell.before.matrices.values(), *cell.after.matrices.values())
         reach = 1.12 * max(1.0, *map(_radius, matrices))
         for axes, when, moment in ((first, "before", cell.before), (second, "after", cell.after)):
             _eigenvalues(axes, moment, reach)
-            axes.set_title(f"{cell.label}: eigenvalues {when}", fontsize=10)
+            axes.set_title(f"{label}: eigenvalues {when}", fontsize=10)
         _singular_values(third, cell)
-        third.set_title(f"{cell.label}: singular values", fontsize=10)
+        third.set_title(f"{label}: singular values", fontsize=10)
     return figure
 
 
@@ -253,12 +256,6 @@ def _logarithmic(axes, curves) -> None:
 def _one(axes) -> None:
     axes.axhline(1, color="#999999", lw=1, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
 
 
 def _csv(results: Results) -> bytes:

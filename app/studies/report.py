@@ -2,8 +2,9 @@
 
 import csv
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -139,11 +140,8 @@ def write(folder: Path, study: Preset, command: str, records: Mapping[Experiment
     comparisons = compare(records, list(study.cells))
     rows = [_row(comparison, group) for comparison in comparisons for group in comparison.groups]
     _write_csv(folder / "results.csv", comparisons)
-    figures = [_figures(comparison) for comparison in comparisons]
-    for comparison, by_name in zip(comparisons, figures, strict=True):
-        for name, figure in by_name.items():
-            figure.savefig(folder / f"{_file_name(comparison.title + name)}.png", dpi=120)
-    overview(comparisons).savefig(folder / "overview.png", dpi=100)
+    figures = [_figures(comparison, folder) for comparison in comparisons]
+    _figure(folder / "overview.png", functools.partial(overview, comparisons), dpi=100)
     claims = check_claims(study.claims, comparisons)
     page = _page(study, command, comparisons, figures, claims)
     (folder / "index.html").write_text(page, encoding="utf-8")
@@ -207,12 +205,26 @@ def _result(claim: Claim, comparison: Comparison, first: Group, second: Group) -
     return _CONFIRMED if difference > 0 else _CONTRADICTED
 
 
-def _figures(comparison: Comparison) -> dict[str, Figure]:
-    """Returns the figures of a subject by the suffix of their file names."""
-    figures = {"": overview([comparison])}
+def _figures(comparison: Comparison, folder: Path) -> list[str]:
+    """Writes the figures of a subject as PNG files, and returns them as HTML."""
+    draws = {"": functools.partial(overview, [comparison])}
     for title, names in experiments.curves(comparison.subject).items():
-        figures[f" by {title.split(',')[0]}"] = curve(comparison, title, names)
-    return figures
+        draws[f" by {title.split(',')[0]}"] = functools.partial(curve, comparison, title, names)
+    return [
+        _figure(folder / f"{_file_name(comparison.title + suffix)}.png", draw)
+        for suffix, draw in draws.items()
+    ]
+
+
+def _figure(path: Path, draw: Callable[[], Figure], dpi: int = 120) -> str:
+    """Writes a figure as a PNG file, and returns it as HTML."""
+
+    def draw_and_write() -> Figure:
+        figure = draw()
+        path.write_bytes(plots.png(figure, dpi))
+        return figure
+
+    return pages.figure(path.stem, draw_and_write)
 
 
 def overview(comparisons: Sequence[Comparison]) -> Figure:
@@ -227,7 +239,7 @@ def overview(comparisons: Sequence[Comparison]) -> Figure:
         _plot_runs(axes, comparison, labels)
     for axes in panels[len(comparisons) :]:
         axes.set_axis_off()
-    panels[0].set_yticks(range(len(labels)), labels)
+    panels[0].set_yticks(range(len(labels)), map(plots.label, labels))
     panels[0].set_ylim(len(labels) - 0.5, -0.5)
     handles, names = panels[0].get_legend_handles_labels()
     if handles:
@@ -257,7 +269,7 @@ def _plot_runs(axes: Axes, comparison: Comparison, labels: Sequence[str]) -> Non
     _set_range(axes, comparison, chance)
     better = "greater" if comparison.sign > 0 else "smaller"
     axes.set_xlabel(f"{comparison.score.replace('_', ' ')} ({better} is better)")
-    axes.set_title(comparison.title, fontsize=10)
+    axes.set_title(plots.without_math(comparison.title), fontsize=10)
     axes.grid(axis="y", color="#dddddd", lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -290,7 +302,9 @@ def curve(comparison: Comparison, title: str, names: Sequence[str]) -> Figure:
         values = np.array([[r["scores"][name] for name in names] for r in group.records], float)
         colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
         axes.fill_between(positions, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
-        axes.plot(positions, values.mean(0), f"{marker}-", color=colour, label=group.label)
+        axes.plot(
+            positions, values.mean(0), f"{marker}-", color=colour, label=plots.label(group.label)
+        )
     chance = comparison.chance
     # A name such as "0 attractors of a bag of words" states the method.
     for suffix in sorted({key.removeprefix(names[0]) for key in chance if names[0] in key}):
@@ -333,7 +347,7 @@ def _page(
     study: Preset,
     command: str,
     comparisons: Sequence[Comparison],
-    figures: Sequence[Mapping[str, Figure]],
+    figures: Sequence[Sequence[str]],
     claims: Sequence[Sequence[str]],
 ) -> str:
     counts = {len(g.values) for comparison in comparisons for g in comparison.groups}
@@ -350,7 +364,7 @@ def _page(
             f"is confirmed or contradicted by a difference of more than {_MARGIN:g} standard "
             "errors, which are rough estimates with so few runs.</p>",
         ]
-    for comparison, by_name in zip(comparisons, figures, strict=True):
+    for comparison, of_subject in zip(comparisons, figures, strict=True):
         rows = [
             [g.label, g.mean, g.spread, f"{g.parameters:,}", f"{g.seconds:.0f}"]
             for g in comparison.groups
@@ -359,7 +373,7 @@ def _page(
         columns = ["cell", f"mean {score}", "standard deviation", "parameters", "seconds"]
         parts += [
             pages.table(Table(comparison.title, columns, rows)),
-            *map(plots.svg, by_name.values()),
+            *of_subject,
             _all_scores(comparison),
         ]
     return pages.whole(study.title, parts)

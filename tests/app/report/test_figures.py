@@ -1,0 +1,96 @@
+"""Figures of reports: any text as a label, and a page that survives a figure that fails."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+
+from app.report import pages, plots
+from app.studies import experiments
+from app.studies import report as study_report
+from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Evaluation
+
+HISTORY = [{"epoch": n, "loss": 1.0 / n, "val_loss": 1.1 / n} for n in (1, 2)]
+# No formula, a formula, an escaped dollar, and a label that would leave no room for the matrix.
+LABELS = ["$", "$$", "a$_$b", r"$\foo$", "$5-$10", r"\$", "^_{}", "word " * 500]
+
+
+def image_bytes(width=12, height=8):
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "red").save(file, "PNG")
+    return file.getvalue()
+
+
+def record(**changes):
+    return {
+        "task": "sentiment",
+        "evaluated": {"signature": "serving_default", "part": "test", "examples": 2},
+        "config": {"units": 8},
+        "data": {"source": "d", "checksum": "0", "examples": {"train": 2}, "notes": []},
+        "epochs": 2,
+        "best_epoch": 1,
+        "parameters": 10,
+        "seconds": {"fit": 1.0},
+        "versions": {"python": "3"},
+        "commit": None,
+        "device": "cpu",
+        **changes,
+    }
+
+
+def texts(figure):
+    """The texts of a drawn figure."""
+    figure.draw_without_rendering()
+    return {text.get_text() for text in figure.findobj(Text)}
+
+
+def drawings(labels):
+    """Every figure of a report that has labels."""
+    count = len(labels)
+    yield plots.confusion(Confusion("classes", labels, np.eye(count, dtype=int).tolist()))
+    yield plots.attention(Alignment(labels, labels, np.eye(count).tolist()))
+    yield plots.saliency(Alignment(labels, labels[:1], [[0.5] * count]))
+    maps = [[[0.0, 1.0]]] * count
+    yield plots.attention(AttentionMaps(image_bytes(), labels, maps))
+    score = {"scores": {"accuracy": 0.5}, "parameters": 1, "seconds": 1.0}
+    groups = [study_report.Group(label, [score]) for label in labels]
+    settings = (("data", labels[1]),)
+    comparison = study_report.Comparison("adding", settings, groups, {})
+    yield study_report.overview([comparison])
+    yield study_report.curve(comparison, "length", ["accuracy"])
+
+
+def test_any_text_is_a_label_and_none_is_mathematics():
+    for figure in drawings(LABELS):
+        plots.svg(figure)
+        plots.png(figure)
+        drawn = texts(figure)
+        assert not [text for text in drawn if "$" in text.replace(r"\$", "")], drawn
+        assert max(map(len, drawn)) < 100
+
+
+@pytest.mark.parametrize("error", [ValueError("no such\nglyph"), MemoryError()])
+def test_a_figure_that_fails_costs_the_figure_alone(monkeypatch, capsys, error):
+    def fail(matrix):
+        raise error
+
+    monkeypatch.setattr(plots, "confusion", fail)
+    evaluation = Evaluation(2, {"accuracy": 0.5}, confusions=[Confusion("Classes", ["a"], [[1]])])
+    page = pages.page(record(), HISTORY, evaluation)
+    assert page.count("<svg") == 1 and "Model card" in page
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1
+    assert line.startswith("the figure 'Classes' is left out, because it cannot be drawn: ")
+    assert type(error).__name__ in line and type(error).__name__ in page
+
+
+def test_a_figure_that_fails_costs_no_study(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(study_report, "overview", lambda comparisons: 1 / 0)
+    experiment = experiments.Experiment("adding", "lstm", "lstm", 0, ())
+    run = {"scores": {"squared_error": 0.1}, "parameters": 1444, "seconds": 1.0}
+    study = study_report.Preset("A study", {}, [], [])
+    assert "1,444" in study_report.write(tmp_path, study, "command", {experiment: run})
+    assert "ZeroDivisionError" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "is left out" in capsys.readouterr().out
