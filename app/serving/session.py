@@ -1,5 +1,8 @@
 """Published model as TensorFlow Serving runs it: a SavedModel in a graph session."""
 
+import contextlib
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,10 +13,13 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
 from app.serving import payloads
+from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.task import Task
 
 PREDICT_BATCH = 64  # rows per session run where there are many to predict
+# Characters of a path that TensorFlow takes for a pattern which does not match the path itself.
+_PATTERN = set("[") if os.name == "nt" else set("[\\")
 _SORT_WINDOW = 2048  # examples sorted by size, so that a batch holds rows of similar size
 
 
@@ -37,8 +43,8 @@ class SavedModelSession:
 
     def __init__(self, folder: Path):
         self._session = tf.compat.v1.Session(graph=tf.Graph())
-        with self._session.graph.as_default():
-            loaded = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
+        with self._session.graph.as_default(), _plain_path(folder) as path:
+            loaded = tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
         self.signatures = public_signatures(loaded)
 
     def predict(self, rows: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:
@@ -88,6 +94,28 @@ class SavedModelSession:
         feeds = {definition.inputs[name].name: array for name, array in arrays.items()}
         fetches = {name: tensor.name for name, tensor in definition.outputs.items()}
         return self._session.run(fetches, feeds)
+
+
+@contextlib.contextmanager
+def _plain_path(folder: Path) -> Iterator[Path]:
+    """Yields a path of a folder that is no pattern for TensorFlow, such as `models[1]` is.
+
+    Raises:
+        UserError: This system cannot create a link to the folder.
+    """
+    if not _PATTERN.intersection(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        link = Path(temporary, "model")
+        try:
+            link.symlink_to(folder.absolute(), target_is_directory=True)
+        except OSError as error:
+            raise UserError(
+                f"{folder} cannot be loaded: TensorFlow takes the [ in its path for a pattern. "
+                "Move the folder or rename it."
+            ) from error
+        yield link
 
 
 def signatures(folder: Path) -> dict[str, SignatureDef]:
