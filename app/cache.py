@@ -70,7 +70,7 @@ def _parser() -> cli.Parser:
     )
     parser.add_argument(
         "--runs",
-        type=Path,
+        type=cli.utf8_path,
         default=Path("runs"),
         metavar="DIR",
         help="folder of training state (default: %(default)s)",

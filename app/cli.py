@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import importlib.util
+import io
 import logging
 import os
 import sys
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import tasks
+from app.console import ESCAPE
 from tasks.core.errors import UserError
 from tasks.core.settings import flag
 
 _Settings = TypeVar("_Settings")
 
 FAILED = 2  # exit code of errors that the user can fix
+_FALLIBLE = ("strict", "surrogateescape")  # error handlers that fail for some characters
 # Titles of the groups of flags in --help, by the stage that a setting affects.
 _GROUPS = {
     "encoding": "Settings of reading and encoding examples",
@@ -188,11 +191,24 @@ def settings(cls: type[_Settings], args: argparse.Namespace) -> _Settings:
     return cls(**{field.name: getattr(args, field.name) for field in dataclasses.fields(cls)})
 
 
+def utf8_path(text: str) -> Path:
+    """Returns the path that a flag names, which TensorFlow accepts only in UTF-8.
+
+    Raises:
+        argparse.ArgumentTypeError: The path is not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"must be a path in UTF-8, got {text!r}") from error
+    return Path(text)
+
+
 def add_saved_models(parser: argparse.ArgumentParser) -> None:
     """Adds the flag --saved-models."""
     parser.add_argument(
         "--saved-models",
-        type=Path,
+        type=utf8_path,
         default=Path("saved_models"),
         metavar="DIR",
         help="folder of published models (default: %(default)s)",
@@ -249,6 +265,8 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
         main: The command.
         interrupted: Message after Ctrl-C.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _FALLIBLE:
+        sys.stdout.reconfigure(errors=ESCAPE)
     try:
         main()
         sys.stdout.flush()

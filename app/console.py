@@ -1,16 +1,45 @@
 """Console output: the one place where engines print for a person."""
 
+import codecs
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import TextIO
 
 from tasks.core.examples import Stream
 
+ESCAPE = "app-escape"  # error handler of encodings, for `str.encode`, `open` and `reconfigure`
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Replaces characters by escapes, and the bytes of a file name that is not UTF-8 by theirs."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    escapes = (
+        f"\\x{ord(character) - 0xDC00:02x}"
+        if "\udc80" <= character <= "\udcff"  # as `os.fsdecode` represents such bytes
+        else character.encode("ascii", "backslashreplace").decode("ascii")
+        for character in error.object[error.start : error.end]
+    )
+    return "".join(escapes), error.end
+
+
+codecs.register_error(ESCAPE, _escape)
+
+
+def encodable(text: str, encoding: str = "utf-8") -> str:
+    r"""Returns text with escapes for the characters that an encoding does not have.
+
+    In UTF-8 these are the bytes of file names that are not UTF-8: `caf\xe9.tsv`.
+    """
+    return text.encode(encoding, ESCAPE).decode(encoding)
+
 
 def say(*lines: str) -> None:
-    """Prints lines at once, also where the output goes to a file or a pipe."""
+    """Prints lines at once, also where the output goes to a file or a pipe, in any encoding."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for line in lines:
-        print(line, flush=True)
+        print(encodable(line, encoding), flush=True)
 
 
 @contextlib.contextmanager

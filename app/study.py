@@ -174,7 +174,7 @@ def _add_shared(parser: argparse.ArgumentParser, study: str) -> None:
     )
     parser.add_argument(
         "--runs",
-        type=Path,
+        type=cli.utf8_path,
         default=Path("runs"),
         metavar="DIR",
         help="folder of the records of experiments (default: %(default)s)",

@@ -36,7 +36,7 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
     cli.add_saved_models(parser)
     parser.add_argument(
         "--runs",
-        type=Path,
+        type=cli.utf8_path,
         default=Path("runs"),
         metavar="DIR",
         help="folder of training state (default: %(default)s)",

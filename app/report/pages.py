@@ -7,7 +7,7 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-from app.console import say
+from app.console import encodable, say
 from app.report import plots
 from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Table
 
@@ -89,13 +89,13 @@ def figure(name: str, draw: Callable[[], Figure]) -> str:
 
 
 def whole(title: str, parts: Sequence[str]) -> str:
-    """Returns a self-contained HTML page.
+    """Returns a self-contained HTML page, which UTF-8 can encode.
 
     Args:
         title: Title of the page.
         parts: Content of the page, as HTML.
     """
-    return (
+    return encodable(
         f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
         f"<style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
     )

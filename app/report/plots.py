@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
+from app.console import encodable
 from tasks.core.evaluation import Alignment, AttentionMaps, Confusion
 
 _TRAIN, _VALID = "#0072b2", "#d55e00"  # distinguishable by colour-blind readers (Okabe & Ito)
@@ -155,9 +156,10 @@ def without_math(text: str) -> str:
     """Returns text that matplotlib does not interpret as mathematics.
 
     Every text of the user's must pass through this function or `label`: a `$` is common in
-    class names, and two of them may be no valid formula.
+    class names, and two of them may be no valid formula. Neither can matplotlib draw the names
+    of files that are not UTF-8.
     """
-    return text.replace("$", r"\$")
+    return encodable(text).replace("$", r"\$")
 
 
 def save(figure: Figure, path: Path) -> None:

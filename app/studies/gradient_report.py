@@ -12,6 +12,7 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
+from app.console import ESCAPE
 from app.report import pages, plots
 from app.studies.gradient_flow import (
     CLIPPED,
@@ -271,7 +272,7 @@ def _csv(results: Results) -> bytes:
             ):
                 figures = (f"{value:.6g}" for value in (mean, low, high))
                 writer.writerow([cell.label, when, lag, *figures])
-    return buffer.getvalue().encode()
+    return buffer.getvalue().encode("utf-8", ESCAPE)
 
 
 def _radius(matrix: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from app import cli
+from app.console import ESCAPE
 from app.report import pages, plots
 from app.studies import experiments
 from app.studies.experiments import Experiment
@@ -152,7 +153,7 @@ def write(folder: Path, study: Preset, command: str, records: Mapping[Experiment
 
 
 def _write_csv(path: Path, comparisons: Sequence[Comparison]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors=ESCAPE, newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*_COLUMNS, "values"])
         for comparison in comparisons:

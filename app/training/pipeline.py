@@ -33,7 +33,7 @@ import tensorflow as tf
 
 import tasks
 from app import report
-from app.console import output_to, say, with_progress
+from app.console import encodable, output_to, say, with_progress
 from app.serving import export
 from app.serving.session import SavedModelSession
 from app.training import distribution, example_cache, loop, run_state
@@ -255,7 +255,8 @@ def _learn(
     checksum = hashlib.sha256("".join(s.hash.hexdigest() for s in surveys.values()).encode())
     counts = {part: survey.count - left_out.get(part, 0) for part, survey in surveys.items()}
     say(", ".join(f"{part} {count}" for part, count in counts.items()) + " examples")
-    return DataSummary(source, checksum.hexdigest(), counts, left_out, tuple(splits.notes))
+    notes = tuple(map(encodable, splits.notes))
+    return DataSummary(encodable(source), checksum.hexdigest(), counts, left_out, notes)
 
 
 def _no_examples(part: str) -> UserError:

@@ -1,6 +1,7 @@
 """Figures of reports: any text as a label, and a page that survives a figure that fails."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from app.report import pages, plots
 from app.studies import experiments
 from app.studies import report as study_report
-from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Evaluation
+from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Evaluation, Table
 
 HISTORY = [{"epoch": n, "loss": 1.0 / n, "val_loss": 1.1 / n} for n in (1, 2)]
 # No formula, a formula, an escaped dollar, and a label that would leave no room for the matrix.
@@ -94,3 +95,19 @@ def test_a_figure_that_fails_costs_no_study(monkeypatch, tmp_path, capsys):
     assert "1,444" in study_report.write(tmp_path, study, "command", {experiment: run})
     assert "ZeroDivisionError" in (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "is left out" in capsys.readouterr().out
+
+
+def test_names_of_files_that_are_not_utf_8_are_shown_with_escapes(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    for figure in drawings([name, "$"]):
+        plots.svg(figure)
+        assert not [text for text in texts(figure) if "\udce9" in text]
+    evaluation = Evaluation(1, {}, mistakes=Table("Mistakes", ["origin"], [[f"{name}.tsv:1"]]))
+    data = {"source": f"{name}.tsv", "checksum": "0", "examples": {}, "notes": [name]}
+    page = pages.page(record(data=data), HISTORY, evaluation)
+    assert page.encode("utf-8").count(rb"caf\xe9") == 5
+    experiment = experiments.Experiment("sentiment", "lstm", "lstm", 0, (("tfds_dir", name),))
+    run = {"scores": {"accuracy": 0.5}, "parameters": 1, "seconds": 1.0}
+    study_report.write(tmp_path, study_report.Preset(name, {}, [], []), name, {experiment: run})
+    for file in ("results.csv", "index.html"):
+        assert rb"caf\xe9" in (tmp_path / file).read_bytes()

@@ -1,0 +1,83 @@
+"""Text that the output cannot encode, such as names of files in another encoding."""
+
+import contextlib
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from app import cli, console, evaluate
+from tests.app.test_train import fails
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "published"
+NAME = os.fsdecode(b"caf\xe9.tsv")  # in Latin-1
+
+
+@contextlib.contextmanager
+def printed(encoding, errors="strict"):
+    """Replaces the standard output by one of an encoding; yields the bytes printed to it."""
+    output = io.BytesIO()
+    stream = io.TextIOWrapper(output, encoding, errors)
+    with contextlib.redirect_stdout(stream):
+        yield output
+        stream.detach()
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "expected"),
+    [
+        (NAME, "utf-8", r"caf\xe9.tsv"),
+        ("caf\u00e9 \u4e2d", "utf-8", "caf\u00e9 \u4e2d"),
+        ("caf\u00e9 \u4e2d \U0001f600", "ascii", r"caf\xe9 \u4e2d \U0001f600"),
+        ("\ud800", "utf-8", r"\ud800"),
+        ("", "ascii", ""),
+    ],
+)
+def test_characters_that_an_encoding_lacks_are_escaped(text, encoding, expected):
+    assert console.encodable(text, encoding) == expected
+    with printed(encoding) as output:
+        console.say(text, "next")
+    assert output.getvalue().decode(encoding) == f"{expected}\nnext\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "errors"), [("ascii", "strict"), ("ascii", "surrogateescape"), ("utf-8", "strict")]
+)
+def test_a_command_prints_any_name_to_any_output(tmp_path, encoding, errors):
+    data = tmp_path / NAME
+    with contextlib.suppress(OSError):
+        data.write_text("a dull film\tnegative\nx \u4e2d\tpositive\n", encoding="utf-8")
+    if not data.exists():
+        pytest.skip("this file system has only names in UTF-8")
+    argv = ["sentiment", "--test", str(data), "--saved-models", str(FIXTURE)]
+    with printed(encoding, errors) as output:
+        cli.run(lambda: evaluate.main(argv))
+    assert rb"caf\xe9.tsv: 2 examples" in output.getvalue()
+
+
+def test_an_error_handler_that_never_fails_is_kept(capsys):
+    with printed("ascii", "replace") as output:
+        cli.run(lambda: print("caf\u00e9"))
+    assert output.getvalue() == b"caf?\n"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["train", "sentiment", "--units", "0", "--saved-models"],
+        ["train", "sentiment", "--units", "0", "--runs"],
+        ["predict", "sentiment", "text", "--saved-models"],
+        ["deploy", "--saved-models"],
+        ["study", "adding", "--jobs", "0", "--runs"],
+        ["cache", "--runs"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_that_tensorflow_cannot_open_is_an_error(argv, capsys):
+    import importlib
+
+    command = importlib.import_module(f"app.{argv[0]}")
+    argv = [*argv[1:], os.fsdecode(b"caf\xe9")]
+    message = fails(capsys, command.main, argv)
+    assert f"{argv[-2]}: must be a path in UTF-8, got 'caf\\udce9'" in message
