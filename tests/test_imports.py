@@ -54,7 +54,7 @@ def test_a_task_never_imports_another():
 
 # The packages, and the modules that are none, by what they may import of their own tree. A package
 # may import itself.
-SHARED = {"app.cli", "app.atomic", "app.console"}
+SHARED = {"app.cli", "app.atomic", "app.console", "app.images"}
 ENGINES = {"app.training", "app.serving", "app.studies", "app.report"}
 INSIDE = {
     "app.report": SHARED,

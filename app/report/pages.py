@@ -7,9 +7,10 @@ from html import escape
 
 from matplotlib.figure import Figure
 
+from app import images
 from app.console import encodable, say
 from app.report import plots
-from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Table
+from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Evaluation, Table
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 60rem;
@@ -24,6 +25,9 @@ svg { max-width: 100%; height: auto; }
 img { max-width: 16rem; max-height: 8rem; }
 .scores { font-size: 1.25rem; } .scores b { margin-right: 2rem; }
 """
+
+_MAX_IMAGE_BYTES = 2**16  # of an image in a table; photographs would make the page too large
+_IMAGE_SIZE = (512, 256)  # twice the size of the style sheet, for screens of high density
 
 
 def page(
@@ -53,7 +57,7 @@ def page(
         figure("learning curves", lambda: plots.curves(history, record["best_epoch"])),
     ]
     parts += [table(content) for content in evaluation.tables]
-    for confusion in evaluation.confusions:
+    for confusion in map(Confusion.most_frequent, evaluation.confusions):
         draw = functools.partial(plots.confusion, confusion)
         parts += [f"<h2>{escape(confusion.title)}</h2>", figure(confusion.title, draw)]
     if illustrations:
@@ -147,6 +151,8 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"<td class=number>{value:.3f}</td>"
     if isinstance(value, bytes):
+        if len(value) > _MAX_IMAGE_BYTES:
+            value = images.scaled_down(value, _IMAGE_SIZE) or value
         kind = "png" if value.startswith(b"\x89PNG") else "jpeg"
         data = base64.b64encode(value).decode()
         return f'<td><img src="data:image/{kind};base64,{data}"></td>'

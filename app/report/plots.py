@@ -6,14 +6,19 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps
+from PIL import Image
 
 from app.console import encodable
+from app.images import thumbnail
 from tasks.core.evaluation import Alignment, AttentionMaps, Confusion
 
 _TRAIN, _VALID = "#0072b2", "#d55e00"  # distinguishable by colour-blind readers (Okabe & Ito)
 _MAX_COUNTED = 20  # classes up to which a confusion matrix shows its counts
 _MAX_LABEL = 40  # characters of a label
+# The memory of a figure grows with its area, so these are bounded too.
+_MAX_TOKENS = 100  # tokens of a source or an output
+_MAX_SIDE = 480  # pixels of the longer side of an image, as many as a panel shows
+_MAX_ASPECT = 4.0  # of the sides of a panel
 
 
 def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> Figure:
@@ -41,7 +46,12 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> Figure:
 
 
 def confusion(matrix: Confusion) -> Figure:
-    """Plots a confusion matrix: references in rows, predictions in columns, coloured by row."""
+    """Plots a confusion matrix: references in rows, predictions in columns, coloured by row.
+
+    Only the most frequent classes are shown where there are many, because the memory of a
+    figure grows with its area.
+    """
+    matrix = matrix.most_frequent()
     counts = np.array(matrix.counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     classes = [label(name) for name in matrix.classes]
@@ -95,7 +105,8 @@ def _alignment(alignment: Alignment, name: str) -> Figure:
         name: Name of the weights.
     """
     source, target = (
-        [label(token) for token in tokens] for tokens in (alignment.source, alignment.target)
+        [label(token) for token in tokens[:_MAX_TOKENS]]
+        for tokens in (alignment.source, alignment.target)
     )
     size = (
         2.6 + 0.32 * max(1, len(source)) + _room(target),
@@ -103,12 +114,14 @@ def _alignment(alignment: Alignment, name: str) -> Figure:
     )
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    weights = np.array(alignment.weights, float).reshape(len(target), len(source))
+    weights = np.array(alignment.weights, float)
+    weights = weights.reshape(len(alignment.target), len(alignment.source))
+    weights = weights[:_MAX_TOKENS, :_MAX_TOKENS]
     if weights.size:
         image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         figure.colorbar(image, label=name)
-    axes.set_xlabel("source")
-    axes.set_ylabel("output")
+    axes.set_xlabel(_with_count("source", len(source), len(alignment.source)))
+    axes.set_ylabel(_with_count("output", len(target), len(alignment.target)))
     axes.xaxis.set_label_position("top")
     axes.set_xticks(range(len(source)), source, rotation=90)
     axes.set_yticks(range(len(target)), target)
@@ -116,16 +129,20 @@ def _alignment(alignment: Alignment, name: str) -> Figure:
     return figure
 
 
+def _with_count(name: str, shown: int, count: int) -> str:
+    return name if shown == count else f"{name}, the first {shown} of {count} tokens"
+
+
 def _attention_maps(maps: AttentionMaps) -> Figure:
     """Plots an image, and again for each word, brighter where the weights are greater."""
-    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(maps.image_bytes)))
-    image = np.array(upright.convert("RGB")) / 255.0
+    image = np.array(thumbnail(maps.image_bytes, (_MAX_SIDE, _MAX_SIDE))) / 255.0
     height, width, _ = image.shape
     count = len(maps.words) + 1
     columns = min(count, 6)
     rows = -(-count // columns)
     side = 1.6 * max(0.5, min(2.0, width / height))
-    size = (side * columns, (1.6 * side * height / width * 0.8 + 0.3) * rows)
+    aspect = min(height / width, _MAX_ASPECT)
+    size = (side * columns, (1.6 * side * aspect * 0.8 + 0.3) * rows)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:

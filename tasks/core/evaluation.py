@@ -3,13 +3,17 @@
 import abc
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
 
 from tasks.core.examples import Example, Stream
 from tasks.core.predictor import Predictor
 
 if TYPE_CHECKING:  # a task names its evaluator
     from tasks.core.task import Task
+
+MAX_CLASSES = 25  # rows of a confusion matrix that a page has room for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +32,29 @@ class Confusion:
     title: str
     classes: Sequence[str]
     counts: Sequence[Sequence[int]]
+
+    def most_frequent(self, count: int = MAX_CLASSES) -> Self:
+        """Returns the matrix of the most frequent classes; the others are summed up as one.
+
+        A matrix of C classes has C² cells, so that of many classes is neither legible nor
+        small. One of at most `count` + 1 classes is returned as it is.
+        """
+        matrix = np.asarray(self.counts, int)
+        if len(self.classes) <= count + 1:
+            return dataclasses.replace(self, counts=matrix.tolist())
+        order = np.argsort(-matrix.sum(axis=1), kind="stable")
+        frequent, rest = np.sort(order[:count]), order[count:]
+        summed = np.zeros([count + 1] * 2, int)
+        summed[:-1, :-1] = matrix[np.ix_(frequent, frequent)]
+        summed[:-1, -1] = matrix[np.ix_(frequent, rest)].sum(axis=1)
+        summed[-1, :-1] = matrix[np.ix_(rest, frequent)].sum(axis=0)
+        summed[-1, -1] = matrix[np.ix_(rest, rest)].sum()
+        return dataclasses.replace(
+            self,
+            title=f"{self.title}, the {count} most frequent",
+            classes=[*(self.classes[index] for index in frequent), f"{len(rest)} others"],
+            counts=summed.tolist(),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,9 @@ class Evaluator(evaluation.Evaluator):
             count=int(counts.sum()),
             scores={"accuracy": metrics.accuracy(counts), "macro_f1": metrics.macro_f1(counts)},
             tables=[_scores_by_class(classes, counts)],
-            confusions=[Confusion("Reference and predicted classes", classes, counts.tolist())],
+            confusions=[
+                Confusion("Reference and predicted classes", classes, counts).most_frequent()
+            ],
             mistakes=Table(
                 "The most confident mistakes",
                 ["probability", "prediction", "reference", "text", "origin"],

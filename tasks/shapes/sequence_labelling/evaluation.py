@@ -10,7 +10,7 @@ from tasks.core import evaluation
 from tasks.core.evaluation import Confusion, Evaluation, Table
 from tasks.core.examples import Example
 
-_MAX_ROWS = 25  # of tables, and classes of the confusion matrix
+_MAX_ROWS = 25  # of tables
 _MAX_CONTEXT = 25  # words shown before and after a mistake
 
 
@@ -46,7 +46,7 @@ class Evaluator(evaluation.Evaluator):
             count=correct["sentences", True] + correct["sentences", False],
             scores=scores,
             tables=[_scores_by_tag(classes, matrix), _confused_tags(counts)],
-            confusions=[_confusion_matrix(classes, matrix)],
+            confusions=[Confusion("Reference and predicted tags", classes, matrix).most_frequent()],
             mistakes=_frequent_mistakes(mistakes),
         )
 
@@ -70,22 +70,6 @@ def _confused_tags(counts: Mapping[tuple[str, str], int]) -> Table:
     ]
     columns = ["reference", "prediction", "words", "share of the reference"]
     return Table("Most frequent confusions", columns, rows)
-
-
-def _confusion_matrix(classes: Sequence[str], matrix: np.ndarray) -> Confusion:
-    """The matrix of the most frequent tags; the others are summed up where there are many."""
-    title = "Reference and predicted tags"
-    if len(classes) <= _MAX_ROWS:
-        return Confusion(title, classes, matrix.tolist())
-    order = np.argsort(-matrix.sum(axis=1), kind="stable")
-    frequent, rest = np.sort(order[:_MAX_ROWS]), order[_MAX_ROWS:]
-    summed = np.zeros([_MAX_ROWS + 1] * 2, int)
-    summed[:-1, :-1] = matrix[np.ix_(frequent, frequent)]
-    summed[:-1, -1] = matrix[np.ix_(frequent, rest)].sum(axis=1)
-    summed[-1, :-1] = matrix[np.ix_(rest, frequent)].sum(axis=0)
-    summed[-1, -1] = matrix[np.ix_(rest, rest)].sum()
-    names = [*(classes[index] for index in frequent), f"{len(rest)} others"]
-    return Confusion(f"{title}, the {_MAX_ROWS} most frequent", names, summed.tolist())
 
 
 def _frequent_mistakes(mistakes: Mapping[tuple[str, str, str], list]) -> Table:

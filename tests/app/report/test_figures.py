@@ -1,7 +1,10 @@
 """Figures of reports: any text as a label, and a page that survives a figure that fails."""
 
+import base64
+import importlib
 import io
 import os
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from app.report import pages, plots
 from app.studies import experiments
 from app.studies import report as study_report
 from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Evaluation, Table
+from tasks.core.examples import Example
 
 HISTORY = [{"epoch": n, "loss": 1.0 / n, "val_loss": 1.1 / n} for n in (1, 2)]
 # No formula, a formula, an escaped dollar, and a label that would leave no room for the matrix.
@@ -111,3 +115,82 @@ def test_names_of_files_that_are_not_utf_8_are_shown_with_escapes(tmp_path):
     study_report.write(tmp_path, study_report.Preset(name, {}, [], []), name, {experiment: run})
     for file in ("results.csv", "index.html"):
         assert rb"caf\xe9" in (tmp_path / file).read_bytes()
+
+
+def test_a_confusion_matrix_of_many_classes_is_bounded():
+    count = 300
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 5, [count, count]) + 100 * np.diag(np.arange(count) % 7 == 0)
+    matrix = Confusion("Classes", [f"class {n}" for n in range(count)], counts)
+    shown = matrix.most_frequent(25)
+    assert shown.title == "Classes, the 25 most frequent"
+    frequent = [int(name.split()[1]) for name in shown.classes[:-1]]
+    assert frequent == sorted(frequent) and len(frequent) == 25
+    sums = counts.sum(axis=1)
+    assert sums[frequent].min() >= np.delete(sums, frequent).max()
+    assert shown.classes[-1] == "275 others"
+    assert np.sum(shown.counts) == counts.sum()
+    assert [sum(row) for row in shown.counts[:-1]] == sums[frequent].tolist()
+    assert np.array_equal(np.array(shown.counts)[:-1, :-1], counts[np.ix_(frequent, frequent)])
+    assert shown.most_frequent(25) == shown
+    figure = plots.confusion(matrix)
+    assert max(figure.get_size_inches()) < 15
+    assert "275 others" in texts(figure)
+    page = pages.page(record(), HISTORY, Evaluation(1, {}, confusions=[matrix]))
+    assert "<h2>Classes, the 25 most frequent</h2>" in page
+
+
+@pytest.mark.parametrize("shape", ["classification", "sequence_labelling"])
+def test_tasks_of_many_classes_report_the_most_frequent(shape):
+    names = [f"c{n}" for n in range(40)]
+    words = types.SimpleNamespace(words=names)
+    task = types.SimpleNamespace(labels=words, tags=words, training_words=set())
+    evaluator = importlib.import_module(f"tasks.shapes.{shape}.evaluation").Evaluator(task)
+    responses = []
+    for n in range(39):
+        name = names[n].encode()
+        values = {"label": names[0], "text": "a", "tokens": ("a",), "tags": (names[0],)}
+        responses.append(
+            (Example(values, "a:1"), {"label": name, "probability": 0.5, "tags": [name]})
+        )
+    [confusion] = evaluator.evaluate(responses).confusions
+    assert len(confusion.classes) == len(confusion.counts) == 26
+    assert sum(confusion.counts[0]) == 39 and confusion.counts[0][-1] == 14
+
+
+def test_a_matrix_of_few_classes_is_whole():
+    for count in (2, 26):
+        matrix = Confusion("Classes", [str(n) for n in range(count)], np.eye(count, dtype=int))
+        assert matrix.most_frequent(25).title == "Classes"
+        assert matrix.most_frequent(25).counts == np.eye(count, dtype=int).tolist()
+
+
+@pytest.mark.parametrize("shape", [(6000, 4400), (20_000, 1), (1, 20_000)])
+def test_an_attention_map_takes_no_more_memory_for_a_larger_image(shape):
+    maps = AttentionMaps(image_bytes(*shape), ["word"] * 20, [[[0.0, 1.0]]] * 20)
+    figure = plots.attention(maps)
+    assert max(figure.get_size_inches()) < 60
+    images = [image.get_array() for axes in figure.axes for image in axes.get_images()]
+    assert len(images) == 21 and max(max(array.shape) for array in images) <= 480
+    assert plots.png(figure)
+
+
+def test_an_alignment_of_a_long_text_shows_its_beginning():
+    source, target = [f"s{n}" for n in range(5000)], [f"t{n}" for n in range(30)]
+    figure = plots.attention(Alignment(source, target, np.ones([30, 5000]).tolist()))
+    assert max(figure.get_size_inches()) < 50
+    assert {"source, the first 100 of 5000 tokens", "output", "s99", "t29"} <= texts(figure)
+
+
+def test_a_photograph_in_a_table_is_scaled_down():
+    noise = np.random.default_rng(0).integers(0, 256, [1000, 1500, 3], dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG", quality=95)
+    small = image_bytes()
+    html = pages.rows(Table("", ["image"], [[file.getvalue()], [small], [b"\x89PNG" * 2**15]]))
+    photograph, logo, damaged = [
+        base64.b64decode(cell.split("base64,")[1].split('"')[0]) for cell in html.split("<img ")[1:]
+    ]
+    assert len(photograph) < len(file.getvalue()) / 10
+    assert max(Image.open(io.BytesIO(photograph)).size) == 384
+    assert (logo, damaged) == (small, b"\x89PNG" * 2**15)
