@@ -17,6 +17,39 @@ from tasks.core.task import Purpose, Task
 _WARM_UP_EXAMPLES = 512  # examples that the warm-up requests are chosen from
 
 
+def rehearse(folder: Path) -> None:
+    """Writes an empty SavedModel to a folder, loads it and removes it, as `draft` will do.
+
+    Args:
+        folder: The folder of the draft.
+
+    Raises:
+        UserError: The folder cannot be written, or what is in it cannot be loaded.
+    """
+    module = tf.Module()
+    module.variable = tf.Variable([0.0])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="value")])
+    def add(value: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"value": value + module.variable}
+
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": add})
+        session.SavedModelSession(folder)
+    except (OSError, tf.errors.OpError) as error:
+        if os.strerror(errno.ENOSPC) in str(error):  # the caller reports a full disk
+            raise
+        reason = error.message if isinstance(error, tf.errors.OpError) else str(error)
+        raise UserError(
+            f"--saved-models: {folder.parent} must be a folder that can be written and read: "
+            f"{reason}."
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def draft(task: Task, model: keras.Model, folder: Path) -> Path:
     """Rebuilds the network of a model for serving, and writes it as a SavedModel.
 

@@ -2,6 +2,7 @@
 
     read                 corpus                      -> Prepared: task, splits, run
     encode               examples                    -> EncodedParts, cached on disk
+    rehearse             names known so far          -> nothing: the last two steps in miniature
     fit                  encoded examples            -> Fitted: the model of the best epoch
     export_and_evaluate  model                       -> Evaluated: a draft and its scores
     publish              draft                       -> the folder of the version
@@ -41,9 +42,11 @@ from app.training.example_cache import EncodedExamples
 from app.training.run_state import Progress, Run
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation
+from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Table
 from tasks.core.examples import PARTS, Example, Splits, Stream
 from tasks.core.task import Config, Task
+
+_REHEARSED_EXAMPLES = 20  # of the test part, as many as a report shows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +173,8 @@ def train(task: str, config: Config, corpus: Corpus, options: TrainOptions) -> P
         stack.callback(prepared.run.close)
         distribution.broadcast_state(prepared.run, strategy)
         encoded = encode(prepared)
+        if distribution.is_chief(strategy):
+            rehearse(prepared, encoded, options.saved_models)
         fitted = fit(prepared, encoded, strategy)
         version = None
         if distribution.is_chief(strategy):
@@ -320,6 +325,39 @@ def encode(prepared: Prepared) -> EncodedParts:
     return EncodedParts(parts["train"], parts["valid"], data, time.monotonic() - began)
 
 
+def rehearse(prepared: Prepared, encoded: EncodedParts, saved_models: Path) -> None:
+    """Tries in miniature what follows training, so that no training is lost to an error there.
+
+    An empty SavedModel is written to the folder of versions and loaded, and a report is
+    rendered with the names of the classes, files and examples that are known by now.
+
+    Raises:
+        UserError: The folder of versions cannot be written.
+    """
+    task = prepared.task
+    draft = _draft_folder(prepared, saved_models)
+    export.rehearse(draft)
+    examples = next(prepared.splits.test.batches(_REHEARSED_EXAMPLES))
+    rows = [[*map(_as_cell, e.values.values()), e.origin] for e in examples]
+    mistakes = Table("Mistakes", [*examples[0].values, "origin"], rows)
+    evaluation = dataclasses.replace(task.Evaluator(task).preview(), mistakes=mistakes)
+    history = [{"epoch": 1, "loss": 0.0, "val_loss": 0.0}]
+    record = _record(
+        prepared,
+        encoded,
+        Progress(epoch=1, best_epoch=1, history=history),
+        Evaluated(draft, evaluation, (), 0.0),
+        parameters=0,
+        devices=1,
+    )
+    json.dumps(record)
+    report.page(record, history, evaluation, task.limits()).encode("utf-8")
+
+
+def _as_cell(value: str | bytes | tuple[str, ...]) -> str | bytes:
+    return " ".join(value) if isinstance(value, tuple) else value
+
+
 def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strategy) -> Fitted:
     """Trains the model until its config says so, from the state of the run."""
     model, progress = loop.fit(
@@ -336,13 +374,18 @@ def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strat
 # --- Evaluating and publishing -----------------------------------------------
 
 
+def _draft_folder(prepared: Prepared, saved_models: Path) -> Path:
+    """Returns the folder of a run's draft, whose name a server does not take for a version."""
+    return saved_models / prepared.name / f"draft-{prepared.run.folder.name}"
+
+
 def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) -> Evaluated:
     """Exports a draft, and evaluates it on the test part as TensorFlow Serving would load it."""
     began = time.monotonic()
     task, test = prepared.task, prepared.splits.test
-    folder = saved_models / prepared.name
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = export.draft(task, fitted.model, folder / f"draft-{prepared.run.folder.name}")
+    draft = _draft_folder(prepared, saved_models)
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    export.draft(task, fitted.model, draft)
     session = SavedModelSession(draft)
     evaluator = task.Evaluator(task)
     evaluation = evaluator.evaluate(session.predict_examples(task, test))
@@ -361,7 +404,14 @@ def publish(
     task, run, draft = prepared.task, prepared.run, evaluated.draft
     extra = draft / "assets.extra"
     extra.mkdir()
-    record = _record(prepared, encoded, fitted, evaluated, strategy.num_replicas_in_sync)
+    record = _record(
+        prepared,
+        encoded,
+        fitted.progress,
+        evaluated,
+        parameters=fitted.model.count_params(),
+        devices=strategy.num_replicas_in_sync,
+    )
     (extra / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     shutil.copy(run.folder / "history.csv", extra)
     page = report.page(
@@ -386,10 +436,16 @@ def publish(
 
 
 def _record(
-    prepared: Prepared, encoded: EncodedParts, fitted: Fitted, evaluated: Evaluated, devices: int
+    prepared: Prepared,
+    encoded: EncodedParts,
+    progress: Progress,
+    evaluated: Evaluated,
+    *,
+    parameters: int,
+    devices: int,
 ) -> dict[str, Any]:
     """The content of `run.json`."""
-    task, progress = prepared.task, fitted.progress
+    task = prepared.task
     seconds = {
         "read": prepared.seconds,
         "encode": encoded.seconds,
@@ -409,7 +465,7 @@ def _record(
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "batch_tokens": progress.tokens or task.config.batch_tokens,
-        "parameters": fitted.model.count_params(),
+        "parameters": parameters,
         "seconds": {key: round(value, 2) for key, value in seconds.items()},
         "versions": _versions(),
         "commit": _commit(),

@@ -112,6 +112,14 @@ class Evaluator(abc.ABC):
             responses: Examples, each with the response of the task's `evaluation_signature`.
         """
 
+    def preview(self) -> Evaluation:
+        """Returns an evaluation of no responses, with the names of classes that it will have.
+
+        Training renders a report with it before the first step. An evaluator that accepts no
+        responses may return `self.evaluate(())`; by default nothing is previewed.
+        """
+        return Evaluation(count=0, scores={})
+
     def illustrate(
         self, predictor: Predictor, examples: Stream
     ) -> Sequence[Alignment | AttentionMaps]:

@@ -47,6 +47,9 @@ class Evaluator(evaluation.Evaluator):
             for example, response in zip(first, responses, strict=True)
         ]
 
+    def preview(self) -> Evaluation:
+        return self.evaluate(())
+
     def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
         predictions, references, worst, correct = [], [], [], {}
         chrf = CHRF()

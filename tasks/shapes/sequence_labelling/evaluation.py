@@ -17,6 +17,9 @@ _MAX_CONTEXT = 25  # words shown before and after a mistake
 class Evaluator(evaluation.Evaluator):
     """Accuracy, scores per tag, and the most frequent confusions and mistakes."""
 
+    def preview(self) -> Evaluation:
+        return self.evaluate(())
+
     def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
         counts = collections.Counter()  # by reference and prediction
         correct = collections.Counter()  # by kind, and whether correct
