@@ -58,7 +58,6 @@ def write(folder: Path, saved_models: Path, labels: Labels) -> Iterator[str]:
         server_config.MODELS: server_config.models(labels),
         server_config.BATCHING: server_config.batching(),
         server_config.MONITORING: server_config.monitoring(),
-        # For Docker, a source without ./ is the name of a volume.
         server_config.COMPOSE: server_config.compose(f"./{relative}"),
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,13 @@ from app.serving import compatibility, deployment, server_config, warmup
 from models import manifest
 from tasks.core.errors import UserError
 
-# SOURCE:TARGET or SOURCE:TARGET:MODE; the source may be a Windows path.
-_VOLUME = re.compile(r"(?P<source>.+?):(?P<target>/[^:]*)(:[A-Za-z,]+)?", re.DOTALL)
+# SOURCE:TARGET or SOURCE:TARGET:MODE; only a Windows path may have a colon in the source.
+_VOLUME = re.compile(
+    r"(?P<source>([A-Za-z]:[\\/])?[^:]+):(?P<target>/[^:]*)(:[A-Za-z,]+)?", re.DOTALL
+)
+_VARIABLE = re.compile(r"(?<!\$)(\$\$)*\$(?!\$)")  # a $ that is not doubled
+
+_DOUBLED = "write $$ for $, which begins the name of a variable"
 
 
 def files(folder: Path, published: Mapping[str, Sequence[int]]) -> Iterator[tuple[Path, list[str]]]:
@@ -140,21 +145,54 @@ def _check_service(service: Mapping, folder: Path) -> Iterator[str]:
             )
     sources = {}
     for volume in lists["volumes"]:
-        match = _VOLUME.fullmatch(volume) if isinstance(volume, str) else None
-        if not match:
-            yield f"a volume must be a string SOURCE:TARGET or SOURCE:TARGET:ro, got {volume!r}"
+        try:
+            source, target = _mount(volume)
+        except ValueError as error:
+            yield str(error)
             continue
-        sources[PurePosixPath(match["target"])] = match["source"]
-        source = folder / match["source"]
-        if not _holds(source.is_dir):
-            yield f"volume {volume!r}: {match['source']} is not a folder, relative to {folder}"
+        sources[PurePosixPath(target)] = source
+        if not _holds((folder / source).is_dir):
+            yield f"volume {volume!r}: {source} is not a folder, relative to {folder}"
     for flag in lists["command"]:
         if not isinstance(flag, str):
             yield f"a flag of the command must be a string, got {flag!r}"
             continue
-        name, _, value = flag.partition("=")
+        if _VARIABLE.search(flag):
+            yield f"flag {flag!r}: {_DOUBLED}"
+            continue
+        name, _, value = flag.replace("$$", "$").partition("=")
         if name.endswith("_file") and not _is_mounted(PurePosixPath(value), sources, folder):
             yield f"{name} is {value!r}, which is not a file in any of the volumes"
+
+
+def _mount(volume: object) -> tuple[str, str]:
+    """Returns the source and the target of a volume, in the short or the long syntax.
+
+    Raises:
+        ValueError: The volume is malformed.
+    """
+    if isinstance(volume, dict):
+        paths = [volume.get("source"), volume.get("target")]
+        if volume.get("type") != "bind" or not all(
+            path and isinstance(path, str) for path in paths
+        ):
+            raise ValueError(
+                "a volume must have the type bind, a source and a target, each a string; got "
+                f"{volume!r}"
+            )
+    else:
+        match = _VOLUME.fullmatch(volume) if isinstance(volume, str) else None
+        if not match:
+            raise ValueError(
+                "a volume must be a string SOURCE:TARGET or SOURCE:TARGET:ro without other "
+                f"colons, or a mapping; got {volume!r}"
+            )
+        paths = [match["source"], match["target"]]
+    for path in paths:
+        if _VARIABLE.search(path):
+            raise ValueError(f"volume {volume!r}: {_DOUBLED}")
+    source, target = (path.replace("$$", "$") for path in paths)
+    return source, target
 
 
 def _is_mounted(path: PurePosixPath, sources: Mapping[PurePosixPath, str], folder: Path) -> bool:

@@ -141,6 +141,23 @@ def monitoring() -> Message:
     )
 
 
+def volume(source: str, target: str) -> dict[str, str | bool]:
+    """Returns a folder of this machine that a container reads, in Compose's long syntax.
+
+    The short one, SOURCE:TARGET, has no escape for a colon.
+
+    Args:
+        source: The folder, relative to that of the Compose file.
+        target: Path of the folder in the container.
+    """
+    return {
+        "type": "bind",
+        "source": source.replace("$", "$$"),  # a single $ would begin the name of a variable
+        "target": target,
+        "read_only": True,
+    }
+
+
 def compose(saved_models: str) -> dict:
     """Returns a Compose file with one service, which uses the other files.
 
@@ -163,7 +180,7 @@ def compose(saved_models: str) -> dict:
                 "command": [f"--{name}={value}" for name, value in flags.items()],
                 # The server does not authenticate, so only this machine can reach its ports.
                 "ports": [f"127.0.0.1:{port}:{port}" for port in (_GRPC_PORT, _REST_PORT)],
-                "volumes": [f"{saved_models}:{BASE}:ro", f".:{_DEPLOY}:ro"],
+                "volumes": [volume(saved_models, str(BASE)), volume(".", _DEPLOY)],
                 "cap_drop": ["ALL"],
                 "security_opt": ["no-new-privileges:true"],
                 "restart": "unless-stopped",

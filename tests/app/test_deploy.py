@@ -125,8 +125,8 @@ def test_the_service_is_reachable_from_this_machine_alone_and_finds_its_files(ru
     assert service["ports"] == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
     sources = {}
     for volume in service["volumes"]:
-        source, target = volume.removesuffix(":ro").split(":")
-        sources[target] = (tmp_path / "to" / source).resolve()
+        assert volume["type"] == "bind" and volume["read_only"] is True
+        sources[volume["target"]] = (tmp_path / "to" / volume["source"]).resolve()
     assert sources == {
         "/models": (tmp_path / "saved_models").resolve(),
         "/deploy": (tmp_path / "to").resolve(),
@@ -155,6 +155,22 @@ def replace(name, old, new):
 
 
 @pytest.mark.parametrize(
+    "name", ["a:b", "$HOME", "$$", "a:b/sm$HOME", "a b", "'", "caf\u00e9", "["]
+)
+def test_models_are_mounted_from_a_folder_of_any_name(published, tmp_path, capsys, name):
+    saved_models = tmp_path / name
+    shutil.copytree(published, saved_models)
+    deploy.main(["--saved-models", str(saved_models), "--to", str(tmp_path / "to")])
+    content = yaml.safe_load((tmp_path / "to/docker-compose.yml").read_text(encoding="utf-8"))
+    source = content["services"]["serving"]["volumes"][0]["source"]
+    # Compose replaces $NAME and ${NAME} by variables, and $$ by $.
+    assert "$" not in source.replace("$$", "")
+    assert (tmp_path / "to" / source.replace("$$", "$")).samefile(saved_models)
+    deploy.main(["--saved-models", str(saved_models), "--to", str(tmp_path / "to"), "--check"])
+    assert "docker-compose.yml" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("mutate", "message"),
     [
         (lambda folder: (folder / "to/models.config").unlink(), "models.config cannot be read"),
@@ -175,7 +191,8 @@ def replace(name, old, new):
         ),
         (replace("monitoring.config", "enable: true", "enable: maybe"), "monitoring.config: "),
         (replace("docker-compose.yml", "127.0.0.1:", "0.0.0.0:"), "begins with 127.0.0.1:"),
-        (replace("docker-compose.yml", "saved_models:", "lost:"), "lost is not a folder"),
+        (replace("docker-compose.yml", "saved_models\n", "lost\n"), "lost is not a folder"),
+        (replace("docker-compose.yml", "saved_models\n", "$HOME\n"), r"write \$\$ for \$"),
         (replace("docker-compose.yml", "/deploy/batching", "/deploy/b"), "any of the volumes"),
         (replace("docker-compose.yml", "/deploy/batching", "/b/batching"), "any of the volumes"),
         (replace("docker-compose.yml", "services:", "service:"), "services must be a mapping"),

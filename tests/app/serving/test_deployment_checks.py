@@ -10,6 +10,7 @@ from app.serving import deployment, deployment_checks, server_config
 PUBLISHED = {"sentiment": [1, 2]}
 NOT_MAPPINGS = [None, True, 3, 1.5, "text", [], ["text"]]
 NOT_LISTS = [None, True, 3, 1.5, "text", {}, {"key": "value"}]
+VARIABLES = ["$HOME", "${HOME}", "$", "$$$", "a$$$b", "a$b$$"]
 NOT_STRINGS = [None, True, 3, 1.5, [], ["text"], {}, {"key": "value"}]
 
 
@@ -67,9 +68,42 @@ def test_files_as_written_have_no_errors(folder):
         ((*SERVICE, "ports", 0), [*NOT_STRINGS, "", ":", "8500"], "a port must be a string that"),
         (
             (*SERVICE, "volumes", 0),
-            [*NOT_STRINGS, "", ":", "::", ":/deploy", ".", ".:", ".:deploy", ".:/deploy:a:b"],
+            [
+                *NOT_STRINGS[:-2],
+                *(f"{source}:/other:ro" for source in ("a:b", "a:b/c")),
+                "",
+                ":",
+                "::",
+                ":/deploy",
+                ".",
+                ".:",
+                ".:deploy",
+                ".:/deploy:a:b",
+            ],
             "a volume must be a string SOURCE:TARGET",
         ),
+        (
+            (*SERVICE, "volumes", 0),
+            [
+                {},
+                {"key": "value"},
+                {"type": "volume", "source": ".", "target": "/other"},
+                {"type": "bind", "source": 3, "target": "/other"},
+                {"type": "bind", "source": "."},
+                {"type": "bind", "source": ".", "target": ""},
+            ],
+            "a volume must have the type bind, a source and a target",
+        ),
+        (
+            (*SERVICE, "volumes", 0),
+            [
+                *(f"{source}:/other:ro" for source in VARIABLES),
+                *({"type": "bind", "source": s, "target": "/other"} for s in VARIABLES),
+                {"type": "bind", "source": ".", "target": "/$HOME"},
+            ],
+            "write $$ for $",
+        ),
+        ((*SERVICE, "command", 0), [f"--rest_api_port={v}" for v in VARIABLES], "write $$ for $"),
         ((*SERVICE, "command", 0), NOT_STRINGS, "a flag of the command must be a string, got "),
     ],
     ids=lambda part: ".".join(map(str, part)) if isinstance(part, tuple) else None,
@@ -157,6 +191,15 @@ def test_a_volume_whose_source_is_not_a_folder_is_reported(folder, source):
     volume = f"{source}:/other:ro"
     errors = compose_errors(folder, with_value((*SERVICE, "volumes", 0), volume))
     assert any(f"{source} is not a folder" in error for error in errors)
+
+
+@pytest.mark.parametrize("name", ["a:b", "$HOME", "$$", "a$b$$c", "a b"])
+def test_a_folder_of_any_name_may_be_mounted(folder, name):
+    (folder.parent / name).mkdir()
+    volume = server_config.volume(f"../{name}", "/models")
+    text = with_value((*SERVICE, "volumes", 0), volume)
+    (folder / server_config.COMPOSE).write_text(text)
+    assert errors_of(folder) == {}
 
 
 @pytest.mark.parametrize("mode", ["", ":ro", ":rw", ":ro,z"])
