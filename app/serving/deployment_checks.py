@@ -77,6 +77,9 @@ def _check_models(
         yield "no model is configured"
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"{name} is configured more than once"
+    configured = {PurePosixPath(model.base_path).name for model in models}
+    for name in sorted(published.keys() - configured):
+        yield f"{name} is published, but it is not configured, so it would not be served"
     for model in models:
         base = PurePosixPath(model.base_path)
         numbers = published.get(base.name, [])

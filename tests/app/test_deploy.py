@@ -154,6 +154,14 @@ def replace(name, old, new):
     return mutate
 
 
+def model_text(folder, name):
+    """The part of models.config that is about a model."""
+    text = (folder / "to/models.config").read_text()
+    [part] = [part for part in text.split("  config {") if f'name: "{name}"' in part]
+    end = part.rindex("  }")
+    return f"  config {{{part[:end]}  }}\n"
+
+
 @pytest.mark.parametrize(
     "name", ["a:b", "$HOME", "$$", "a:b/sm$HOME", "a b", "'", "caf\u00e9", "["]
 )
@@ -193,6 +201,10 @@ def test_models_are_mounted_from_a_folder_of_any_name(published, tmp_path, capsy
         (replace("docker-compose.yml", "127.0.0.1:", "0.0.0.0:"), "begins with 127.0.0.1:"),
         (replace("docker-compose.yml", "saved_models\n", "lost\n"), "lost is not a folder"),
         (replace("docker-compose.yml", "saved_models\n", "$HOME\n"), r"write \$\$ for \$"),
+        (
+            lambda folder: replace("models.config", model_text(folder, "tagging"), "")(folder),
+            "tagging is published, but it is not configured",
+        ),
         (replace("docker-compose.yml", "/deploy/batching", "/deploy/b"), "any of the volumes"),
         (replace("docker-compose.yml", "/deploy/batching", "/b/batching"), "any of the volumes"),
         (replace("docker-compose.yml", "services:", "service:"), "services must be a mapping"),

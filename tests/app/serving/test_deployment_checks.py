@@ -202,6 +202,16 @@ def test_a_folder_of_any_name_may_be_mounted(folder, name):
     assert errors_of(folder) == {}
 
 
+def test_a_published_model_that_is_not_configured_is_reported(folder):
+    published = {**PUBLISHED, "tagging": [1]}
+    [[error]] = [errors for _, errors in deployment_checks.files(folder, published) if errors]
+    assert "tagging is published, but it is not configured" in error
+    models = folder / server_config.MODELS
+    renamed = models.read_text().replace('name: "sentiment"', 'name: "reviews"')
+    models.write_text(renamed)
+    assert errors_of(folder) == {}  # under another name it is served too
+
+
 @pytest.mark.parametrize("mode", ["", ":ro", ":rw", ":ro,z"])
 def test_a_volume_may_have_a_mode(folder, mode):
     volume = f"../saved_models:/models{mode}"
