@@ -15,6 +15,7 @@ from tasks.core.examples import Stream
 from tasks.core.task import Purpose, Task
 
 _WARM_UP_EXAMPLES = 512  # examples that the warm-up requests are chosen from
+_WARM_UP_BYTES = 2**26  # of these examples; photographs are large
 
 
 def rehearse(folder: Path) -> None:
@@ -102,7 +103,8 @@ def complete(task: Task, name: str, model: keras.Model, draft: Path, examples: S
     extra = draft / "assets.extra"
     extra.mkdir(exist_ok=True)
     rebuild(task, model, "reuse").save(extra / "model.keras")
-    rows = [task.row(example.values) for example in next(examples.batches(_WARM_UP_EXAMPLES))]
+    first = next(examples.batches(_WARM_UP_EXAMPLES, _WARM_UP_BYTES))
+    rows = [task.row(example.values) for example in first]
     warmup.write(draft, name, session.signatures(draft), rows)
     manifest.write(draft)
 

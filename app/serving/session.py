@@ -21,6 +21,7 @@ PREDICT_BATCH = 64  # rows per session run where there are many to predict
 # Characters of a path that TensorFlow takes for a pattern which does not match the path itself.
 _PATTERN = set("[") if os.name == "nt" else set("[\\")
 _SORT_WINDOW = 2048  # examples sorted by size, so that a batch holds rows of similar size
+_WINDOW_BYTES = 2**28  # of these examples; photographs are large
 
 
 class SavedModelSession:
@@ -82,7 +83,7 @@ class SavedModelSession:
 
     def predict_examples(self, task: Task, examples: Stream) -> Iterator[tuple[Example, dict]]:
         """Pairs each example with the response of the signature that the task is evaluated by."""
-        for window in examples.batches(_SORT_WINDOW):
+        for window in examples.batches(_SORT_WINDOW, _WINDOW_BYTES):
             rows = [task.row(example.values) for example in window]
             responses = payloads.predict_in_batches(
                 self, rows, task.evaluation_signature, PREDICT_BATCH

@@ -13,18 +13,23 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from app import images
 from app.serving import payloads
 from app.serving.session import SavedModelSession
 
 PATH = Path("assets.extra", "tf_serving_warmup_requests")  # in a version, as the server expects
 BATCH_SIZES = (1, 8, 32)
 MAX_BYTES = 2**20  # of a request; photographs would fill the folder
+_IMAGE_SIZES = ((256, 256), (64, 64), (16, 16))  # to which photographs are scaled down
 
 
 def write(
     folder: Path, model: str, signatures: Mapping[str, SignatureDef], rows: Sequence[Mapping]
 ) -> int:
     """Writes requests of several batch sizes and lengths for each signature.
+
+    The rows of a request that would be too large are made smaller: images are scaled down, and
+    texts are cut.
 
     Args:
         folder: Folder of the version.
@@ -38,14 +43,53 @@ def write(
     count = 0
     with tf.io.TFRecordWriter(str(folder / PATH)) as file:
         for name, signature in signatures.items():
-            for batch in _batches(rows):
-                request = predict_request(model, name, payloads.columns(signature, batch))
-                log = prediction_log_pb2.PredictLog(request=request)
-                record = prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString()
-                if len(record) <= MAX_BYTES:
+            records = [_record(model, name, signature, batch) for batch in _batches(rows)]
+            # The server needs a request for each signature, however large its rows are.
+            largest = max(MAX_BYTES, min(map(len, records)))
+            for record in records:
+                if len(record) <= largest:
                     file.write(record)
                     count += 1
     return count
+
+
+def _record(model: str, name: str, signature: SignatureDef, rows: Sequence[Mapping]) -> bytes:
+    """Returns a request as a record of the server's log of predictions, small if possible."""
+
+    def record(rows: Sequence[Mapping]) -> bytes:
+        request = predict_request(model, name, payloads.columns(signature, rows))
+        log = prediction_log_pb2.PredictLog(request=request)
+        return prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString()
+
+    result = record(rows)
+    if len(result) > MAX_BYTES:
+        limit = MAX_BYTES // (2 * len(rows) * len(signature.inputs))
+        result = record([_reduced(row, limit) for row in rows])
+    return result
+
+
+def _reduced(row: Mapping, limit: int) -> dict:
+    """Returns a row whose values have at most `limit` bytes each, if possible."""
+    return {name: _reduced_value(value, limit) for name, value in row.items()}
+
+
+def _reduced_value(value: object, limit: int) -> object:
+    if isinstance(value, str):
+        return value.encode()[:limit].decode("utf-8", "ignore")
+    if isinstance(value, bytes):
+        return _reduced_bytes(value, limit)
+    if isinstance(value, list | tuple):  # of the same length, which another input may state
+        return [_reduced_value(item, limit // len(value)) for item in value]
+    return value
+
+
+def _reduced_bytes(value: bytes, limit: int) -> bytes:
+    """Returns an image scaled down, and other bytes cut."""
+    for size in _IMAGE_SIZES:
+        if len(value) <= limit:
+            break
+        value = images.scaled_down(value, size) or value
+    return value[:limit]
 
 
 def read(folder: Path) -> Iterator[predict_pb2.PredictRequest]:

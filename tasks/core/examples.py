@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 PARTS = ("train", "valid", "test")
@@ -19,6 +18,14 @@ class Example:
 
     values: Mapping[str, str | bytes | tuple[str, ...]]
     origin: str
+
+    @property
+    def size(self) -> int:
+        """Bytes or characters of all values."""
+        return sum(
+            sum(map(len, value)) if isinstance(value, tuple) else len(value)
+            for value in self.values.values()
+        )
 
 
 class Stream:
@@ -44,10 +51,22 @@ class Stream:
         """Returns a stream of the examples for which `predicate` is true."""
         return Stream(lambda: filter(predicate, self))
 
-    def batches(self, size: int) -> Iterator[list[Example]]:
-        """Yields lists of `size` examples; the last list may be shorter."""
-        examples = iter(self)
-        while batch := list(itertools.islice(examples, size)):
+    def batches(self, size: int, max_bytes: int | None = None) -> Iterator[list[Example]]:
+        """Yields lists of `size` examples; the last list may be shorter.
+
+        Args:
+            size: Most examples of a list.
+            max_bytes: Size of the values of a list beyond which it ends early, so that long
+                texts or photographs do not fill the memory; None for no limit.
+        """
+        batch, total = [], 0
+        for example in self:
+            batch.append(example)
+            total += example.size
+            if len(batch) == size or (max_bytes is not None and total >= max_bytes):
+                yield batch
+                batch, total = [], 0
+        if batch:
             yield batch
 
 
