@@ -80,7 +80,8 @@ def _print(args: argparse.Namespace, request_format: RequestFormat, model: _Mode
                 from app.report import plots
 
                 path, content = drawing
-                plots.save(plots.attention(content), Path(path))
+                for number, text in plots.save(plots.attention(content), Path(path)):
+                    print(f"{number} in the figure: {text}", file=sys.stderr)
         sys.stdout.flush()
 
 

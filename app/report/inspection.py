@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
-from app.report import heatmaps, pages, plots
+from app.report import fonts, heatmaps, pages, plots
 from tasks.core.evaluation import Alignment, AttentionMaps, Table
 from tasks.core.inspection import Inspection, Reading, numbered_tokens
 
@@ -28,13 +28,15 @@ class _Figures:
         self.files: dict[str, bytes] = {}
 
     def add(self, name: str, figure: Figure, alt: str) -> str:
-        """Adds a figure, and returns it as an <img> element that contains the image."""
+        """Adds a figure, and returns it as HTML that contains the image."""
         slug = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+        numbered = fonts.make_legible(figure)
         image = plots.png(figure)
         self.files[f"{len(self.files) + 1:02}-{slug}.png"] = image
         data = base64.b64encode(image).decode()
         style = "max-width: 100%; max-height: none"
-        return f'<img style="{style}" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+        element = f'<img style="{style}" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+        return element + pages.numbered_texts(numbered)
 
 
 def inspection_files(

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from app import images
 from app.console import encodable, say
-from app.report import plots
+from app.report import fonts, plots
 from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Evaluation, Table
 
 _STYLE = """
@@ -73,8 +73,12 @@ def page(
     return whole(f"{record['task']}: {record['data']['source']}", parts)
 
 
-def figure(name: str, draw: Callable[[], Figure]) -> str:
+def figure(
+    name: str, draw: Callable[[], Figure], write: Callable[[Figure], object] | None = None
+) -> str:
     """Returns a figure as HTML, or a sentence in its place if it cannot be drawn.
+
+    Below it is a table of the texts that no font of this machine can draw, if there are any.
 
     The page belongs to results that took long to compute, and a figure is not worth them.
     Therefore any error of a figure is printed in one line instead of raised.
@@ -82,14 +86,24 @@ def figure(name: str, draw: Callable[[], Figure]) -> str:
     Args:
         name: Name of the figure, for the message.
         draw: Draws the figure.
+        write: Also writes the figure to a file.
     """
     try:
-        return plots.svg(draw())
+        drawn = draw()
+        numbered = fonts.make_legible(drawn)
+        if write:
+            write(drawn)
+        return plots.svg(drawn) + numbered_texts(numbered)
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         message = f"the figure {name!r} is left out, because it cannot be drawn: {reason:.300}"
         say(message)
         return f"<p>{escape(message)}</p>"
+
+
+def numbered_texts(texts: Sequence[Sequence[str]]) -> str:
+    """Returns the table of the texts that are numbered in a figure, as HTML; "" if none is."""
+    return rows(Table("", ["number in the figure", "text"], texts)) if texts else ""
 
 
 def whole(title: str, parts: Sequence[str]) -> str:

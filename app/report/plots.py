@@ -10,6 +10,7 @@ from PIL import Image
 
 from app.console import encodable
 from app.images import thumbnail
+from app.report import fonts
 from tasks.core.evaluation import Alignment, AttentionMaps, Confusion
 
 _TRAIN, _VALID = "#0072b2", "#d55e00"  # distinguishable by colour-blind readers (Okabe & Ito)
@@ -179,25 +180,30 @@ def without_math(text: str) -> str:
     return encodable(text).replace("$", r"\$")
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> list[list[str]]:
     """Writes a figure to a new PNG file.
+
+    Returns:
+        The texts that are numbered in the figure, as `fonts.make_legible` returns them.
 
     Raises:
         FileExistsError: The file exists.
     """
+    numbered = fonts.make_legible(figure)
     with path.open("xb") as file:
         figure.savefig(file, format="png", dpi=150)
+    return numbered
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
-    """Returns a figure as the bytes of a PNG file."""
+    """Returns a legible figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 
 def svg(figure: Figure) -> str:
-    """Returns a figure as an <svg> element, without the XML declaration of a file."""
+    """Returns a legible figure as an <svg> element, without the XML declaration of a file."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

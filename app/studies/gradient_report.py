@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import functools
 import io
 import itertools
 import math
@@ -80,12 +79,13 @@ def files(results: Results) -> dict[str, bytes]:
     draws = {"reach": reach, "spectra": spectra, "clipping": clipping, "powers": powers}
     drawn: dict[str, bytes] = {}
 
-    def draw(name: str) -> Figure:
-        figure = draws[name](results)
-        drawn[f"{name}.png"] = plots.png(figure, dpi=120)
-        return figure
+    def add(name: str) -> str:
+        def write(figure: Figure) -> None:
+            drawn[f"{name}.png"] = plots.png(figure, dpi=120)
 
-    svgs = {name: pages.figure(name, functools.partial(draw, name)) for name in draws}
+        return pages.figure(name, lambda: draws[name](results), write)
+
+    svgs = {name: add(name) for name in draws}
     page = _page(results, svgs)
     return {**drawn, "norms.csv": _csv(results), "index.html": page.encode("utf-8")}
 

@@ -219,13 +219,7 @@ def _figures(comparison: Comparison, folder: Path) -> list[str]:
 
 def _figure(path: Path, draw: Callable[[], Figure], dpi: int = 120) -> str:
     """Writes a figure as a PNG file, and returns it as HTML."""
-
-    def draw_and_write() -> Figure:
-        figure = draw()
-        path.write_bytes(plots.png(figure, dpi))
-        return figure
-
-    return pages.figure(path.stem, draw_and_write)
+    return pages.figure(path.stem, draw, lambda f: path.write_bytes(plots.png(f, dpi)))
 
 
 def overview(comparisons: Sequence[Comparison]) -> Figure:
