@@ -8,6 +8,8 @@ from models.cells.specs import CELLS, CellSpec
 from tasks.core.errors import UserError
 from tasks.core.settings import find_cell
 
+_MAX_SIZE = 10**6  # units or features
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table of all cells, or the equations of one."""
@@ -19,8 +21,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--inputs", type=int, default=128, help="input features, likewise")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
     for name in ("units", "inputs"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}.")
+        if not 1 <= getattr(args, name) <= _MAX_SIZE:
+            raise UserError(
+                f"--{name} must be at least 1 and at most {_MAX_SIZE}, got {getattr(args, name)}."
+            )
     spec = None if args.cell is None else find_cell(args.cell, "CELL")
     with cli.quiet():
         from models.cells.printing import equations
@@ -67,11 +71,14 @@ def _changes(spec: CellSpec, fields: Sequence[str] = ()) -> str:
 
 
 def _parameters(spec: CellSpec, units: int, inputs: int) -> int:
+    import keras
+
     from models.cells.cell import GatedCell
 
     cell = GatedCell(units, spec)
-    cell.build((None, inputs))
-    return cell.count_params()
+    with keras.StatelessScope(initialize_variables=False):  # the weights need no memory
+        cell.build((None, inputs))
+        return cell.count_params()
 
 
 if __name__ == "__main__":

@@ -55,6 +55,9 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else list(args)
         flags = {word.split("=")[0] for word in words if word.startswith("--")}
+        for word in words:
+            if word.startswith("--") and word.endswith("=--"):  # argparse would drop the value
+                self.error(f"{word}: -- is not a value of a flag.")
         for former, current in self.former_flags.items():
             if former in flags and flags & {current, current.replace("--", "--no-", 1)}:
                 self.error(f"{former} is the former name of {current}; give only {current}.")
@@ -279,6 +282,9 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except MemoryError as error:
+        print(f"error: out of memory: {str(error)[:300] or 'no details'}.", file=sys.stderr)
+        sys.exit(FAILED)
     except OSError as error:
         if error.filename is None:
             raise

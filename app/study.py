@@ -31,6 +31,7 @@ from tasks.core.settings import find_cell, flag
 
 EVOLVE = "evolve"
 STUDIES = Path("studies")
+_MAX_COUNT = 10_000  # seeds, jobs or units
 _SEPARATE_FLAGS = ("cell", "seed")  # settings with flags of their own: --cells and --seeds
 _EVOLVE_ABOUT = """Searches for better cells by mutation, as by Jozefowicz et al. (2015).
 
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if argv[:1] == [EVOLVE]:
         return _evolve(argv[1:])
     args = _parse(argv)
+    _check_range(args, "jobs", 1)
+    _check_range(args, "seeds", 0 if args.study in PRESETS else 1)
     if args.study in PRESETS:
         study, data = PRESETS[args.study], _data_paths(args.data)
         planned = study.experiments(args.seeds or study.seeds, data)
@@ -148,14 +151,18 @@ def _parse_evolve(argv: Sequence[str]) -> argparse.Namespace:
     )
     _add_shared(parser, EVOLVE)
     args = parser.parse_args(argv)
-    for name in ("units", "jobs"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}.")
-    if not 0 < args.minutes < math.inf or args.seed < 0:
-        raise UserError(
-            f"--minutes must be above 0 and --seed at least 0, got {args.minutes}, {args.seed}."
-        )
+    _check_range(args, "jobs", 1)
+    _check_range(args, "units", 1)
+    _check_range(args, "seed", 0, 2**31 - 1)
+    if not 0 < args.minutes < math.inf:
+        raise UserError(f"--minutes must be above 0, got {args.minutes}.")
     return args
+
+
+def _check_range(args: argparse.Namespace, name: str, low: int, high: int = _MAX_COUNT) -> None:
+    value = getattr(args, name)
+    if not low <= value <= high:
+        raise UserError(f"--{name} must be at least {low} and at most {high}, got {value}.")
 
 
 def _add_shared(parser: argparse.ArgumentParser, study: str) -> None:
@@ -226,8 +233,6 @@ def _switch(text: str) -> bool:
 
 def _grid(args: argparse.Namespace) -> list[Experiment]:
     """Returns an experiment for every combination of the values of flags."""
-    if args.seeds < 1 or args.jobs < 1:
-        raise UserError(f"--seeds and --jobs must be at least 1, got {args.seeds}, {args.jobs}.")
     flags = [(field.name, getattr(args, field.name)) for field in _fields(args.study)]
     axes = [[(name, value) for value in values] for name, values in flags if values is not None]
     cells = {}

@@ -136,6 +136,8 @@ class PartialOutput:
     """
 
     def __init__(self, path: Path, fingerprint: Mapping[str, object]):
+        if not path.name:
+            raise UserError(f"--to must be the path of a file, got {str(path)!r}.")
         self._target, self._fingerprint = path, dict(fingerprint)
         self.path = path.with_name(f"{path.name}.part")
         self.state_path = path.with_name(f"{path.name}.part.json")

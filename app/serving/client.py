@@ -6,6 +6,7 @@ import functools
 import http.client
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -21,6 +22,8 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from app.serving import payloads, session, warmup
 from tasks.core.errors import UserError
 
+MAX_TIMEOUT = 86_400  # seconds; the system accepts only some years
+MAX_VERSION = 2**63 - 1  # the server's type of versions is int64
 _FIRST_WAIT = 0.25  # seconds before the first retry; each further wait is twice as long
 _RETRIABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")  # codes of failures that may pass
 _HTTP_CODES = {  # gRPC status codes by the HTTP status that the server maps them to
@@ -340,8 +343,12 @@ def connect(
         row["label"]    # b"negative"
     """
     parts = _parse_url(url)
-    if timeout <= 0:
-        raise UserError(f"--timeout must be above 0, got {timeout:g}.")
+    if not 0 < timeout <= MAX_TIMEOUT:  # false for nan
+        raise UserError(
+            f"--timeout must be above 0 and at most {MAX_TIMEOUT} seconds, got {timeout:g}."
+        )
+    if version is not None and not 0 <= version <= MAX_VERSION:
+        raise UserError(f"--version must be at least 0 and fit into 63 bits, got {version}.")
     if retries < 0:
         raise UserError(f"--retries must be at least 0, got {retries}.")
     client_class = Grpc if parts.scheme == "grpc" else Rest
@@ -357,11 +364,22 @@ def _parse_url(url: str) -> SplitResult:
         raise UserError(f"{rule}, got {url!r}: {error}.") from error
     if parts.scheme not in ("http", "https", "grpc") or not parts.hostname:
         raise UserError(f"{rule}, got {url!r}.")
+    if not _is_host(parts.hostname) or not re.fullmatch(r"[!-~]*", parts.path):
+        raise UserError(f"{rule}; its host must be a domain name, its path ASCII, got {url!r}.")
     if parts.scheme == "grpc" and (port is None or parts.path.strip("/")):
         raise UserError(f"{rule}; gRPC requires a port and has no path, got {url!r}.")
     if parts.query or parts.fragment or parts.username is not None:
         raise UserError(f"{rule}, without a user, a query or a fragment, got {url!r}.")
     return parts
+
+
+def _is_host(name: str) -> bool:
+    """Returns whether a name can be looked up as a domain name or an address."""
+    try:
+        ascii_name = name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return False
+    return re.fullmatch(r"[!-~]+", ascii_name) is not None
 
 
 def _to_json(value: object) -> object:

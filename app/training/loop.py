@@ -131,13 +131,24 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
 
 
 def _build(task: Task, strategy: tf.distribute.Strategy) -> keras.Model:
-    """Returns the network for training, compiled, with the weights that the seed gives."""
+    """Returns the network for training, compiled, with the weights that the seed gives.
+
+    Raises:
+        UserError: The weights do not fit into memory.
+    """
     keras.utils.set_random_seed(task.config.seed)
-    with strategy.scope():
-        model = task.build()
-        optimizer = _optimizer(task.config)
-        task.compile(model, optimizer)
-        optimizer.build(model.trainable_variables)
+    try:
+        with strategy.scope():
+            model = task.build()
+            optimizer = _optimizer(task.config)
+            task.compile(model, optimizer)
+            optimizer.build(model.trainable_variables)
+    except tf.errors.ResourceExhaustedError as error:
+        reason = error.message.split("} ")[-1].split(" on /job")[0]
+        raise UserError(
+            f"the weights of the network do not fit into memory ({reason:.200}); lower its sizes, "
+            "such as --units and --layers."
+        ) from error
     return model
 
 

@@ -4,12 +4,14 @@ import abc
 import dataclasses
 import glob
 import itertools
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from tasks.core.errors import UserError
 from tasks.core.examples import PARTS, Example, Splits, Stream, position
-from tasks.core.settings import check, setting
+from tasks.core.settings import check, flag, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Corpus(abc.ABC):
     def __post_init__(self) -> None:
         check(self)
         self.shares()
+        for name in ("data", *PARTS):
+            try:
+                Path(getattr(self, name)).expanduser()
+            except RuntimeError as error:
+                raise UserError(f"{flag(name)}: {getattr(self, name)!r}: {error}") from error
 
     def shares(self) -> tuple[float, ...]:
         """Returns the three proportions of `split`, normalised to a sum of 1."""
@@ -40,11 +47,12 @@ class Corpus(abc.ABC):
             shares = tuple(float(share) for share in self.split.split("/"))
         except ValueError:
             shares = ()
-        if len(shares) != 3 or min(shares) <= 0 or max(shares) == float("inf"):
+        if len(shares) != 3 or not all(0 < share < math.inf for share in shares):
             raise UserError(
                 "--split must be three positive numbers separated by slashes, such as 80/10/10, "
                 f"got {self.split!r}."
             )
+        shares = tuple(share / max(shares) for share in shares)  # their sum may exceed a float
         return tuple(share / sum(shares) for share in shares)
 
     def open(self) -> Splits:
@@ -102,7 +110,10 @@ class Corpus(abc.ABC):
 
     def _stream_of_pattern(self, pattern: str, flag: str) -> Stream:
         """Chains the files that match a pattern such as `train-*.tsv.gz`, in order of name."""
-        paths = self.glob(pattern)
+        try:
+            paths = self.glob(pattern)
+        except (ValueError, NotImplementedError, re.error) as error:
+            raise UserError(f"{flag}: {pattern!r} is not a valid pattern: {error}.") from error
         if not paths:
             raise UserError(f"{flag}: no files match {pattern!r}.")
         streams = [self.single_part(path) for path in paths]

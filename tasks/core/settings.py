@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ CELL_HELP = "name listed by `python -m app.cells`, spec as JSON, or .json file"
 EFFECTS = ("encoding", "training", "schedule", "serving")
 
 _Settings = TypeVar("_Settings")
+_MAX_INT = 2**31 - 1  # TensorFlow's sizes and lengths have 32 bits
 
 _BOUNDS = {
     "at_least": ("at least", operator.ge),
@@ -143,16 +145,24 @@ def find_cell(cell: str, flag: str = "--cell") -> specs.CellSpec:
         return specs.find(cell)
     except ValueError as error:
         raise UserError(f"{flag}: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{flag}: the JSON is nested too deeply.") from error
 
 
 def check(settings: Any) -> None:
     """Checks every field of a dataclass of settings against its rule.
+
+    A number must also be finite, and an integer fit into 32 bits.
 
     Raises:
         UserError: A value breaks its rule.
     """
     for field in dataclasses.fields(settings):
         value, rule = getattr(settings, field.name), field.metadata
+        if isinstance(value, int) and value > _MAX_INT:
+            raise UserError(f"{flag(field.name)} must be at most {_MAX_INT}, got {value}.")
+        if isinstance(value, float) and math.isinf(value):
+            raise UserError(f"{flag(field.name)} must be a finite number, got {value!r}.")
         bounds = [(words, holds, rule[key]) for key, (words, holds) in _BOUNDS.items()]
         bounds = [bound for bound in bounds if bound[2] is not None]
         if not all(holds(value, limit) for _, holds, limit in bounds):

@@ -23,10 +23,15 @@ def test_one_cell_is_shown_by_its_equations(capsys):
 
 @pytest.mark.parametrize(
     ("argv", "message"),
-    [(["lstmm"], "cell must be one of"), (["--units", "0"], "--units must be at least 1, got 0")],
+    [(["lstmm"], "cell must be one of"), (["--units", "0"], "at most 1000000, got 0")],
 )
 def test_an_unknown_cell_is_an_error(capsys, argv, message):
     with pytest.raises(SystemExit) as ended:
         cli.run(lambda: cells.main(argv))
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_parameters_are_counted_without_memory_for_them(capsys):
+    cells.main(["lstm", "--units", "1000000", "--inputs", "1000000"])
+    assert f"{4 * (2 * 10**12 + 10**6):,} parameters" in capsys.readouterr().out

@@ -10,6 +10,7 @@ import pytest
 
 import tasks
 from app import cli
+from tasks.core.errors import UserError
 from tasks.core.settings import EFFECTS, flag, setting
 
 TASK_COMMANDS = ("train", "evaluate", "predict", "look", "beam")
@@ -114,3 +115,27 @@ def test_settings_of_one_stage_have_one_group():
     parser = argparse.ArgumentParser()
     cli.add_settings(parser, Location)
     assert "Location of things:\n  --path TEXT" in parser.format_help()
+
+
+def test_a_lack_of_memory_is_reported(capsys):
+    def exhausted():
+        raise MemoryError("Unable to allocate 1 TiB")
+
+    with pytest.raises(SystemExit) as ended:
+        cli.run(exhausted)
+    assert ended.value.code == cli.FAILED
+    assert capsys.readouterr().err == "error: out of memory: Unable to allocate 1 TiB.\n"
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_a_setting_must_be_a_finite_number(value):
+    with pytest.raises(UserError, match="--dropout must be"):
+        tasks.find("sentiment").Config(dropout=float(value))
+    with pytest.raises(UserError, match="--word-dropout must be"):
+        tasks.find("tagging").Config(word_dropout=float(value))
+
+
+def test_a_setting_fits_into_32_bits():
+    assert tasks.find("sentiment").Config(seed=2**31 - 1).seed == 2**31 - 1
+    with pytest.raises(UserError, match="--seed must be at most 2147483647, got 2147483648"):
+        tasks.find("sentiment").Config(seed=2**31)

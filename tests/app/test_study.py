@@ -240,7 +240,7 @@ def test_every_combination_of_values_is_an_experiment():
         (["adding", "--cells", "lstmm"], "--cells: cell must be one of"),
         (["adding", "--length", "1"], "--length must be at least 2, got 1"),
         (["adding", "--learning-rate", "-1"], "--learning-rate must be at least 0"),
-        (["adding", "--seeds", "0"], "--seeds and --jobs must be at least 1"),
+        (["adding", "--seeds", "0"], "--seeds must be at least 1 and at most"),
         (["greff", "--data", "jsb"], "--data must be NAME=PATH"),
         (["greff", "--data", "jsb=nowhere"], "nowhere does not exist"),
         (["jsb"], "jsb requires --data"),

@@ -37,6 +37,7 @@ class Config(task.Config):
         4,
         "beams of the search in the served graph; 1: greedy",
         at_least=1,
+        below=1025,  # the scores of all beams must fit into the memory of a server
         affects="serving",
         old_name="beams",
     )

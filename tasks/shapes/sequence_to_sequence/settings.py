@@ -29,6 +29,7 @@ class Config(generation.Config):
         2.0,
         "maximum subwords of a translation: this times those of its source, plus 10",
         above=0,
+        below=1000,
         affects="serving",
         old_name="longest_output",
     )

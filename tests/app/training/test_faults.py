@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from app import train
 from app.serving import export
-from app.training import memory, run_state
+from app.training import loop, memory, run_state
 from tasks import sentiment
 from tests.app.test_train import assert_same, fails, trained
 from tests.conftest import SMALL, where
@@ -117,6 +117,17 @@ def test_out_of_memory_halves_the_batches_and_goes_on(corpus, tmp_path, monkeypa
     train.main(command(corpus, tmp_path, "--epochs", "3", "--patience", "3"))
     resumed = capsys.readouterr().out
     assert f"{len(met[8:])}/{len(met[8:])} - " in resumed  # as many steps as it came down to
+
+
+def test_a_network_beyond_the_memory_is_refused(corpus, tmp_path, monkeypatch, capsys):
+    def exhausted(config):
+        place = "{{function_node __wrapped__Fill_device_/job:localhost/device:CPU:0}} "
+        message = "OOM when allocating tensor with shape[9,9] on /job:localhost/replica:0"
+        raise tf.errors.ResourceExhaustedError(None, None, place + message)
+
+    monkeypatch.setattr(loop, "_optimizer", exhausted)
+    said = fails(capsys, train.main, command(corpus, tmp_path))
+    assert "network do not fit into memory (OOM when allocating tensor with shape[9,9]);" in said
 
 
 def test_a_budget_beyond_the_memory_of_a_cpu_is_refused(corpus, tmp_path, monkeypatch, capsys):
