@@ -1,6 +1,7 @@
 """Figures of reports: any text as a label, and a page that survives a figure that fails."""
 
 import base64
+import csv
 import importlib
 import io
 import os
@@ -194,3 +195,15 @@ def test_a_photograph_in_a_table_is_scaled_down():
     assert len(photograph) < len(file.getvalue()) / 10
     assert max(Image.open(io.BytesIO(photograph)).size) == 384
     assert (logo, damaged) == (small, b"\x89PNG" * 2**15)
+
+
+def test_the_numbers_of_a_table_are_numbers_in_csv(tmp_path):
+    experiment = experiments.Experiment("sentiment", "lstm", "lstm", 0, (("units", 1444),))
+    run = {"scores": {"accuracy": 1444.5}, "parameters": 1_444_000, "seconds": 144_400.0}
+    study = study_report.Preset("A study", {}, [], [])
+    study_report.write(tmp_path, study, "command", {experiment: run})
+    with (tmp_path / "results.csv").open(encoding="utf-8") as file:
+        [row] = csv.DictReader(file)
+    numbers = {name: float(row[name]) for name in row.keys() - {"subject", "cell", "score"}}
+    assert numbers["parameters"] == 1_444_000 and numbers["seconds"] == 144_400
+    assert numbers["value"] == numbers["values"] == 1444.5 and numbers["runs"] == 1
