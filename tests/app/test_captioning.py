@@ -294,9 +294,8 @@ def test_attended_images_are_drawn_upright():
 @pytest.mark.parametrize(
     "more",
     [
-        ["--attention", "none", "--units", "23", "--sweeps", "1"],
-        ["--input-feeding", "--layers", "2", "--sweeps", "1"],
-        ["--monitor", "bleu", "--sweeps", "0"],
+        ["--attention", "none", "--units", "23", "--sweeps", "1", "--monitor", "bleu"],
+        ["--input-feeding", "--layers", "2", "--sweeps", "0"],
     ],
 )
 def test_every_setting_can_be_trained_and_served(corpus, tmp_path, more):

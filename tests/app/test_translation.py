@@ -275,9 +275,8 @@ def test_pairs_of_unequal_length_are_skipped_and_counted_in_train_only(short_run
 @pytest.mark.parametrize(
     "more",
     [
-        ["--attention", "additive", "--layers", "2", *NARROW],
+        ["--attention", "additive", "--input-feeding", "--layers", "2", *NARROW],
         ["--attention", "none"],
-        ["--input-feeding"],
     ],
 )
 def test_every_setting_can_be_trained_and_served(corpus, tmp_path, more):
