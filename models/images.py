@@ -6,8 +6,11 @@ Shapes: B images.
 import tensorflow as tf
 
 LARGEST = 25_000_000  # pixels; larger images are not decoded, to bound the memory
+MAX_SCANS = 64  # of a JPEG; each takes as long as all pixels, and few bytes. Encoders write 10.
 _BIG_ENDIAN = [2**24, 2**16, 2**8, 1]
 _PNG = b"\x89PNG\r\n\x1a\n"
+# The header of a PNG. The decoder accepts other chunks before it, in which a size could be forged.
+_PNG_START = _PNG + b"\0\0\0\rIHDR"
 _EXIF_BYTES = 2**17  # at the start of a file, in which EXIF is read
 # EXIF in a JPEG and in a PNG: a name, and a header of TIFF in one of its byte orders.
 _FROM_EXIF = rb"(?:Exif\x00\x00|eXIf)(?:II\*\x00|MM\x00\*)\C*"
@@ -28,7 +31,7 @@ def pixels(image_bytes: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, 
     Returns:
         RGB pixels, (B, height, width, 3) uint8, and a flag, (B,) bool, that is false for
         images that are neither JPEG nor PNG, are truncated, or have more than `LARGEST`
-        pixels; those are black.
+        pixels or `MAX_SCANS` scans; those are black.
     """
 
     def decoded(place, image):
@@ -41,7 +44,7 @@ def pixels(image_bytes: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, 
     count = tf.shape(image_bytes, tf.int64)[0]
     none = (tf.constant(-1, tf.int64), tf.zeros([height, width, 3], tf.uint8))
     images = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
-    images = images.filter(lambda _, image: _is_small_enough(image))
+    images = images.filter(lambda _, image: _is_affordable(image))
     images = images.map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     images = images.ignore_errors().concatenate(tf.data.Dataset.from_tensors(none))
     place, pictures = images.batch(count + 1).get_single_element()
@@ -61,8 +64,8 @@ def _png(image):
     return tf.io.decode_png(image, channels=3)
 
 
-def _is_small_enough(image):
-    """Whether the first bytes are those of a JPEG or PNG of at most `LARGEST` pixels."""
+def _is_affordable(image):
+    """Returns whether an image is a JPEG or PNG by its first bytes, within the limits."""
 
     def of_jpeg():
         return tf.cast(tf.io.extract_jpeg_shape(image)[:2], tf.int64)
@@ -74,10 +77,23 @@ def _is_small_enough(image):
 
     is_jpeg = tf.io.is_jpeg(image)
     size = tf.cond(is_jpeg, of_jpeg, of_png)
-    is_png = tf.strings.substr(image, 0, len(_PNG)) == _PNG
+    is_png = tf.strings.substr(image, 0, len(_PNG_START)) == _PNG_START
     # The product of two sides could overflow if one were larger.
     sides_fit = tf.reduce_all(size <= LARGEST)
-    return (is_jpeg | is_png) & sides_fit & (tf.reduce_prod(size) <= LARGEST)
+    few_pixels = sides_fit & (tf.reduce_prod(size) <= LARGEST)
+    return (is_png | (is_jpeg & (_scan_count(image) <= MAX_SCANS))) & few_pixels
+
+
+def _scan_count(image):
+    """Returns the number of scans of a JPEG, by their headers of 2n + 6 bytes for n components.
+
+    A decoder accepts no other headers, and five bytes do not occur elsewhere by chance.
+    """
+    data = tf.cast(tf.io.decode_raw(image, tf.uint8), tf.int32)
+    marker, code, high, low, components = (data[i : tf.size(data) - 4 + i] for i in range(5))
+    is_header = (marker == 0xFF) & (code == 0xDA) & (high == 0) & (low == 2 * components + 6)
+    is_header &= (components >= 1) & (components <= 4)
+    return tf.reduce_sum(tf.cast(is_header, tf.int32))
 
 
 # --- Orientation -----------------------------------------------------------------

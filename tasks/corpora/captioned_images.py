@@ -59,6 +59,7 @@ _METADATA = {
     b"tEXt", b"zTXt", b"iTXt", b"tIME", b"eXIf", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"sBIT",
     b"bKGD", b"hIST", b"tRNS", b"pHYs", b"sPLT",
 }  # fmt: skip
+_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # its header, in a JPEG
 # The signature at the start of an image, and the marker at its end.
 _SIGNATURES = {_PNG: b"\0\0\0\0IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9"}
 _FORMATS = ("JPEG", "PNG")
@@ -511,7 +512,12 @@ def image_defect(raw: bytes) -> str | None:
     end = next((end for start, end in _SIGNATURES.items() if raw.startswith(start)), None)
     if end is None:
         return f"is not a JPEG or PNG file: it begins with {raw[:8]!r}"
-    raw = _without_metadata(raw) if raw.startswith(_PNG) else raw
+    if raw.startswith(_PNG):
+        if raw[12:16] != b"IHDR":
+            return "is broken: it does not begin with its header"
+        raw = _without_metadata(raw)
+    elif (scans := len(_SCAN.findall(raw))) > image_ops.MAX_SCANS:
+        return f"has {scans} scans, of which {image_ops.MAX_SCANS} are allowed"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

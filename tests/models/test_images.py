@@ -1,6 +1,7 @@
 """Bytes to pixels, against Pillow; what is no image harms nobody."""
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from models import images
+from tasks.corpora.captioned_images import image_defect
 
 SIDE = 16
 
@@ -101,7 +103,46 @@ def test_an_image_too_large_is_not_decoded(monkeypatch):
 )
 def test_the_limit_of_pixels_is_exact(width, height, fits):
     header = PNG[:16] + width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    assert bool(images._is_small_enough(tf.constant(header))) is fits
+    assert bool(images._is_affordable(tf.constant(header))) is fits
+
+
+def test_a_png_with_a_forged_size_before_its_header_is_not_decoded(monkeypatch):
+    forged = chunk(b"teSt", (1).to_bytes(4, "big") * 2 + bytes(5))
+    hidden = PNG[:8] + forged + PNG[8:]
+    Image.open(io.BytesIO(hidden)).load()  # decoders ignore the chunk
+    tf.io.decode_png(hidden)
+    found, valid = pixels(PNG, hidden, JPEG)
+    assert valid.tolist() == [True, False, True]
+    assert image_defect(hidden) == "is broken: it does not begin with its header"
+
+
+def chunk(kind, data):
+    checksum = zlib.crc32(kind + data).to_bytes(4, "big")
+    return len(data).to_bytes(4, "big") + kind + data + checksum
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_jpeg_of_too_many_scans_is_not_decoded(mode):
+    image = picture().convert(mode)
+    progressive = written(image, "jpeg", progressive=True)
+    scans = progressive.count(b"\xff\xda\x00")
+    assert scans > 3
+    first = progressive.rindex(b"\xff\xda\x00")
+    last = progressive[first:-2]  # the last scan, which refines what is there
+    full, over = (
+        progressive[:-2] + last * (images.MAX_SCANS - scans + more) + b"\xff\xd9"
+        for more in (0, 1)
+    )
+    tf.io.decode_jpeg(over)  # the decoder has no limit
+    assert pixels(full, over, JPEG)[1].tolist() == [True, False, True]
+    assert image_defect(full) is None
+    assert image_defect(over) == f"has {images.MAX_SCANS + 1} scans, of which 64 are allowed"
+
+
+def test_scans_are_counted_only_where_a_header_is(monkeypatch):
+    monkeypatch.setattr(images, "MAX_SCANS", 1)
+    comment = b"\xff\xfe" + (2 + 4000).to_bytes(2, "big") + b"\xff\xda\x00\x07" * 1000
+    assert pixels(JPEG[:2] + comment + JPEG[2:])[1].tolist() == [True]
 
 
 def test_no_images_are_no_pixels():
