@@ -22,6 +22,7 @@ from pathlib import Path
 import tensorflow as tf
 
 PADDING, UNKNOWN = 0, 1  # ids without a word
+MAX_TOKEN_BYTES = 128  # a subword, of at most 32 characters, has no more
 
 BLANK = r"[\s\p{Z}\p{Cc}]+"
 ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
@@ -52,6 +53,19 @@ def split(text: tf.Tensor) -> tf.RaggedTensor:
     ):
         text = tf.strings.regex_replace(text, pattern, rewrite)
     return tf.strings.split(text)
+
+
+def truncate_bytes(text: tf.Tensor, tokens: int) -> tf.Tensor:
+    """Truncates texts before the regular expressions, whose time grows with the bytes.
+
+    A text is cut after `MAX_TOKEN_BYTES` bytes per token, so that nothing changes for texts of
+    which the first tokens only are read, unless those tokens are longer on average.
+
+    Args:
+        text: (B,) strings.
+        tokens: Tokens read per text.
+    """
+    return tf.strings.substr(text, 0, min(tokens * MAX_TOKEN_BYTES, tf.int32.max))
 
 
 def spell(words: tf.Tensor, longest: int) -> tf.RaggedTensor:

@@ -20,6 +20,7 @@ _MAX_INT = 2**31 - 1  # TensorFlow's sizes and lengths have 32 bits
 _BOUNDS = {
     "at_least": ("at least", operator.ge),
     "above": ("above", operator.gt),
+    "at_most": ("at most", operator.le),
     "below": ("below", operator.lt),
 }
 
@@ -30,6 +31,7 @@ def setting(
     *,
     at_least: float | None = None,
     above: float | None = None,
+    at_most: float | None = None,
     below: float | None = None,
     choices: Sequence[str] | None = None,
     affects: str = "encoding",
@@ -42,6 +44,7 @@ def setting(
         help: Help text of the flag.
         at_least: Smallest allowed value.
         above: Bound that the value must exceed.
+        at_most: Largest allowed value.
         below: Bound that the value must stay below.
         choices: Allowed values.
         affects: First stage that depends on the value: "encoding" of examples, "training" of
@@ -52,7 +55,8 @@ def setting(
     """
     if affects not in EFFECTS:
         raise ValueError(f"affects must be one of {list(EFFECTS)}, got {affects!r}.")
-    rule = {"at_least": at_least, "above": above, "below": below, "choices": choices}
+    bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    rule = {**bounds, "choices": choices}
     metadata = {"help": help, **rule, "affects": affects, "old_name": old_name}
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
 from models.networks.classifier import classifier
-from models.text.words import PADDING, LossyCounter, Vocabulary, split
+from models.text.words import PADDING, LossyCounter, Vocabulary, split, truncate_bytes
 from tasks.core import task
 from tasks.core.errors import UserError
 from tasks.shapes.classification.evaluation import Evaluator
@@ -67,7 +67,8 @@ class Classification(task.Task):
 
     def ids(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Returns the word ids of texts (B,): (B, T) int32, truncated to `max_length`."""
-        return self.words.encode(split(text)[:, : self.config.max_length])
+        max_length = self.config.max_length
+        return self.words.encode(split(truncate_bytes(text, max_length))[:, :max_length])
 
     def to_inputs(self, encoded, *, training):
         ids, label = encoded["ids"], encoded["label"]

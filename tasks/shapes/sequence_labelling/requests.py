@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from tasks.core import request_format
+from tasks.core.errors import UserError
 from tasks.core.settings import setting
 from tasks.corpora import conllu
 
@@ -43,7 +44,12 @@ class RequestFormat(request_format.RequestFormat):
                 yield {"tokens": tokens, "lengths": len(tokens)}, None
 
     def show(self, context: conllu.Sentence | None, response: dict) -> str:
-        tokens, tags = response["tokens"], response["tags"]
+        tokens, tags, length = response["tokens"], response["tags"], response["lengths"]
+        if len(tokens) < length:
+            raise UserError(
+                f"a sentence has {length} tokens, of which this version tags {len(tokens)} "
+                f"(--max-tokens): {' '.join(tokens)[:40]!r}…"
+            )
         if self.format == "words":
             return " ".join(f"{token}/{tag}" for token, tag in zip(tokens, tags, strict=True))
         sentence = context or conllu.Sentence.from_tokens(tokens)

@@ -16,6 +16,13 @@ class Config(task.Config):
         at_least=2,
         old_name="longest",
     )
+    max_tokens: int = setting(
+        2048,
+        "tokens tagged per sentence of a request; the rest has no tags",
+        at_least=1,
+        at_most=2**16,
+        affects="serving",
+    )
     vocabulary: int = setting(100_000, "maximum number of words in the vocabulary", at_least=1)
     fold_case: bool = setting(
         True, "whether words are looked up in lower case; characters keep their case"

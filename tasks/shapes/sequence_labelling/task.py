@@ -23,6 +23,8 @@ from tasks.shapes.sequence_labelling.settings import Config
 _WORDS, _CHARACTERS, _TAGS = "words.txt", "characters.txt", "tags.txt"
 _TRAINING_WORDS = "seen.txt"  # all words of the training part, which evaluation needs
 _MARGIN = 8  # the margin of a window is this part of its width
+_CHUNK_TOKENS = 4096  # tokens that the network reads at once, to bound the memory of a request
+_MAX_CELLS = 2**21  # of a response: rows times the tokens of the longest
 
 
 class SequenceLabelling(task.Task):
@@ -73,6 +75,11 @@ class SequenceLabelling(task.Task):
     def row(self, values):
         tokens = values["tokens"]
         return {"text": " ".join(tokens), "tokens": tokens, "lengths": len(tokens)}
+
+    def rejection_reason(self, example):
+        if len(example.values["tokens"]) > self.config.max_tokens:
+            return f"sentences of more than {self.config.max_tokens} tokens (--max-tokens)"
+        return None
 
     def encode(self, values):
         tokens = values["tokens"]
@@ -156,20 +163,64 @@ class SequenceLabelling(task.Task):
 
     def _respond(self, model: keras.Model, tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
         """Returns the outputs of a signature for the tokens of sentences (B, T)."""
+        lengths, tokens = tokens.row_lengths(), tokens[:, : self.config.max_tokens]
+        longest = tf.reduce_max(tf.concat([[0], tokens.row_lengths()], 0))
+        tf.debugging.assert_less_equal(
+            tokens.nrows() * longest,
+            tf.constant(_MAX_CELLS, tf.int64),
+            f"rows times the tokens of the longest must be at most {_MAX_CELLS}",
+        )
         width = self.config.max_length
         steps, places = windows(tokens.row_lengths(), width, width // _MARGIN)
-        inputs = {
-            name: _pad_to_one_step(tf.gather(values, steps).to_tensor(PADDING))
-            for name, values in self.network_inputs(tokens.flat_values).items()
-        }
-        tags, probability = self._decode(model, inputs)
+        tags, probability = self._tag(model, tokens.flat_values, steps)
+        starts = tf.cast(steps.row_starts(), tf.int32)
+        indices = tf.gather(starts, places[:, 0]) + places[:, 1]
         flat = {
             "tokens": tokens.flat_values,
-            "tags": self.tags.decode(tf.gather_nd(tags, places)),
-            "probability": tf.gather_nd(probability, places),
+            "tags": self.tags.decode(tf.gather(tags, indices)),
+            "probability": tf.gather(probability, indices),
         }
         outputs = {name: tokens.with_flat_values(v).to_tensor() for name, v in flat.items()}
-        return {**outputs, "lengths": tf.cast(tokens.row_lengths(), tf.int32)}
+        return {**outputs, "lengths": tf.cast(lengths, tf.int32)}
+
+    def _tag(
+        self, model: keras.Model, words: tf.Tensor, steps: tf.RaggedTensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Tags the steps of windows, some windows at a time, so that they take constant memory.
+
+        Args:
+            model: The network.
+            words: (N,) strings.
+            steps: Indices of the words of each window, (W, T) int32.
+
+        Returns:
+            For each of `steps.flat_values` its tag, int32, and the probability of the tag.
+        """
+        width = tf.reduce_max(tf.concat([[1], steps.row_lengths()], 0))
+        count = tf.maximum(_CHUNK_TOKENS // width, 1)
+
+        def tag_chunk(start, *tagged):
+            chunk = steps[start : start + count]
+            inputs = {
+                name: _pad_to_one_step(chunk.with_flat_values(values).to_tensor(PADDING))
+                for name, values in self.network_inputs(tf.gather(words, chunk.flat_values)).items()
+            }
+            outputs = [
+                tf.RaggedTensor.from_tensor(output, lengths=chunk.row_lengths()).flat_values
+                for output in self._decode(model, inputs)
+            ]
+            grown = [tf.concat(both, 0) for both in zip(tagged, outputs, strict=True)]
+            return start + count, *grown
+
+        start, vector = tf.constant(0, tf.int64), tf.TensorShape([None])
+        _, tags, probabilities = tf.while_loop(
+            lambda start, *_: start < steps.nrows(),
+            tag_chunk,
+            [start, tf.zeros([0], tf.int32), tf.zeros([0])],
+            shape_invariants=[start.shape, vector, vector],
+            parallel_iterations=1,
+        )
+        return tags, probabilities
 
     def _decode(
         self, model: keras.Model, inputs: dict[str, tf.Tensor]
@@ -186,7 +237,10 @@ class SequenceLabelling(task.Task):
 
     def limits(self):
         c = self.config
-        sentences = f"Reads sentences of more than {c.max_length} tokens in overlapping windows."
+        sentences = (
+            f"Reads sentences of more than {c.max_length} tokens in overlapping windows, and tags "
+            f"the first {c.max_tokens} tokens of a sentence."
+        )
         probabilities = "The probabilities are the network's own and have not been calibrated."
         if not c.characters:
             return sentences, probabilities

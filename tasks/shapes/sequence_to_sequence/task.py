@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
 from models.networks.translator import translator
-from models.text.words import PADDING
+from models.text.words import PADDING, truncate_bytes
 from tasks.shapes import generation
 from tasks.shapes.sequence_to_sequence.evaluation import Evaluator
 from tasks.shapes.sequence_to_sequence.inspection import Inspector
@@ -119,8 +119,10 @@ class SequenceToSequence(generation.Generation):
 
     def source_ids(self, text: tf.Tensor) -> tf.Tensor:
         """Returns the subword ids of texts (B,): (B, S) int32, padded with 0, S >= 1."""
-        text = tf.strings.regex_replace(text, _ONLY_BLANKS, "")
-        ids = self.subwords.encode(text)[:, : self.config.max_length].to_tensor(PADDING)
+        max_length = self.config.max_length
+        # One token more, since the last word may have been cut.
+        text = tf.strings.regex_replace(truncate_bytes(text, max_length + 1), _ONLY_BLANKS, "")
+        ids = self.subwords.encode(text)[:, :max_length].to_tensor(PADDING)
         return tf.pad(ids, [[0, 0], [0, tf.maximum(1 - tf.shape(ids)[1], 0)]])
 
     def limits(self):
