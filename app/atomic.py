@@ -25,13 +25,13 @@ def atomic_write(path: Path, data: str | bytes, *, fsync: bool = False) -> None:
 
 @contextlib.contextmanager
 def atomic_open(path: Path, *, fsync: bool = False) -> Iterator[IO[bytes]]:
-    """Opens a draft for writing that replaces `path` when the context ends without an error.
+    """Opens a draft that replaces `path` when the context ends without an error.
 
-    The draft is removed on an error, because it may be what fills the disk.
+    It is open for reading too. On an error it is removed, because it may be what fills the disk.
     """
     draft = path.with_name(f"{path.name}.draft-{os.getpid()}")
     try:
-        with draft.open("wb") as file:
+        with draft.open("w+b") as file:
             yield file
             if fsync:
                 file.flush()

@@ -97,9 +97,9 @@ def _families(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
     families = []
     while points and paths:
         best = max(paths, key=lambda name: len(points & _characters(paths[name][1])))
-        found = points & _characters(paths[best][1])
-        if not found:
+        drawn = points & _characters(paths[best][1])
+        if not drawn:
             break
         families.append(best)
-        points -= found
+        points -= drawn
     return families, frozenset(map(chr, points))

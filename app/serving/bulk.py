@@ -2,7 +2,7 @@
 
 Requests are predicted a block at a time. The responses to a block are appended to `TO.part`;
 then `TO.part.json` records the progress: the number of input lines that are done, their
-SHA-256, and the size of the partial output. Whenever a process is killed, the next one
+SHA-256, and the size and SHA-256 of the partial output. Whenever a process is killed, the next one
 truncates the partial output to that size and resumes. A block always holds the same requests
 in the same batches, so the output is the same, byte for byte, however often a run is
 interrupted.
@@ -16,7 +16,6 @@ import glob
 import gzip
 import hashlib
 import itertools
-import json
 import os
 import sys
 import time
@@ -27,12 +26,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from app import checksums
 from app.atomic import atomic_write
 from app.serving import payloads
 from tasks.core.errors import UserError
 from tasks.core.request_format import strip_line
 
 BLOCK_REQUESTS = 2048  # most requests that are sorted by size, predicted and written together
+_HASHED_BYTES = 2**20  # of a file that are hashed at once
 BLOCK_BYTES = 64 * 2**20  # most bytes of the requests of a block; images are large
 
 
@@ -45,12 +46,14 @@ class Checkpoint:
         sha256: Hash of those lines.
         responses: Responses that are written.
         size: Size in bytes of the partial output that holds them.
+        output_sha256: Hash of the partial output.
     """
 
     lines: int = 0
     sha256: str = hashlib.sha256().hexdigest()
     responses: int = 0
     size: int = 0
+    output_sha256: str = hashlib.sha256().hexdigest()
 
 
 class Lines:
@@ -157,9 +160,10 @@ class PartialOutput:
         # Drafts of killed processes: only the one that holds the lock writes the state.
         for draft in path.parent.glob(f"{glob.escape(self.state_path.name)}.draft-*"):
             draft.unlink()
-        self.checkpoint = Checkpoint()
+        self.checkpoint, self._hash = Checkpoint(), hashlib.sha256()
         if self._file.tell():
             self.checkpoint = self._read_state()
+            self._check_output()
             self._file.truncate(self.checkpoint.size)
             self._file.seek(0, os.SEEK_END)
         else:
@@ -171,7 +175,7 @@ class PartialOutput:
 
         Args:
             responses: The responses, in lines.
-            checkpoint: The progress including the block; its size is ignored.
+            checkpoint: The progress including the block; what it says of the output is ignored.
         """
         data = responses.encode("utf-8", "surrogateescape")  # file names may be any bytes
         if self._target.suffix == ".gz":
@@ -179,7 +183,9 @@ class PartialOutput:
         self._file.write(data)
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._write_state(dataclasses.replace(checkpoint, size=self._file.tell()))
+        self._hash.update(data)
+        size, sha256 = self._file.tell(), self._hash.hexdigest()
+        self._write_state(dataclasses.replace(checkpoint, size=size, output_sha256=sha256))
 
     def publish(self) -> None:
         """Renames the complete partial output to the output file.
@@ -206,30 +212,47 @@ class PartialOutput:
 
     def _write_state(self, checkpoint: Checkpoint) -> None:
         state = {"fingerprint": self._fingerprint, "checkpoint": dataclasses.asdict(checkpoint)}
-        atomic_write(self.state_path, json.dumps(state), fsync=True)
+        atomic_write(self.state_path, checksums.dump_json(state), fsync=True)
         self.checkpoint = checkpoint
 
     def _read_state(self) -> Checkpoint:
         """Returns the progress of an interrupted run of the same command."""
-        start_over = f"to start over, remove {self.path} and {self.state_path}"
         try:
-            state = json.loads(self.state_path.read_text(encoding="utf-8"))
+            state = checksums.load_json(self.state_path.read_bytes())
             fingerprint, checkpoint = dict(state["fingerprint"]), Checkpoint(**state["checkpoint"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             raise UserError(
                 f"{self.path} exists, but {self.state_path} does not record its progress; "
-                f"{start_over}."
+                f"{self._start_over}."
             ) from None
         for name in {**fingerprint, **self._fingerprint}:
             before, now = fingerprint.get(name), self._fingerprint.get(name)
             if before != now:
                 raise UserError(
                     f"{self.path} was started with {name} {before}, but this command has {name} "
-                    f"{now}; to resume, repeat the first command; {start_over}."
+                    f"{now}; to resume, repeat the first command; {self._start_over}."
                 )
-        if self._file.tell() < checkpoint.size:
-            raise UserError(f"{self.path} is shorter than {self.state_path} records; {start_over}.")
         return checkpoint
+
+    def _check_output(self) -> None:
+        """Checks that the partial output is as it was recorded, and hashes it."""
+        with self.path.open("rb") as file:
+            remaining = self.checkpoint.size
+            while data := file.read(min(remaining, _HASHED_BYTES)):
+                self._hash.update(data)
+                remaining -= len(data)
+        if remaining:
+            raise UserError(
+                f"{self.path} is shorter than {self.state_path} records; {self._start_over}."
+            )
+        if self._hash.hexdigest() != self.checkpoint.output_sha256:
+            raise UserError(
+                f"{self.path} is not as {self.state_path} records it; {self._start_over}."
+            )
+
+    @property
+    def _start_over(self) -> str:
+        return f"to start over, remove {self.path} and {self.state_path}"
 
 
 def run(

@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 from filelock import FileLock
 
+from app import checksums
 from app.atomic import atomic_write
 from app.training import fingerprint, run_state
 from app.training.cached_corpora import LOCK, RECORD, mark_used
@@ -32,7 +33,7 @@ from tasks.core.examples import Example, Stream
 from tasks.core.settings import affecting
 from tasks.core.task import Config, Task
 
-_FORMAT = 2  # of the files; another number encodes every corpus again
+_FORMAT = 3  # of the files; another number encodes every corpus again
 _CHUNK = 512  # examples encoded at once
 _BLOCK, _SHARD = 2**20, 2**22  # maximum bytes of a record and of a file, except for a single row
 
@@ -145,6 +146,9 @@ class EncodedExamples:
     Args:
         folder: The folder; it must be complete.
 
+    Raises:
+        UserError: The record is damaged.
+
     Attributes:
         specs: Specs of a padded batch, by key.
         lengths: Number of rows of each length.
@@ -152,7 +156,13 @@ class EncodedExamples:
     """
 
     def __init__(self, folder: Path):
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        try:
+            record = checksums.load_json((folder / RECORD).read_bytes())
+        except (OSError, checksums.DamagedFile) as error:
+            raise UserError(
+                f"{folder / RECORD}, the record of encoded examples, cannot be read: {error}. "
+                f"Remove the folder {folder}, and they will be encoded again."
+            ) from error
         mark_used(folder)
         self._folder, self._kinds = folder, record["kinds"]
         self._counts = record["rows"]
@@ -181,7 +191,7 @@ class EncodedExamples:
             if not (folder / RECORD).exists():
                 record = _write(_encode(task, examples), folder)
                 # Last, because its presence means that all shards are complete.
-                atomic_write(folder / RECORD, json.dumps(record))
+                atomic_write(folder / RECORD, checksums.dump_json(record))
             return cls(folder)
 
     def read(self, shards: Iterable[int]) -> Rows:

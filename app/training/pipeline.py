@@ -413,7 +413,8 @@ def publish(
         devices=strategy.num_replicas_in_sync,
     )
     (extra / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
-    shutil.copy(run.folder / "history.csv", extra)
+    history = run_state.history_table(fitted.progress.history)
+    (extra / "history.csv").write_bytes(history.encode("utf-8"))
     page = report.page(
         record,
         fitted.progress.history,

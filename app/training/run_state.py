@@ -3,8 +3,8 @@
 runs/<task>/<hash of config and data>/
     lock            held by the process that trains the run
     assets/         assets of the task
-    state.npz       complete state after the last finished epoch, in one file
-    history.csv     a line per epoch
+    state.npz       complete state after the last finished epoch, in one file with a checksum
+    history.csv     a line per epoch, for people; the state has the same
     tensorboard/    the same for TensorBoard
     cache.txt       name of the folder of its encoded examples
 
@@ -14,8 +14,8 @@ The encoded examples of all runs are in runs/encoded/<task>/ (`app.training.exam
 import csv
 import dataclasses
 import hashlib
+import io
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from app import checksums as file_checksums
 from app.atomic import atomic_open, atomic_write
 from tasks.core.errors import UserError
 from tasks.core.settings import affecting
 
 CACHE_FILE = "cache.txt"
-_FORMAT = 3  # of the folder; another number starts every run again
+_FORMAT = 4  # of the folder; another number starts every run again
 
 
 def identity(task: str, config: Any, checksum: str, assets: Path) -> str:
@@ -110,7 +111,10 @@ def unfinished(folder: Path, config: Any) -> list[Path]:
         settings = _training_settings(config)
         same_settings = all(record.get(name) == value for name, value in settings.items())
         if same_settings and other != folder:
-            progress = _read_progress(other)
+            try:
+                progress = _read_progress(other)
+            except UserError:  # damaged, which matters when that run is resumed
+                continue
             if progress.epoch > 0 and not progress.ended(config):
                 runs.append(other)
     return runs
@@ -177,7 +181,8 @@ class Run:
         }
         with atomic_open(self.folder / "state.npz", fsync=True) as file:
             np.savez(file, progress=json.dumps(dataclasses.asdict(progress)), **arrays)
-        self._write_history(progress)
+            file_checksums.append(file)
+        atomic_write(self.folder / "history.csv", history_table(progress.history))
 
     def to_bytes(self) -> bytes:
         """Returns the state for `load_bytes` in another process; b"" for a new run."""
@@ -200,11 +205,14 @@ class Run:
         """Removes the state, so that the run starts again."""
         (self.folder / "state.npz").unlink(missing_ok=True)
 
-    def _write_history(self, progress: Progress) -> None:
-        with (self.folder / "history.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, progress.history[0] if progress.history else [])
-            writer.writeheader()
-            writer.writerows(progress.history)
+
+def history_table(history: list[dict[str, float]]) -> str:
+    """Returns the metrics of each epoch as a table in CSV."""
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, history[0] if history else [])
+    writer.writeheader()
+    writer.writerows(history)
+    return table.getvalue()
 
 
 def _read_progress(folder: Path) -> Progress:
@@ -218,10 +226,11 @@ def _read_state(folder: Path, predicate: Callable[[str], bool]) -> dict[str, np.
     if not path.exists():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as state:
-            return {key: state[key] for key in filter(predicate, state.files)}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        content = file_checksums.strip(path.read_bytes())
+    except (OSError, file_checksums.DamagedFile) as error:
         raise UserError(
             f"{path}, the state of a run, cannot be read: {error}. Restore it from a copy, or "
             "remove it to train from the start."
         ) from error
+    with np.load(io.BytesIO(content), allow_pickle=False) as state:
+        return {key: state[key] for key in filter(predicate, state.files)}

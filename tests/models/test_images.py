@@ -111,7 +111,7 @@ def test_a_png_with_a_forged_size_before_its_header_is_not_decoded(monkeypatch):
     hidden = PNG[:8] + forged + PNG[8:]
     Image.open(io.BytesIO(hidden)).load()  # decoders ignore the chunk
     tf.io.decode_png(hidden)
-    found, valid = pixels(PNG, hidden, JPEG)
+    _, valid = pixels(PNG, hidden, JPEG)
     assert valid.tolist() == [True, False, True]
     assert image_defect(hidden) == "is broken: it does not begin with its header"
 
@@ -130,8 +130,7 @@ def test_a_jpeg_of_too_many_scans_is_not_decoded(mode):
     first = progressive.rindex(b"\xff\xda\x00")
     last = progressive[first:-2]  # the last scan, which refines what is there
     full, over = (
-        progressive[:-2] + last * (images.MAX_SCANS - scans + more) + b"\xff\xd9"
-        for more in (0, 1)
+        progressive[:-2] + last * (images.MAX_SCANS - scans + more) + b"\xff\xd9" for more in (0, 1)
     )
     tf.io.decode_jpeg(over)  # the decoder has no limit
     assert pixels(full, over, JPEG)[1].tolist() == [True, False, True]

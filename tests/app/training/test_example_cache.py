@@ -1,7 +1,6 @@
 """What is encoded once is read back as it was, and never for what it is not."""
 
 import dataclasses
-import json
 import shutil
 import threading
 
@@ -10,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tasks
+from app import checksums
 from app.training import example_cache
 from app.training.example_cache import EncodedExamples
 from tasks.core.errors import UserError
@@ -197,7 +197,7 @@ def test_the_name_tells_data_settings_and_ops_apart_and_training_not(told, tmp_p
 
 def test_the_record_says_what_the_shards_hold(told):
     _, _, folder = told
-    record = json.loads((folder / "train/encoded.json").read_text())
+    record = checksums.load_json((folder / "train/encoded.json").read_text())
     rows = read(EncodedExamples(folder / "train"))
     assert sum(record["rows"]) == len(rows) and len(record["rows"]) == len(record["bytes"])
     assert {path.name for path in (folder / "train").glob("*.tfrecord")} == {
