@@ -2,12 +2,16 @@
 
 import codecs
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from typing import TextIO
 
 from tasks.core.examples import Stream
 
+# Control characters, line separators, characters that reorder text (U+202A to U+202E, U+2066 to
+# U+2069), and surrogates.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 ESCAPE = "app-escape"  # error handler of encodings, for `str.encode`, `open` and `reconfigure`
 
 
@@ -33,6 +37,29 @@ def encodable(text: str, encoding: str = "utf-8") -> str:
     In UTF-8 these are the bytes of file names that are not UTF-8: `caf\xe9.tsv`.
     """
     return text.encode(encoding, ESCAPE).decode(encoding)
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    r"""Returns a text of a stranger for a terminal, in one line.
+
+    Characters that control a terminal, end a line or change the direction of a text become
+    escapes: `\x1b[2J`.
+
+    Args:
+        text: The text.
+        limit: Most characters of the text; longer texts are cut and end in `...`. None for no
+            limit.
+    """
+    cut = limit is not None and len(text) > limit
+    text = _UNPRINTABLE.sub(
+        lambda match: (
+            match[0].encode("ascii", "backslashreplace").decode()
+            if ord(match[0]) > 127
+            else repr(match[0])[1:-1]
+        ),
+        text[:limit],
+    )
+    return text + "..." if cut else text
 
 
 def say(*lines: str) -> None:

@@ -76,7 +76,9 @@ def _print(args: argparse.Namespace, request_format: RequestFormat, model: _Mode
         predicted = model.predictor.predict([row for row, _ in batch], request_format.signature)
         for (row, context), response in zip(batch, predicted, strict=True):
             print(_format(args, request_format, row, context, response))
-            if drawing := request_format.drawing(context, responses.decoded(response)):
+            with _expect_outputs(args):
+                drawing = request_format.drawing(context, responses.decoded(response))
+            if drawing:
                 from app.report import plots
 
                 path, content = drawing
@@ -118,7 +120,28 @@ def _format(
 
     if args.json:
         return responses.as_json(request_format, row, context, response)
-    return responses.as_text(request_format, context, response)
+    with _expect_outputs(args):
+        return responses.as_text(request_format, context, response)
+
+
+@contextlib.contextmanager
+def _expect_outputs(args: argparse.Namespace) -> Iterator[None]:
+    """Reports that a server's model has other outputs than the task.
+
+    A response is validated against the signature, but the signature is the server's too.
+
+    Raises:
+        UserError: The response of a server lacks an output, or has another dtype or shape.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        if not args.server:
+            raise
+        raise UserError(
+            f"{args.task} at {args.server} has other outputs than this task; is it another model "
+            f"of the same name? ({type(error).__name__})"
+        ) from error
 
 
 def _fingerprint(
@@ -169,7 +192,7 @@ def _open_model(args: argparse.Namespace) -> Iterator[_Model]:
         with cli.quiet():
             from app.serving import client, payloads
         connection = client.connect(
-            args.server, args.task, args.version, args.timeout, args.retries
+            args.server, args.task, args.version, args.timeout, args.retries, args.max_response
         )
         with contextlib.closing(connection):
             yield _Model(connection, payloads.SERVER_BATCH, payloads.SERVER_BATCH, None)
@@ -251,6 +274,13 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
         metavar="INT",
         help="additional attempts of a request if the server is unavailable or busy "
         "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-response",
+        type=int,
+        default=64,
+        metavar="MIB",
+        help="size limit of a response of the server in MiB (default: %(default)s)",
     )
     parser.add_argument("--tries", type=int, action=_Tries, help=argparse.SUPPRESS)
     cli.add_settings(parser, task_class.RequestFormat)

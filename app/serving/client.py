@@ -1,8 +1,11 @@
-"""Client of a published model on TensorFlow Serving, over REST or gRPC."""
+"""Client of a published model on TensorFlow Serving, over REST or gRPC.
+
+The server is not trusted: time and bytes of a response are limited, its values are validated
+(`app.serving.decoding`), and its strings are escaped in messages.
+"""
 
 import abc
 import base64
-import functools
 import http.client
 import json
 import random
@@ -13,17 +16,27 @@ from typing import TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
 import numpy as np
-import tensorflow as tf
 from google.protobuf import json_format
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    predict_pb2,
+)
 
-from app.serving import payloads, session, warmup
+from app.console import printable
+from app.serving import decoding, payloads, session, warmup
+from app.serving.bounded_http import Connection, TooLargeError
 from tasks.core.errors import UserError
 
 MAX_TIMEOUT = 86_400  # seconds; the system accepts only some years
 MAX_VERSION = 2**63 - 1  # the server's type of versions is int64
+MAX_RESPONSE = 64  # MiB of a response, by default
+_MAX_RESPONSE_LIMIT = 1024  # MiB; the limit of gRPC is a number of 32 bits
+_MAX_TEXT = 500  # characters of a server's message that are printed
+_MAX_LISTED = 10  # versions that a message lists
 _FIRST_WAIT = 0.25  # seconds before the first retry; each further wait is twice as long
 _RETRIABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")  # codes of failures that may pass
 _HTTP_CODES = {  # gRPC status codes by the HTTP status that the server maps them to
@@ -35,6 +48,8 @@ _HTTP_CODES = {  # gRPC status codes by the HTTP status that the server maps the
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+_PREDICTION_SERVICE = "/tensorflow.serving.PredictionService"
+_MODEL_SERVICE = "/tensorflow.serving.ModelService"
 _Response = TypeVar("_Response")
 _Message = TypeVar("_Message", bound=Message)
 
@@ -44,11 +59,11 @@ class RequestError(Exception):
 
     Args:
         code: Name of the gRPC status code.
-        message: Message of the server.
+        message: Message of the server, which is escaped and cut.
     """
 
     def __init__(self, code: str, message: str):
-        super().__init__(f"{message} ({code})")
+        super().__init__(f"{printable(message.strip(), _MAX_TEXT)} ({code})")
         self.code = code
 
 
@@ -63,20 +78,39 @@ class Client(abc.ABC):
         version: Version of the model; None for the latest on the server.
         timeout: Time limit of a request in seconds, retries included.
         retries: Additional attempts of a request after a failure that may pass.
+        max_response: Size limit of a response in MiB.
     """
 
-    def __init__(self, url: str, model: str, version: int | None, timeout: float, retries: int):
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        version: int | None,
+        timeout: float,
+        retries: int,
+        max_response: int,
+    ):
         self._url, self._model, self._version = url, model, version
-        self._timeout, self._retries = timeout, retries
+        self._timeout, self._retries, self._max_response = timeout, retries, max_response
+        self._signatures: dict[str, SignatureDef] | None = None
 
-    @functools.cached_property
+    @property
     def signatures(self) -> dict[str, SignatureDef]:
         """The signatures of the model by name, as the server reports them.
 
         Raises:
             UserError: The server does not respond, or does not have the model or the version.
         """
-        return self._with_retries(self._metadata)
+        return self._signatures_by(self._deadline())
+
+    def _signatures_by(self, deadline: float) -> dict[str, SignatureDef]:
+        if self._signatures is None:
+            self._signatures = self._with_retries(self._metadata, deadline)
+        return self._signatures
+
+    def _deadline(self) -> float:
+        """Returns the time at which a request that begins now has to be complete."""
+        return time.monotonic() + self._timeout
 
     def predict(self, rows: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:
         """Predicts rows in one request; see `tasks.core.predictor.Predictor.predict`.
@@ -84,18 +118,30 @@ class Client(abc.ABC):
         Raises:
             UserError: The request failed; the message says why.
         """
-        if signature not in self.signatures:
-            names = ", ".join(sorted(self.signatures))
+        deadline = self._deadline()  # the first request also needs the signatures
+        signatures = self._signatures_by(deadline)
+        if signature not in signatures:
+            names = printable(", ".join(sorted(signatures)), _MAX_TEXT)
             raise UserError(f"{self._name()} has no signature {signature!r}; it has: {names}.")
-        definition = self.signatures[signature]
+        definition = signatures[signature]
         if missing := sorted(set(definition.inputs) - set(rows[0])):
+            names = printable(", ".join(missing), _MAX_TEXT)
             raise UserError(
-                f"signature {signature} of {self._name()} also requires {', '.join(missing)}, "
+                f"signature {signature} of {self._name()} also requires {names}, "
                 "which this task does not provide; is it another model of the same name?"
             )
-        columns = payloads.columns(definition, rows)
-        outputs = self._with_retries(lambda seconds: self._predict(signature, columns, seconds))
-        return payloads.rows({name: outputs[name] for name in definition.outputs})
+        try:
+            columns = _columns(definition, rows)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise UserError(
+                f"signature {signature} of {self._name()} has inputs of other types or shapes "
+                "than this task provides; is it another model of the same name?"
+            ) from error
+
+        def send(seconds: float) -> dict[str, np.ndarray]:
+            return self._predict(signature, definition, columns, len(rows), seconds)
+
+        return payloads.rows(self._with_retries(send, deadline))
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -111,18 +157,24 @@ class Client(abc.ABC):
 
     @abc.abstractmethod
     def _predict(
-        self, signature: str, columns: Mapping[str, np.ndarray], seconds: float
+        self,
+        signature: str,
+        definition: SignatureDef,
+        columns: Mapping[str, np.ndarray],
+        rows: int,
+        seconds: float,
     ) -> dict[str, np.ndarray]:
-        """Requests a prediction; returns the outputs by name."""
+        """Requests a prediction of a number of rows; returns the validated outputs by name."""
 
-    def _with_retries(self, send: Callable[[float], _Response]) -> _Response:
+    def _with_retries(self, send: Callable[[float], _Response], deadline: float) -> _Response:
         """Returns the response of the first attempt that succeeds.
 
         Args:
             send: Sends the request, given the seconds that remain. Repeating it is safe,
                 because no request changes anything on the server.
+            deadline: Time at which the last attempt has to be complete.
         """
-        deadline, wait = time.monotonic() + self._timeout, _FIRST_WAIT
+        wait = _FIRST_WAIT
         for attempt in range(self._retries + 1):
             try:
                 return send(max(deadline - time.monotonic(), 1e-3))
@@ -132,15 +184,23 @@ class Client(abc.ABC):
                 in_time = time.monotonic() + pause < deadline
                 last = attempt == self._retries
                 if last or not in_time or error.code not in _RETRIABLE:
-                    raise UserError(self._explain(error)) from error
+                    raise UserError(self._explain(error, deadline)) from error
+            except decoding.InvalidResponseError as error:
+                reason = printable(str(error), _MAX_TEXT)
+                raise UserError(f"{self._name()} sent an invalid response: {reason}.") from error
+            except TooLargeError as error:
+                raise UserError(
+                    f"{self._name()} sent more than {self._max_response} MiB; --max-response is "
+                    "the limit."
+                ) from error
             time.sleep(pause)
             wait *= 2
         raise AssertionError("--retries is at least 0")
 
-    def _explain(self, error: RequestError) -> str:
+    def _explain(self, error: RequestError, deadline: float) -> str:
         """Returns the message to the user about a failed request."""
         if error.code == "NOT_FOUND":
-            return self._explain_not_found(error)
+            return self._explain_not_found(error, deadline)
         if error.code == "DEADLINE_EXCEEDED":
             return (
                 f"{self._url} did not respond in time: {error}; "
@@ -154,24 +214,28 @@ class Client(abc.ABC):
             )
         return f"{self._url} rejected the request to {self._model}: {error}"
 
-    def _explain_not_found(self, error: RequestError) -> str:
+    def _explain_not_found(self, error: RequestError, deadline: float) -> str:
         """Returns a message that says whether the version is absent, loading or failed."""
         try:
-            statuses = self._status(self._timeout).model_version_status
-        except RequestError as status_error:
-            if status_error.code == "NOT_FOUND":
+            seconds = max(deadline - time.monotonic(), 1e-3)
+            statuses = self._status(seconds).model_version_status
+        except (RequestError, decoding.InvalidResponseError, TooLargeError) as status_error:
+            if isinstance(status_error, RequestError) and status_error.code == "NOT_FOUND":
                 return f"{self._url} has no model {self._model!r}: {status_error}"
-            return f"{self._url} failed to report the status of {self._model!r}: {status_error}"
-        state_name = get_model_status_pb2.ModelVersionStatus.State.Name
+            reason = printable(str(status_error), _MAX_TEXT) or "the response is too large"
+            return f"{self._url} failed to report the status of {self._model!r}: {reason}"
+        states_by_number = get_model_status_pb2.ModelVersionStatus.State
         descriptions = []
         loading = False
         for status in statuses:
-            state = state_name(status.state)
-            details = f"{state} {status.status.error_message}".rstrip()
-            descriptions.append(f"{status.version} ({details})")
+            is_named = status.state in states_by_number.values()
+            state = states_by_number.Name(status.state) if is_named else "UNKNOWN"
+            if len(descriptions) < _MAX_LISTED:
+                details = f"{state} {status.status.error_message}".rstrip()
+                descriptions.append(f"{status.version} ({printable(details, _MAX_TEXT)})")
             if self._version in (None, status.version) and state in ("START", "LOADING"):
                 loading = True
-        states = ", ".join(descriptions)
+        states = ", ".join(descriptions) + (", ..." if len(statuses) > _MAX_LISTED else "")
         if loading:
             return f"{self._name()} is still loading; its versions: {states}."
         return f"{self._name()} is not served: {error}; its versions: {states}."
@@ -184,13 +248,20 @@ class Client(abc.ABC):
 class Rest(Client):
     """Client over REST: `http://HOST:PORT` or `https://HOST:PORT`, with an optional path prefix."""
 
-    def __init__(self, url: str, model: str, version: int | None, timeout: float, retries: int):
-        super().__init__(url, model, version, timeout, retries)
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        version: int | None,
+        timeout: float,
+        retries: int,
+        max_response: int,
+    ):
+        super().__init__(url, model, version, timeout, retries, max_response)
         parts = urlsplit(url)
-        if parts.scheme == "https":
-            self._connection = http.client.HTTPSConnection(parts.hostname, parts.port)
-        else:
-            self._connection = http.client.HTTPConnection(parts.hostname, parts.port)
+        self._connection = Connection(
+            parts.hostname, parts.port, parts.scheme == "https", max_response * 2**20
+        )
         self._model_path = f"{parts.path.rstrip('/')}/v1/models/{quote(model, safe='')}"
 
     def close(self) -> None:
@@ -216,47 +287,39 @@ class Rest(Client):
         return _parse_message(content, get_model_status_pb2.GetModelStatusResponse())
 
     def _predict(
-        self, signature: str, columns: Mapping[str, np.ndarray], seconds: float
+        self,
+        signature: str,
+        definition: SignatureDef,
+        columns: Mapping[str, np.ndarray],
+        rows: int,
+        seconds: float,
     ) -> dict[str, np.ndarray]:
         inputs = {name: _to_json(array.tolist()) for name, array in columns.items()}
         body = json.dumps({"signature_name": signature, "inputs": inputs}).encode()
         content = self._send("POST", f"{self._version_path}:predict", body, seconds)
-        outputs, infos = content.get("outputs"), self.signatures[signature].outputs
-        if len(infos) == 1:  # the server omits the name of a single output
-            outputs = dict.fromkeys(infos, outputs)
-        if not isinstance(outputs, dict) or outputs.keys() != set(infos):
-            names = ", ".join(sorted(infos))
-            raise RequestError("UNKNOWN", f"the response does not have the outputs {names}")
-        return {name: _to_array(info.dtype, outputs[name]) for name, info in infos.items()}
+        if "outputs" not in content:
+            raise decoding.InvalidResponseError("it has no key 'outputs'")
+        return decoding.from_json(definition, content["outputs"], rows)
 
     def _send(self, method: str, path: str, body: bytes | None, seconds: float) -> dict:
         """Sends a request; returns the JSON object of the response."""
-        self._connection.timeout = seconds
-        if self._connection.sock:
-            self._connection.sock.settimeout(seconds)
         try:
-            self._connection.request(method, path, body, {"Content-Type": "application/json"})
-            response = self._connection.getresponse()
-            # If the connection broke within the headers, the response seems to have no length.
-            complete = response.chunked or response.length is not None
-            status, data = response.status, response.read()
+            status, data, complete = self._connection.exchange(method, path, body, seconds)
         except TimeoutError as error:
-            self._connection.close()
             raise RequestError("DEADLINE_EXCEEDED", "no response in time") from error
         except (OSError, http.client.HTTPException) as error:
-            self._connection.close()  # the next request opens another
             raise RequestError("UNAVAILABLE", str(error) or type(error).__name__) from error
         # The strings of a response may be any bytes, but JSON is UTF-8.
         text = data.decode("utf-8", "replace")
         try:
             content = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         if status != 200:
-            message = text[:300]
-            if isinstance(content, dict) and "error" in content:
-                message = str(content["error"])
-            raise RequestError(_HTTP_CODES.get(status, f"HTTP {status}"), message.strip())
+            message = text[: 2 * _MAX_TEXT]
+            if isinstance(content, dict) and isinstance(content.get("error"), str):
+                message = content["error"]
+            raise RequestError(_HTTP_CODES.get(status, f"HTTP {status}"), message)
         if not isinstance(content, dict):
             code = "UNKNOWN" if complete else "UNAVAILABLE"
             raise RequestError(code, f"the response is not a JSON object: {text[:300]!r}")
@@ -266,22 +329,30 @@ class Rest(Client):
 class Grpc(Client):
     """Client over gRPC: `grpc://HOST:PORT`."""
 
-    def __init__(self, url: str, model: str, version: int | None, timeout: float, retries: int):
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        version: int | None,
+        timeout: float,
+        retries: int,
+        max_response: int,
+    ):
         import grpc
-        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-        super().__init__(url, model, version, timeout, retries)
+        super().__init__(url, model, version, timeout, retries, max_response)
         options = {
-            "grpc.max_receive_message_length": -1,  # the default is 4 MB
+            "grpc.max_receive_message_length": max_response * 2**20,  # the default is 4 MB
             "grpc.max_send_message_length": -1,
+            # A compressed response of any size could expand beyond the limit.
+            "grpc.compression_enabled_algorithms_bitset": 1,  # no compression
+            "grpc.per_message_decompression": 0,
             "grpc.enable_retries": 0,  # `_with_retries` counts them
             "grpc.enable_http_proxy": 0,
             "grpc.initial_reconnect_backoff_ms": 100,  # shorter than the waits between retries
         }
         self._error = grpc.RpcError
         self._channel = grpc.insecure_channel(urlsplit(url).netloc, list(options.items()))
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def close(self) -> None:
         self._channel.close()
@@ -289,40 +360,78 @@ class Grpc(Client):
     def _metadata(self, seconds: float) -> dict[str, SignatureDef]:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         self._fill_spec(request.model_spec)
-        response = self._send(self._predictions.GetModelMetadata, request, seconds)
+        response = self._send(
+            f"{_PREDICTION_SERVICE}/GetModelMetadata",
+            request,
+            get_model_metadata_pb2.GetModelMetadataResponse(),
+            seconds,
+        )
         message = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(message)
+        try:
+            is_map = response.metadata["signature_def"].Unpack(message)
+        except DecodeError as error:
+            raise _unexpected(error) from error
+        if not is_map:
+            raise decoding.InvalidResponseError("it has no signatures")
         return session.public_signatures(message)
 
     def _status(self, seconds: float) -> get_model_status_pb2.GetModelStatusResponse:
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = self._model
-        return self._send(self._models.GetModelStatus, request, seconds)
+        return self._send(
+            f"{_MODEL_SERVICE}/GetModelStatus",
+            request,
+            get_model_status_pb2.GetModelStatusResponse(),
+            seconds,
+        )
 
     def _predict(
-        self, signature: str, columns: Mapping[str, np.ndarray], seconds: float
+        self,
+        signature: str,
+        definition: SignatureDef,
+        columns: Mapping[str, np.ndarray],
+        rows: int,
+        seconds: float,
     ) -> dict[str, np.ndarray]:
         request = warmup.predict_request(self._model, signature, columns)
         self._fill_spec(request.model_spec)
-        response = self._send(self._predictions.Predict, request, seconds)
-        return {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
+        response = self._send(
+            f"{_PREDICTION_SERVICE}/Predict", request, predict_pb2.PredictResponse(), seconds
+        )
+        return decoding.from_protos(definition, response.outputs, rows)
 
     def _fill_spec(self, spec: model_pb2.ModelSpec) -> None:
         spec.name = self._model
         if self._version is not None:
             spec.version.value = self._version
 
-    def _send(
-        self, method: Callable[..., _Response], request: Message, seconds: float
-    ) -> _Response:
+    def _send(self, method: str, request: Message, response: _Message, seconds: float) -> _Message:
+        """Sends a request; returns the response, filled.
+
+        The response is parsed here, because gRPC logs a traceback where parsing fails.
+        """
+        call = self._channel.unary_unary(method, request_serializer=type(request).SerializeToString)
         try:
-            return method(request, timeout=seconds)
+            data = call(request, timeout=seconds)
         except self._error as error:
-            raise RequestError(error.code().name, error.details()) from error
+            details = error.details() or "no details"
+            if "larger than max" in details:  # of gRPC itself
+                raise TooLargeError from error
+            raise RequestError(error.code().name, details) from error
+        try:
+            response.ParseFromString(data)
+        except DecodeError as error:
+            raise _unexpected(error) from error
+        return response
 
 
 def connect(
-    url: str, model: str, version: int | None = None, timeout: float = 30.0, retries: int = 3
+    url: str,
+    model: str,
+    version: int | None = None,
+    timeout: float = 30.0,
+    retries: int = 3,
+    max_response: int = MAX_RESPONSE,
 ) -> Client:
     """Returns a client of a model on a server; nothing is sent before the first request.
 
@@ -332,6 +441,8 @@ def connect(
         version: Version of the model; None for the latest on the server.
         timeout: Time limit of a request in seconds, retries included.
         retries: Additional attempts of a request after a failure that may pass.
+        max_response: Size limit of a response in MiB; with JSON, reading a response takes
+            several times as much memory.
 
     Raises:
         UserError: The URL is invalid, or a number is out of range.
@@ -351,8 +462,13 @@ def connect(
         raise UserError(f"--version must be at least 0 and fit into 63 bits, got {version}.")
     if retries < 0:
         raise UserError(f"--retries must be at least 0, got {retries}.")
+    if not 1 <= max_response <= _MAX_RESPONSE_LIMIT:
+        raise UserError(
+            f"--max-response must be at least 1 and at most {_MAX_RESPONSE_LIMIT} MiB, got "
+            f"{max_response}."
+        )
     client_class = Grpc if parts.scheme == "grpc" else Rest
-    return client_class(url.rstrip("/"), model, version, timeout, retries)
+    return client_class(url.rstrip("/"), model, version, timeout, retries, max_response)
 
 
 def _parse_url(url: str) -> SplitResult:
@@ -382,6 +498,19 @@ def _is_host(name: str) -> bool:
     return re.fullmatch(r"[!-~]+", ascii_name) is not None
 
 
+def _columns(definition: SignatureDef, rows: Sequence[Mapping]) -> dict[str, np.ndarray]:
+    """Converts rows to arrays, by input.
+
+    Raises:
+        OverflowError, TypeError, ValueError: They do not fit the signature.
+    """
+    for name, info in definition.inputs.items():
+        is_text = isinstance(rows[0][name], str | bytes)
+        if len(info.tensor_shape.dim) not in ((1,) if is_text else (1, 2)):
+            raise ValueError(f"input {name!r} has another rank")
+    return payloads.columns(definition, rows)
+
+
 def _to_json(value: object) -> object:
     """Converts nested lists to JSON; strings become base64, because they may be any bytes."""
     if isinstance(value, list):
@@ -393,28 +522,18 @@ def _to_json(value: object) -> object:
     return value
 
 
-def _to_array(dtype: int, value: object) -> np.ndarray:
-    """Converts nested lists of a response to an array of the signature's dtype."""
-    if tf.as_dtype(dtype) != tf.string:
-        return np.array(value, tf.as_dtype(dtype).as_numpy_dtype)
-    return np.array(_to_bytes(value), object)
-
-
-def _to_bytes(value: list | dict | str) -> list | bytes:
-    """Converts strings of a response: base64 if the output's name ends in `_bytes`, else text."""
-    if isinstance(value, list):
-        return [_to_bytes(item) for item in value]
-    if isinstance(value, dict):
-        return base64.b64decode(value["b64"])
-    return value.encode()
-
-
 def _parse_message(content: dict, message: _Message) -> _Message:
     try:
         return json_format.ParseDict(content, message, ignore_unknown_fields=True)
-    except (TypeError, json_format.ParseError) as error:
+    except (
+        AttributeError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        json_format.ParseError,
+    ) as error:
         raise _unexpected(error) from error
 
 
-def _unexpected(error: Exception) -> RequestError:
-    return RequestError("UNKNOWN", f"the response is not from TensorFlow Serving: {error}")
+def _unexpected(error: Exception) -> decoding.InvalidResponseError:
+    return decoding.InvalidResponseError(f"it is not from TensorFlow Serving: {error}")

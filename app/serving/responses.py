@@ -3,18 +3,21 @@
 import json
 from collections.abc import Mapping
 
+from app.console import printable
 from tasks.core.task import RequestFormat
 
 
 def as_text(request_format: RequestFormat, context: object, response: Mapping) -> str:
     """Formats a response for people, in one or more lines.
 
+    The strings of the response are escaped, because they may come from a stranger's model.
+
     Args:
         request_format: The task's format of requests and responses.
         context: Second value of the pair that `RequestFormat.requests` returned.
         response: One row of outputs, by name.
     """
-    return request_format.show(context, decoded(response))
+    return request_format.show(context, _printable(decoded(response)))
 
 
 def as_json(request_format: RequestFormat, row: Mapping, context: object, response: Mapping) -> str:
@@ -46,4 +49,15 @@ def _plain(value: object) -> object:
         value = value.tolist()
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    return value
+
+
+def _printable(value: object) -> object:
+    """Escapes the strings in nested lists and dictionaries."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _printable(item) for name, item in value.items()}
     return value

@@ -279,8 +279,9 @@ def test_waits_grow_with_jitter_and_end_with_the_timeout(server, monkeypatch):
     assert len(waits) == 5 and len({wait / 2**retry for retry, wait in enumerate(waits)}) == 5
     for retry, wait in enumerate(waits):
         assert 0.5 * 0.25 * 2**retry <= wait <= 1.5 * 0.25 * 2**retry
-    server.failures = ["UNAVAILABLE"] * 5
     short = client.connect(server.rest, "sentiment", timeout=0.1, retries=5)
+    assert short.signatures
+    server.failures = ["UNAVAILABLE"] * 5
     with pytest.raises(UserError, match="set to fail"):
         short.predict([{"text": b"dull"}])
     assert len(waits) == 5
@@ -345,6 +346,7 @@ class _UnreadableStdin:
     [
         (["--timeout", "0"], "--timeout must be above 0"),
         (["--retries", "-1"], "--retries must be at least 0, got -1"),
+        (["--max-response", "0"], "--max-response must be at least 1 and at most 1024 MiB, got 0"),
     ],
 )
 def test_numbers_out_of_range_are_rejected(flag, message, capsys):
