@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from app.cli import FAILED
+from app.training import cluster_spec
 from app.training.run_state import Run
 from tasks.core.errors import UserError
 from tasks.core.task import ValidationSample
@@ -41,17 +42,7 @@ def strategy_of(name: str) -> tf.distribute.Strategy:
         return tf.distribute.get_strategy()
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
-    text = os.environ.get("TF_CONFIG", "")
-    try:
-        config = json.loads(text)
-        kind, index = config["task"]["type"], int(config["task"]["index"])
-        config["cluster"][kind][index]
-    except (ValueError, LookupError, TypeError):
-        raise UserError(
-            "--strategy multiworker needs TF_CONFIG to describe the cluster and this process, such "
-            'as {"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", '
-            f'"index": 0}}}}, got {text!r}.'
-        ) from None
+    cluster_spec.check(os.environ.get(cluster_spec.VARIABLE, ""))
     with _report_lost_process():
         return tf.distribute.MultiWorkerMirroredStrategy()
 

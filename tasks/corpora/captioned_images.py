@@ -37,6 +37,7 @@ from models import images as image_ops
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
+from tasks.core.json_text import parse_json
 from tasks.core.settings import setting
 from tasks.corpora import filesystem, tfds
 from tasks.corpora.filesystem import AnyPath
@@ -274,7 +275,7 @@ class CaptionedImages(Corpus):
             yield origin, name, caption
 
     def _coco(self, path: AnyPath) -> Iterator[Row]:
-        table = filesystem.parse_json(filesystem.read_text(path, self.encoding), path)
+        table = parse_json(filesystem.read_text(path, self.encoding), path)
         images = {
             row["id"]: row["file_name"]
             for _, row in _objects(path, table, "images", {"id": int, "file_name": str})

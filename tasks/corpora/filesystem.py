@@ -4,7 +4,6 @@ import codecs
 import contextlib
 import gzip
 import itertools
-import json
 import lzma
 import math
 import re
@@ -17,6 +16,7 @@ from typing import BinaryIO
 
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
+from tasks.core.json_text import parse_json
 
 PART_NAMES = {
     "train": ("train", "training"),
@@ -450,20 +450,6 @@ def _reason(error: UnicodeError) -> str:
     if not isinstance(error, UnicodeDecodeError):
         return str(error)
     return f"{error.reason} (byte {error.object[error.start]:#04x})"
-
-
-def parse_json(text: str, origin: object) -> object:
-    """Parses JSON.
-
-    Raises:
-        UserError: It is not valid; the message begins with `origin`.
-    """
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{origin}: not valid JSON: {error}.") from error
-    except RecursionError:
-        raise UserError(f"{origin}: not valid JSON: it is nested too deeply.") from None
 
 
 def json_objects(

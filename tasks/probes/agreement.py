@@ -14,7 +14,6 @@ more likely in the grammatical one.
 
 import dataclasses
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +22,7 @@ import numpy as np
 
 from tasks import probes
 from tasks.core.errors import UserError
+from tasks.core.json_text import parse_json
 from tasks.core.settings import setting
 
 Item = TypeVar("Item")
@@ -298,8 +298,8 @@ def _read_blimp(path: Path) -> list[Sentence]:
     except OSError as error:
         raise UserError(f"--blimp: {path}: cannot be read: {error.strerror}.") from error
     for number, line in enumerate(lines, 1):
+        row = parse_json(line, f"{path}:{number}")
         try:
-            row = json.loads(line)
             for side in ("good", "bad"):
                 if row["one_prefix_method"]:  # the verbs differ; otherwise the subjects do
                     prefix, verb = row["one_prefix_prefix"], row[f"one_prefix_word_{side}"]
