@@ -9,6 +9,7 @@ import importlib.util
 import io
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -249,7 +250,8 @@ def new_folder(out: Path | None, parent: Path) -> Path:
             out.mkdir(parents=True, exist_ok=True)
             return out
         while True:
-            numbers = [int(path.name) for path in parent.glob("*") if path.name.isdigit()]
+            names = [path.name for path in parent.glob("*")]
+            numbers = [int(name) for name in names if re.fullmatch("[0-9]{1,18}", name)]
             new = parent / str(max(numbers, default=0) + 1)
             with contextlib.suppress(FileExistsError):  # another process took that number
                 new.mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tasks.core.errors import UserError
 from tasks.core.examples import Stream
 from tasks.core.task import Purpose, Task
 
+_MAX_VERSION = 2**63 - 1
 _WARM_UP_EXAMPLES = 512  # examples that the warm-up requests are chosen from
 _WARM_UP_BYTES = 2**26  # of these examples; photographs are large
 
@@ -25,7 +27,8 @@ def rehearse(folder: Path) -> None:
         folder: The folder of the draft.
 
     Raises:
-        UserError: The folder cannot be written, or what is in it cannot be loaded.
+        UserError: The folder cannot be written, what is in it cannot be loaded, or no later
+            version is possible.
     """
     module = tf.Module()
     module.variable = tf.Variable([0.0])
@@ -35,6 +38,7 @@ def rehearse(folder: Path) -> None:
         return {"value": value + module.variable}
 
     shutil.rmtree(folder, ignore_errors=True)
+    next_version(folder.parent)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         tf.saved_model.save(module, str(folder), signatures={"serving_default": add})
@@ -114,10 +118,28 @@ def versions(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(
-        int(path.name)
-        for path in folder.iterdir()
-        if path.name.isascii() and path.name.isdigit() and path.is_dir()
+        int(path.name) for path in folder.iterdir() if _is_version(path.name) and path.is_dir()
     )
+
+
+def _is_version(name: str) -> bool:
+    """Whether the name of a folder is a number in ASCII that fits the server's type, int64."""
+    return re.fullmatch("[1-9][0-9]{0,18}", name) is not None and int(name) <= _MAX_VERSION
+
+
+def next_version(folder: Path) -> int:
+    """Returns the number of the version that will be published next in a task's folder.
+
+    Raises:
+        UserError: The latest version has the largest number that a server can load.
+    """
+    latest = max(versions(folder), default=0)
+    if latest == _MAX_VERSION:
+        raise UserError(
+            f"{folder / str(latest)} has the largest number that a server can load, so no later "
+            "version can be published; move it away."
+        )
+    return latest + 1
 
 
 def published(saved_models: Path) -> dict[str, list[int]]:
@@ -163,7 +185,7 @@ def publish(draft: Path) -> Path:
     for path in (*draft.rglob("*"), draft):
         _sync(path)
     while True:
-        version = draft.parent / str(max(versions(draft.parent), default=0) + 1)
+        version = draft.parent / str(next_version(draft.parent))
         try:
             draft.rename(version)
         except OSError as error:

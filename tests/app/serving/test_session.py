@@ -17,6 +17,7 @@ import models
 from app import cli, evaluate, predict
 from app.serving import export
 from app.serving.session import SavedModelSession
+from tasks.core.errors import UserError
 from tests.support.cells import PLAIN, slow_except
 
 TEXTS = [
@@ -139,6 +140,40 @@ def test_publish_takes_the_next_number_and_overwrites_nothing(tmp_path):
     assert export.versions(tmp_path) == [2, 10, 11]
     assert (tmp_path / "11/file").read_text() == "draft-x"
     assert (tmp_path / "10/file").read_text() == "10"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u00b2",
+        "\u0663",
+        "\uff19",
+        "0",
+        "007",
+        "-1",
+        "+1",
+        "1_0",
+        "1.0",
+        " 1",
+        str(2**63),
+        "9" * 250,
+    ],
+)
+def test_a_folder_that_no_server_loads_is_not_a_version(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / "draft-1").mkdir()
+    assert export.versions(tmp_path) == []
+    assert export.publish(tmp_path / "draft-1").name == "1"
+    assert cli.new_folder(None, tmp_path).name != name
+
+
+def test_the_largest_number_has_no_next_version(tmp_path):
+    (tmp_path / str(2**63 - 1)).mkdir()
+    assert export.versions(tmp_path) == [2**63 - 1]
+    for call in (export.rehearse, export.publish):
+        (tmp_path / "draft-1").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match="the largest number that a server can load"):
+            call(tmp_path / "draft-1")
 
 
 @pytest.mark.parametrize("code", [errno.ENOTEMPTY, errno.EEXIST], ids=["Linux", "Windows"])
