@@ -12,15 +12,17 @@ import tasks
 from app.serving import payloads, warmup
 from tests.support import untrained
 from tests.support.cc_runtime import ProcessDied, Runtime
+from tests.support.cells import slow_except
 from tests.support.predictions import distances
 
 # A fused op, a loop, and an equation that only the loop runs. The signatures of a task share
-# its network, so all of them are compared with Keras for the first cell only.
+# its network, so all of them are compared with Keras for the first cell only. The others are
+# slow: test_cc_runtime_cells.py runs a cell of each equation in one task.
 CELLS = ("lstm", "gru", "mut1")
 BATCHES = (0, 1, 3, 8)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", slow_except(CELLS[:1], CELLS))
 @pytest.mark.parametrize("name", tasks.names())
 def test_it_predicts_as_keras_does_and_runs_the_warm_up_requests(name, cell, program, version_of):
     version = version_of(name, cell)

@@ -101,8 +101,7 @@ def test_a_published_version_passes_and_has_the_promised_signatures(version):
     ("task", "settings"),
     [
         ("sentiment", {"evidence": 0, "layers": 2}),
-        ("tagging", {"crf": True}),
-        ("tagging", {"affixes": 0, "fold_case": True}),
+        ("tagging", {"crf": True, "affixes": 0, "fold_case": True}),
         ("tagging", {"characters": 0}),
         ("captioning", {"attention": "none", "sweeps": 0}),
         ("captioning", {"input_feeding": True, "layers": 2, "sweeps": 2}),
