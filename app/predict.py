@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from app import cli
 from tasks.core.errors import UserError
-from tasks.core.request_format import strip_line
+from tasks.core.lines import strip_line
 from tasks.core.settings import flag
 
 if TYPE_CHECKING:  # TensorFlow is not imported for a bare --help

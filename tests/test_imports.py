@@ -1,6 +1,8 @@
 """Directions of imports: app -> tasks -> models, and inside each of them."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,7 +56,7 @@ def test_a_task_never_imports_another():
 
 # The packages, and the modules that are none, by what they may import of their own tree. A package
 # may import itself.
-SHARED = {"app.cli", "app.atomic", "app.console", "app.images"}
+SHARED = {"app.cli", "app.atomic", "app.checksums", "app.console", "app.images"}
 ENGINES = {"app.training", "app.serving", "app.studies", "app.report"}
 INSIDE = {
     "app.report": SHARED,
@@ -103,3 +105,14 @@ def test_plain_tensorflow_is_imported_only_where_keras_has_no_equivalent():
 
 def test_oracles_share_no_code_with_the_models():
     assert "models" not in {m.split(".")[0] for m in imported(ROOT / "tests/support/textbook.py")}
+
+
+def test_commands_are_imported_without_tensorflow():
+    """So that --help is fast, and `cli.run` can tell TensorFlow what to log."""
+    commands = [path.stem for path in (ROOT / "app").glob("*.py") if path.stem != "__init__"]
+    script = (
+        "import importlib, sys\n"
+        f"for name in {commands}:\n    importlib.import_module('app.' + name)\n"
+        "assert not {'tensorflow', 'keras'} & sys.modules.keys(), name\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

@@ -21,8 +21,8 @@ from apache_beam.ml.inference.base import (
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from app import cli
+from tasks.core.lines import strip_line
 from tasks.core.predictor import Predictor
-from tasks.core.request_format import strip_line
 from tasks.core.task import RequestFormat
 
 _MIN_BATCH = 64  # rows

@@ -30,7 +30,7 @@ from app import checksums
 from app.atomic import atomic_write
 from app.serving import payloads
 from tasks.core.errors import UserError
-from tasks.core.request_format import strip_line
+from tasks.core.lines import strip_line
 
 BLOCK_REQUESTS = 2048  # most requests that are sorted by size, predicted and written together
 _HASHED_BYTES = 2**20  # of a file that are hashed at once
