@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -279,6 +280,7 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(FAILED)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another Ctrl-C ends it at once
         print(f"\n{interrupted}", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
