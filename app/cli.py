@@ -271,6 +271,9 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
         main: The command.
         interrupted: Message after Ctrl-C.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by >&- in a shell
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _FALLIBLE:
         sys.stdout.reconfigure(errors=ESCAPE)
     try:

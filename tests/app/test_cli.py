@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import importlib
+import os
+import signal
 import subprocess
 import sys
 
@@ -139,3 +141,23 @@ def test_a_setting_fits_into_32_bits():
     assert tasks.find("sentiment").Config(seed=2**31 - 1).seed == 2**31 - 1
     with pytest.raises(UserError, match="--seed must be at most 2147483647, got 2147483648"):
         tasks.find("sentiment").Config(seed=2**31)
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_closed_stream_is_no_error(name, monkeypatch):
+    monkeypatch.setattr(sys, name, None)  # as Python has it after `>&-`
+    cli.run(lambda: print("text", file=getattr(sys, name)))
+    assert getattr(sys, name).name == os.devnull
+
+
+def test_another_interruption_ends_a_command_at_once(monkeypatch, capsys):
+    handlers = []
+    monkeypatch.setattr(signal, "signal", lambda *handler: handlers.append(handler))
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        cli.run(interrupted)
+    assert ended.value.code == 130 and capsys.readouterr().err == "\ninterrupted\n"
+    assert handlers == [(signal.SIGINT, signal.SIG_DFL)]
