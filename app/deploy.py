@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     overrides = {label: getattr(args, label) for label in server_config.LABELS}
     labels = deployment.labels(args.to, published, overrides)
-    for line in deployment.write(args.to, args.saved_models, labels):
+    limits = deployment.limits(args.to, args.memory, args.cpus)
+    for line in deployment.write(args.to, args.saved_models, labels, limits):
         print(line)
     rows = [[name, *map(str, versions.values())] for name, versions in labels.items()]
     print(cli.columns([["model", *server_config.LABELS], *rows]))
@@ -74,6 +75,19 @@ def _parser() -> cli.Parser:
             metavar="MODEL=VERSION",
             help=f"version of a model with the label {label}; may be repeated (default: {default})",
         )
+    parser.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="memory limit of the container, such as 512m or 4g (default: the current one, "
+        "initially 4g)",
+    )
+    parser.add_argument(
+        "--cpus",
+        type=float,
+        metavar="FLOAT",
+        help="processor limit of the container (default: the current one, initially all of this "
+        "machine)",
+    )
     parser.add_argument(
         "--check", action="store_true", help="check files and versions without writing anything"
     )

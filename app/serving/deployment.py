@@ -42,13 +42,37 @@ def labels(
     return result
 
 
-def write(folder: Path, saved_models: Path, labels: Labels) -> Iterator[str]:
+def limits(folder: Path, memory: str | None, cpus: float | None) -> server_config.Limits:
+    """Returns the limits of the container: those given, else the current ones, else defaults.
+
+    Args:
+        folder: Folder of the configuration files.
+        memory, cpus: Values of flags; None if not given.
+
+    Raises:
+        UserError: A value is out of range.
+    """
+    default = server_config.Limits()
+    path = folder / server_config.COMPOSE
+    current = {}
+    if path.exists() and server_config.is_unedited(path.read_bytes()):
+        current = read(path)["services"][server_config.SERVICE]
+    return server_config.Limits(
+        memory=current.get("mem_limit", default.memory) if memory is None else memory,
+        cpus=current.get("cpus", default.cpus) if cpus is None else cpus,
+    )
+
+
+def write(
+    folder: Path, saved_models: Path, labels: Labels, limits: server_config.Limits
+) -> Iterator[str]:
     """Writes the configuration files, except those that were edited; yields a line for each.
 
     Args:
         folder: Folder of the configuration files.
         saved_models: Folder of the published models.
         labels: By model, the version of each label.
+        limits: Resources of the container.
 
     Raises:
         UserError: The file of models was edited and does not have these labels.
@@ -58,7 +82,7 @@ def write(folder: Path, saved_models: Path, labels: Labels) -> Iterator[str]:
         server_config.MODELS: server_config.models(labels),
         server_config.BATCHING: server_config.batching(),
         server_config.MONITORING: server_config.monitoring(),
-        server_config.COMPOSE: server_config.compose(f"./{relative}"),
+        server_config.COMPOSE: server_config.compose(f"./{relative}", limits),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():

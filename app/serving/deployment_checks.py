@@ -13,7 +13,7 @@ from tasks.core.errors import UserError
 
 # SOURCE:TARGET or SOURCE:TARGET:MODE; only a Windows path may have a colon in the source.
 _VOLUME = re.compile(
-    r"(?P<source>([A-Za-z]:[\\/])?[^:]+):(?P<target>/[^:]*)(:[A-Za-z,]+)?", re.DOTALL
+    r"(?P<source>([A-Za-z]:[\\/])?[^:]+):(?P<target>/[^:]*)(:(?P<mode>[A-Za-z,]+))?", re.DOTALL
 )
 _VARIABLE = re.compile(r"(?<!\$)(\$\$)*\$(?!\$)")  # a $ that is not doubled
 
@@ -135,11 +135,14 @@ def _check_compose(content: Mapping, folder: Path) -> Iterator[str]:
 
 def _check_service(service: Mapping, folder: Path) -> Iterator[str]:
     lists = {}
-    for key in ("ports", "volumes", "command"):
+    for key in ("ports", "volumes", "command", "cap_drop", "cap_add", "security_opt"):
         lists[key] = service.get(key, [])
         if not isinstance(lists[key], list):
             yield f"{key} must be a list, got {lists[key]!r}"
             lists[key] = []
+    yield from _check_image(service.get("image"))
+    yield from _check_isolation(service, lists)
+    yield from _check_limits(service)
     for port in lists["ports"]:
         if not isinstance(port, str) or not port.startswith("127.0.0.1:"):
             yield (
@@ -154,6 +157,8 @@ def _check_service(service: Mapping, folder: Path) -> Iterator[str]:
             yield str(error)
             continue
         sources[PurePosixPath(target)] = source
+        if not _is_read_only(volume):
+            yield f"volume {volume!r} must be read-only, because the server writes to no file"
         if not _holds((folder / source).is_dir):
             yield f"volume {volume!r}: {source} is not a folder, relative to {folder}"
     for flag in lists["command"]:
@@ -166,6 +171,55 @@ def _check_service(service: Mapping, folder: Path) -> Iterator[str]:
         name, _, value = flag.replace("$$", "$").partition("=")
         if name.endswith("_file") and not _is_mounted(PurePosixPath(value), sources, folder):
             yield f"{name} is {value!r}, which is not a file in any of the volumes"
+
+
+def _check_image(image: object) -> Iterator[str]:
+    if not isinstance(image, str) or not image:
+        yield f"image must be a string such as {server_config.IMAGE}, got {image!r}"
+        return
+    name, _, digest = image.partition("@")
+    tag = name.rpartition("/")[2].partition(":")[2]  # a registry may have a port
+    if not digest and tag in ("", "latest"):
+        yield (
+            f"image must have a tag other than latest, such as {server_config.IMAGE}, or a "
+            f"digest, so that the server changes only when you change it; got {image!r}"
+        )
+
+
+def _check_isolation(service: Mapping, lists: Mapping[str, list]) -> Iterator[str]:
+    """Checks that the container has no more rights than the server needs."""
+    for key in ("network_mode", "pid", "ipc", "userns_mode"):
+        if service.get(key) == "host":
+            yield f"{key} must not be host, because the container would not be isolated"
+    if service.get("privileged"):
+        yield f"privileged must not be set, got {service['privileged']!r}"
+    if "ALL" not in [str(name).upper() for name in lists["cap_drop"]]:
+        yield f"cap_drop must contain ALL, got {lists['cap_drop']!r}"
+    if lists["cap_add"]:
+        yield f"cap_add must be empty, because the server needs none, got {lists['cap_add']!r}"
+    if not {"no-new-privileges", "no-new-privileges:true"} & {*map(str, lists["security_opt"])}:
+        yield (f"security_opt must contain no-new-privileges:true, got {lists['security_opt']!r}")
+
+
+def _check_limits(service: Mapping) -> Iterator[str]:
+    limits = service.get("deploy")
+    for key in ("resources", "limits"):
+        limits = limits.get(key) if isinstance(limits, dict) else None
+    limits = limits if isinstance(limits, dict) else {}
+    names = {"mem_limit": "memory", "cpus": "cpus", "pids_limit": "pids"}
+    resources = {"mem_limit": "memory", "cpus": "processors", "pids_limit": "processes"}
+    for key, name in names.items():
+        value = service.get(key, limits.get(name))
+        # In Compose, 0 and -1 are no limit.
+        if value is None or str(value).strip() in ("", "0", "0.0", "-1"):
+            yield f"{key} must be set, so that no request can take all {resources[key]}"
+
+
+def _is_read_only(volume: object) -> bool:
+    if isinstance(volume, dict):
+        return volume.get("read_only") is True
+    mode = _VOLUME.fullmatch(volume)["mode"] or ""
+    return "ro" in mode.split(",")
 
 
 def _mount(volume: object) -> tuple[str, str]:

@@ -5,8 +5,10 @@ come with its API; those of batching and monitoring do not, so they are declared
 names and types of the server's own files.
 """
 
+import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
@@ -22,6 +24,7 @@ from google.protobuf.message import Message
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from app.serving import payloads
+from tasks.core.errors import UserError
 
 MODELS = "models.config"
 BATCHING = "batching.config"
@@ -32,8 +35,40 @@ BASE = PurePosixPath("/models")  # folder of the saved models in the container
 LABELS = ("stable", "canary")
 _HEADER = "# Written by app.deploy, SHA-256 of what follows: "
 _GRPC_PORT, _REST_PORT = 8500, 8501
+SERVICE = "serving"  # name of the service in the Compose file
+_METRICS = "/monitoring/prometheus/metrics"
+_NOBODY = 65534  # user and group without rights
+_MAX_CPUS = 1024
+_MAX_PIDS = 1024  # threads too; the server starts some for each core
 _DEPLOY = "/deploy"  # folder of the configuration files in the container
 _TYPES = descriptor_pb2.FieldDescriptorProto
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Resources that the container may use.
+
+    Attributes:
+        memory: Most memory, as Compose writes it, such as "4g" or "512m".
+        cpus: Most processors.
+
+    Raises:
+        UserError: A value is out of range.
+    """
+
+    memory: str = "4g"
+    cpus: float = float(os.cpu_count() or 1)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[1-9][0-9]{0,5}[mg]", self.memory):
+            raise UserError(
+                "--memory must be a number of mebibytes or gibibytes, such as 512m or 4g, got "
+                f"{self.memory!r}."
+            )
+        if not 0.01 <= self.cpus <= _MAX_CPUS:  # false for nan
+            raise UserError(
+                f"--cpus must be at least 0.01 and at most {_MAX_CPUS}, got {self.cpus:g}."
+            )
 
 
 def _declare(package: str, messages: Mapping[str, Mapping[str, object]]) -> dict[str, type]:
@@ -136,9 +171,7 @@ def batching() -> Message:
 
 def monitoring() -> Message:
     """Returns the settings to export metrics to Prometheus."""
-    return MESSAGES[MONITORING](
-        prometheus_config={"enable": True, "path": "/monitoring/prometheus/metrics"}
-    )
+    return MESSAGES[MONITORING](prometheus_config={"enable": True, "path": _METRICS})
 
 
 def volume(source: str, target: str) -> dict[str, str | bool]:
@@ -158,12 +191,14 @@ def volume(source: str, target: str) -> dict[str, str | bool]:
     }
 
 
-def compose(saved_models: str) -> dict:
+def compose(saved_models: str, limits: Limits | None = None) -> dict:
     """Returns a Compose file with one service, which uses the other files.
 
     Args:
         saved_models: Folder of the published models, relative to that of the file.
+        limits: Resources of the container; None for the default.
     """
+    limits = limits or Limits()
     flags = {
         "model_config_file": f"{_DEPLOY}/{MODELS}",
         "model_config_file_poll_wait_seconds": 10,
@@ -175,18 +210,57 @@ def compose(saved_models: str) -> dict:
     }
     return {
         "services": {
-            "serving": {
+            SERVICE: {
                 "image": IMAGE,
+                "user": _user(),
                 "command": [f"--{name}={value}" for name, value in flags.items()],
                 # The server does not authenticate, so only this machine can reach its ports.
                 "ports": [f"127.0.0.1:{port}:{port}" for port in (_GRPC_PORT, _REST_PORT)],
                 "volumes": [volume(saved_models, str(BASE)), volume(".", _DEPLOY)],
+                "read_only": True,
+                "tmpfs": ["/tmp:size=64m,mode=1777"],
                 "cap_drop": ["ALL"],
                 "security_opt": ["no-new-privileges:true"],
+                # A request over gRPC may declare a tensor of any size, so only a limit from
+                # outside bounds the memory. Without swap, what exceeds it is restarted.
+                "mem_limit": limits.memory,
+                "memswap_limit": limits.memory,
+                "cpus": limits.cpus,
+                "pids_limit": _MAX_PIDS,
+                "healthcheck": {
+                    "test": ["CMD", "bash", "-c", _health_check(_REST_PORT)],
+                    "interval": "30s",
+                    "timeout": "5s",
+                    "retries": 3,
+                    "start_period": "2m",  # until the models are loaded
+                },
+                "logging": {
+                    "driver": "json-file",
+                    "options": {"max-size": "10m", "max-file": "3"},
+                },
                 "restart": "unless-stopped",
             }
         }
     }
+
+
+def _user() -> str:
+    """Returns the user and group of the container: those of this process, but never root.
+
+    The owner of the published models can read them whatever their permissions are.
+    """
+    if not hasattr(os, "getuid") or os.getuid() == 0:
+        return f"{_NOBODY}:{_NOBODY}"
+    return f"{os.getuid()}:{os.getgid()}"
+
+
+def _health_check(port: int) -> str:
+    """Returns a command that succeeds if the server responds; its image has bash, but no curl."""
+    request = rf"GET {_METRICS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    return (
+        f"exec 3<>/dev/tcp/127.0.0.1/{port} && printf '{request}' >&3 && "
+        "head -n 1 <&3 | grep -q ' 200 '"
+    )
 
 
 def text(content: Message | dict) -> str:

@@ -1,5 +1,6 @@
 """Configuration files of a server: written, kept where they were edited, checked."""
 
+import os
 import shutil
 
 import pytest
@@ -133,6 +134,38 @@ def test_the_service_is_reachable_from_this_machine_alone_and_finds_its_files(ru
     }
     files = [flag.split("=")[1] for flag in service["command"] if "_file=" in flag]
     assert sorted(files) == [f"/deploy/{name}" for name in sorted(FILES[:3])]
+
+
+def test_the_container_has_no_more_rights_than_it_needs(run, tmp_path):
+    def service():
+        content = yaml.safe_load((tmp_path / "to/docker-compose.yml").read_text())
+        return content["services"]["serving"]
+
+    run()
+    written = service()
+    assert written["read_only"] is True and written["tmpfs"] == ["/tmp:size=64m,mode=1777"]
+    assert written["user"].split(":")[0] not in ("", "0", "root")
+    assert (written["mem_limit"], written["memswap_limit"]) == ("4g", "4g")
+    assert written["cpus"] == os.cpu_count() and written["pids_limit"] == 1024
+    assert written["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
+    run("--memory", "900m", "--cpus", "1.5")
+    assert (service()["mem_limit"], service()["cpus"]) == ("900m", 1.5)
+    run("--cpus", "2")  # the other limit is kept
+    assert (service()["mem_limit"], service()["cpus"]) == ("900m", 2.0)
+    run()
+    assert (service()["mem_limit"], service()["cpus"]) == ("900m", 2.0)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--memory", value) for value in ("", "4", "0g", "4k", "4 g", "\u0664g", "9" * 9 + "g")]
+    + [("--cpus", value) for value in ("0", "-1", "nan", "inf", "1e9")],
+    ids="=".join,
+)
+def test_limits_out_of_range_are_rejected(run, tmp_path, flags):
+    with pytest.raises(cli.UserError, match=f"{flags[0]} must be "):
+        run(*flags)
+    assert not (tmp_path / "to").exists()
 
 
 def test_files_as_written_pass_the_check(run):

@@ -1,6 +1,9 @@
 """Malformed configuration files: every one is reported with its path, none ends in a traceback."""
 
 import copy
+import http.server
+import subprocess
+import threading
 
 import pytest
 import yaml
@@ -19,7 +22,8 @@ def folder(tmp_path):
     """Folder with valid files, beside an empty folder of saved models."""
     (tmp_path / "saved_models").mkdir()
     labels = {"sentiment": {"stable": 1, "canary": 2}}
-    list(deployment.write(tmp_path / "deploy", tmp_path / "saved_models", labels))
+    limits = server_config.Limits()
+    list(deployment.write(tmp_path / "deploy", tmp_path / "saved_models", labels, limits))
     return tmp_path / "deploy"
 
 
@@ -212,12 +216,133 @@ def test_a_published_model_that_is_not_configured_is_reported(folder):
     assert errors_of(folder) == {}  # under another name it is served too
 
 
-@pytest.mark.parametrize("mode", ["", ":ro", ":rw", ":ro,z"])
+@pytest.mark.parametrize("mode", [":ro", ":ro,z"])
 def test_a_volume_may_have_a_mode(folder, mode):
     volume = f"../saved_models:/models{mode}"
     text = with_value((*SERVICE, "volumes", 0), volume)
     (folder / server_config.COMPOSE).write_text(text)
     assert errors_of(folder) == {}
+
+
+BIND = {"type": "bind", "source": "../saved_models", "target": "/models"}
+INSECURE = [
+    ("network_mode", "host", "network_mode must not be host"),
+    ("pid", "host", "pid must not be host"),
+    ("ipc", "host", "ipc must not be host"),
+    ("privileged", True, "privileged must not be set, got True"),
+    ("privileged", "yes", "privileged must not be set, got 'yes'"),
+    ("cap_drop", [], "cap_drop must contain ALL, got []"),
+    ("cap_drop", ["NET_RAW"], "cap_drop must contain ALL, got ['NET_RAW']"),
+    ("cap_drop", None, "cap_drop must be a list, got None"),
+    ("cap_add", ["SYS_ADMIN"], "cap_add must be empty"),
+    ("security_opt", [], "security_opt must contain no-new-privileges:true, got []"),
+    ("security_opt", ["no-new-privileges:false"], "security_opt must contain"),
+    ("security_opt", "no-new-privileges", "security_opt must be a list"),
+    ("volumes", ["../saved_models:/models"], "must be read-only"),
+    ("volumes", ["../saved_models:/models:rw"], "must be read-only"),
+    ("volumes", [BIND], "must be read-only"),
+    ("volumes", [{**BIND, "read_only": False}], "must be read-only"),
+    ("image", None, "image must be a string such as tensorflow/serving:"),
+    ("image", 3, "image must be a string"),
+    ("image", "tensorflow/serving", "image must have a tag other than latest"),
+    ("image", "tensorflow/serving:latest", "image must have a tag other than latest"),
+    ("image", "registry.example:5000/serving", "image must have a tag other than latest"),
+    ("mem_limit", None, "mem_limit must be set, so that no request can take all memory"),
+    ("mem_limit", 0, "mem_limit must be set"),
+    ("cpus", None, "cpus must be set"),
+    ("cpus", 0.0, "cpus must be set"),
+    ("pids_limit", None, "pids_limit must be set"),
+    ("pids_limit", -1, "pids_limit must be set"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), INSECURE)
+def test_a_service_with_more_rights_than_it_needs_is_reported(folder, key, value, message):
+    errors = compose_errors(folder, with_value((*SERVICE, key), value))
+    assert any(f"service serving: {message}" in error or message in error for error in errors)
+
+
+@pytest.mark.parametrize("key", ["cap_drop", "security_opt", "image", "mem_limit", "cpus"])
+def test_a_missing_restriction_is_reported(folder, key):
+    content = server_config.compose("../saved_models")
+    del content["services"]["serving"][key]
+    [error] = compose_errors(folder, yaml.safe_dump(content))
+    assert f"service serving: {key} must " in error
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"image": f"tensorflow/serving@sha256:{'0' * 64}"},
+        {"image": "registry.example:5000/serving:1"},
+        {"security_opt": ["no-new-privileges"]},
+        {"network_mode": "bridge"},
+        {"privileged": False},
+        {"mem_limit": 2**30},
+        {
+            "deploy": {"resources": {"limits": {"memory": "1g", "cpus": "0.5", "pids": 9}}},
+            **dict.fromkeys(("mem_limit", "cpus", "pids_limit"), "ABSENT"),
+        },
+    ],
+)
+def test_other_forms_of_a_restriction_are_accepted(folder, values):
+    content = server_config.compose("../saved_models")
+    service = {**content["services"]["serving"], **values}
+    service = {key: value for key, value in service.items() if value != "ABSENT"}
+    text = yaml.safe_dump({"services": {"serving": service}})
+    (folder / server_config.COMPOSE).write_text(text)
+    assert errors_of(folder) == {}
+
+
+@pytest.mark.parametrize("deploy", [None, 3, [], {"resources": 3}, {"resources": {"limits": []}}])
+def test_malformed_limits_are_reported(folder, deploy):
+    content = server_config.compose("../saved_models")
+    del content["services"]["serving"]["mem_limit"]
+    content["services"]["serving"]["deploy"] = deploy
+    [error] = compose_errors(folder, yaml.safe_dump(content))
+    assert "mem_limit must be set" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("services:\n  serving:\n", "service serving must be a mapping, got None"),
+        ("services:\n  serving:\n    ports: 8501\n", "ports must be a list, got 8501"),
+        ("services:\n  serving:\n    ports: [8501]\n", "a port must be a string that begins"),
+        ("services:\n  serving:\n    volumes: [models]\n", "a volume must be a string SOURCE:"),
+        ("services: " + "[" * 5000 + "]" * 5000, "the YAML is nested too deeply"),
+    ],
+    ids=["null", "ports", "port", "volume", "deep"],
+)
+def test_the_malformed_files_that_once_ended_in_tracebacks_are_reported(folder, text, message):
+    assert any(message in error for error in compose_errors(folder, text))
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (404, 1), (503, 1)])
+def test_the_health_check_runs_in_bash_alone(status, code):
+    """In the container there is no curl."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append((self.path, self.headers["Host"]))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"# metrics\n" * 10_000)
+
+        def log_message(self, *args):
+            pass
+
+    seen = []
+    test = server_config.compose(".")["services"]["serving"]["healthcheck"]["test"]
+    assert test[:3] == ["CMD", "bash", "-c"] and "$" not in test[3]
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        command = test[3].replace("/8501 ", f"/{server.server_port} ")
+        assert subprocess.run(["bash", "-c", command], timeout=30).returncode == code
+        server.shutdown()
+    assert seen == [("/monitoring/prometheus/metrics", "localhost")]
+    closed = subprocess.run(["bash", "-c", command], timeout=30, capture_output=True)
+    assert closed.returncode != 0
 
 
 @pytest.mark.parametrize("name", server_config.MESSAGES)
