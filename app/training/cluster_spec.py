@@ -87,6 +87,6 @@ def _fail(rule: str, value: object) -> NoReturn:
     if len(shown) > _MAX_SHOWN:
         shown = shown[:_MAX_SHOWN] + "..."
     raise UserError(
-        f"--strategy multiworker: {VARIABLE}: {rule}, got {shown}.\n"
+        f"--strategy multiworker: TF_CONFIG: {rule}, got {shown}.\n"
         f"An example for the first of two processes: {_EXAMPLE}"
     )
