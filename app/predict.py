@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from app import cli
 from tasks.core.errors import UserError
-from tasks.core.lines import strip_line
+from tasks.core.lines import read_lines, strip_line
 from tasks.core.settings import flag
 
 if TYPE_CHECKING:  # TensorFlow is not imported for a bare --help
@@ -215,7 +215,8 @@ def _with_progress(requests: Iterator[tuple]) -> Iterator[tuple]:
 
 def _stdin_lines() -> Iterable[bytes]:
     """Yields the lines of standard input as bytes, because their encoding may be invalid."""
-    for number, line in enumerate(sys.stdin.buffer, start=1):
+    lines = read_lines(sys.stdin.buffer, "standard input")
+    for number, line in enumerate(lines, start=1):
         yield strip_line(line, number)
 
 

@@ -30,7 +30,7 @@ from app import checksums
 from app.atomic import atomic_write
 from app.serving import payloads
 from tasks.core.errors import UserError
-from tasks.core.lines import strip_line
+from tasks.core.lines import read_lines, strip_line
 
 BLOCK_REQUESTS = 2048  # most requests that are sorted by size, predicted and written together
 _HASHED_BYTES = 2**20  # of a file that are hashed at once
@@ -98,7 +98,7 @@ class Lines:
     def __iter__(self) -> Iterator[bytes]:
         """Yields lines from the current position, and never reads ahead."""
         try:
-            for line in self._file:
+            for line in read_lines(self._file, f"--from: {self.path}"):
                 self.count += 1
                 self._hash.update(line)
                 yield strip_line(line, self.count)

@@ -31,6 +31,12 @@ class Corpus(abc.ABC):
         "80/10/10", "proportions of train/valid/test, for data without separate parts"
     )
     tfds_dir: str = setting("", "folder of prepared TensorFlow Datasets")
+    max_line: int = setting(
+        2**26, "most characters of a line, against files that fill the memory", at_least=1
+    )
+    follow_links: bool = setting(
+        False, "read files that links in the corpus refer to outside of it"
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -130,6 +136,27 @@ class Corpus(abc.ABC):
         expanded = str(Path(pattern).expanduser())
         # Path.glob would match hidden files.
         return sorted(map(Path, glob.glob(expanded, recursive=True)))  # noqa: PTH207
+
+    def roots(self) -> tuple[Path, ...]:
+        """Returns the paths that the flags name, and the folders of those that are files.
+
+        Of a pattern it is the folder before the first wildcard.
+        """
+        roots = []
+        for value in (self.data, self.train, self.valid, self.test):
+            if value in ("", "sample") or value.startswith("tfds:"):
+                continue
+            path = Path(value).expanduser()
+            if _is_pattern(value):
+                path = Path(
+                    *itertools.takewhile(lambda part: not set(part) & set("*?["), path.parts)
+                )
+            roots.append(path)
+            if not path.is_dir():  # a file, or the start of the names of several
+                roots.append(path.parent)
+                if path.parent.name == "annotations":  # of COCO: the images are next to it
+                    roots.append(path.parent.parent)
+        return tuple(roots)
 
     def resolve(self, path: str, flag: str) -> Path:
         """Returns the existing file or folder that a flag names.

@@ -1,6 +1,30 @@
 """Lines of requests, read without TensorFlow."""
 
 import codecs
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from tasks.core.errors import UserError
+
+MAX_LINE = 64 * 2**20  # bytes of a line of requests, its end included
+
+
+def read_lines(file: BinaryIO, name: object) -> Iterator[bytes]:
+    """Yields the lines of a file of requests with their ends, and never reads ahead.
+
+    Args:
+        file: The file.
+        name: Its name, for the message.
+
+    Raises:
+        UserError: A line is longer than `MAX_LINE`.
+    """
+    number = 1
+    while line := file.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise UserError(f"{name}:{number}: the line has more than {MAX_LINE:,} bytes.")
+        yield line
+        number += 1
 
 
 def strip_line(line: bytes, number: int) -> bytes:

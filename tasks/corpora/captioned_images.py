@@ -240,7 +240,8 @@ class CaptionedImages(Corpus):
             )
 
         def candidates() -> Iterator[Candidate]:
-            return _candidates(images(), _folders(path, root))
+            access = filesystem.Access.of(self)
+            return _candidates(images(), _folders(path, root), access)
 
         return _checked(path, candidates, self.skip_bad)
 
@@ -250,7 +251,7 @@ class CaptionedImages(Corpus):
         return readers[_kind(path)](path)
 
     def _tsv(self, path: AnyPath) -> Iterator[Row]:
-        for origin, line in filesystem.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):
             if not line.strip():
                 continue
             row = line.split("\t")
@@ -262,7 +263,7 @@ class CaptionedImages(Corpus):
             yield origin, *row
 
     def _token_rows(self, path: AnyPath) -> Iterator[Row]:
-        for origin, line in filesystem.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):
             if not line.strip():
                 continue
             key, tab, caption = line.partition("\t")
@@ -275,7 +276,9 @@ class CaptionedImages(Corpus):
             yield origin, name, caption
 
     def _coco(self, path: AnyPath) -> Iterator[Row]:
-        table = parse_json(filesystem.read_text(path, self.encoding), path)
+        table = parse_json(
+            filesystem.read_text(path, self.encoding, filesystem.Access.of(self)), path
+        )
         images = {
             row["id"]: row["file_name"]
             for _, row in _objects(path, table, "images", {"id": int, "file_name": str})
@@ -293,7 +296,7 @@ class CaptionedImages(Corpus):
 
     def _names(self, path: AnyPath) -> Iterator[tuple[str, str]]:
         """Yields `(path:number, image)` for each line of a list."""
-        for origin, line in filesystem.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):
             if line.strip():
                 yield origin, _relative_path(line, origin)
 
@@ -415,25 +418,29 @@ def _subfolders(folder: AnyPath, depth: int = 2) -> Iterator[AnyPath]:
 
 
 def _candidates(
-    images: Iterable[tuple[str, ImageCaptions]], folders: Sequence[AnyPath]
+    images: Iterable[tuple[str, ImageCaptions]],
+    folders: Sequence[AnyPath],
+    access: filesystem.Access,
 ) -> Iterator[Candidate]:
     """Reads each image when its turn comes; yields examples and problems."""
     for name, image in images:
         for origin in image.empty:
             yield f"{origin}: the caption of {name!r} is empty", None
         if image.captions:
-            yield _candidate(name, image, folders)
+            yield _candidate(name, image, folders, access)
         elif not image.empty:
             yield f"{image.origin}: {name!r} has no caption", None
 
 
-def _candidate(name: str, image: ImageCaptions, folders: Sequence[AnyPath]) -> Candidate:
+def _candidate(
+    name: str, image: ImageCaptions, folders: Sequence[AnyPath], access: filesystem.Access
+) -> Candidate:
     path = next((folder / name for folder in folders if _is_file(folder / name)), None)
     if path is None:
         searched = " or ".join(str(folder) for folder in folders)
         return f"{image.origin}: image {name!r} not found in {searched}", None
     try:
-        raw = filesystem.read_bytes(path)
+        raw = filesystem.read_bytes(path, access)
     except UserError as error:
         return f"{image.origin}: {str(error).removesuffix('.')}", None
     values = {"image_bytes": raw, "captions": tuple(image.captions)}

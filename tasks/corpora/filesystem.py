@@ -2,6 +2,8 @@
 
 import codecs
 import contextlib
+import dataclasses
+import functools
 import gzip
 import itertools
 import lzma
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.json_text import parse_json
@@ -30,7 +33,6 @@ _MAX_EXPANSION = 200  # times its stored size, for a compressed file or archive
 _ALWAYS_EXPANDED = 2**28  # bytes, to which a file or archive of any size may expand
 _MAX_EXPANDED = 2**40  # bytes
 _MAX_BYTES_IN_MEMORY = 2**31  # of a file that is not read line by line
-_MAX_LINE_CHARACTERS = 2**27
 _CHUNK_BYTES = 2**15
 _BYTE_ORDER_MARK = "\ufeff"
 _AFTER_LONE_CR = re.compile(r"(?<=\r)(?!\n)")
@@ -78,6 +80,59 @@ _READ_ERRORS = (
 
 AnyPath = Path | zipfile.Path
 Matches = list[tuple[str, Stream]]  # candidates, each with the name shown in messages
+
+
+@dataclasses.dataclass(frozen=True)
+class Access:
+    """What may be read of a corpus.
+
+    Attributes:
+        max_line: Most characters of a line.
+        roots: Files and folders that links must not leave; links may lead anywhere if it is
+            empty.
+    """
+
+    max_line: int = 2**26
+    roots: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> "Access":
+        """Returns what the settings of a corpus allow."""
+        return cls(corpus.max_line, () if corpus.follow_links else corpus.roots())
+
+    def check(self, path: AnyPath) -> None:
+        """Checks that a file is not reached through a link that leaves the corpus.
+
+        Raises:
+            UserError: It is; the message names the link.
+        """
+        if not self.roots or not isinstance(path, Path):
+            return
+        if _is_within(path.parent, self.roots) and not path.is_symlink():
+            return
+        if _is_within(path, self.roots):
+            return
+        ways = [*reversed(path.parents), path]
+        links = [way for way in ways if way.is_symlink() and not _is_within(way, self.roots)]
+        if not links:
+            return
+        link = links[-1]
+        raise UserError(
+            f"{link}: this link leads out of the corpus, to {link.resolve()}; --follow-links "
+            "reads it."
+        )
+
+
+@functools.lru_cache(maxsize=1024)  # most files are in few folders
+def _is_within(path: Path, roots: tuple[Path, ...]) -> bool:
+    try:
+        target = path.resolve()
+        return any(target.is_relative_to(root.resolve()) for root in roots)
+    except (OSError, RuntimeError):  # a loop of links, which opening reports
+        return True
+
+
+UNRESTRICTED = Access()
 
 
 def check_encoding(encoding: str) -> None:
@@ -293,44 +348,53 @@ def _unsupported(path: zipfile.Path) -> str:
     return f"it is compressed with {method}, which Python cannot unpack"
 
 
-def lines(path: AnyPath, encoding: str) -> Iterator[tuple[str, str]]:
+def lines(path: AnyPath, encoding: str, access: Access = UNRESTRICTED) -> Iterator[tuple[str, str]]:
     """Yields `(path:number, line)` for each line of a file, without line endings.
 
     Lines end with `\\n`, possibly after `\\r`. A byte order mark at the start of a line is
     dropped; a file that was concatenated from others can contain several.
     """
-    for number, line in enumerate(_lines_with_ends(path, encoding), start=1):
+    for number, line in enumerate(_lines_with_ends(path, encoding, access), start=1):
         yield f"{path}:{number}", line.rstrip("\r\n")
 
 
-def csv_lines(path: AnyPath, encoding: str) -> Iterator[str]:
+def csv_lines(path: AnyPath, encoding: str, access: Access = UNRESTRICTED) -> Iterator[str]:
     """Yields the lines of a file with their endings, `\\n`, `\\r\\n` or `\\r`, for `csv.reader`."""
-    for line in _lines_with_ends(path, encoding):
+    for line in _lines_with_ends(path, encoding, access):
         yield from filter(None, _AFTER_LONE_CR.split(line))
 
 
-def read_text(path: AnyPath, encoding: str) -> str:
+def read_text(path: AnyPath, encoding: str, access: Access = UNRESTRICTED) -> str:
     """Returns the text of a file, without a byte order mark."""
+    access.check(path)
     pieces = _text_pieces(path, encoding, _MAX_BYTES_IN_MEMORY)
     return "".join(pieces).removeprefix(_BYTE_ORDER_MARK)
 
 
-def _lines_with_ends(path: AnyPath, encoding: str) -> Iterator[str]:
+def _lines_with_ends(path: AnyPath, encoding: str, access: Access) -> Iterator[str]:
+    access.check(path)
     pieces, length, number = [], 0, 1  # of the line whose end has not been read
     for text in _text_pieces(path, encoding):
         *ends, rest = text.split("\n")
         for end in ends:
+            if length + len(end) > access.max_line:
+                raise UserError(_too_long(path, number, access))
             yield "".join([*pieces, end, "\n"]).removeprefix(_BYTE_ORDER_MARK)
             pieces, length, number = [], 0, number + 1
         if rest:
             pieces.append(rest)
             length += len(rest)
-        if length > _MAX_LINE_CHARACTERS:
-            raise UserError(
-                f"{path}:{number}: the line has more than {_MAX_LINE_CHARACTERS:,} characters."
-            )
+        if length > access.max_line:
+            raise UserError(_too_long(path, number, access))
     if pieces:
         yield "".join(pieces).removeprefix(_BYTE_ORDER_MARK)
+
+
+def _too_long(path: AnyPath, number: int, access: Access) -> str:
+    return (
+        f"{path}:{number}: the line has more than {access.max_line:,} characters; --max-line is "
+        "the limit."
+    )
 
 
 def _text_pieces(path: AnyPath, encoding: str, most: float = math.inf) -> Iterator[str]:
@@ -363,8 +427,9 @@ def _text_pieces(path: AnyPath, encoding: str, most: float = math.inf) -> Iterat
         yield text
 
 
-def read_bytes(path: AnyPath) -> bytes:
+def read_bytes(path: AnyPath, access: Access = UNRESTRICTED) -> bytes:
     """Returns the content of a file."""
+    access.check(path)
     return b"".join(_chunks(path, _MAX_BYTES_IN_MEMORY))
 
 
@@ -453,7 +518,7 @@ def _reason(error: UnicodeError) -> str:
 
 
 def json_objects(
-    path: AnyPath, encoding: str, flags: Mapping[str, str]
+    path: AnyPath, encoding: str, flags: Mapping[str, str], access: Access = UNRESTRICTED
 ) -> Iterator[tuple[str, dict]]:
     """Yields `(path:number, object)` for each line of a JSON Lines file.
 
@@ -461,11 +526,12 @@ def json_objects(
         path: The file.
         encoding: Its encoding.
         flags: Required keys, each with the flag that selects another key.
+        access: What may be read.
 
     Raises:
         UserError: A line is not a JSON object, or lacks a required key.
     """
-    for origin, line in lines(path, encoding):
+    for origin, line in lines(path, encoding, access):
         if not line.strip():
             continue
         row = parse_json(line, origin)

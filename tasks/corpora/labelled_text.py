@@ -144,7 +144,9 @@ class LabelledTexts(Corpus):
 
     def _csv(self, path: AnyPath) -> Iterator[Example]:
         csv.field_size_limit(_MAX_FIELD_CHARACTERS)
-        rows = csv.reader(filesystem.csv_lines(path, self.encoding), strict=True)
+        rows = csv.reader(
+            filesystem.csv_lines(path, self.encoding, filesystem.Access.of(self)), strict=True
+        )
         try:
             yield from self._csv_examples(path, rows)
         except csv.Error as error:
@@ -175,7 +177,9 @@ class LabelledTexts(Corpus):
     def _jsonl(self, path: AnyPath) -> Iterator[Example]:
         text_key, label_key = self.text_key or "text", self.label_key or "label"
         flags = {text_key: "--text-key", label_key: "--label-key"}
-        for origin, row in filesystem.json_objects(path, self.encoding, flags):
+        for origin, row in filesystem.json_objects(
+            path, self.encoding, flags, filesystem.Access.of(self)
+        ):
             text, label = row[text_key], row[label_key]
             if not isinstance(text, str):
                 raise UserError(
@@ -207,13 +211,13 @@ class LabelledTexts(Corpus):
             for label, folder in sorted(self._classes(root).items()):
                 for path in filesystem.entries(folder):
                     if path.name.endswith(".txt"):
-                        text = filesystem.read_text(path, self.encoding)
+                        text = filesystem.read_text(path, self.encoding, filesystem.Access.of(self))
                         yield _example(" ".join(text.split()), label, str(path))
 
         return Stream(read)
 
     def _nonblank_lines(self, path: AnyPath) -> Iterator[tuple[str, str]]:
-        for origin, line in filesystem.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):
             if line.strip():
                 yield origin, line
 

@@ -211,7 +211,10 @@ class ParallelSentences(Corpus):
     def _parallel(self, source: AnyPath, target: AnyPath) -> Stream:
         def pairs() -> Iterator[Pair]:
             rows = itertools.zip_longest(
-                *(filesystem.lines(path, self.encoding) for path in (source, target))
+                *(
+                    filesystem.lines(path, self.encoding, filesystem.Access.of(self))
+                    for path in (source, target)
+                )
             )
             for index, (source_line, target_line) in enumerate(rows):
                 if source_line is None or target_line is None:
@@ -237,7 +240,7 @@ class ParallelSentences(Corpus):
 
     def _tsv(self, path: AnyPath) -> Iterator[Pair]:
         count = 0
-        for origin, line in filesystem.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):
             row = line.split("\t")
             if not line.strip():
                 continue
@@ -276,7 +279,9 @@ class ParallelSentences(Corpus):
 
     def _jsonl(self, path: AnyPath) -> Iterator[Pair]:
         keys = {self.source or "text": "--source", self.target or "translation": "--target"}
-        for origin, row in filesystem.json_objects(path, self.encoding, {}):
+        for origin, row in filesystem.json_objects(
+            path, self.encoding, {}, filesystem.Access.of(self)
+        ):
             row = row[_NESTED] if isinstance(row.get(_NESTED), dict) else row
             filesystem.check_keys(row, keys, origin)
             for key in keys:

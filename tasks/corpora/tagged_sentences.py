@@ -151,7 +151,7 @@ class TaggedSentences(Corpus):
         If all lines begin with `#`, it is the first of them.
         """
         first = ("", "")
-        for origin, line in filesystem.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):
             if not line.strip() or line.startswith("-DOCSTART-"):
                 continue
             if not line.startswith("#"):
@@ -194,7 +194,9 @@ class TaggedSentences(Corpus):
 
     def _conllu_rows(self, path: AnyPath) -> Iterator[tuple[str, list[str]]]:
         """Yields the origin and columns of each word, and empty columns between sentences."""
-        for origin, line, row in conllu.rows(filesystem.lines(path, self.encoding)):
+        for origin, line, row in conllu.rows(
+            filesystem.lines(path, self.encoding, filesystem.Access.of(self))
+        ):
             if row or not line.strip():
                 yield origin, row
 
@@ -208,7 +210,7 @@ class TaggedSentences(Corpus):
 
         @functools.cache
         def known_tags() -> set[str]:
-            lines = filesystem.lines(path, self.encoding)
+            lines = filesystem.lines(path, self.encoding, filesystem.Access.of(self))
             rows = (_split(line) for _, line in lines if not line.startswith("#"))
             return {row[tag] for row in rows if len(row) == count}
 
@@ -220,7 +222,7 @@ class TaggedSentences(Corpus):
             return row[0] != "#" or "=" in row or bool(_NOT_TAG.search(row[tag]))
 
         starts_sentence = True
-        for origin, line in filesystem.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):
             row = _split(line)
             if not line.strip() or row[0] == "-DOCSTART-":
                 yield None
@@ -246,7 +248,7 @@ class TaggedSentences(Corpus):
         return int(number) - 1
 
     def _slashed(self, path: AnyPath) -> Iterator[Word | None]:
-        for origin, line in filesystem.lines(path, self.encoding):
+        for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):
             if _HASH.match(line):  # a comment, since the word # would have a tag
                 continue
             for item in filter(None, _BLANKS.split(line)):
@@ -262,7 +264,9 @@ class TaggedSentences(Corpus):
     def _jsonl(self, path: AnyPath) -> Iterator[Word | None]:
         tokens_key, tags_key = self.tokens_key or "tokens", self.tags_key or "tags"
         flags = {tokens_key: "--tokens-key", tags_key: "--tags-key"}
-        for origin, row in filesystem.json_objects(path, self.encoding, flags):
+        for origin, row in filesystem.json_objects(
+            path, self.encoding, flags, filesystem.Access.of(self)
+        ):
             for key in flags:
                 if not isinstance(row[key], list):
                     value = filesystem.shorten(json.dumps(row[key]))

@@ -15,6 +15,7 @@ import pytest
 import tasks
 from app import cli, predict
 from app.serving import bulk
+from tasks.core import lines as lines_module
 from tasks.core.errors import UserError
 from tests.support import untrained
 
@@ -411,3 +412,24 @@ def test_memory_holds_at_most_one_block_of_requests(block, size, tmp_path, monke
     )
     assert (tmp_path / "out.txt").read_text() == "response\n" * 1000
     assert most_alive <= 2 * 9 + 1
+
+
+@pytest.mark.parametrize("name", ["requests.txt", "requests.txt.gz"])
+def test_the_length_of_a_line_is_bounded(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(lines_module, "MAX_LINE", 100)
+    path = tmp_path / name
+    opener = gzip.open if name.endswith(".gz") else open
+    with opener(path, "wb") as file:
+        file.write(b"a" * 99 + b"\n" + b"b" * 100 + b"\n")
+    lines = iter(bulk.Lines(path))
+    assert next(lines) == b"a" * 99
+    with pytest.raises(UserError) as error:
+        next(lines)
+    assert str(error.value) == f"--from: {path}:2: the line has more than 100 bytes."
+
+
+def test_the_length_of_a_line_of_standard_input_is_bounded(monkeypatch):
+    monkeypatch.setattr(lines_module, "MAX_LINE", 100)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\n" + b"b" * 101)))
+    with pytest.raises(UserError, match="standard input:2: the line has more than 100 bytes"):
+        list(predict._stdin_lines())

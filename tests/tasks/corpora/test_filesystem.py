@@ -502,7 +502,7 @@ def test_files_that_are_read_as_a_whole_are_bounded(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("task", tasks.names())
 def test_a_line_without_end_is_reported(tmp_path, task, monkeypatch):
-    monkeypatch.setattr(filesystem, "_MAX_LINE_CHARACTERS", 2**17)
+    monkeypatch.setattr(filesystem.Access, "of", lambda corpus: filesystem.Access(max_line=2**17))
     table, text = corpus_file(task)
     (tmp_path / "a.png").write_bytes(PICTURE)
     path = tmp_path / f"{table}.gz"
@@ -512,7 +512,9 @@ def test_a_line_without_end_is_reported(tmp_path, task, monkeypatch):
     with pytest.raises(UserError) as error:
         read(task, path)
     line = text.count("\n") + 1
-    assert str(error.value) == f"{path}:{line}: the line has more than 131,072 characters."
+    assert str(error.value) == (
+        f"{path}:{line}: the line has more than 131,072 characters; --max-line is the limit."
+    )
 
 
 def test_compressed_text_within_the_bounds_is_read(tmp_path, strict):
