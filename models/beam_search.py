@@ -184,9 +184,7 @@ def search(
         logs = tf.reshape(logs, [batch, width, vocabulary])
         logs += tf.where(t >= longest, 1.0, 0.0)[:, None, None] * only_end
         if settings.no_repeat_ngram:
-            logs += (
-                _repeated(alive["tokens"], settings.no_repeat_ngram, vocabulary, end) * IMPOSSIBLE
-            )
+            logs = forbid_repeats(logs, alive["tokens"], settings.no_repeat_ngram, end)
         attention = tf.reshape(attention, [batch, width, places])
         covered = alive["covered"] + attention
 
@@ -246,20 +244,33 @@ def search(
     return Hypotheses(done["tokens"], done["scores"], done["log"], done["lengths"])
 
 
-def _repeated(tokens, size, vocabulary, end):
-    """1 at each token that would complete a repeated n-gram of `size` tokens, (B, W, V)."""
-    batch, width, written = tf.unstack(tf.shape(tokens))
+def forbid_repeats(logs: tf.Tensor, tokens: tf.Tensor, size: int, end: int) -> tf.Tensor:
+    """Adds `IMPOSSIBLE` to the log-probability of each token that would repeat an n-gram.
 
-    def nothing():
-        return tf.zeros([batch, width, vocabulary])
+    The cost of a step grows with the number of tokens so far, not with that number times the
+    size of the vocabulary.
 
-    def repetitions():
-        runs = written - size + 1
-        before = tokens[:, :, written - size + 1 :][:, :, None]  # the last size - 1 of them
-        starts = tf.range(runs)[:, None] + tf.range(size - 1)[None]
-        same = tf.reduce_all(tf.gather(tokens, starts, axis=2) == before, axis=-1)
-        after = tokens[:, :, size - 1 :]
-        hits = tf.one_hot(after, vocabulary) * tf.cast(same, tf.float32)[..., None]
-        return tf.reduce_max(hits, axis=2) * (1.0 - tf.one_hot(end, vocabulary))
+    Args:
+        logs: Log-probabilities of the next token, (B, W, V).
+        tokens: Tokens so far, (B, W, t) int32.
+        size: Length of the n-grams, at least 1.
+        end: The end token, which may always follow.
+    """
+    width, vocabulary = logs.shape[1:]
+    batch, count = tf.shape(tokens)[0], tf.shape(tokens)[2]
 
-    return tf.cond(written >= size, repetitions, nothing)
+    def forbid():
+        runs = count - size + 1
+        last = tokens[:, :, runs:][:, :, None]  # the last size - 1 tokens
+        positions = tf.range(runs)[:, None] + tf.range(size - 1)[None]
+        same = tf.reduce_all(tf.gather(tokens, positions, axis=2) == last, axis=-1)
+        following = tokens[:, :, size - 1 :]
+        hits = tf.cast(same & (following != end), logs.dtype)
+        first = tf.range(batch * width) * vocabulary  # index of the row of each hypothesis
+        indices = tf.reshape(following, [batch * width, runs]) + first[:, None]
+        shape = [batch * width * vocabulary]
+        counts = tf.scatter_nd(tf.reshape(indices, [-1, 1]), tf.reshape(hits, [-1]), shape)
+        counts = tf.reshape(counts, [batch, width, vocabulary])
+        return logs + tf.minimum(counts, 1.0) * IMPOSSIBLE
+
+    return tf.cond(count >= size, forbid, lambda: logs)

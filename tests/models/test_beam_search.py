@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.beam_search import IMPOSSIBLE, BeamSearchConfig, search
+from models.beam_search import IMPOSSIBLE, BeamSearchConfig, forbid_repeats, search
 
 V, START, END = 6, 1, 2  # 0 is padding
 TOKENS = (3, 4, 5)
@@ -214,3 +214,37 @@ def test_no_row_gives_none():
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):
         BeamSearchConfig(**wrong)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 9])
+def test_tokens_that_would_repeat_an_ngram_are_forbidden(size, count):
+    random = np.random.default_rng(size)
+    tokens = random.integers(3, 5, (2, 3, count), "int32")
+    if count:
+        tokens[0, 0, count // 2] = END  # the end token may always follow
+    logs = -random.uniform(0, 9, (2, 3, V)).astype("float32")
+    result = forbid_repeats(tf.constant(logs), tf.constant(tokens), size, END)
+    for row, beam in np.ndindex(2, 3):
+        before = tokens[row, beam].tolist()
+        for token in range(V):
+            after = [*before, token]
+            grams = [after[at : at + size] for at in range(len(after) - size + 1)]
+            forbidden = token != END and len(after) >= size and grams[-1] in grams[:-1]
+            expected = logs[row, beam, token] + forbidden * np.float32(IMPOSSIBLE)
+            assert result[row, beam, token] == expected
+
+
+def test_forbidding_repeats_needs_no_tensor_of_all_tokens_times_the_vocabulary():
+    """Otherwise the cost of a step would be their product."""
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, 3, V]), tf.TensorSpec([None, 3, None], "int32")]
+    )
+    def run(logs, tokens):
+        return forbid_repeats(logs, tokens, 2, END)
+
+    graph = run.get_concrete_function().graph.as_graph_def()
+    nodes = [*graph.node, *(node for body in graph.library.function for node in body.node_def)]
+    assert "ScatterNd" in {node.op for node in nodes}
+    assert "OneHot" not in {node.op for node in nodes}
