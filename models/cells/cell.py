@@ -364,18 +364,20 @@ class GatedCell(keras.layers.Layer):
 
     def _initial_bias(self, shape, dtype=None):
         """Initial bias of each map, by its number or law."""
+        draw_dtype = "float64" if dtype == "float64" else "float32"
         draws, blocks = {}, []  # gates with the same chrono law share their draws
         for name in self.spec.maps:
             law = self.spec.bias.get(name, 0.0)
             if lag := specs.chrono_lag(law):
                 if lag not in draws:
                     uniform = keras.initializers.RandomUniform(1.0, lag - 1.0)
-                    draws[lag] = ops.log(uniform((self.units,), "float32"))
+                    draws[lag] = ops.log(uniform((self.units,), draw_dtype))
                 blocks.append(-draws[lag] if law.startswith("-") else draws[lag])
             elif bounds := specs.uniform_range(law):
-                blocks.append(keras.initializers.RandomUniform(*bounds)((self.units,), "float32"))
+                uniform = keras.initializers.RandomUniform(*bounds)
+                blocks.append(uniform((self.units,), draw_dtype))
             else:
-                blocks.append(ops.full((self.units,), law, dtype="float32"))
+                blocks.append(ops.full((self.units,), law, dtype=draw_dtype))
         return ops.cast(ops.concatenate(blocks), dtype)
 
     @property

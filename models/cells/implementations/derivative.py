@@ -59,7 +59,7 @@ def step(
     inputs = by_map(cell.projected_maps, projected)
     context = StepContext(cell.spec, inputs, recurrent, weights["vectors"], functions, noise)
     after = [
-        tf.fill(tf.shape(old), tf.cast(new, old.dtype)) if isinstance(new, float) else new
+        tf.fill(tf.shape(old), tf.constant(new, old.dtype)) if isinstance(new, float) else new
         for new, old in zip(context.advance(states), states, strict=True)
     ]
     values = {(INPUT, name): value for name, value in inputs.items()}

@@ -118,7 +118,7 @@ def _constant(cell, value) -> Map:
     return Map(
         tf.zeros([features, units], dtype),
         tf.zeros([units, units], dtype),
-        tf.fill([units], tf.cast(logit, dtype)),
+        tf.fill([units], tf.constant(logit, dtype)),
         zeros,
         zeros,
     )

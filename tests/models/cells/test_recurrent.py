@@ -255,6 +255,23 @@ def test_the_block_gives_the_values_and_gradients_of_the_definition(name, mask):
             np.testing.assert_allclose(a, b, atol=1e-5 * max(1, np.abs(b).max(initial=0)))
 
 
+@pytest.mark.parametrize("pinned", [{"input": 0.7}, {"forget": 0.1, "output": 0.3}])
+@by_every_implementation(["greff_fgr"], "float64")
+def test_a_pinned_gate_has_its_value_in_float64(pinned, name, implementation):
+    """Of the equation "full", whose gates are states; and in weights of the same form."""
+    spec = CellSpec("full", pinned=pinned)
+    layer = GatedRNN(H, spec, return_state=True, implementation=implementation, dtype="float64")
+    states = dict(zip(spec.definition.states, layer(inputs().astype("float64"))[1:], strict=True))
+    for gate, value in pinned.items():
+        np.testing.assert_array_equal(states[gate], value)
+
+
+def test_an_initial_bias_has_its_value_in_float64():
+    layer = GatedRNN(H, CellSpec("lstm", bias={"forget": 0.7}), dtype="float64")
+    layer.build((None, None, D))
+    np.testing.assert_array_equal(np.asarray(layer.cells[0].bias)[H : 2 * H], 0.7)
+
+
 @by_every_implementation(PLAIN, "float64")
 def test_gradients_are_those_of_finite_differences(name, implementation):
     layer = made(name, implementation=implementation, dtype="float64")
