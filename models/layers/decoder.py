@@ -8,6 +8,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
+from ..cells.cell import Noise
 from ..cells.recurrent import GatedRNN
 from .attention import ATTENTIONS, Attention
 
@@ -183,7 +184,7 @@ class Decoder(keras.layers.Layer):
         states = self.initial_states(memory)
         x = self.dropout(self.embedding(tokens), training=training)
         if self.input_feeding:
-            attentional, weights = self._step_by_step(x, memory, states)
+            attentional, weights = self._step_by_step(x, memory, states, training)
         else:
             attentional, weights = self._whole_sequence(x, memory, states, training)
         return self.logits(self.dropout(attentional, training=training)), weights
@@ -256,15 +257,19 @@ class Decoder(keras.layers.Layer):
         context, weights = self.attention(hidden, memory.values, memory.mask, memory.keys)
         return self.mix(ops.concatenate([hidden, context], axis=-1)), weights
 
-    def _advance(self, x, memory, states):
-        """Attentional state, weights and next states of one embedded token (B, E)."""
+    def _advance(self, x, memory, states, noises=None):
+        """Attentional state, weights and next states of one embedded token (B, E).
+
+        `noises` has the masks of the step for the cell of each layer, in training.
+        """
         states, next_states = list(states), []
         if self.input_feeding:
             x = ops.concatenate([x, ops.cast(states.pop(), x.dtype)], axis=-1)
         for number, layer in enumerate(self.layers):
             cell = layer.cells[0]
             previous = [states.pop(0) for _ in cell.state_size]
-            output, following = cell(x, previous)
+            noise = None if noises is None else noises[number]
+            output, following = cell(x, previous, noise=noise)
             next_states += following
             output = ops.cast(output, self.compute_dtype)
             x = x + output if number else output
@@ -274,13 +279,14 @@ class Decoder(keras.layers.Layer):
             next_states.append(ops.cast(attentional, next_states[0].dtype))
         return attentional, weights, next_states
 
-    def _step_by_step(self, x, memory, states):
+    def _step_by_step(self, x, memory, states, training):
         """Attentional states (B, T, E) and weights, each step reading the previous state."""
         widths, size = [state.shape[-1] for state in states], self._settings["embedding"]
 
         def advance(packed, inputs):
             previous = _split(packed, widths)
-            attentional, weights, following = self._advance(inputs, memory, previous)
+            token, noises = unpack(inputs)
+            attentional, weights, following = self._advance(token, memory, previous, noises)
             packed = ops.concatenate(
                 [*following, ops.cast(attentional, "float32"), weights], axis=-1
             )
@@ -290,8 +296,34 @@ class Decoder(keras.layers.Layer):
         steps = ops.swapaxes(ops.pad(x, [[0, 0], [0, 1], [0, 0]]), 0, 1)
         outputs = ops.concatenate([steps[0], memory.values[..., 0]], axis=-1)
         first = ops.concatenate([*states, ops.cast(ops.zeros_like(outputs), "float32")], axis=-1)
+        steps, unpack = self._with_noise(steps, training)
         outputs = ops.swapaxes(ops.scan(advance, first, steps)[1], 0, 1)[:, :-1, sum(widths) :]
         return ops.cast(outputs[..., :size], self.compute_dtype), outputs[..., size:]
+
+    def _with_noise(self, steps, training):
+        """Packs inputs (T, B, E) and the random masks of the cells into one tensor.
+
+        Masks are drawn once for the sequence, as in `GatedRNN`. Returns the tensor, and a
+        function from a step of it to the input (B, E) and the `Noise` of each layer.
+        """
+        if not (training and self.layers[0].spec.random):
+            return steps, lambda step: (step, None)
+        count, batch = ops.shape(steps)[:2]
+        noises = [layer.cells[0].draw(batch, count) for layer in self.layers]
+        masks = [mask for noise in noises for mask in noise.steps.values()]
+        widths = [tensor.shape[-1] for tensor in (steps, *masks)]
+        dtype = self.layers[0].cells[0].state_dtype
+        packed = ops.concatenate([ops.cast(tensor, dtype) for tensor in (steps, *masks)], axis=-1)
+
+        def unpack(step):
+            x, *masks = _split(step, widths)
+            step_noises, remaining = [], iter(masks)
+            for noise in noises:
+                always = {**noise.always, **{name: next(remaining) for name in noise.steps}}
+                step_noises.append(Noise(always, weights=noise.weights))
+            return ops.cast(x, self.compute_dtype), step_noises
+
+        return packed, unpack
 
     def compute_output_shape(self, tokens_shape, memory_shape, *others):
         steps = tuple(tokens_shape)

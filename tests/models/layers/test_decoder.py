@@ -57,8 +57,6 @@ def test_at_once_is_step_by_step(attention, input_feeding, tied):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_decodes(cell):
-    if CELLS[cell].random:
-        pytest.skip("what it draws is drawn for a whole sequence")
     assert_steps_agree(decoder(cell=cell, units=64 if CELLS[cell].projection else 7))
 
 
@@ -112,6 +110,66 @@ def test_a_gradient_reaches_every_weight(attention, input_feeding):
     for variable, gradient in zip([*layer.trainable_variables, memory], gradients, strict=True):
         assert gradient is not None, variable
         assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, variable
+
+
+def by_hand(layer, tokens, memory, noises):
+    """Logits with input feeding and without attention, step by step."""
+    *states, attentional = layer.initial_states(layer.prepare_memory(memory))
+    logits = []
+    for t in range(tokens.shape[1]):
+        x = tf.concat([layer.embedding(tokens[:, t]), attentional], axis=-1)
+        before, states = iter(states), []
+        for number, (rnn, noise) in enumerate(zip(layer.layers, noises, strict=True)):
+            cell = rnn.cells[0]
+            after = cell.step(x, [next(before) for _ in cell.state_size], noise.at_step(t))
+            x = x + after[0] if number else after[0]
+            states += after
+        attentional = layer.mix(x)
+        logits.append(layer.logits(attentional))
+    return tf.stack(logits, axis=1)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("cell", [name for name in CELLS if CELLS[name].random])
+def test_with_input_feeding_a_cell_draws_once_for_a_sequence(cell, graph):
+    layer, (tokens, memory, _) = decoder(cell=cell, input_feeding=True, attention="none"), inputs()
+    noises = []
+    for number, rnn in enumerate(layer.layers):
+        keras.utils.set_random_seed(number)
+        noises.append(rnn.cells[0].draw(*tokens.shape[:1], tokens.shape[1] + 1))
+        rnn.cells[0].draw = lambda batch, steps, number=number: noises[number]
+
+    def run(training):
+        with tf.GradientTape() as tape:
+            logits, _ = layer(tokens, memory, training=training)
+            loss = tf.reduce_sum(tf.sin(logits))
+        return logits, tape.gradient(loss, layer.trainable_variables)
+
+    def run_by_hand():
+        with tf.GradientTape() as tape:
+            logits = by_hand(layer, tokens, memory, noises)
+            loss = tf.reduce_sum(tf.sin(logits))
+        return logits, tape.gradient(loss, layer.trainable_variables)
+
+    logits, gradients = (tf.function(run) if graph else run)(True)
+    expected, wanted = run_by_hand()
+    assert_close(logits, expected, 1e-5)
+    for variable, one, other in zip(layer.trainable_variables, gradients, wanted, strict=True):
+        assert_close(*map(tf.convert_to_tensor, (one, other)), 1e-5, variable.path)
+    assert np.abs(layer(tokens, memory)[0] - expected).max() > 1e-3
+    assert_steps_agree(layer)
+
+
+def test_a_translator_with_input_feeding_and_a_random_cell_trains():
+    tokens = keras.Input((None,), dtype="int32")
+    memory = keras.Input((None, M))
+    options = {"cell": "lstm_zoneout", "layers": 1, "dtype": "mixed_bfloat16"}
+    layer = decoder(input_feeding=True, **options)
+    model = keras.Model([tokens, memory], layer(tokens, memory)[0])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    given = [np.asarray(each) for each in inputs()[:2]]
+    losses = [model.train_on_batch(given, given[0]) for _ in range(3)]
+    assert np.isfinite(losses).all()
 
 
 def test_it_is_saved_and_read_again(tmp_path):
