@@ -220,7 +220,7 @@ class GatedRNN(keras.layers.Layer):
             else:
                 results = _run_each(*arguments, self._backward)
             outputs = [ops.cast(output, self.compute_dtype) for output, _ in results]
-            lasts = [final[0] for _, final in results]
+            lasts = [ops.cast(final[0], self.compute_dtype) for _, final in results]
             finals += [state for _, final in results for state in final]
             inputs = self._merged(outputs)
         if self.return_sequences:
@@ -265,6 +265,21 @@ class GatedRNN(keras.layers.Layer):
         if not self.return_state:
             return result
         return [result, *((batch, n) for cell in self.cells for n in cell.state_size)]
+
+    def compute_output_spec(
+        self,
+        inputs: Tensor,
+        initial_state: Sequence[Tensor] | Tensor | None = None,
+        mask: Tensor | None = None,
+        training: bool = False,
+    ) -> keras.KerasTensor | list[keras.KerasTensor]:
+        # By default Keras would declare the compute dtype for the states as well.
+        shape = self.compute_output_shape(inputs.shape)
+        if not self.return_state:
+            return keras.KerasTensor(shape, self.compute_dtype)
+        first, *states = shape
+        specs = [keras.KerasTensor(state, self.variable_dtype) for state in states]
+        return [keras.KerasTensor(first, self.compute_dtype), *specs]
 
     def compute_mask(
         self, inputs: Tensor, previous_mask: Tensor | None = None

@@ -89,6 +89,13 @@ class Attention(keras.layers.Layer):
     def compute_output_shape(self, query_shape, memory_shape, *others):
         return (*query_shape[:2], memory_shape[-1]), (*query_shape[:2], memory_shape[1])
 
+    def compute_output_spec(self, query, memory, mask=None, keys=None):
+        context, weights = self.compute_output_shape(query.shape, memory.shape)
+        return (
+            keras.KerasTensor(context, self.compute_dtype),
+            keras.KerasTensor(weights, "float32"),
+        )
+
     def get_config(self):
         return {**super().get_config(), "kind": self.kind, "units": self.units}
 

@@ -282,23 +282,25 @@ class Decoder(keras.layers.Layer):
     def _step_by_step(self, x, memory, states, training):
         """Attentional states (B, T, E) and weights, each step reading the previous state."""
         widths, size = [state.shape[-1] for state in states], self._settings["embedding"]
+        dtype = keras.backend.result_type(states[0].dtype, "float32")
 
         def advance(packed, inputs):
             previous = _split(packed, widths)
             token, noises = unpack(inputs)
             attentional, weights, following = self._advance(token, memory, previous, noises)
             packed = ops.concatenate(
-                [*following, ops.cast(attentional, "float32"), weights], axis=-1
+                [*following, ops.cast(attentional, dtype), ops.cast(weights, dtype)], axis=-1
             )
             return packed, packed
 
         # Keras scans one tensor, of at least one step, into outputs of the shape of the state.
         steps = ops.swapaxes(ops.pad(x, [[0, 0], [0, 1], [0, 0]]), 0, 1)
         outputs = ops.concatenate([steps[0], memory.values[..., 0]], axis=-1)
-        first = ops.concatenate([*states, ops.cast(ops.zeros_like(outputs), "float32")], axis=-1)
+        first = ops.concatenate([*states, ops.cast(ops.zeros_like(outputs), dtype)], axis=-1)
         steps, unpack = self._with_noise(steps, training)
         outputs = ops.swapaxes(ops.scan(advance, first, steps)[1], 0, 1)[:, :-1, sum(widths) :]
-        return ops.cast(outputs[..., :size], self.compute_dtype), outputs[..., size:]
+        attentional, weights = outputs[..., :size], outputs[..., size:]
+        return ops.cast(attentional, self.compute_dtype), ops.cast(weights, "float32")
 
     def _with_noise(self, steps, training):
         """Packs inputs (T, B, E) and the random masks of the cells into one tensor.
@@ -328,6 +330,10 @@ class Decoder(keras.layers.Layer):
     def compute_output_shape(self, tokens_shape, memory_shape, *others):
         steps = tuple(tokens_shape)
         return (*steps, self._settings["vocabulary"]), (*steps, memory_shape[1])
+
+    def compute_output_spec(self, tokens, memory, mask=None, training=False):
+        logits, weights = self.compute_output_shape(tokens.shape, memory.shape)
+        return keras.KerasTensor(logits, "float32"), keras.KerasTensor(weights, "float32")
 
     def get_config(self):
         cell = self.layers[0].get_config()["cell"]

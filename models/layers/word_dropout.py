@@ -44,6 +44,9 @@ class WordDropout(keras.layers.Layer):
     def compute_output_shape(self, ids_shape):
         return ids_shape
 
+    def compute_output_spec(self, ids, training=False):
+        return keras.KerasTensor(ids.shape, ids.dtype)
+
     def get_config(self):
         return {**super().get_config(), "rate": self.rate}
 
@@ -105,6 +108,9 @@ class RareWordDropout(keras.layers.Layer):
 
     def compute_output_shape(self, shape):
         return shape
+
+    def compute_output_spec(self, ids, training=False):
+        return keras.KerasTensor(ids.shape, ids.dtype)
 
     def get_config(self):
         sizes = {"vocabulary": self.vocabulary, "strength": self.strength}
