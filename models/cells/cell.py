@@ -8,6 +8,7 @@ P the width of h, which differs from H only in a cell with a projection.
 """
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -265,14 +266,13 @@ class GatedCell(keras.layers.Layer):
     ):
         # Autocasting would cast the states to the half-precision dtype of a mixed policy.
         super().__init__(autocast=False, **kwargs)
-        if isinstance(units, bool) or not isinstance(units, int) or units < 1:
-            raise ValueError(f"units must be an integer of at least 1, got {units!r}.")
-        self.units = units
+        self.units = positive_integer("units", units)
         self.spec = specs.find(spec)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
-        self.state_size = self.spec.state_sizes(units)
+        self.state_size = self.spec.state_sizes(self.units)
         self.output_size = self.state_size[0]
+        self.input_spec = keras.InputSpec(ndim=2)
         if self.spec.random:
             self._seed = keras.random.SeedGenerator()
 
@@ -312,6 +312,7 @@ class GatedCell(keras.layers.Layer):
                 "projection", H, ("h",), self.recurrent_initializer, P
             )
         self._build_layer_norm()
+        self.input_spec = keras.InputSpec(ndim=2, axes={-1: D})
         self.built = True
 
     def _build_layer_norm(self):
@@ -340,8 +341,8 @@ class GatedCell(keras.layers.Layer):
 
         Each block is initialised separately, so that fan-in and fan-out are those of a single
         gate. A random initialiser of Keras returns the same numbers on every call, so each
-        block has a copy with its own seed. Numbers are drawn in float32 or float64, because an
-        orthogonal matrix cannot be computed in half precision.
+        block has a copy with its own seed; a function is called for each block. Numbers are drawn
+        in float32 or float64, because an orthogonal matrix cannot be computed in half precision.
         """
         if not maps:
             return None
@@ -351,10 +352,8 @@ class GatedCell(keras.layers.Layer):
             draw_dtype = dtype if dtype == "float64" else "float32"
             blocks = []
             for index in range(stacked * len(maps)):
-                config = initializer.get_config()
-                if isinstance(config.get("seed"), int):
-                    config["seed"] += index
-                blocks.append(initializer.from_config(config)((rows, columns), draw_dtype))
+                draw = _with_own_seed(initializer, index)
+                blocks.append(draw((rows, columns), dtype=draw_dtype))
             starts = range(0, len(blocks), len(maps))
             stack = [ops.concatenate(blocks[i : i + len(maps)], axis=1) for i in starts]
             return ops.cast(ops.concatenate(stack, axis=0), dtype)
@@ -536,6 +535,7 @@ class GatedCell(keras.layers.Layer):
         training: bool = False,
         noise: Noise | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
+        self._check_states(states)
         if noise is None:
             if training and self.spec.random:
                 raise ValueError(
@@ -546,6 +546,16 @@ class GatedCell(keras.layers.Layer):
             noise = self.inference_noise()
         after = self.step(inputs, states, noise)
         return after[0], after
+
+    def _check_states(self, states):
+        shapes = [static_shape(state) for state in states]
+        expected = [(None, size) for size in self.state_size]
+        pairs = zip(shapes, expected, strict=False)
+        if len(shapes) != len(expected) or not all(fits(*pair) for pair in pairs):
+            raise ValueError(
+                f"{self.name}: states must be a list of tensors of the shapes {expected}, "
+                f"got {shapes}."
+            )
 
     def step(
         self,
@@ -640,6 +650,47 @@ class TensorFunctions:
 
     def _multiply(self, rows, name):
         return self._cell.multiply(rows, self._matrices[name])
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """Returns a positive integer as an int, also a NumPy integer.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: Its value.
+
+    Raises:
+        ValueError: The value is not an integer of at least 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
+    return int(value)
+
+
+def static_shape(tensor: Tensor) -> tuple[int | None, ...] | None:
+    """Returns the shape of a tensor, None for unknown axes; or None if its rank is unknown."""
+    try:
+        return tuple(tensor.shape)
+    except ValueError:  # raised by TensorFlow
+        return None
+
+
+def fits(shape: Sequence[int | None] | None, expected: Sequence[int | None]) -> bool:
+    """Returns whether a static shape can be the expected one."""
+    if shape is None:
+        return True
+    pairs = zip(shape, expected, strict=False)
+    return len(shape) == len(expected) and all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def _with_own_seed(initializer, index):
+    """A copy of an initializer for the block of an index; a function is returned itself."""
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return initializer
+    config = initializer.get_config()
+    if isinstance(config.get("seed"), int):
+        config["seed"] += index
+    return initializer.from_config(config)
 
 
 def matmul(rows: Tensor, weight: Tensor, compute_dtype: str, result_dtype: str) -> Tensor:

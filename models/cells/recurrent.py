@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from .cell import GatedCell, Noise, Tensor
+from .cell import GatedCell, Noise, Tensor, fits, positive_integer, static_shape
 from .specs import CellSpec
 
 DIRECTIONS = ("forward", "backward", "both")
@@ -105,21 +105,20 @@ class GatedRNN(keras.layers.Layer):
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {list(choices)}, got {value!r}.")
-        if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
-            raise ValueError(f"layers must be an integer of at least 1, got {layers!r}.")
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}.")
-        self.units = units
-        self.layers = layers
+        self.units = positive_integer("units", units)
+        self.layers = positive_integer("layers", layers)
         self.direction = direction
         self.merge = merge
-        self.dropout = dropout
+        self.dropout = float(dropout)
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
         self.time_major = time_major
         self.implementation = implementation
         self.supports_masking = True
+        self.input_spec = keras.InputSpec(ndim=3)
         reads = ("forward", "backward") if direction == "both" else (direction,)
         self._backward = [read == "backward" for read in reads]
         self.cells = [
@@ -131,13 +130,13 @@ class GatedRNN(keras.layers.Layer):
                 dtype=self.dtype_policy,
                 name=f"{read}_{layer}",
             )
-            for layer in range(layers)
+            for layer in range(self.layers)
             for read in reads
         ]
         self.spec = self.cells[0].spec
         # XLA has no kernel for the ops of `block` and `cudnn`, and compiles loops for one shape.
         self.supports_jit = self.implementation_for() == "reference"
-        self._dropouts = [keras.layers.Dropout(dropout) for _ in range(layers - 1) if dropout]
+        self._dropouts = [keras.layers.Dropout(dropout) for _ in range(self.layers - 1) if dropout]
 
     @property
     def output_size(self) -> int:
@@ -145,6 +144,11 @@ class GatedRNN(keras.layers.Layer):
         if self.direction == "both" and self.merge == "concat":
             return 2 * self.cells[0].output_size
         return self.cells[0].output_size
+
+    @property
+    def state_size(self) -> list[int]:
+        """Width of each state, in the order of `initial_state`."""
+        return [size for cell in self.cells for size in cell.state_size]
 
     def implementation_for(self, device: str | None = None) -> str:
         """Returns the name of the implementation that runs on a device.
@@ -171,6 +175,7 @@ class GatedRNN(keras.layers.Layer):
         per_layer = len(self._backward)
         for index, cell in enumerate(self.cells):
             cell.build((None, features if index < per_layer else self.output_size))
+        self.input_spec = keras.InputSpec(ndim=3, axes={-1: features})
         self.built = True
 
     def _check_implementation(self):
@@ -195,6 +200,10 @@ class GatedRNN(keras.layers.Layer):
     ) -> Tensor | list[Tensor]:
         if mask is None:  # Keras passes an attached mask itself, except when `call` is called
             mask = getattr(inputs, "_keras_mask", None)
+        mask = None if mask is None else ops.convert_to_tensor(mask)
+        if initial_state is not None:
+            initial_state = [ops.convert_to_tensor(state) for state in _as_list(initial_state)]
+        self._check_call(inputs, initial_state, mask)
         if self.time_major:
             inputs = ops.swapaxes(inputs, 0, 1)
             mask = None if mask is None else ops.swapaxes(mask, 0, 1)
@@ -229,19 +238,50 @@ class GatedRNN(keras.layers.Layer):
             result = self._merged(lasts)
         return [result, *finals] if self.return_state else result
 
+    def _check_call(self, inputs, initial_state, mask):
+        """Checks the shapes of the arguments of a call, as far as they are known."""
+        if hasattr(inputs, "row_splits") or getattr(inputs, "ragged", False):
+            raise ValueError(
+                f"{self.name}: inputs must be a dense tensor, got a ragged one; pass "
+                "inputs.to_tensor() and mask=tf.sequence_mask(inputs.row_lengths())."
+            )
+        shape = static_shape(inputs)
+        if mask is not None and not fits(static_shape(mask), shape[:2]):
+            raise ValueError(
+                f"{self.name}: mask must have the first two axes of the inputs, {shape[:2]}, "
+                f"got {static_shape(mask)}."
+            )
+        if initial_state is None:
+            return
+        states, count = _as_list(initial_state), len(self.state_size)
+        if len(states) != count:
+            raise ValueError(
+                f"{self.name}: initial_state must be a list of {count} states "
+                f"({len(self.cells)} cells with {count // len(self.cells)} each), "
+                f"got {len(states)}."
+            )
+        batch = shape[1 if self.time_major else 0]
+        for state, width in zip(states, self.state_size, strict=True):
+            actual = static_shape(state)
+            if not (fits(actual, (batch, width)) or fits(actual, (1, width))):
+                raise ValueError(
+                    f"{self.name}: initial_state must have the shapes "
+                    f"{[(batch, n) for n in self.state_size]}, where a batch of 1 is repeated, "
+                    f"got {[static_shape(each) for each in states]}."
+                )
+
     def _states(self, inputs, initial_state) -> Iterator[list[Tensor]]:
         """The list of initial states of each cell."""
         if initial_state is None:
             batch = ops.shape(inputs)[0]
             return (cell.get_initial_state(batch) for cell in self.cells)
+        flat = []
+        for state, width in zip(initial_state, self.state_size, strict=True):
+            state = ops.cast(state, self.variable_dtype)
+            if state.shape[0] == 1 and inputs.shape[0] != 1:
+                state = ops.broadcast_to(state, (ops.shape(inputs)[0], width))
+            flat.append(state)
         per_cell = len(self.cells[0].state_size)
-        flat = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
-        if len(flat) != per_cell * len(self.cells):
-            raise ValueError(
-                f"{self.name}: initial_state must be a list of {per_cell * len(self.cells)} states "
-                f"({len(self.cells)} cells with {per_cell} each), got {len(flat)}."
-            )
-        flat = [ops.cast(state, self.cells[0].state_dtype) for state in flat]
         return (flat[i : i + per_cell] for i in range(0, len(flat), per_cell))
 
     def _noise(self, cell, inputs, training) -> Noise:
@@ -264,7 +304,7 @@ class GatedRNN(keras.layers.Layer):
         result = (*shape, self.output_size)
         if not self.return_state:
             return result
-        return [result, *((batch, n) for cell in self.cells for n in cell.state_size)]
+        return [result, *((batch, size) for size in self.state_size)]
 
     def compute_output_spec(
         self,
@@ -273,6 +313,7 @@ class GatedRNN(keras.layers.Layer):
         mask: Tensor | None = None,
         training: bool = False,
     ) -> keras.KerasTensor | list[keras.KerasTensor]:
+        self._check_call(inputs, initial_state, mask)
         # By default Keras would declare the compute dtype for the states as well.
         shape = self.compute_output_shape(inputs.shape)
         if not self.return_state:
@@ -289,7 +330,7 @@ class GatedRNN(keras.layers.Layer):
             mask = ops.flip(mask, 0 if self.time_major else 1)
         if not self.return_state:
             return mask
-        return [mask] + [None] * sum(len(cell.state_size) for cell in self.cells)
+        return [mask] + [None] * len(self.state_size)
 
     def get_config(self) -> dict[str, Any]:
         cell = self.cells[0].get_config()
@@ -309,6 +350,10 @@ class GatedRNN(keras.layers.Layer):
             "kernel_initializer": cell["kernel_initializer"],
             "recurrent_initializer": cell["recurrent_initializer"],
         }
+
+
+def _as_list(states):
+    return list(states) if isinstance(states, (list, tuple)) else [states]
 
 
 def _run_each(implementation, cells, inputs, mask, states, noises, training, backward):

@@ -6,6 +6,7 @@
 import dataclasses
 import json
 import math
+import numbers
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,6 @@ LAYER_NORMS = ("none", "products", "maps")
 RECURRENT_DROPOUTS = ("state", "candidate", "weights")
 _CHRONO = re.compile(r"-?chrono:(\d+)")
 _UNIFORM = re.compile(r"uniform:([^,]+),([^,]+)")
-_NUMBERS = (int, float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +89,7 @@ class CellSpec:
             object.__setattr__(self, field, {g: _plain(values[g]) for g in gates if g in values})
         object.__setattr__(self, "peepholes", tuple(g for g in gates if g in self.peepholes))
         object.__setattr__(self, "cell_clip", float(self.cell_clip))
+        object.__setattr__(self, "projection", int(self.projection))
         for field in ("zoneout", "recurrent_dropout"):
             rates = getattr(self, field)
             nonzero = {name: float(rates[name]) for name in sorted(rates) if rates[name]}
@@ -116,10 +117,10 @@ class CellSpec:
         for gate, value in self.bias.items():
             if isinstance(value, str):
                 _check_law(gate, value)
-            elif isinstance(value, bool) or not isinstance(value, _NUMBERS):
+            elif not _is_number(value):
                 raise ValueError(f"bias of {gate!r} must be a number or a law, got {value!r}.")
         for gate, value in self.pinned.items():
-            if isinstance(value, bool) or not isinstance(value, _NUMBERS) or not 0 <= value <= 1:
+            if not _is_number(value) or not 0 <= value <= 1:
                 raise ValueError(f"pinned {gate!r} must be from 0 to 1, got {value!r}.")
         for gate, value in self.blind.items():
             if value not in SENSES:
@@ -134,10 +135,10 @@ class CellSpec:
                     f"{field} must be one of {list(choices)}, got {getattr(self, field)!r}."
                 )
         clip = self.cell_clip
-        if isinstance(clip, bool) or not isinstance(clip, _NUMBERS) or not 0 <= clip < math.inf:
+        if not _is_number(clip) or not 0 <= clip < math.inf:
             raise ValueError(f"cell_clip must be a number of at least 0, got {clip!r}.")
         units = self.projection
-        if isinstance(units, bool) or not isinstance(units, int) or units < 0:
+        if isinstance(units, bool) or not isinstance(units, numbers.Integral) or units < 0:
             raise ValueError(f"projection must be an integer of at least 0, got {units!r}.")
 
     def _check_rates(self):
@@ -152,7 +153,7 @@ class CellSpec:
                         f"{field} of {self.equation!r} must be one of {list(choices)}, "
                         f"got {name!r}."
                     )
-                if isinstance(rate, bool) or not isinstance(rate, _NUMBERS) or not 0 <= rate < 1:
+                if not _is_number(rate) or not 0 <= rate < 1:
                     raise ValueError(
                         f"{field} of {name!r} must be at least 0 and below 1, got {rate!r}."
                     )
@@ -235,6 +236,10 @@ class CellSpec:
     def to_json(self) -> dict:
         """Returns the spec as JSON; `CellSpec(**spec.to_json()) == spec`."""
         return {**dataclasses.asdict(self), "peepholes": list(self.peepholes)}
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _check_law(gate, law):

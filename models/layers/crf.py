@@ -26,6 +26,7 @@ layer and on the version of Keras.
 Shapes: B batch, T time, K tags.
 """
 
+import numbers
 import warnings
 
 import keras
@@ -84,9 +85,9 @@ class CRF(keras.layers.Layer):
 
     def __init__(self, classes: int, *, initializer="zeros", regularizer=None, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        if isinstance(classes, bool) or not isinstance(classes, numbers.Integral) or classes < 1:
             raise ValueError(f"classes must be an integer of at least 1, got {classes!r}.")
-        self.classes = classes
+        self.classes = classes = int(classes)
         self.initializer = keras.initializers.get(initializer)
         self.regularizer = keras.regularizers.get(regularizer)
         self.supports_masking = True
