@@ -16,7 +16,7 @@ from .cell import GatedCell, Noise, Tensor, fits, positive_integer, static_shape
 from .specs import CellSpec
 
 DIRECTIONS = ("forward", "backward", "both")
-MERGES = ("concat", "sum")
+MERGES = ("concat", "sum", "mul", "ave", None)
 IMPLEMENTATIONS = ("auto", "portable", "reference", "loop", "block", "cudnn")
 PORTABLE = "portable"  # any cell on any device, in core TensorFlow ops: used in served graphs
 
@@ -35,10 +35,14 @@ class GatedRNN(keras.layers.Layer):
             .json file with one.
         layers: Number of layers, each reading the output of the one below.
         direction: "forward", "backward" (with outputs in the order of the inputs) or "both".
-        merge: How the outputs of both directions are combined: "concat" or "sum".
+        merge: How the outputs of both directions are combined: "concat", "sum", "mul", "ave", or
+            None, which returns both and requires a single layer.
         dropout: Share of the features dropped between layers in training.
         return_sequences: Whether to return the outputs of all steps.
         return_state: Whether to return the final states as well.
+        stateful: Whether the final states of a batch are the initial states of the next, row by
+            row, until `reset_state`. Requires a known batch size.
+        zero_output_for_mask: Whether the outputs of all steps are zero at masked steps.
         go_backwards: Whether to reverse the inputs in time first; as in Keras, outputs then
             stay in that order.
         time_major: Whether time is the first axis of inputs, outputs and mask.
@@ -86,10 +90,12 @@ class GatedRNN(keras.layers.Layer):
         *,
         layers: int = 1,
         direction: str = "forward",
-        merge: str = "concat",
+        merge: str | None = "concat",
         dropout: float = 0.0,
         return_sequences: bool = False,
         return_state: bool = False,
+        stateful: bool = False,
+        zero_output_for_mask: bool = False,
         go_backwards: bool = False,
         time_major: bool = False,
         implementation: str = "auto",
@@ -109,15 +115,23 @@ class GatedRNN(keras.layers.Layer):
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}.")
         self.units = positive_integer("units", units)
         self.layers = positive_integer("layers", layers)
+        if merge is None and direction == "both" and self.layers > 1:
+            raise ValueError(
+                f"merge must be one of {list(MERGES[:-1])} with {self.layers} layers, because the "
+                "next layer reads one tensor, got None."
+            )
         self.direction = direction
         self.merge = merge
         self.dropout = float(dropout)
         self.return_sequences = return_sequences
         self.return_state = return_state
+        self.stateful = stateful
+        self.zero_output_for_mask = zero_output_for_mask
         self.go_backwards = go_backwards
         self.time_major = time_major
         self.implementation = implementation
         self.supports_masking = True
+        self._carried = _CarriedStates()
         self.input_spec = keras.InputSpec(ndim=3)
         reads = ("forward", "backward") if direction == "both" else (direction,)
         self._backward = [read == "backward" for read in reads]
@@ -146,9 +160,27 @@ class GatedRNN(keras.layers.Layer):
         return self.cells[0].output_size
 
     @property
+    def states(self) -> list[keras.Variable] | None:
+        """States that a stateful layer carries to the next batch; None if it has none."""
+        return self._carried.variables
+
+    @property
     def state_size(self) -> list[int]:
         """Width of each state, in the order of `initial_state`."""
         return [size for cell in self.cells for size in cell.state_size]
+
+    def get_initial_state(self, batch_size: int | Tensor) -> list[Tensor]:
+        """Returns zeros for each state, (batch_size, width), in the order of `initial_state`."""
+        return [state for cell in self.cells for state in cell.get_initial_state(batch_size)]
+
+    def reset_state(self) -> None:
+        """Sets the states that a stateful layer carries to zero."""
+        for state in self.states or []:
+            state.assign(ops.zeros_like(state))
+
+    def reset_states(self) -> None:
+        """Alias of `reset_state`, as in Keras."""
+        self.reset_state()
 
     def implementation_for(self, device: str | None = None) -> str:
         """Returns the name of the implementation that runs on a device.
@@ -175,8 +207,28 @@ class GatedRNN(keras.layers.Layer):
         per_layer = len(self._backward)
         for index, cell in enumerate(self.cells):
             cell.build((None, features if index < per_layer else self.output_size))
+        if self.stateful:
+            self._build_states(inputs_shape)
         self.input_spec = keras.InputSpec(ndim=3, axes={-1: features})
         self.built = True
+
+    def _build_states(self, inputs_shape):
+        batch = inputs_shape[1 if self.time_major else 0]
+        if batch is None:
+            raise ValueError(
+                f"{self.name}: a stateful layer needs a known batch size, such as of "
+                f"keras.Input(batch_shape=...), got inputs of shape {tuple(inputs_shape)}."
+            )
+        self._carried.variables = [
+            keras.Variable(
+                "zeros",
+                shape=(batch, size),
+                dtype=self.variable_dtype,
+                trainable=False,
+                name="rnn_state",
+            )
+            for size in self.state_size
+        ]
 
     def _check_implementation(self):
         name = self.implementation
@@ -201,6 +253,8 @@ class GatedRNN(keras.layers.Layer):
         if mask is None:  # Keras passes an attached mask itself, except when `call` is called
             mask = getattr(inputs, "_keras_mask", None)
         mask = None if mask is None else ops.convert_to_tensor(mask)
+        if initial_state is None and self.stateful:
+            initial_state = self.states
         if initial_state is not None:
             initial_state = [ops.convert_to_tensor(state) for state in _as_list(initial_state)]
         self._check_call(inputs, initial_state, mask)
@@ -214,6 +268,21 @@ class GatedRNN(keras.layers.Layer):
             mask = ops.cast(mask, "bool")
             inputs = ops.where(mask[..., None], inputs, ops.zeros_like(inputs))
         inputs = ops.cast(inputs, self.compute_dtype)
+        outputs, lasts, finals = self._run(inputs, initial_state, mask, training)
+        if self.stateful:
+            for variable, state in zip(self.states, finals, strict=True):
+                variable.assign(state)
+        results = self._results(outputs, mask) if self.return_sequences else self._merged(lasts)
+        if self.return_state:
+            return [*results, *finals] if isinstance(results, list) else [results, *finals]
+        return results
+
+    def _run(self, inputs, initial_state, mask, training):
+        """Runs all layers over inputs (B, T, D).
+
+        Returns the outputs of the last layer, (B, T, ...), merged; the output after the last
+        step of each of its directions, (B, P); and the final states of all layers.
+        """
         states = self._states(inputs, initial_state)
         implementation = self._tracer or _implementation(self.implementation_for())
         per_layer, finals = len(self._backward), []
@@ -228,15 +297,10 @@ class GatedRNN(keras.layers.Layer):
                 results = _run_both(*arguments)
             else:
                 results = _run_each(*arguments, self._backward)
-            outputs = [ops.cast(output, self.compute_dtype) for output, _ in results]
-            lasts = [ops.cast(final[0], self.compute_dtype) for _, final in results]
+            inputs = self._merged([ops.cast(output, self.compute_dtype) for output, _ in results])
             finals += [state for _, final in results for state in final]
-            inputs = self._merged(outputs)
-        if self.return_sequences:
-            result = ops.swapaxes(inputs, 0, 1) if self.time_major else inputs
-        else:
-            result = self._merged(lasts)
-        return [result, *finals] if self.return_state else result
+        lasts = [ops.cast(final[0], self.compute_dtype) for _, final in results]
+        return inputs, lasts, finals
 
     def _check_call(self, inputs, initial_state, mask):
         """Checks the shapes of the arguments of a call, as far as they are known."""
@@ -246,6 +310,12 @@ class GatedRNN(keras.layers.Layer):
                 "inputs.to_tensor() and mask=tf.sequence_mask(inputs.row_lengths())."
             )
         shape = static_shape(inputs)
+        batch = shape[1 if self.time_major else 0]
+        if self.states and batch not in (None, self.states[0].shape[0]):
+            raise ValueError(
+                f"{self.name}: the batch size of a stateful layer must stay "
+                f"{self.states[0].shape[0]}, got {batch}."
+            )
         if mask is not None and not fits(static_shape(mask), shape[:2]):
             raise ValueError(
                 f"{self.name}: mask must have the first two axes of the inputs, {shape[:2]}, "
@@ -260,7 +330,6 @@ class GatedRNN(keras.layers.Layer):
                 f"({len(self.cells)} cells with {count // len(self.cells)} each), "
                 f"got {len(states)}."
             )
-        batch = shape[1 if self.time_major else 0]
         for state, width in zip(states, self.state_size, strict=True):
             actual = static_shape(state)
             if not (fits(actual, (batch, width)) or fits(actual, (1, width))):
@@ -291,20 +360,41 @@ class GatedRNN(keras.layers.Layer):
         return cell.draw(batch, steps)
 
     def _merged(self, outputs):
+        """The outputs of the directions as one tensor, or as a list if they are not merged."""
         if len(outputs) == 1:
             return outputs[0]
-        return ops.concatenate(outputs, -1) if self.merge == "concat" else ops.add(*outputs)
+        if self.merge is None:
+            return outputs
+        if self.merge == "concat":
+            return ops.concatenate(outputs, axis=-1)
+        if self.merge == "mul":
+            return ops.multiply(*outputs)
+        total = ops.add(*outputs)
+        return total / 2 if self.merge == "ave" else total
+
+    def _results(self, outputs, mask):
+        """The outputs of all steps, (B, T, ...), as they are returned."""
+        if isinstance(outputs, list):
+            return [self._results(output, mask) for output in outputs]
+        if self.zero_output_for_mask and mask is not None:
+            outputs = ops.where(mask[..., None], outputs, ops.zeros_like(outputs))
+        return ops.swapaxes(outputs, 0, 1) if self.time_major else outputs
+
+    @property
+    def _result_count(self):
+        """Number of tensors of outputs: one, or two if the directions are not merged."""
+        return 2 if self.direction == "both" and self.merge is None else 1
 
     def compute_output_shape(
         self, inputs_shape: Sequence[int | None], initial_state_shape: Any = None
-    ) -> tuple | list[tuple]:
+    ) -> tuple:
         first, second, _ = inputs_shape
         batch = second if self.time_major else first
         shape = (first, second) if self.return_sequences else (batch,)
-        result = (*shape, self.output_size)
-        if not self.return_state:
-            return result
-        return [result, *((batch, size) for size in self.state_size)]
+        results = [(*shape, self.output_size)] * self._result_count
+        if self.return_state:
+            results += [(batch, size) for size in self.state_size]
+        return tuple(results) if len(results) > 1 else results[0]
 
     def compute_output_spec(
         self,
@@ -315,12 +405,11 @@ class GatedRNN(keras.layers.Layer):
     ) -> keras.KerasTensor | list[keras.KerasTensor]:
         self._check_call(inputs, initial_state, mask)
         # By default Keras would declare the compute dtype for the states as well.
-        shape = self.compute_output_shape(inputs.shape)
-        if not self.return_state:
-            return keras.KerasTensor(shape, self.compute_dtype)
-        first, *states = shape
-        specs = [keras.KerasTensor(state, self.variable_dtype) for state in states]
-        return [keras.KerasTensor(first, self.compute_dtype), *specs]
+        count, shapes = self._result_count, self.compute_output_shape(inputs.shape)
+        if count == 1 and not self.return_state:
+            return keras.KerasTensor(shapes, self.compute_dtype)
+        outputs = [keras.KerasTensor(shape, self.compute_dtype) for shape in shapes[:count]]
+        return outputs + [keras.KerasTensor(shape, self.variable_dtype) for shape in shapes[count:]]
 
     def compute_mask(
         self, inputs: Tensor, previous_mask: Tensor | None = None
@@ -328,9 +417,10 @@ class GatedRNN(keras.layers.Layer):
         mask = previous_mask if self.return_sequences else None
         if self.go_backwards and mask is not None:
             mask = ops.flip(mask, 0 if self.time_major else 1)
-        if not self.return_state:
-            return mask
-        return [mask] + [None] * len(self.state_size)
+        masks = [mask] * self._result_count
+        if self.return_state:
+            masks += [None] * len(self.state_size)
+        return masks if len(masks) > 1 else mask
 
     def get_config(self) -> dict[str, Any]:
         cell = self.cells[0].get_config()
@@ -344,12 +434,24 @@ class GatedRNN(keras.layers.Layer):
             "dropout": self.dropout,
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
+            "stateful": self.stateful,
+            "zero_output_for_mask": self.zero_output_for_mask,
             "go_backwards": self.go_backwards,
             "time_major": self.time_major,
             "implementation": self.implementation,
             "kernel_initializer": cell["kernel_initializer"],
             "recurrent_initializer": cell["recurrent_initializer"],
         }
+
+
+class _CarriedStates:
+    """Holder of the states of a stateful layer.
+
+    Keras would count variables that are attributes of a layer among its weights.
+    """
+
+    def __init__(self):
+        self.variables: list[keras.Variable] | None = None
 
 
 def _as_list(states):

@@ -97,6 +97,12 @@ def time_distributed(rnn):
     return keras.Model(ids, layers.Dense(1)(layers.Flatten()(layers.TimeDistributed(rnn())(x))))
 
 
+def bidirectional(rnn):
+    x = keras.Input((None,), dtype="int32")
+    wrapped = layers.Bidirectional(rnn(return_sequences=True), merge_mode="ave")
+    return keras.Sequential([x, embedding(), wrapped, layers.Bidirectional(rnn()), layers.Dense(1)])
+
+
 WIRINGS = [
     sequential,
     sequential_without_input,
@@ -110,6 +116,7 @@ WIRINGS = [
     explicit_mask,
     subclassed,
     time_distributed,
+    bidirectional,
 ]
 every_wiring = pytest.mark.parametrize("wiring", WIRINGS, ids=lambda wiring: wiring.__name__)
 
@@ -125,10 +132,18 @@ def both(wiring):
     pairs = zip(leaves(theirs), leaves(ours), strict=True)
     for their_layer, our_layer in pairs:
         if isinstance(our_layer, GatedRNN):
-            from_keras(our_layer, their_layer.get_weights())
+            copy_weights(their_layer, our_layer)
         else:
             our_layer.set_weights(their_layer.get_weights())
     return theirs, ours
+
+
+def copy_weights(theirs, ours):
+    """Gives a layer of ours the weights of an LSTM of Keras, also one that reverses its inputs."""
+    forward = GatedRNN(UNITS, "lstm")
+    forward.build((None, None, ours.cells[0].features))
+    from_keras(forward, theirs.get_weights())
+    ours.set_weights(forward.get_weights())
 
 
 def leaves(model):
@@ -139,6 +154,8 @@ def leaves(model):
             found += leaves(layer)
         elif isinstance(layer, layers.TimeDistributed):
             found.append(layer.layer)
+        elif isinstance(layer, layers.Bidirectional):
+            found += [layer.forward_layer, layer.backward_layer]
         else:
             found.append(layer)
     return found
