@@ -230,6 +230,18 @@ class GatedCell(keras.layers.Layer):
         kernel_initializer: Initializer of `kernel`, applied to each block separately.
         recurrent_initializer: Initializer of the recurrent weights, applied to each block
             separately.
+        use_bias: Whether there are biases; without them the initial biases of the spec have
+            no effect.
+        bias_initializer: Initializer of the biases of maps to which the spec gives none.
+        kernel_regularizer: Regularizer of the weights that `kernel_initializer` initializes.
+        recurrent_regularizer: Regularizer of the weights that `recurrent_initializer`
+            initializes.
+        bias_regularizer: Regularizer of the biases.
+        kernel_constraint: Constraint on the weights that `kernel_initializer` initializes.
+        recurrent_constraint: Constraint on the weights that `recurrent_initializer`
+            initializes.
+        bias_constraint: Constraint on the biases.
+        seed: Seed of recurrent dropout and zoneout; None draws one.
         **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
 
     Call arguments:
@@ -262,6 +274,16 @@ class GatedCell(keras.layers.Layer):
         spec: CellSpec | Mapping | str = "lstm",
         kernel_initializer: Any = "glorot_uniform",
         recurrent_initializer: Any = "orthogonal",
+        *,
+        use_bias: bool = True,
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        seed: int | None = None,
         **kwargs,
     ):
         # Autocasting would cast the states to the half-precision dtype of a mixed policy.
@@ -270,11 +292,20 @@ class GatedCell(keras.layers.Layer):
         self.spec = specs.find(spec)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
+        self.use_bias = use_bias
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+        self.seed = None if seed is None else int(seed)
         self.state_size = self.spec.state_sizes(self.units)
         self.output_size = self.state_size[0]
         self.input_spec = keras.InputSpec(ndim=2)
         if self.spec.random:
-            self._seed = keras.random.SeedGenerator()
+            self._seed = keras.random.SeedGenerator(self.seed)
 
     @property
     def state_dtype(self) -> str:
@@ -284,33 +315,27 @@ class GatedCell(keras.layers.Layer):
     def build(self, input_shape: Sequence[int | None]) -> None:
         spec, H, D, P = self.spec, self.units, input_shape[-1], self.output_size
         self.features = D
-        self.kernel = self._add_blocks("kernel", D, spec.input_maps, self.kernel_initializer)
+        self.kernel = self._add_blocks("kernel", D, spec.input_maps, "kernel")
         self.recurrent_kernel = self._add_blocks(
-            "recurrent_kernel", P, spec.recurrent_maps, self.recurrent_initializer
+            "recurrent_kernel", P, spec.recurrent_maps, "recurrent"
         )
-        self.bias = self.add_weight(
-            name="bias", shape=(len(spec.maps) * H,), initializer=self._initial_bias
-        )
-        own = spec.definition.recurrent_bias
-        self.recurrent_bias = self._add_vector("recurrent_bias", len(own)) if own else None
+        self.bias = self.recurrent_bias = None
+        if self.use_bias:
+            self.bias = self._add_bias("bias", spec.maps, spec.bias)
+            own = spec.definition.recurrent_bias
+            self.recurrent_bias = self._add_bias("recurrent_bias", own, {}) if own else None
         for name, maps in spec.products.items():
             count = len(spec.definition.products[name][0])
-            weight = self._add_blocks(
-                f"{name}_product", H, maps, self.recurrent_initializer, stacked=count
-            )
+            weight = self._add_blocks(f"{name}_product", H, maps, "recurrent", stacked=count)
             setattr(self, f"{name}_product", weight)
         self.raw_projection = None
         if spec.definition.raw and D != H:
-            self.raw_projection = self._add_blocks(
-                "raw_projection", D, (RAW,), self.kernel_initializer
-            )
+            self.raw_projection = self._add_blocks("raw_projection", D, (RAW,), "kernel")
         for gate in spec.peepholes:
             setattr(self, f"{gate}_peephole", self._add_vector(f"{gate}_peephole", 1))
         self.projection = None
         if spec.projection:
-            self.projection = self._add_blocks(
-                "projection", H, ("h",), self.recurrent_initializer, P
-            )
+            self.projection = self._add_blocks("projection", H, ("h",), "recurrent", P)
         self._build_layer_norm()
         self.input_spec = keras.InputSpec(ndim=2, axes={-1: D})
         self.built = True
@@ -336,9 +361,10 @@ class GatedCell(keras.layers.Layer):
     def _add_vector(self, name, blocks, initializer="zeros"):
         return self.add_weight(name=name, shape=(blocks * self.units,), initializer=initializer)
 
-    def _add_blocks(self, name, rows, maps, initializer, columns=None, stacked=1):
+    def _add_blocks(self, name, rows, maps, kind, columns=None, stacked=1):
         """Adds a weight with a block of columns for each map; returns None without maps.
 
+        The `kind`, "kernel" or "recurrent", selects initializer, regularizer and constraint.
         Each block is initialised separately, so that fan-in and fan-out are those of a single
         gate. A random initialiser of Keras returns the same numbers on every call, so each
         block has a copy with its own seed; a function is called for each block. Numbers are drawn
@@ -347,6 +373,7 @@ class GatedCell(keras.layers.Layer):
         if not maps:
             return None
         columns = columns or self.units
+        initializer = getattr(self, f"{kind}_initializer")
 
         def initialize(shape, dtype=None):
             draw_dtype = dtype if dtype == "float64" else "float32"
@@ -359,25 +386,48 @@ class GatedCell(keras.layers.Layer):
             return ops.cast(ops.concatenate(stack, axis=0), dtype)
 
         shape = (stacked * rows, len(maps) * columns)
-        return self.add_weight(name=name, shape=shape, initializer=initialize)
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=initialize,
+            regularizer=getattr(self, f"{kind}_regularizer"),
+            constraint=getattr(self, f"{kind}_constraint"),
+        )
 
-    def _initial_bias(self, shape, dtype=None):
-        """Initial bias of each map, by its number or law."""
-        draw_dtype = "float64" if dtype == "float64" else "float32"
+    def _add_bias(self, name, maps, laws):
+        """Adds a bias with a block for each map."""
+
+        def initialize(shape, dtype=None):
+            draw_dtype = dtype if dtype == "float64" else "float32"
+            return ops.cast(self._initial_bias(maps, laws, draw_dtype), dtype)
+
+        return self.add_weight(
+            name=name,
+            shape=(len(maps) * self.units,),
+            initializer=initialize,
+            regularizer=self.bias_regularizer,
+            constraint=self.bias_constraint,
+        )
+
+    def _initial_bias(self, maps, laws, dtype):
+        """Initial bias of each map, by its number or law, or by the initializer."""
         draws, blocks = {}, []  # gates with the same chrono law share their draws
-        for name in self.spec.maps:
-            law = self.spec.bias.get(name, 0.0)
-            if lag := specs.chrono_lag(law):
+        shape = (self.units,)
+        for index, name in enumerate(maps):
+            law = laws.get(name)
+            if law is None:
+                draw = _with_own_seed(self.bias_initializer, index)
+                blocks.append(ops.convert_to_tensor(draw(shape, dtype=dtype), dtype))
+            elif lag := specs.chrono_lag(law):
                 if lag not in draws:
                     uniform = keras.initializers.RandomUniform(1.0, lag - 1.0)
-                    draws[lag] = ops.log(uniform((self.units,), draw_dtype))
+                    draws[lag] = ops.log(uniform(shape, dtype))
                 blocks.append(-draws[lag] if law.startswith("-") else draws[lag])
             elif bounds := specs.uniform_range(law):
-                uniform = keras.initializers.RandomUniform(*bounds)
-                blocks.append(uniform((self.units,), draw_dtype))
+                blocks.append(keras.initializers.RandomUniform(*bounds)(shape, dtype))
             else:
-                blocks.append(ops.full((self.units,), law, dtype=draw_dtype))
-        return ops.cast(ops.concatenate(blocks), dtype)
+                blocks.append(ops.full(shape, law, dtype=dtype))
+        return ops.concatenate(blocks)
 
     @property
     def projected_maps(self) -> tuple[str, ...]:
@@ -426,11 +476,13 @@ class GatedCell(keras.layers.Layer):
 
         for gate in spec.peepholes:
             add(getattr(self, f"{gate}_peephole"), [f"{gate}_peephole"])
-        if own := spec.definition.recurrent_bias:
+        if self.recurrent_bias is not None:
+            own = spec.definition.recurrent_bias
             add(self.recurrent_bias, [f"{name}_recurrent_bias" for name in own])
         if spec.layer_norm == "maps":
             add(self.gain, [f"{name}_gain" for name in spec.maps])
-            add(self.bias, [f"{name}_bias" for name in spec.maps])
+            if self.use_bias:
+                add(self.bias, [f"{name}_bias" for name in spec.maps])
         if spec.layer_norm == "products":
             if spec.recurrent_maps:
                 add(self.recurrent_gain, ["recurrent_gain"])
@@ -443,11 +495,13 @@ class GatedCell(keras.layers.Layer):
         return vectors
 
     def input_weights(self) -> dict[str, Tensor]:
-        """Returns the weights of `project`: "bias" and, if there are any, "gain", "kernel", "raw".
+        """Returns the weights of `project` that exist, of "bias", "gain", "kernel" and "raw".
 
         Matrices have the compute dtype, vectors the dtype of the states.
         """
-        weights = {"bias": ops.cast(self.bias, self.state_dtype)}
+        weights = {}
+        if self.use_bias:
+            weights["bias"] = ops.cast(self.bias, self.state_dtype)
         if self.spec.layer_norm == "products" and self.spec.input_maps:
             weights["gain"] = ops.cast(self.input_gain, self.state_dtype)
         if self.spec.input_maps:
@@ -469,7 +523,7 @@ class GatedCell(keras.layers.Layer):
         Returns:
             (..., F * H): a block for each of the F `projected_maps`.
         """
-        spec, bias = self.spec, weights["bias"]
+        spec, bias = self.spec, weights.get("bias")
         rows = ops.reshape(inputs, (-1, inputs.shape[-1])) if len(inputs.shape) > 2 else inputs
         whole = self.multiply(rows, weights["kernel"]) if spec.input_maps else None
         if "gain" in weights:
@@ -481,9 +535,9 @@ class GatedCell(keras.layers.Layer):
             if spec.definition.raw:
                 raw = self.multiply(rows, weights["raw"]) if "raw" in weights else rows
                 blocks.append(ops.cast(raw, self.state_dtype))
-                bias = ops.pad(bias, (0, self.units))
+                bias = None if bias is None else ops.pad(bias, (0, self.units))
             whole = ops.concatenate(blocks, axis=-1)
-        if spec.layer_norm != "maps":
+        if bias is not None and spec.layer_norm != "maps":
             # In this order of operands Keras calls TensorFlow's "add". A "bias add" would be
             # fused with the product into a kernel that takes up to 1.6 times as long on a CPU.
             whole = ops.add(bias, whole)
@@ -600,6 +654,15 @@ class GatedCell(keras.layers.Layer):
             "spec": self.spec.to_json(),
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "recurrent_initializer": keras.initializers.serialize(self.recurrent_initializer),
+            "use_bias": self.use_bias,
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "recurrent_regularizer": keras.regularizers.serialize(self.recurrent_regularizer),
+            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
+            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
+            "recurrent_constraint": keras.constraints.serialize(self.recurrent_constraint),
+            "bias_constraint": keras.constraints.serialize(self.bias_constraint),
+            "seed": self.seed,
         }
 
 

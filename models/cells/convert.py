@@ -455,14 +455,18 @@ def _check_spec(library, layer_format, layer):
         )
 
 
-def _weight_layout(spec):
-    """For each weight of a `GatedCell`: its name, its part of a map, the maps of its blocks."""
+def _weight_layout(cell):
+    """For each weight of a cell: its name, its part of a map, the maps of its blocks."""
+    spec = cell.spec
     layout = [
         ("kernel", "input", spec.input_maps),
         ("recurrent_kernel", "recurrent", spec.recurrent_maps),
-        ("bias", "bias", spec.maps),
-        ("recurrent_bias", "recurrent_bias", spec.definition.recurrent_bias),
     ]
+    if cell.use_bias:
+        layout += [
+            ("bias", "bias", spec.maps),
+            ("recurrent_bias", "recurrent_bias", spec.definition.recurrent_bias),
+        ]
     for name, (_, maps) in spec.definition.products.items():  # of h times a gate
         layout.append((f"{name}_product", "recurrent", maps))
     layout += [(f"{gate}_peephole", "peephole", (gate,)) for gate in spec.peepholes]
@@ -475,12 +479,12 @@ def _fold(cell, weights):
     spec, (D, _), H = cell.spec, weights["kernel"].shape, cell.units
     shapes = {"input": (D, H), "recurrent": (cell.output_size, H)}
     shapes |= dict.fromkeys(("bias", "recurrent_bias", "peephole"), (H,))
-    dtype = weights["bias"].dtype
+    dtype = weights["kernel"].dtype
     blocks = {
         name: {part: np.zeros(shape, dtype) for part, shape in shapes.items()}
         for name in (*spec.definition.gates, CANDIDATE)
     }
-    for weight, part, maps in _weight_layout(spec):
+    for weight, part, maps in _weight_layout(cell):
         for name, block in zip(maps, np.split(weights[weight], len(maps), axis=-1), strict=True):
             blocks.setdefault(name, {})[part] = block
     for gate, value in spec.pinned.items():
@@ -536,7 +540,7 @@ def _assign(layer, library, cell_blocks):
 
 def _unfold(cell, library, blocks):
     """The weights of a cell by name, from the blocks of a library; the inverse of `_fold`."""
-    dtype = cell.bias.numpy().dtype
+    dtype = cell.kernel.numpy().dtype
     own_biases = cell.spec.definition.recurrent_bias
     for name, block in blocks.items():
         block.update({part: np.asarray(array, dtype) for part, array in block.items()})
@@ -545,7 +549,7 @@ def _unfold(cell, library, blocks):
             block["recurrent_bias"] = np.zeros_like(block["bias"])
     weights = {
         weight: np.concatenate([blocks[name][part] for name in maps], axis=-1)
-        for weight, part, maps in _weight_layout(cell.spec)
+        for weight, part, maps in _weight_layout(cell)
     }
     folded = _fold(cell, weights)
     for name, block in blocks.items():
@@ -553,9 +557,10 @@ def _unfold(cell, library, blocks):
             if not np.array_equal(array, folded[name][part], equal_nan=True):
                 raise ValueError(
                     f"A cell {cell.spec.to_json()} cannot represent the {part} weights that "
-                    f"{library.name} has of {name!r}. Blind gates and gates without a peephole "
-                    "have zeros there; gates pinned to p have zeros and the bias logit(p); the "
-                    "gate 'input' of 'coupled' has the negated weights of 'forget'. Expected "
+                    f"{library.name} has of {name!r}. Blind gates, gates without a peephole and "
+                    "cells without biases have zeros there; gates pinned to p have zeros and the "
+                    "bias logit(p); the gate 'input' of 'coupled' has the negated weights of "
+                    "'forget'. Expected "
                     f"{folded[name][part].ravel()[:3]}..., got {array.ravel()[:3]}..."
                 )
     return weights

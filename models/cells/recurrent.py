@@ -20,6 +20,20 @@ MERGES = ("concat", "sum", "mul", "ave", None)
 IMPLEMENTATIONS = ("auto", "portable", "reference", "loop", "block", "cudnn")
 PORTABLE = "portable"  # any cell on any device, in core TensorFlow ops: used in served graphs
 
+# Arguments that are those of each cell.
+_CELL_OPTIONS = (
+    "kernel_initializer",
+    "recurrent_initializer",
+    "use_bias",
+    "bias_initializer",
+    "kernel_regularizer",
+    "recurrent_regularizer",
+    "bias_regularizer",
+    "kernel_constraint",
+    "recurrent_constraint",
+    "bias_constraint",
+)
+
 
 @keras.saving.register_keras_serializable(package="gated")
 class GatedRNN(keras.layers.Layer):
@@ -53,6 +67,16 @@ class GatedRNN(keras.layers.Layer):
         kernel_initializer: Initializer of the input weights, applied to each gate separately.
         recurrent_initializer: Initializer of the recurrent weights, applied to each gate
             separately.
+        use_bias: Whether there are biases; without them the initial biases of the cell have
+            no effect.
+        bias_initializer: Initializer of the biases of gates to which the cell gives none.
+        kernel_regularizer: Regularizer of the input weights.
+        recurrent_regularizer: Regularizer of the recurrent weights.
+        bias_regularizer: Regularizer of the biases.
+        kernel_constraint: Constraint on the input weights.
+        recurrent_constraint: Constraint on the recurrent weights.
+        bias_constraint: Constraint on the biases.
+        seed: Seed of dropout, recurrent dropout and zoneout; None draws one.
         **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
 
     Call arguments:
@@ -101,6 +125,15 @@ class GatedRNN(keras.layers.Layer):
         implementation: str = "auto",
         kernel_initializer: Any = "glorot_uniform",
         recurrent_initializer: Any = "orthogonal",
+        use_bias: bool = True,
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        seed: int | None = None,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
@@ -129,28 +162,53 @@ class GatedRNN(keras.layers.Layer):
         self.zero_output_for_mask = zero_output_for_mask
         self.go_backwards = go_backwards
         self.time_major = time_major
+        self.seed = None if seed is None else int(seed)
         self.implementation = implementation
         self.supports_masking = True
         self._carried = _CarriedStates()
         self.input_spec = keras.InputSpec(ndim=3)
-        reads = ("forward", "backward") if direction == "both" else (direction,)
-        self._backward = [read == "backward" for read in reads]
-        self.cells = [
-            GatedCell(
-                units,
-                cell,
-                kernel_initializer,
-                recurrent_initializer,
-                dtype=self.dtype_policy,
-                name=f"{read}_{layer}",
-            )
-            for layer in range(self.layers)
-            for read in reads
-        ]
+        self._backward = [False, True] if direction == "both" else [direction == "backward"]
+        self.cells = self._make_cells(
+            cell,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            use_bias=use_bias,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint,
+        )
         self.spec = self.cells[0].spec
         # XLA has no kernel for the ops of `block` and `cudnn`, and compiles loops for one shape.
         self.supports_jit = self.implementation_for() == "reference"
-        self._dropouts = [keras.layers.Dropout(dropout) for _ in range(self.layers - 1) if dropout]
+        count = self.layers - 1 if dropout else 0
+        self._dropouts = [
+            keras.layers.Dropout(dropout, seed=self._seed_of(len(self.cells) + index))
+            for index in range(count)
+        ]
+
+    def _make_cells(self, cell, **options):
+        """A cell for each layer and direction, ordered by layer."""
+        cells = []
+        for layer in range(self.layers):
+            for backward in self._backward:
+                made = GatedCell(
+                    self.units,
+                    cell,
+                    seed=self._seed_of(len(cells)),
+                    dtype=self.dtype_policy,
+                    name=f"{'backward' if backward else 'forward'}_{layer}",
+                    **options,
+                )
+                cells.append(made)
+        return cells
+
+    def _seed_of(self, index):
+        """A seed for one of several generators, so that they differ."""
+        return None if self.seed is None else self.seed + 1 + index
 
     @property
     def output_size(self) -> int:
@@ -439,8 +497,8 @@ class GatedRNN(keras.layers.Layer):
             "go_backwards": self.go_backwards,
             "time_major": self.time_major,
             "implementation": self.implementation,
-            "kernel_initializer": cell["kernel_initializer"],
-            "recurrent_initializer": cell["recurrent_initializer"],
+            "seed": self.seed,
+            **{name: cell[name] for name in _CELL_OPTIONS},
         }
 
 

@@ -96,13 +96,13 @@ def _maps(cell, noise) -> dict[str, Map]:
 
     kernels = blocks(spec.input_maps, cell.kernel)
     recurrents = blocks(spec.recurrent_maps, cell.matrices(noise).get("recurrent"))
-    biases = blocks(spec.maps, cell.bias)
+    biases = blocks(spec.maps, cell.bias) if cell.use_bias else {}
     zero = _constant(cell, 0.5)
     return {
         name: Map(
             kernels.get(name, zero.kernel),
             recurrents.get(name, zero.recurrent),
-            biases[name],
+            biases.get(name, zero.bias),
             tf.cast(vectors.get(f"{name}_recurrent_bias", zero.bias), cell.compute_dtype),
             tf.cast(vectors.get(f"{name}_peephole", zero.bias), cell.compute_dtype),
         )

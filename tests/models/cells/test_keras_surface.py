@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.cells.recurrent import MERGES, GatedRNN
+from models.cells import convert
+from models.cells.recurrent import MERGES, GatedRNN, implementations_of
+from models.cells.specs import CELLS
+from tests.support.cells import PLAIN
 
 B, T, D, H = 4, 5, 3, 2
 RNG = np.random.default_rng(0)
@@ -239,3 +242,204 @@ def test_a_stateful_layer_needs_one_known_batch_size():
     assert major.states[0].shape == (B, H)
     assert GatedRNN(H).states is None
     GatedRNN(H).reset_state()  # does nothing, as in Keras
+
+
+@every_kind
+def test_regularizers_add_the_losses_of_keras(kind):
+    options = {
+        "kernel_regularizer": keras.regularizers.L2(0.1),
+        "recurrent_regularizer": "l1",
+        "bias_regularizer": keras.regularizers.L1L2(0.2, 0.3),
+        "activity_regularizer": keras.regularizers.L2(0.4),
+    }
+    theirs, ours = pair(kind, **options)
+    if kind == "gru":  # Keras has a second bias for all gates, which would count on its own
+        bias = theirs.cell.bias.numpy()
+        bias[1, : 2 * H] = 0
+        theirs.cell.bias.assign(bias)
+        copy_weights(theirs.cell, ours.cells[0], kind)
+    for layer in (theirs, ours):
+        layer(INPUTS)
+    np.testing.assert_allclose(sum(ours.losses), sum(theirs.losses), rtol=1e-5)
+    plain = GatedRNN(H, kind)
+    plain(INPUTS)
+    assert plain.losses == []
+
+
+def test_every_weight_matrix_is_regularized_and_constrained():
+    """Also the products of an equation of their own, the projection and each direction."""
+    for cell in ("gru_before", "mut1", "greff_fgr", "lstm_projected"):
+        layer = GatedRNN(
+            H,
+            cell,
+            direction="both",
+            kernel_regularizer="l2",
+            recurrent_regularizer="l2",
+            kernel_constraint="non_neg",
+            recurrent_constraint="non_neg",
+        )
+        layer(INPUTS)
+        matrices = [weight for weight in layer.weights if len(weight.shape) == 2]
+        assert all(weight.regularizer and weight.constraint for weight in matrices)
+        vectors = [weight for weight in layer.weights if len(weight.shape) == 1]
+        assert not any(weight.regularizer or weight.constraint for weight in vectors)
+        assert len(layer.losses) == len(matrices)
+
+
+def test_training_with_regularizers_and_constraints_is_that_of_keras():
+    options = {
+        "kernel_constraint": keras.constraints.MaxNorm(0.5),
+        "recurrent_constraint": keras.constraints.UnitNorm(axis=0),
+        "bias_constraint": "non_neg",
+        "kernel_regularizer": "l2",
+        "recurrent_regularizer": keras.regularizers.L2(0.05),
+        "bias_regularizer": "l1",
+    }
+    losses, (theirs, ours) = [], pair("lstm", **options)
+    for layer in (theirs, ours):
+        inputs = keras.Input((T, D))
+        model = keras.Model(inputs, layers.Dense(1, kernel_initializer="ones")(layer(inputs)))
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        losses.append([model.train_on_batch(INPUTS, TARGETS) for _ in range(4)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    expected = GatedRNN(H, "lstm")
+    expected.build((B, T, D))
+    copy_weights(theirs.cell, expected.cells[0], "lstm")
+    assert_equal_trees(ours.get_weights(), expected.get_weights())
+
+
+IMPLEMENTATIONS = [
+    (kind, name) for kind in KINDS for name in implementations_of(CELLS[kind], "cpu")
+]
+
+
+@pytest.mark.parametrize(("kind", "implementation"), IMPLEMENTATIONS)
+@pytest.mark.parametrize("mask", [None, MASK], ids=["unmasked", "masked"])
+def test_a_layer_without_biases_is_that_of_keras(kind, implementation, mask):
+    options = {"use_bias": False, "return_sequences": True}
+    theirs, ours = pair(kind, ours={"implementation": implementation, **options}, **options)
+    gradients = []
+    for layer in (theirs, ours):
+        with tf.GradientTape() as tape:
+            inputs = tf.constant(INPUTS)
+            tape.watch(inputs)
+            outputs = layer(inputs, mask=mask, training=True)
+            loss = tf.reduce_sum(tf.sin(outputs))
+        gradients.append((outputs, *tape.gradient(loss, [inputs, layer.trainable_weights])[:1]))
+    assert_equal_trees(gradients[1], gradients[0])
+    assert [weight.name for weight in ours.weights] == ["kernel", "recurrent_kernel"]
+
+
+@pytest.mark.parametrize("spec", [*PLAIN, "lstm_layer_norm_maps", "gru_layer_norm", "lstm_zoneout"])
+def test_a_cell_without_biases_is_that_with_biases_of_zero(spec):
+    options = {"return_sequences": True, "dtype": "float64"}  # 2 normalised units round coarsely
+    ours = GatedRNN(H, spec, use_bias=False, **options)
+    oracle = GatedRNN(H, spec, implementation="reference", **options)
+    for layer in (ours, oracle):
+        layer.build((B, T, D))
+    weights = {weight.name: weight.numpy() for weight in ours.weights}
+    assert not {"bias", "recurrent_bias"} & set(weights)
+    for weight in oracle.weights:
+        weight.assign(weights.get(weight.name, np.zeros(weight.shape)))
+    results = []
+    for layer in (ours, oracle):
+        with tf.GradientTape() as tape:
+            outputs = layer(INPUTS, mask=MASK)
+            loss = tf.reduce_sum(tf.sin(outputs))
+        kept = [weight for weight in layer.weights if weight.name in weights]
+        results.append((outputs, tape.gradient(loss, [weight.value for weight in kept])))
+    assert_equal_trees(*results)
+
+
+def test_weights_of_a_layer_without_biases_are_converted_with_biases_of_zero():
+    ours = GatedRNN(H, "gru", use_bias=False, return_sequences=True)
+    ours.build((B, T, D))
+    exported = convert.to_keras(ours)
+    theirs = keras.layers.GRU(return_sequences=True, **exported.arguments)
+    theirs.build((B, T, D))
+    theirs.set_weights(exported.weights)
+    np.testing.assert_allclose(ours(INPUTS), theirs(INPUTS), atol=2e-6)
+    convert.from_keras(ours, exported.weights)
+    kernel, recurrent, bias = exported.weights
+    with pytest.raises(ValueError, match=r"represent the bias weights .*cells without biases"):
+        convert.from_keras(ours, [kernel, recurrent, bias + 1])
+
+
+def test_biases_start_as_the_initializer_says_unless_the_cell_does():
+    ours = GatedRNN(H, "lstm", bias_initializer=keras.initializers.Constant(0.5))
+    theirs = keras.layers.LSTM(H, bias_initializer=keras.initializers.Constant(0.5))
+    for layer in (ours, theirs):
+        layer.build((B, T, D))
+    expected = GatedRNN(H, "lstm")
+    expected.build((B, T, D))
+    copy_weights(theirs.cell, expected.cells[0], "lstm")
+    np.testing.assert_array_equal(ours.cells[0].bias, expected.cells[0].bias)
+    gru = GatedRNN(H, "gru", bias_initializer="ones")
+    gru.build((B, T, D))
+    assert np.all(np.asarray(gru.cells[0].bias) == 1)
+    assert np.all(np.asarray(gru.cells[0].recurrent_bias) == 1)
+    drawn = GatedRNN(50, "gru", bias_initializer=keras.initializers.RandomNormal(seed=3))
+    drawn.build((B, T, D))
+    blocks = np.split(np.asarray(drawn.cells[0].bias), 3)
+    assert not any(np.array_equal(blocks[0], other) for other in blocks[1:])
+
+
+def test_a_seed_reproduces_everything_random():
+    options = {"cell": "lstm_zoneout", "layers": 2, "dropout": 0.5, "direction": "both"}
+
+    def outputs(seed):
+        layer = GatedRNN(H, seed=seed, **options)
+        layer.build((B, T, D))
+        randomize(layer)
+        assert GatedRNN.from_config(layer.get_config()).seed == seed
+        return [np.asarray(layer(INPUTS, training=True)) for _ in range(2)]
+
+    first, again, other, unseeded = outputs(7), outputs(7), outputs(8), outputs(None)
+    assert_equal_trees(first, again)
+    for different in (other, unseeded):
+        assert np.abs(first[0] - different[0]).max() > 1e-3
+    assert np.abs(first[0] - first[1]).max() > 1e-3
+    layer = GatedRNN(H, seed=7, **options)
+    seeds = [int(np.asarray(cell._seed.state)[0]) for cell in layer.cells]
+    seeds += [int(np.asarray(dropout.seed_generator.state)[0]) for dropout in layer._dropouts]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_every_new_argument_is_stored_and_restored(tmp_path):
+    options = {
+        "direction": "both",
+        "merge": "ave",
+        "zero_output_for_mask": True,
+        "use_bias": True,
+        "bias_initializer": "ones",
+        "kernel_regularizer": keras.regularizers.L2(0.25),
+        "recurrent_regularizer": "l1",
+        "bias_regularizer": "l2",
+        "kernel_constraint": keras.constraints.MaxNorm(2.0),
+        "recurrent_constraint": "unit_norm",
+        "bias_constraint": "non_neg",
+        "seed": np.int64(3),
+        "return_sequences": True,
+    }
+    layer = GatedRNN(H, "gru", **options)
+    again = GatedRNN.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    assert again.get_config()["kernel_regularizer"]["config"]["l2"] == 0.25
+    model = keras.Sequential([keras.Input((T, D)), layer, layers.Dense(1)])
+    expected = model(INPUTS)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(INPUTS), expected, atol=1e-6)
+    np.testing.assert_allclose(sum(loaded.losses), sum(model.losses), rtol=1e-6)
+
+
+def test_a_config_of_before_these_arguments_is_read():
+    config = GatedRNN(H, "gru").get_config()
+    new = ("stateful", "zero_output_for_mask", "seed", "use_bias", "bias_initializer")
+    for name in [name for name in config if name in new or "_regularizer" in name]:
+        if name != "activity_regularizer":
+            del config[name]
+    for name in [name for name in config if "_constraint" in name]:
+        del config[name]
+    expected = GatedRNN(H, "gru", name=config["name"]).get_config()
+    assert GatedRNN.from_config(config).get_config() == expected
