@@ -5,6 +5,7 @@ in a cell with a projection.
 """
 
 import importlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -51,7 +52,11 @@ class GatedRNN(keras.layers.Layer):
         direction: "forward", "backward" (with outputs in the order of the inputs) or "both".
         merge: How the outputs of both directions are combined: "concat", "sum", "mul", "ave", or
             None, which returns both and requires a single layer.
-        dropout: Share of the features dropped between layers in training.
+        dropout: Share of the features dropped between layers in training. With a single layer
+            there is nothing to drop: it is ignored, with a warning. `dropout` of a Keras layer
+            is `input_dropout` here.
+        input_dropout: Share of the features of the inputs dropped in training, the same ones
+            at all steps of a sequence.
         return_sequences: Whether to return the outputs of all steps.
         return_state: Whether to return the final states as well.
         stateful: Whether the final states of a batch are the initial states of the next, row by
@@ -116,6 +121,7 @@ class GatedRNN(keras.layers.Layer):
         direction: str = "forward",
         merge: str | None = "concat",
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
         return_sequences: bool = False,
         return_state: bool = False,
         stateful: bool = False,
@@ -144,8 +150,9 @@ class GatedRNN(keras.layers.Layer):
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {list(choices)}, got {value!r}.")
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}.")
+        for name, rate in (("dropout", dropout), ("input_dropout", input_dropout)):
+            if not 0.0 <= rate < 1.0:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {rate!r}.")
         self.units = positive_integer("units", units)
         self.layers = positive_integer("layers", layers)
         if merge is None and direction == "both" and self.layers > 1:
@@ -155,7 +162,15 @@ class GatedRNN(keras.layers.Layer):
             )
         self.direction = direction
         self.merge = merge
+        if dropout and self.layers == 1:
+            warnings.warn(
+                f"dropout={dropout!r} is ignored: it drops features between layers, and there is "
+                "one layer. input_dropout drops features of the inputs.",
+                stacklevel=2,
+            )
+            dropout = 0.0
         self.dropout = float(dropout)
+        self.input_dropout = float(input_dropout)
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.stateful = stateful
@@ -189,6 +204,8 @@ class GatedRNN(keras.layers.Layer):
             keras.layers.Dropout(dropout, seed=self._seed_of(len(self.cells) + index))
             for index in range(count)
         ]
+        if self.input_dropout:
+            self._input_seed = keras.random.SeedGenerator(self.seed)
 
     def _make_cells(self, cell, **options):
         """A cell for each layer and direction, ordered by layer."""
@@ -326,6 +343,8 @@ class GatedRNN(keras.layers.Layer):
             mask = ops.cast(mask, "bool")
             inputs = ops.where(mask[..., None], inputs, ops.zeros_like(inputs))
         inputs = ops.cast(inputs, self.compute_dtype)
+        if training and self.input_dropout:
+            inputs = self._drop_features(inputs)
         outputs, lasts, finals = self._run(inputs, initial_state, mask, training)
         if self.stateful:
             for variable, state in zip(self.states, finals, strict=True):
@@ -334,6 +353,11 @@ class GatedRNN(keras.layers.Layer):
         if self.return_state:
             return [*results, *finals] if isinstance(results, list) else [results, *finals]
         return results
+
+    def _drop_features(self, inputs):
+        batch, _, features = ops.shape(inputs)
+        ones = ops.ones((batch, 1, features), dtype=inputs.dtype)
+        return inputs * keras.random.dropout(ones, self.input_dropout, seed=self._input_seed)
 
     def _run(self, inputs, initial_state, mask, training):
         """Runs all layers over inputs (B, T, D).
@@ -490,6 +514,7 @@ class GatedRNN(keras.layers.Layer):
             "direction": self.direction,
             "merge": self.merge,
             "dropout": self.dropout,
+            "input_dropout": self.input_dropout,
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             "stateful": self.stateful,
@@ -500,6 +525,12 @@ class GatedRNN(keras.layers.Layer):
             "seed": self.seed,
             **{name: cell[name] for name in _CELL_OPTIONS},
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "GatedRNN":
+        if config.get("layers", 1) == 1:  # older files may contain a rate that has no effect
+            config = {**config, "dropout": 0.0}
+        return super().from_config(config)
 
 
 class _CarriedStates:

@@ -70,7 +70,7 @@ def classifier(
         cell,
         layers=layers,
         direction="both",
-        dropout=dropout,
+        dropout=dropout if layers > 1 else 0.0,
         return_sequences=True,
         implementation=implementation,
         dtype=dtype,

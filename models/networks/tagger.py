@@ -90,7 +90,7 @@ def tagger(
         cell,
         layers=layers,
         direction="both",
-        dropout=dropout,
+        dropout=dropout if layers > 1 else 0.0,
         return_sequences=True,
         implementation=implementation,
         dtype=dtype,

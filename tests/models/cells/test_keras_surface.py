@@ -1,5 +1,7 @@
 """Arguments, methods and wrappers that Keras's layers have; those layers are the oracle."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -435,7 +437,14 @@ def test_every_new_argument_is_stored_and_restored(tmp_path):
 
 def test_a_config_of_before_these_arguments_is_read():
     config = GatedRNN(H, "gru").get_config()
-    new = ("stateful", "zero_output_for_mask", "seed", "use_bias", "bias_initializer")
+    new = (
+        "stateful",
+        "zero_output_for_mask",
+        "seed",
+        "use_bias",
+        "bias_initializer",
+        "input_dropout",
+    )
     for name in [name for name in config if name in new or "_regularizer" in name]:
         if name != "activity_regularizer":
             del config[name]
@@ -443,3 +452,73 @@ def test_a_config_of_before_these_arguments_is_read():
         del config[name]
     expected = GatedRNN(H, "gru", name=config["name"]).get_config()
     assert GatedRNN.from_config(config).get_config() == expected
+
+
+@every_kind
+@pytest.mark.parametrize("mask", [None, MASK], ids=["unmasked", "masked"])
+def test_dropout_of_the_inputs_is_that_of_keras(kind, mask):
+    """With equal seeds even the dropped features are the same."""
+    options = {"seed": 5, "return_sequences": True}
+    theirs, ours = pair(
+        kind, ours={"input_dropout": 0.5, **options}, dropout=0.5, use_cudnn=False, **options
+    )
+    for _ in range(2):
+        outputs = ours(INPUTS, mask=mask, training=True)
+        np.testing.assert_allclose(outputs, theirs(INPUTS, mask=mask, training=True), atol=2e-6)
+    np.testing.assert_allclose(ours(INPUTS, mask=mask), theirs(INPUTS, mask=mask), atol=2e-6)
+    assert np.abs(np.asarray(outputs) - ours(INPUTS, mask=mask)).max() > 1e-3
+
+
+def test_dropout_of_the_inputs_drops_features_of_whole_sequences_at_its_rate():
+    layer = GatedRNN(
+        1,
+        "rnn_identity",
+        input_dropout=0.25,
+        use_bias=False,
+        kernel_initializer="ones",
+        recurrent_initializer="zeros",
+        return_sequences=True,
+    )
+    ones = np.ones((2000, 3, 1), "float32")
+    outputs = np.asarray(layer(ones, training=True))[..., 0]
+    assert np.array_equal(outputs, np.repeat(outputs[:, :1], 3, axis=1))
+    np.testing.assert_allclose(np.unique(outputs), [0, 1 / 0.75], rtol=1e-6)
+    assert abs(np.mean(outputs[:, 0] == 0) - 0.25) < 0.05
+    np.testing.assert_array_equal(layer(ones), ones)
+
+
+def test_dropout_of_the_inputs_works_with_every_option_and_is_stored(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((T, D)),
+            layers.Masking(),
+            GatedRNN(H, layers=2, direction="both", dropout=0.5, input_dropout=0.5, seed=1),
+            layers.Dense(1),
+        ]
+    )
+    model.compile("sgd", "mse")
+    model.fit(INPUTS, TARGETS, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.layers[1].input_dropout == loaded.layers[1].dropout == 0.5
+    np.testing.assert_allclose(loaded(INPUTS), model(INPUTS), atol=1e-6)
+
+
+def test_dropout_between_layers_that_do_not_exist_is_reported():
+    with pytest.warns(UserWarning, match=r"dropout=0.5 is ignored: .* input_dropout drops"):
+        layer = GatedRNN(H, dropout=0.5)
+    assert layer.dropout == 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GatedRNN(H, dropout=0.5, layers=2)
+        config = {**GatedRNN(H).get_config(), "dropout": 0.5}  # as in older files
+        assert GatedRNN.from_config(config).dropout == 0.0
+        two = {**GatedRNN(H, layers=2).get_config(), "dropout": 0.5}
+        assert GatedRNN.from_config(two).dropout == 0.5
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_a_rate_out_of_range_is_rejected(rate):
+    for name in ("dropout", "input_dropout"):
+        with pytest.raises(ValueError, match=f"^{name} must be at least 0 and below 1"):
+            GatedRNN(H, **{name: rate})
