@@ -197,7 +197,7 @@ class GatedRNN(keras.layers.Layer):
             bias_constraint=bias_constraint,
         )
         self.spec = self.cells[0].spec
-        # XLA has no kernel for the ops of `block` and `cudnn`, and compiles loops for one shape.
+        # Keras compiles a model with XLA if all its layers support it: slow for every new shape.
         self.supports_jit = self.implementation_for() == "reference"
         count = self.layers - 1 if dropout else 0
         self._dropouts = [
@@ -366,7 +366,7 @@ class GatedRNN(keras.layers.Layer):
         step of each of its directions, (B, P); and the final states of all layers.
         """
         states = self._states(inputs, initial_state)
-        implementation = self._tracer or _implementation(self.implementation_for())
+        implementation = self._tracer or self._selected()
         per_layer, finals = len(self._backward), []
         for layer in range(self.layers):
             if layer and self._dropouts:
@@ -420,6 +420,14 @@ class GatedRNN(keras.layers.Layer):
                     f"{[(batch, n) for n in self.state_size]}, where a batch of 1 is repeated, "
                     f"got {[static_shape(each) for each in states]}."
                 )
+
+    def _selected(self):
+        """The module of the implementation that runs."""
+        name = self.implementation_for()
+        if name == "cudnn" and self.implementation == "auto":  # XLA has no kernel for its op
+            portable = _implementation(PORTABLE)
+            return portable if portable.is_compiled_by_xla() else _implementation(name)
+        return _implementation(name)
 
     def _states(self, inputs, initial_state) -> Iterator[list[Tensor]]:
         """The list of initial states of each cell."""

@@ -4,7 +4,8 @@ In training that is `loop`. In inference, small batches of an LSTM with few unit
 `block`, where a step is a single op. Its time relative to Keras's layer, measured on two
 cores: 0.33 for 1 row of 64 units, 0.8 for 32 rows of 64 units and for 8 rows of 256 units,
 where `loop` takes 0.84, 0.94 and 1.05; but 1.3 for 32 rows of 256 units. With more than 128
-units `loop` is faster even for a single row, because its matrix product is.
+units `loop` is faster even for a single row, because its matrix product is. XLA, which has no
+kernel for the op, compiles `loop`.
 
 If the number of rows is unknown, as in a served graph, a `tf.cond` selects at run time.
 """
@@ -12,6 +13,7 @@ If the number of rows is unknown, as in a served graph, a `tf.cond` selects at r
 from collections.abc import Sequence
 
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util  # there is no public name for it
 
 from ..cell import GatedCell, Noise
 from ..specs import CellSpec
@@ -26,6 +28,13 @@ def runs(spec: CellSpec, device: str, dtype: str) -> bool:
     return True
 
 
+def is_compiled_by_xla() -> bool:
+    """Returns whether the current function is traced with `jit_compile=True`."""
+    if tf.executing_eagerly():
+        return False
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
 def run(
     cell: GatedCell,
     inputs: tf.Tensor,
@@ -37,7 +46,7 @@ def run(
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """Runs `cell` over inputs (B, T, D), as specified in `models.cells.implementations`."""
     arguments = (cell, inputs, mask, states, noise, training, concurrent)
-    if training:
+    if training or is_compiled_by_xla():
         return loop.run(*arguments)
     run_few, most = loop.run_hoisted, loop.FEW_ROWS - 1
     if cell.units <= MOST_UNITS and block.runs(cell.spec, "cpu", cell.compute_dtype):

@@ -174,6 +174,15 @@ def test_a_model_computes_what_it_computes_with_the_lstm_of_keras(wiring):
         np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("wiring", [functional, bidirectional])
+def test_xla_compiles_a_model(wiring):
+    theirs, ours = both(wiring)
+    compiled = tf.function(ours, jit_compile=True)
+    np.testing.assert_allclose(
+        compiled(tf.constant(IDS)), theirs.predict(IDS, verbose=0), atol=1e-5
+    )
+
+
 @every_wiring
 @pytest.mark.parametrize("eager", [False, True])
 def test_a_model_trains_as_with_the_lstm_of_keras(wiring, eager):

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.cells import recurrent
 from models.cells.equations import EQUATIONS
 from models.cells.implementations import block, loop
 from models.cells.recurrent import DIRECTIONS, GatedRNN, implementations_of
 from models.cells.specs import CELLS, CellSpec
 from tests.support import textbook
 from tests.support.cells import PLAIN, slow_except
+from tests.support.close import assert_close
 
 B, T, D, H = 6, 5, 4, 3
 
@@ -480,8 +482,13 @@ def test_time_major_is_the_same_with_axes_exchanged(name, implementation):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("implementation", ["portable", "loop", "block"])  # `scan` needs a step
+@pytest.mark.parametrize(
+    ("implementation", "training"),
+    [
+        *((name, training) for name in ("portable", "loop", "block") for training in (False, True)),
+        ("reference", True),  # which does the same in inference
+    ],
+)
 def test_any_number_of_rows_and_steps_has_an_answer(implementation, training):
     layer = made("lstm_peephole", direction="both", implementation=implementation)
     signature = [tf.TensorSpec([None, None, D]), tf.TensorSpec([None, None], "bool")]
@@ -675,3 +682,57 @@ def test_an_implementation_that_cannot_run_a_cell_is_refused(name, implementatio
     layer = GatedRNN(H, name, implementation=implementation, dtype=dtype)
     with pytest.raises(ValueError, match=f"must be one of .*'auto', .*got '{implementation}'"):
         layer(inputs())
+
+
+# Implementations that XLA can compile: "block" and "cudnn" are ops for which it has no kernel.
+FAST = [("lstm", "auto"), ("gru", "reference"), ("lstm_zoneout", "loop")]
+COMPILED = [
+    pytest.param(
+        name, implementation, marks=() if (name, implementation) in FAST else pytest.mark.slow
+    )
+    for name in (*REPRESENTATIVE, "lstm_zoneout")
+    for implementation in ("auto", "loop", "reference")
+]
+
+
+@pytest.mark.parametrize(("name", "implementation"), COMPILED)
+def test_values_and_gradients_are_compiled_by_xla(name, implementation):
+    dtype = "float32" if name == "lstm" else "float64"  # "block" would run an LSTM of float32
+    layer = made(name, implementation=implementation, dtype=dtype)
+    drawn_once(layer)
+    xs, states = tf.cast(inputs(), dtype), [tf.cast(s, dtype) for s in initial_state(layer)]
+
+    def run(training):
+        with tf.GradientTape() as tape:
+            tape.watch([xs, states])
+            outputs = layer(xs, initial_state=states, mask=MASK, training=training)
+            loss = sum(tf.reduce_sum(tf.sin(output)) for output in outputs)
+        if not training:
+            return outputs
+        variables = [weight.value for weight in layer.trainable_weights]
+        return outputs, tape.gradient(loss, [xs, states, variables])
+
+    for training in (False, True):
+        compiled = tf.function(run, jit_compile=True)(training)
+        pairs = zip(tf.nest.flatten(compiled), tf.nest.flatten(run(training)), strict=True)
+        for one, other in pairs:
+            assert_close(one, other, 1e-5)
+
+
+def test_a_model_of_the_definition_is_compiled_by_xla():
+    losses = []
+    for jit_compile in (True, False):
+        layer = made("lstm", implementation="reference", return_state=False, return_sequences=False)
+        model = keras.Sequential([keras.Input((None, D)), layer])
+        model.compile("sgd", "mse", jit_compile=jit_compile)
+        losses.append([model.train_on_batch(inputs(), np.ones((B, H))) for _ in range(2)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_xla_never_gets_the_op_of_cudnn(monkeypatch):
+    monkeypatch.setattr(recurrent, "_gpu_is_visible", lambda: True)
+    layer = made("lstm", return_state=False)
+    assert layer.implementation_for() == "cudnn"
+    outputs = tf.function(layer, jit_compile=True)(inputs())
+    monkeypatch.undo()
+    np.testing.assert_allclose(outputs, layer(inputs()), atol=1e-6)
