@@ -9,6 +9,7 @@ Shapes: B batch, H units, G maps.
 """
 
 import functools
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -186,6 +187,27 @@ class Plan:
 
             *_, factors = step_back(cell, read, states, weights, transposed, masks)
         self.factors: dict[tuple, int] = {name: d.shape[-1] for name, d in factors.items()}
+
+
+_PLANS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of each cell, by noise
+
+
+def plan_of(cell: GatedCell, noise: Noise, weights: Mapping[str, Mapping[str, tf.Tensor]]) -> Plan:
+    """Returns the `Plan` of a cell, which is made once for each kind of noise.
+
+    In eager execution, making it would take longer than the step that it is for.
+
+    Args:
+        cell: The cell.
+        noise: Masks of the batch.
+        weights: "matrices" and "vectors" of the cell, by name.
+    """
+    masks = {**noise.always, **noise.steps}
+    kind = tuple((name, tf.is_tensor(mask)) for name, mask in masks.items())
+    plans = _PLANS.setdefault(cell, {})
+    if kind not in plans:
+        plans[kind] = Plan(cell, noise, weights)
+    return plans[kind]
 
 
 class _RecordingFunctions(TensorFunctions):

@@ -14,7 +14,6 @@ Shapes: T time (the first axis in this module), B batch, D input features, H uni
 P the width of h.
 """
 
-import functools
 import os
 from collections.abc import Sequence
 
@@ -22,7 +21,7 @@ import tensorflow as tf
 
 from ..cell import GatedCell, Noise
 from ..specs import CellSpec
-from .derivative import GRADIENT, OPERAND, STATE, Plan, step, step_back
+from .derivative import GRADIENT, OPERAND, STATE, plan_of, step, step_back
 
 FEW_ROWS = 8  # with fewer, the product of all inputs is computed before the loop
 LEAST_ROWS = 4  # of a strip, if the number of rows is known
@@ -82,7 +81,9 @@ def run_hoisted(
 
 
 def cores() -> int:
-    """Returns the number of loops that a CPU can run in parallel; 1 if a GPU is visible."""
+    """Returns the number of loops that run in parallel: 1 on a GPU and in eager execution."""
+    if tf.executing_eagerly():
+        return 1
     if tf.config.get_visible_devices("GPU"):
         return 1
     return tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
@@ -146,18 +147,18 @@ class _Recurrence:
         def forward(inputs, *rest):
             tensors = tf.nest.pack_sequence_as(weights, rest[: len(flat)])
             initial = rest[len(flat) :]
-            plan = functools.cache(lambda: Plan(cell, self._noise, tensors))
-            to_save = plan().saved if self._training else None
+            to_save = plan_of(cell, self._noise, tensors).saved if self._training else None
             all_states, final, saved = self._forward(inputs, tensors, initial, to_save)
 
             def backward(*gradients):
                 # The gradient of an output that was only gathered from is a `tf.IndexedSlices`.
                 d_outputs, *d_final = map(tf.convert_to_tensor, gradients)
                 states, values = all_states, saved
+                plan = plan_of(cell, self._noise, tensors)
                 if not self._training:
-                    states, _, values = self._forward(inputs, tensors, initial, plan().saved)
+                    states, _, values = self._forward(inputs, tensors, initial, plan.saved)
                 d_projected, d_weights, d_states = self._backward(
-                    tensors, states, values, d_outputs, d_final, plan().factors
+                    tensors, states, values, d_outputs, d_final, plan.factors
                 )
                 d_inputs, d_weights["input"] = _project_back(
                     cell, inputs, tensors["input"], d_projected

@@ -1,5 +1,7 @@
 """Every cell of `CELLS`, by every implementation, keeps every promise below."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import tensorflow as tf
 
 from models.cells import recurrent
 from models.cells.equations import EQUATIONS
-from models.cells.implementations import block, loop
+from models.cells.implementations import block, derivative, loop
 from models.cells.recurrent import DIRECTIONS, GatedRNN, implementations_of
 from models.cells.specs import CELLS, CellSpec
 from tests.support import textbook
@@ -736,3 +738,40 @@ def test_xla_never_gets_the_op_of_cudnn(monkeypatch):
     outputs = tf.function(layer, jit_compile=True)(inputs())
     monkeypatch.undo()
     np.testing.assert_allclose(outputs, layer(inputs()), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lstm", "lstm_zoneout"])
+def test_the_derivative_is_planned_once_for_eager_training(name, monkeypatch):
+    layer, made_plans = made(name), []
+
+    class CountedPlan(derivative.Plan):
+        def __init__(self, *arguments):
+            made_plans.append(arguments)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(derivative, "Plan", CountedPlan)
+    gradients = []
+    for training in (True, False, True, False):
+        keras.utils.set_random_seed(1)
+        with tf.GradientTape() as tape:
+            outputs = layer(inputs(), training=training)
+            loss = sum(tf.reduce_sum(output) for output in outputs)
+        gradients.append(tape.gradient(loss, [w.value for w in layer.trainable_weights]))
+    assert len(made_plans) == (2 if CELLS[name].random else 1)  # zoneout has rates or masks
+    for one, other in zip(gradients[1], gradients[3], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_eager_execution_runs_a_single_loop():
+    assert loop.cores() == 1
+    with tf.Graph().as_default():
+        assert loop.cores() >= 1
+
+
+def test_the_plan_of_a_cell_is_forgotten_with_it():
+    layer = made("gru")
+    layer(inputs(), training=True)
+    before = len(derivative._PLANS)
+    del layer
+    gc.collect()
+    assert len(derivative._PLANS) < before
