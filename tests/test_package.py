@@ -1,5 +1,6 @@
 """The layers as an installable package, `gated_rnn`: what is in its wheel, and that it works."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import models
 from tests.support import pages
@@ -154,6 +157,36 @@ def test_requirements_files_and_the_package_agree():
     }
     for name in files:
         assert lines_of(name) == sorted(extras[name[len("requirements-") : -len(".txt")]])
+
+
+def all_requirements():
+    """The requirements of the package and its extras, of the files, and of the build."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    lines = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]]
+    lines += [line for extra in extras.values() for line in extra]
+    lines += [line for path in ROOT.glob("requirements*.txt") for line in lines_of(path.name)]
+    return sorted(set(lines))
+
+
+@pytest.mark.parametrize("line", all_requirements())
+def test_every_requirement_has_a_lower_and_an_upper_bound(line):
+    operators = {specifier.operator for specifier in Requirement(line).specifier}
+    assert operators in ({"=="}, {">=", "<"}), line
+
+
+def test_the_lock_pins_and_hashes_every_requirement():
+    """`make lock` renews it."""
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert "://" not in text and "--index" not in text and "--find-links" not in text
+    pins = {}
+    for entry in re.split(r"\n(?=[A-Za-z0-9])", text):
+        if match := re.match(r"([A-Za-z0-9._-]+)==([^ ;]+)", entry):
+            assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry
+            pins.setdefault(canonicalize_name(match[1]), []).append(match[2])
+    for line in lines_of("requirements.txt"):
+        requirement = Requirement(line)
+        versions = pins[canonicalize_name(requirement.name)]  # may differ by version of Python
+        assert all(requirement.specifier.contains(version) for version in versions), line
 
 
 def test_every_requirement_has_a_reason():
