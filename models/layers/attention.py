@@ -3,8 +3,13 @@
 Shapes: B batch, T queries, S positions of the memory, Q and M their features.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
+
+from ..cells.cell import Tensor
 
 ATTENTIONS = ("multiplicative", "additive")
 
@@ -51,10 +56,12 @@ class Attention(keras.layers.Layer):
         self.kind, self.units = kind, units
         self.supports_masking = True  # the mask of the memory; outputs carry none
 
-    def compute_mask(self, query, memory, *others):
+    def compute_mask(self, query: Tensor, memory: Tensor, *others) -> list[None]:
         return [None, None]
 
-    def build(self, query_shape, memory_shape, *others):
+    def build(
+        self, query_shape: Sequence[int | None], memory_shape: Sequence[int | None], *others
+    ) -> None:
         units = self.units or query_shape[-1]
         self._key = self._matrix("key", memory_shape[-1], units)
         self._query = None
@@ -67,11 +74,13 @@ class Attention(keras.layers.Layer):
     def _matrix(self, name, inputs, outputs):
         return self.add_weight(name=name, shape=(inputs, outputs), initializer="glorot_uniform")
 
-    def keys(self, memory):
+    def keys(self, memory: Tensor) -> Tensor:
         """Returns the keys of a memory (B, S, M), to which queries are compared: (B, S, units)."""
         return ops.matmul(ops.cast(memory, self.compute_dtype), self._key)
 
-    def call(self, query, memory, mask=None, keys=None):
+    def call(
+        self, query: Tensor, memory: Tensor, mask: Tensor | None = None, keys: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         if mask is not None:
             mask = ops.cast(mask, "bool")
             memory = ops.where(mask[..., None], memory, ops.zeros_like(memory))
@@ -86,17 +95,21 @@ class Attention(keras.layers.Layer):
         weights = _masked_softmax(ops.cast(scores, "float32"), mask)
         return ops.matmul(ops.cast(weights, memory.dtype), memory), weights
 
-    def compute_output_shape(self, query_shape, memory_shape, *others):
+    def compute_output_shape(
+        self, query_shape: Sequence[int | None], memory_shape: Sequence[int | None], *others
+    ) -> tuple[tuple, tuple]:
         return (*query_shape[:2], memory_shape[-1]), (*query_shape[:2], memory_shape[1])
 
-    def compute_output_spec(self, query, memory, mask=None, keys=None):
+    def compute_output_spec(
+        self, query: Tensor, memory: Tensor, mask: Tensor | None = None, keys: Tensor | None = None
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         context, weights = self.compute_output_shape(query.shape, memory.shape)
         return (
             keras.KerasTensor(context, self.compute_dtype),
             keras.KerasTensor(weights, "float32"),
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "kind": self.kind, "units": self.units}
 
 

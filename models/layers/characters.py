@@ -3,10 +3,14 @@
 Shapes: B batch, T time (words), C characters of a word, N distinct words.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
 
+from ..cells.cell import Tensor
 from ..cells.recurrent import GatedRNN
 from ..text.words import PADDING
 
@@ -62,7 +66,7 @@ class CharacterReader(keras.layers.Layer):
             name="reader",
         )
 
-    def build(self, shape):
+    def build(self, shape: Sequence[int | None]) -> None:
         self.embedding.build((None, None))
         self.reader.build((None, None, self.embedding.output_dim))
         if self.affixes:
@@ -74,7 +78,7 @@ class CharacterReader(keras.layers.Layer):
         """Features of the vector of a word."""
         return self.reader.output_size + 2 * self.affixes * self.affix_embedding
 
-    def call(self, characters):
+    def call(self, characters: Tensor) -> Tensor:
         batch, time, longest = ops.shape(characters)
         words, indices = _distinct(ops.reshape(characters, (-1, longest)))
         mask = ops.not_equal(words, PADDING)
@@ -105,10 +109,10 @@ class CharacterReader(keras.layers.Layer):
                 buckets.append(hashed % self.buckets)
         return ops.concatenate(buckets, axis=1)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return (*shape[:2], self.output_size)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "alphabet": self.embedding.input_dim,

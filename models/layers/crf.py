@@ -28,9 +28,12 @@ Shapes: B batch, T time, K tags.
 
 import numbers
 import warnings
+from typing import Any
 
 import keras
 from keras import ops
+
+from ..cells.cell import Tensor
 
 
 @keras.saving.register_keras_serializable(package="gated")
@@ -110,7 +113,7 @@ class CRF(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, logits, mask=None, decode=False):
+    def call(self, logits: Tensor, mask: Tensor | None = None, decode: bool = False) -> Tensor:
         if decode:
             return self.decode(logits, mask)[0]
         self._prepared(logits, mask)  # raises the errors that the loss would raise
@@ -128,7 +131,7 @@ class CRF(keras.layers.Layer):
         # A copy, because Keras attaches the mask to the output, which must not be the input.
         return ops.copy(logits)
 
-    def log_likelihood(self, logits, tags, mask=None):
+    def log_likelihood(self, logits: Tensor, tags: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns the log-probability of sequences of tags.
 
         Args:
@@ -147,7 +150,7 @@ class CRF(keras.layers.Layer):
         value = ops.where(ops.any(mask, axis=1), score - _partition(logits, mask, *weights), 0.0)
         return ops.where(in_range, value, float("nan"))
 
-    def decode(self, logits, mask=None):
+    def decode(self, logits: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Returns the most probable sequences of tags (Viterbi 1967).
 
         Args:
@@ -172,7 +175,7 @@ class CRF(keras.layers.Layer):
         tags, _ = _scan_valid_steps(back, initial, ops.flip(alphas, 1), ops.flip(mask, 1))
         return ops.where(mask, ops.flip(tags, 1)[..., 0], 0), score
 
-    def marginals(self, logits, mask=None):
+    def marginals(self, logits: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns the marginal probability of each tag at each step (forward-backward).
 
         Args:
@@ -208,7 +211,7 @@ class CRF(keras.layers.Layer):
         """Transitions, start and end as tensors, for backends whose ops reject variables."""
         return [ops.copy(weight) for weight in (self.transitions, self.start, self.end)]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "classes": self.classes,
@@ -260,15 +263,15 @@ class CRFLoss(keras.losses.Loss):
             y_pred = {"logits": ops.copy(y_pred), "mask": mask}  # a copy has no mask attached
         return super().__call__(y_true, y_pred, sample_weight)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         inputs = y_pred if isinstance(y_pred, dict) else {"logits": y_pred}
         return -self._log_likelihood(tags=y_true, **inputs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "crf": self._name_of_crf, "dtype": self.dtype}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "CRFLoss":
         raise ValueError(
             f"CRFLoss cannot be restored from a file, as it refers to the layer {config['crf']!r}: "
             "load the model with compile=False and compile it with CRFLoss(that layer)."
@@ -297,7 +300,9 @@ class CRFAccuracy(keras.metrics.Mean):
             raise ValueError(f"crf must be the CRF layer of the model, got {crf!r}.")
         self._name_of_crf, self._decode = crf.name, crf.decode
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
         mask = getattr(y_pred, "_keras_mask", None)
         if sample_weight is not None and len(sample_weight.shape) == 2:
             steps = ops.not_equal(sample_weight, 0)
@@ -307,11 +312,11 @@ class CRFAccuracy(keras.metrics.Mean):
         # Flat, because Keras would first average each sequence, padding included.
         super().update_state(correct, None if mask is None else ops.reshape(mask, (-1,)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "dtype": self.dtype, "crf": self._name_of_crf}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "CRFAccuracy":
         raise ValueError(
             "CRFAccuracy cannot be restored from a file, as it refers to the layer "
             f"{config['crf']!r}: load the model with compile=False and compile it with "

@@ -3,12 +3,13 @@
 Shapes: B batch, T time, S places of the memory, M their features, V tokens.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from ..cells.cell import Noise
+from ..cells.cell import Noise, Tensor
 from ..cells.recurrent import GatedRNN
 from .attention import ATTENTIONS, Attention
 
@@ -139,10 +140,14 @@ class Decoder(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(dropout, dtype=policy)
         self.supports_masking = True  # the mask of the memory; outputs carry none
 
-    def compute_mask(self, tokens, memory, mask=None):
+    def compute_mask(
+        self, tokens: Tensor, memory: Tensor, mask: Tensor | None = None
+    ) -> list[None]:
         return [None, None]
 
-    def build(self, tokens_shape, memory_shape, *others):
+    def build(
+        self, tokens_shape: Sequence[int | None], memory_shape: Sequence[int | None], *others
+    ) -> None:
         size, hidden = self._settings["embedding"], self.layers[0].output_size
         features = memory_shape[-1]
         self.embedding.build((None, None))
@@ -167,7 +172,9 @@ class Decoder(keras.layers.Layer):
             )
         self.built = True
 
-    def call(self, tokens, memory, mask=None, training=False):
+    def call(
+        self, tokens: Tensor, memory: Tensor, mask: Tensor | None = None, training: bool = False
+    ) -> tuple[Tensor, Tensor]:
         memory = self.prepare_memory(memory, mask)
         shape = ops.shape(tokens)
         if len(shape) == 3:
@@ -189,7 +196,7 @@ class Decoder(keras.layers.Layer):
             attentional, weights = self._whole_sequence(x, memory, states, training)
         return self.logits(self.dropout(attentional, training=training)), weights
 
-    def prepare_memory(self, values, mask=None) -> Memory:
+    def prepare_memory(self, values: Tensor, mask: Tensor | None = None) -> Memory:
         """Returns the `Memory` of values (B, S, M) and a mask (B, S) or None, for all steps."""
         values = ops.cast(values, self.compute_dtype)
         if mask is None:
@@ -213,7 +220,7 @@ class Decoder(keras.layers.Layer):
             states.append(ops.cast(ops.repeat(zeros, self._settings["embedding"], axis=1), dtype))
         return states
 
-    def step(self, tokens, memory: Memory, states: list) -> tuple:
+    def step(self, tokens: Tensor, memory: Memory, states: list) -> tuple:
         """Computes one step.
 
         Args:
@@ -228,7 +235,7 @@ class Decoder(keras.layers.Layer):
         attentional, weights, states = self._advance(self.embedding(tokens), memory, states)
         return self.logits(attentional), weights, states
 
-    def logits(self, attentional):
+    def logits(self, attentional: Tensor) -> Tensor:
         """Returns the logits (..., V) float32 of attentional states (..., embedding)."""
         table = self.embedding.embeddings if self.tied else self.output_embedding
         table = ops.cast(ops.convert_to_tensor(table), attentional.dtype)
@@ -327,15 +334,19 @@ class Decoder(keras.layers.Layer):
 
         return packed, unpack
 
-    def compute_output_shape(self, tokens_shape, memory_shape, *others):
+    def compute_output_shape(
+        self, tokens_shape: Sequence[int | None], memory_shape: Sequence[int | None], *others
+    ) -> tuple[tuple, tuple]:
         steps = tuple(tokens_shape)
         return (*steps, self._settings["vocabulary"]), (*steps, memory_shape[1])
 
-    def compute_output_spec(self, tokens, memory, mask=None, training=False):
+    def compute_output_spec(
+        self, tokens: Tensor, memory: Tensor, mask: Tensor | None = None, training: bool = False
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         logits, weights = self.compute_output_shape(tokens.shape, memory.shape)
         return keras.KerasTensor(logits, "float32"), keras.KerasTensor(weights, "float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         cell = self.layers[0].get_config()["cell"]
         return {**super().get_config(), **self._settings, "cell": cell}
 

@@ -3,12 +3,14 @@
 Shapes: B batch, T time, V words, P buckets of word pairs, K classes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from ..cells.cell import Tensor
 from ..text.words import PADDING
 
 
@@ -79,7 +81,7 @@ class Evidence(keras.layers.Layer):
         for weight, counts in zip(weights, (words, pairs, documents), strict=True):
             weight.assign(counts)
 
-    def call(self, ids, left_out=None):
+    def call(self, ids: Tensor, left_out: Tensor | None = None) -> Tensor:
         own = 0.0 if left_out is None else ops.cast(left_out, "float32")[:, None]
         documents = ops.log(self.documents - own + 2.0)
         features = []
@@ -95,9 +97,11 @@ class Evidence(keras.layers.Layer):
         previous = ops.pad(ids, [[0, 0], [1, 0]])[:, :-1]
         return (previous % 32_749 * 40_503 + ids % 2**29) % self.buckets
 
-    def compute_output_shape(self, ids_shape, left_out_shape=None):
+    def compute_output_shape(
+        self, ids_shape: Sequence[int | None], left_out_shape: Sequence[int | None] | None = None
+    ) -> tuple[int | None, ...]:
         return (*ids_shape, 2 * self.classes)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         sizes = {"vocabulary": self.vocabulary, "classes": self.classes, "buckets": self.buckets}
         return {**super().get_config(), **sizes}

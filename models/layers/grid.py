@@ -3,10 +3,14 @@
 Shapes: B batch, H and W height and width of the grid, F features.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from ..cells import specs
+from ..cells.cell import Tensor
 from ..cells.recurrent import GatedRNN
 
 AXES = ("rows", "columns")
@@ -37,7 +41,7 @@ class Sweep(keras.layers.Layer):
             raise ValueError(f"along must be one of {list(AXES)}, got {along!r}.")
         self.spec, self.along, self.implementation = specs.find(cell), along, implementation
 
-    def build(self, shape):
+    def build(self, shape: Sequence[int | None]) -> None:
         features, policy = shape[-1], self.dtype_policy
         self.rnn = GatedRNN(
             (features + 1) // 2,
@@ -55,7 +59,7 @@ class Sweep(keras.layers.Layer):
             self.fit.build((None, None, self.rnn.output_size))
         self.built = True
 
-    def call(self, grid):
+    def call(self, grid: Tensor) -> Tensor:
         rows = self._to_rows(grid)
         _, lines, steps, features = rows.shape
         outputs = self.rnn(ops.reshape(rows, (-1, steps, features)))
@@ -67,10 +71,10 @@ class Sweep(keras.layers.Layer):
         """The grid with the axis that is read as its rows; its own inverse."""
         return ops.transpose(grid, (0, 2, 1, 3)) if self.along == "columns" else grid
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "cell": self.spec.to_json(),
@@ -89,17 +93,17 @@ class Places(keras.layers.Layer):
         where: (H * W, F), the position embeddings.
     """
 
-    def build(self, shape):
+    def build(self, shape: Sequence[int | None]) -> None:
         self.where = self.add_weight(
             name="where",
             shape=(shape[1] * shape[2], shape[3]),
             initializer=keras.initializers.RandomNormal(stddev=0.2),  # distinct from the start
         )
 
-    def call(self, grid):
+    def call(self, grid: Tensor) -> Tensor:
         positions, features = self.where.shape
         flat = ops.reshape(grid, (-1, positions, features))
         return flat + ops.cast(self.where, flat.dtype)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return shape[0], shape[1] * shape[2], shape[3]

@@ -3,8 +3,12 @@
 Shapes: B batch, T time, V classes.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from ..cells.cell import Tensor
 
 
 @keras.saving.register_keras_serializable(package="gated")
@@ -34,7 +38,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
             raise ValueError(f"smoothing must be at least 0 and below 1, got {smoothing!r}.")
         self.smoothing = smoothing
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         log_probabilities = ops.log_softmax(y_pred)
         ids = ops.cast(y_true, "int32")[..., None]
         log_likelihood = ops.take_along_axis(log_probabilities, ids, axis=-1)[..., 0]
@@ -43,7 +47,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         uniform = ops.mean(log_probabilities, axis=-1)
         return -(1.0 - self.smoothing) * log_likelihood - self.smoothing * uniform
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "smoothing": self.smoothing}
 
 
@@ -55,7 +59,9 @@ class StepAccuracy(keras.metrics.Mean):
     to different lengths, the steps of shorter batches would then count for more.
     """
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
         correct = ops.equal(ops.argmax(y_pred, axis=-1), ops.cast(y_true, "int32"))
         weights = None if sample_weight is None else ops.reshape(sample_weight, (-1,))
         super().update_state(ops.reshape(correct, (-1,)), weights)

@@ -3,8 +3,12 @@
 Shapes: B batch, T time, D features.
 """
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
+
+from ..cells.cell import Tensor
 
 
 @keras.saving.register_keras_serializable(package="gated")
@@ -26,7 +30,7 @@ class MaskedPooling(keras.layers.Layer):
         self.supports_masking = True
         self.built = True
 
-    def call(self, inputs, mask):
+    def call(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         valid = ops.cast(mask, "bool")[..., None]
         count = ops.sum(ops.cast(valid, "float32"), axis=1)
         total = ops.sum(ops.where(valid, ops.cast(inputs, "float32"), 0.0), axis=1)
@@ -37,8 +41,10 @@ class MaskedPooling(keras.layers.Layer):
         largest = ops.where(count > 0, largest, 0.0)
         return ops.cast(ops.concatenate([mean, largest], axis=-1), self.compute_dtype)
 
-    def compute_mask(self, inputs, previous_mask=None):
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
         return None
 
-    def compute_output_shape(self, inputs_shape, mask_shape=None):
+    def compute_output_shape(
+        self, inputs_shape: Sequence[int | None], mask_shape: Sequence[int | None] | None = None
+    ) -> tuple[int | None, ...]:
         return (inputs_shape[0], 2 * inputs_shape[-1])

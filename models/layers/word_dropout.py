@@ -3,12 +3,14 @@
 Shapes: B batch, T time, V words.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from ..cells.cell import Tensor
 from ..text.words import PADDING, UNKNOWN
 
 
@@ -34,20 +36,20 @@ class WordDropout(keras.layers.Layer):
         self._seed = keras.random.SeedGenerator()
         self.built = True
 
-    def call(self, ids, training=False):
+    def call(self, ids: Tensor, training: bool = False) -> Tensor:
         if not training or not self.rate:
             return ids
         drawn = keras.random.uniform(ops.shape(ids), seed=self._seed)
         drop = ops.logical_and(drawn < self.rate, ops.not_equal(ids, PADDING))
         return ops.where(drop, UNKNOWN, ids)
 
-    def compute_output_shape(self, ids_shape):
+    def compute_output_shape(self, ids_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return ids_shape
 
-    def compute_output_spec(self, ids, training=False):
+    def compute_output_spec(self, ids: Tensor, training: bool = False) -> keras.KerasTensor:
         return keras.KerasTensor(ids.shape, ids.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate}
 
 
@@ -98,7 +100,7 @@ class RareWordDropout(keras.layers.Layer):
             counts += np.bincount(np.ravel(ids), minlength=self.vocabulary)
         self.counts.assign(counts)
 
-    def call(self, ids, training=False):
+    def call(self, ids: Tensor, training: bool = False) -> Tensor:
         if not training or not self.strength:
             return ids
         drawn = keras.random.uniform(ops.shape(ids), seed=self._seed)
@@ -106,12 +108,12 @@ class RareWordDropout(keras.layers.Layer):
         drop = ops.logical_and(drawn * (self.strength + counts) < self.strength, ids != PADDING)
         return ops.where(drop, UNKNOWN, ids)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return shape
 
-    def compute_output_spec(self, ids, training=False):
+    def compute_output_spec(self, ids: Tensor, training: bool = False) -> keras.KerasTensor:
         return keras.KerasTensor(ids.shape, ids.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         sizes = {"vocabulary": self.vocabulary, "strength": self.strength}
         return {**super().get_config(), **sizes}
