@@ -1,6 +1,7 @@
 """Evaluates a published version on any part of any corpus: `python -m app.evaluate sentiment`."""
 
 import argparse
+import collections
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -26,12 +27,18 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     folder = export.find(args.saved_models, args.task, args.version)
     task = task_class.restore(folder / "assets")
     part, notes = corpus.part(args.part)
-    rejected = sum(1 for example in part if task.rejection_reason(example))
+    reasons = collections.Counter(map(task.rejection_reason, part))
+    reasons.pop(None, None)
+    rejected = sum(reasons.values())
     examples = part.filter(lambda example: not task.rejection_reason(example))
     session = SavedModelSession(folder)
     evaluation = task.Evaluator(task).evaluate(session.predict_examples(task, examples))
     if not evaluation.count:
-        raise UserError(f"the {args.part} part holds no examples that can be evaluated.")
+        reason = next(iter(reasons), "it is empty")
+        raise UserError(
+            f"the {args.part} part of {args.train or args.data} has no examples that can be "
+            f"evaluated: {reason}. Flags such as --data and --test name other data."
+        )
     if args.json:
         print(json.dumps({"version": int(folder.name), "scores": evaluation.scores}))
         return evaluation.scores

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import difflib
 import json
 import math
 import numbers
@@ -361,8 +362,11 @@ def find(cell: CellSpec | Mapping | str) -> CellSpec:
         except ValueError as error:
             raise ValueError(f"cell is not valid JSON: {error}; got {cell!r}.") from error
     if not isinstance(fields, Mapping):
+        near = difflib.get_close_matches(str(cell), CELLS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(
-            f"cell must be one of {sorted(CELLS)}, a spec as JSON or a .json file, got {cell!r}."
+            f"cell must be one of {sorted(CELLS)}, a spec as JSON or a .json file, got {cell!r}"
+            f"{hint}"
         )
     field_names = {field.name for field in dataclasses.fields(CellSpec)}
     if unknown := sorted(set(fields) - field_names):

@@ -30,6 +30,7 @@ def test_a_spec_has_one_form():
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
+        ("lstm_cupled", "got 'lstm_cupled'; did you mean 'lstm_coupled'[?]"),
         ({"equation": "lstmm"}, r"equation must be one of \['coupled', .*'rnn'\], got 'lstmm'"),
         ({"bias": {}}, "must name its equation"),
         (
