@@ -195,9 +195,7 @@ def model_text(folder, name):
     return f"  config {{{part[:end]}  }}\n"
 
 
-@pytest.mark.parametrize(
-    "name", ["a:b", "$HOME", "$$", "a:b/sm$HOME", "a b", "'", "caf\u00e9", "["]
-)
+@pytest.mark.parametrize("name", ["a:b/sm$HOME", "$$ '", "caf\u00e9 ["])
 def test_models_are_mounted_from_a_folder_of_any_name(published, tmp_path, capsys, name):
     saved_models = tmp_path / name
     shutil.copytree(published, saved_models)

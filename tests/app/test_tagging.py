@@ -170,13 +170,14 @@ def test_text_is_split_into_the_tokens_that_are_tagged(served):
         assert_same(one, other)
 
 
-def test_every_word_of_a_long_sentence_has_a_tag(served):
+def test_the_words_of_a_long_sentence_have_tags(served):
     tokens = WORDS * 500
     [response] = served.predict(rows_of([tokens]), "tokens")
-    assert len(response["tags"]) == 5000 and (response["tags"] != b"").all()
+    assert response["lengths"] == 5000
+    assert len(response["tags"]) == 2048 and (response["tags"] != b"").all()
     # The windows differ only in their start, so tags repeat far from the ends.
     period = np.lcm(len(WORDS), 12 - 2 * (12 // 8))
-    assert (response["tags"][100:4000] == response["tags"][100 + period : 4000 + period]).all()
+    assert (response["tags"][100:1900] == response["tags"][100 + period : 1900 + period]).all()
 
 
 def test_it_predicts_as_the_keras_model_does(served, version):

@@ -233,9 +233,13 @@ def endless(start, piece, pause=0.0):
 
     def respond(connection):
         connection.sendall(start)
+        connection.settimeout(pause or None)
         while True:
             connection.sendall(piece)
-            time.sleep(pause)
+            if pause:
+                with contextlib.suppress(TimeoutError):
+                    if not connection.recv(1):
+                        return
 
     return respond
 
