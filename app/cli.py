@@ -148,7 +148,7 @@ def _add_setting(
     parser: argparse.ArgumentParser, group: argparse._ArgumentGroup, field: dataclasses.Field
 ) -> None:
     text = field.metadata["help"]
-    if isinstance(field.default, bool):
+    if isinstance(field.default, bool) or field.type == (bool | None):
         options = {"action": argparse.BooleanOptionalAction}
     else:
         text += f" (default: {field.default})" if field.default != "" else ""

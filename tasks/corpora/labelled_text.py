@@ -2,8 +2,8 @@
 
 A corpus is a folder, a zip archive or a single file. File and folder names define its parts:
 
-    train.tsv valid.tsv test.tsv     one text, tab and label per line, no header
-    train.csv ...                    with a header
+    train.tsv valid.tsv test.tsv     one text, tab and label per line
+    train.csv ...                    with a header; other delimiters are detected
     train.jsonl ...                  one JSON object per line
     train.pos train.neg ...          one text per line, one file per class
     train/pos/*.txt ...              one file per text (the layout of aclImdb)
@@ -15,6 +15,7 @@ class folders (`pos/*.txt`).
 
 import csv
 import dataclasses
+import functools
 import json
 import unicodedata
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.settings import setting
-from tasks.corpora import filesystem, tfds
+from tasks.corpora import filesystem, tables, tfds
 from tasks.corpora.filesystem import AnyPath
 from tasks.corpora.samples import reviews
 
@@ -42,13 +43,20 @@ _MAX_FIELD_CHARACTERS = 2**27  # of a .csv; Python's default of 131 072 is too s
 class LabelledTexts(Corpus):
     """Location of labelled texts; each example has `text` and `label`."""
 
-    text_key: str = setting("", "column of the text in .csv, .jsonl and tfds: (default: text)")
-    label_key: str = setting("", "column of the label in .csv, .jsonl and tfds: (default: label)")
+    text_key: str = setting("", "column of the text in tables, .jsonl and tfds: (default: text)")
+    label_key: str = setting("", "column of the label in tables, .jsonl and tfds: (default: label)")
     encoding: str = setting("utf-8", "encoding of the files")
+    delimiter: str = setting(
+        "", "character between the columns of tables, or tab (default: detected)"
+    )
+    header: bool | None = setting(
+        None, "whether the first row of tables names the columns (default: detected)"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         filesystem.check_encoding(self.encoding)
+        tables.delimiter_of(self.delimiter)
 
     def sample(self) -> dict[str, Stream]:
         return reviews.parts()
@@ -128,51 +136,89 @@ class LabelledTexts(Corpus):
     # --- Readers -------------------------------------------------------------
 
     def _table(self, path: AnyPath) -> Stream:
-        suffix = filesystem.stem_and_suffix(path)[1]
-        reader = {".csv": self._csv, ".jsonl": self._jsonl}.get(suffix, self._tsv)
-        return Stream(lambda: filesystem.require_examples(path, reader(path)))
+        if filesystem.stem_and_suffix(path)[1] == ".jsonl":
+            return Stream(lambda: filesystem.require_examples(path, self._jsonl(path)))
+        table = functools.cache(lambda: self._format(path))
 
-    def _tsv(self, path: AnyPath) -> Iterator[Example]:
+        def read() -> Iterator[Example]:
+            reader = self._csv if table().is_quoted else self._tsv
+            return filesystem.require_examples(path, reader(path, table()))
+
+        def notes() -> Iterator[str]:
+            if note := table().note:
+                yield note
+
+        return Stream(read, notes)
+
+    def _format(self, path: AnyPath) -> tables.TableFormat:
+        """Returns the format of a table, by its first lines and the settings."""
+        csv.field_size_limit(_MAX_FIELD_CHARACTERS)
+        options = tables.Options(
+            self.text_key,
+            self.label_key,
+            tables.delimiter_of(self.delimiter),
+            self.header,
+            self.encoding,
+        )
+        access = filesystem.Access.of(self)
+        if filesystem.stem_and_suffix(path)[1] == ".csv":
+            lines = filesystem.csv_lines(path, self.encoding, access)
+            return tables.csv_format(path, lines, options)
+        lines = (f"{line}\n" for _, line in filesystem.lines(path, self.encoding, access))
+        return tables.text_format(path, lines, options)
+
+    def _tsv(self, path: AnyPath, table: tables.TableFormat) -> Iterator[Example]:
+        """Yields the examples of a table with tabs, in which quotes have no meaning."""
+        is_first = True
         for origin, line in self._nonblank_lines(path):
             row = line.split("\t")
-            if len(row) != 2:
+            is_header, is_first = is_first and table.skips_first, False
+            if is_header:
+                continue
+            if len(row) != table.count:
+                columns, line = filesystem.columns(len(row)), filesystem.shorten(line)
+                if table.count > 2:
+                    raise UserError(
+                        f"{origin}: expected {table.count} columns as in the first line, got "
+                        f"{columns}: {line}."
+                    )
                 raise UserError(
-                    f"{origin}: expected a text, a tab and a label, got "
-                    f"{filesystem.columns(len(row))}: {filesystem.shorten(line)}."
+                    f"{origin}: expected a text, a tab and a label, got {columns}: {line}."
                 )
-            yield _example(*row, origin)
+            yield _example(row[table.text], row[table.label], origin)
 
-    def _csv(self, path: AnyPath) -> Iterator[Example]:
-        csv.field_size_limit(_MAX_FIELD_CHARACTERS)
+    def _csv(self, path: AnyPath, table: tables.TableFormat) -> Iterator[Example]:
+        """Yields the examples of a table whose fields may be quoted."""
         rows = csv.reader(
-            filesystem.csv_lines(path, self.encoding, filesystem.Access.of(self)), strict=True
+            filesystem.csv_lines(path, self.encoding, filesystem.Access.of(self)),
+            delimiter=table.delimiter,
+            strict=True,
         )
         try:
-            yield from self._csv_examples(path, rows)
+            yield from self._csv_examples(path, rows, table)
         except csv.Error as error:
             raise UserError(f"{path}:{rows.line_num}: not valid CSV: {error}.") from error
 
-    def _csv_examples(self, path: AnyPath, rows: Any) -> Iterator[Example]:
-        """Yields the examples of a `csv.reader`, whose first row is the header."""
-        text_key, label_key = self.text_key or "text", self.label_key or "label"
-        header = [name.strip() for name in next(rows, [])]
-        for key, flag in ((text_key, "--text-key"), (label_key, "--label-key")):
-            if key not in header:
-                raise UserError(
-                    f"{path}:1: missing column {key!r}; the columns are {header}. Select one "
-                    f"with {flag}."
-                )
-        text, label = header.index(text_key), header.index(label_key)
+    def _csv_examples(
+        self, path: AnyPath, rows: Any, table: tables.TableFormat
+    ) -> Iterator[Example]:
+        """Yields the examples of a `csv.reader`."""
+        place = "as in the header" if table.header else "as in the first row"
+        is_first = True
         for row in rows:
-            origin = f"{path}:{rows.line_num}"
-            if not row:
+            if is_first and not any(
+                field.strip() for field in row
+            ):  # blank lines may precede the header of a .txt
                 continue
-            if len(row) != len(header):
+            is_header, is_first = is_first and table.skips_first, False
+            if is_header or not row:
+                continue
+            origin = f"{path}:{rows.line_num}"
+            if len(row) != table.count:
                 raise UserError(
-                    f"{origin}: expected {filesystem.columns(len(header))} as in the header, "
-                    f"got {len(row)}."
+                    f"{origin}: expected {filesystem.columns(table.count)} {place}, got {len(row)}."
                 )
-            yield _example(row[text], row[label], origin)
+            yield _example(row[table.text], row[table.label], origin)
 
     def _jsonl(self, path: AnyPath) -> Iterator[Example]:
         text_key, label_key = self.text_key or "text", self.label_key or "label"
