@@ -179,9 +179,7 @@ def _open_folder(path: Path) -> AnyPath:
         check_is_text(path)
         raise UserError(f"{path}: not a valid zip archive: {error}.") from error
     stored = path.stat().st_size
-    limit = _expanded_at_most(stored)
-    if sum(member.file_size for member in archive.infolist()) > limit:
-        raise UserError(_expands(path, limit, stored))
+    check_expansion(path, stored, sum(member.file_size for member in archive.infolist()))
     names = archive.namelist()
     if "[Content_Types].xml" in names:
         folders = {name.partition("/")[0] for name in names}
@@ -466,6 +464,22 @@ def _expansion_limit(path: AnyPath) -> tuple[int, float]:
 def _expanded_at_most(stored: int) -> int:
     """Returns the most bytes that a file or archive may expand to, given its stored size."""
     return min(max(_MAX_EXPANSION * stored, _ALWAYS_EXPANDED), _MAX_EXPANDED)
+
+
+def check_expansion(path: AnyPath, stored: int, size: int) -> None:
+    """Checks that a file does not expand as no text does.
+
+    Args:
+        path: The file.
+        stored: Its size in bytes.
+        size: The size of what it contains.
+
+    Raises:
+        UserError: It does.
+    """
+    limit = _expanded_at_most(stored)
+    if size > limit:
+        raise UserError(_expands(path, limit, stored))
 
 
 def _expands(path: AnyPath, limit: float, stored: int) -> str:

@@ -5,6 +5,7 @@ A corpus is a folder, a zip archive or a single file. File and folder names defi
     train.tsv valid.tsv test.tsv     one text, tab and label per line
     train.csv ...                    with a header; other delimiters are detected
     train.jsonl ...                  one JSON object per line
+    train.xlsx train.parquet ...     with a header; the first sheet of a workbook
     train.pos train.neg ...          one text per line, one file per class
     train/pos/*.txt ...              one file per text (the layout of aclImdb)
 
@@ -16,9 +17,10 @@ class folders (`pos/*.txt`).
 import csv
 import dataclasses
 import functools
+import itertools
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,25 @@ from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.settings import setting
-from tasks.corpora import filesystem, tables, tfds
+from tasks.corpora import binary_tables, filesystem, tables, tfds
 from tasks.corpora.filesystem import AnyPath
 from tasks.corpora.samples import reviews
 
 TABLES = (".tsv", ".csv", ".jsonl")
-_NOT_CLASSES = {*TABLES, "", ".txt", ".md", ".json", ".xml", ".zip", ".gz", ".tgz", ".tar", ".bz2"}
+_NOT_CLASSES = {
+    *TABLES,
+    *binary_tables.SUFFIXES,
+    "",
+    ".txt",
+    ".md",
+    ".json",
+    ".xml",
+    ".zip",
+    ".gz",
+    ".tgz",
+    ".tar",
+    ".bz2",
+}
 _UNLABELLED = "unsup"  # folder of unlabelled reviews in aclImdb
 # Control characters, unpaired surrogates, and line and paragraph separators. Others that are
 # invisible are part of words: U+200C in Persian, U+200D in emoji, U+00A0 in French.
@@ -65,7 +80,7 @@ class LabelledTexts(Corpus):
         return tfds.labelled_texts(name, self.tfds_dir, self.text_key, self.label_key)
 
     def parts_in(self, path: Path) -> tuple[dict[str, Stream], list[str]]:
-        if filesystem.is_plain_file(path):
+        if _is_table_file(path):
             return {"train": self._table(path)}, []
         root = filesystem.corpus_root(path)
         parts = filesystem.find_parts(
@@ -77,7 +92,7 @@ class LabelledTexts(Corpus):
         return parts or {"train": self._undivided(path, root)}, notes
 
     def single_part(self, path: Path) -> Stream:
-        if filesystem.is_plain_file(path):
+        if _is_table_file(path):
             return self._table(path)
         return self._undivided(path, filesystem.corpus_root(path))
 
@@ -94,7 +109,19 @@ class LabelledTexts(Corpus):
         for name in names:
             if family := families.get(name):
                 matches.append((", ".join(f.name for f in family.values()), self._lines(family)))
-        return matches
+        return matches or self._binary_tables(root, names)
+
+    def _binary_tables(
+        self, root: AnyPath, names: tuple[str, ...] | None = None
+    ) -> filesystem.Matches:
+        """Returns the workbooks and Parquet files below `root`, which other layouts precede."""
+        return [
+            (entry.name, self._table(entry))
+            for entry in filesystem.entries(root)
+            if entry.is_file()
+            and filesystem.stem_and_suffix(entry)[1] in binary_tables.SUFFIXES
+            and (names is None or filesystem.stem_and_suffix(entry)[0] in names)
+        ]
 
     def _undivided(self, path: AnyPath, root: AnyPath) -> Stream:
         """Returns the examples below a `root` that is not divided into parts."""
@@ -107,6 +134,7 @@ class LabelledTexts(Corpus):
             matches.append((f"{name}.*", self._lines(family)))
         if self._classes(root):
             matches.append(("folders of texts", self._class_folders(root)))
+        matches = matches or self._binary_tables(root)
         layouts = (
             "train, valid and test as .tsv, .csv or .jsonl, as one file per class "
             "(train.pos, train.neg) or as folders of texts (train/pos/*.txt); or a single such "
@@ -136,8 +164,13 @@ class LabelledTexts(Corpus):
     # --- Readers -------------------------------------------------------------
 
     def _table(self, path: AnyPath) -> Stream:
-        if filesystem.stem_and_suffix(path)[1] == ".jsonl":
+        suffix = filesystem.stem_and_suffix(path)[1]
+        if suffix == ".jsonl":
             return Stream(lambda: filesystem.require_examples(path, self._jsonl(path)))
+        if suffix == ".parquet":
+            return self._parquet(path)
+        if suffix == ".xlsx":
+            return self._workbook(path)
         table = functools.cache(lambda: self._format(path))
 
         def read() -> Iterator[Example]:
@@ -153,19 +186,71 @@ class LabelledTexts(Corpus):
     def _format(self, path: AnyPath) -> tables.TableFormat:
         """Returns the format of a table, by its first lines and the settings."""
         csv.field_size_limit(_MAX_FIELD_CHARACTERS)
-        options = tables.Options(
-            self.text_key,
-            self.label_key,
-            tables.delimiter_of(self.delimiter),
-            self.header,
-            self.encoding,
-        )
+        options = self._options()
         access = filesystem.Access.of(self)
         if filesystem.stem_and_suffix(path)[1] == ".csv":
             lines = filesystem.csv_lines(path, self.encoding, access)
             return tables.csv_format(path, lines, options)
         lines = (f"{line}\n" for _, line in filesystem.lines(path, self.encoding, access))
         return tables.text_format(path, lines, options)
+
+    def _options(self) -> tables.Options:
+        return tables.Options(
+            self.text_key,
+            self.label_key,
+            tables.delimiter_of(self.delimiter),
+            self.header,
+            self.encoding,
+        )
+
+    def _workbook(self, path: AnyPath) -> Stream:
+        """Reads the first sheet of an Excel workbook."""
+        access = filesystem.Access.of(self)
+
+        def sheet_format(book: binary_tables.Workbook) -> tables.TableFormat:
+            rows = itertools.islice(book.rows(), tables.SAMPLE_ROWS)
+            return tables.named_format(path, [cells for _, cells in rows], self._options())
+
+        def read() -> Iterator[Example]:
+            book = binary_tables.Workbook(path, access)
+            table = sheet_format(book)
+            for number, cells in itertools.islice(book.rows(), int(table.skips_first), None):
+                if len(cells) > table.count:
+                    raise UserError(
+                        f"{path}:{number}: expected {filesystem.columns(table.count)} as in the "
+                        f"first row, got {len(cells)}."
+                    )
+                cells += [""] * (table.count - len(cells))
+                yield _example(cells[table.text], cells[table.label], f"{path}:{number}")
+
+        def notes() -> Iterator[str]:
+            book = binary_tables.Workbook(path, access)
+            if len(book.sheets) > 1:
+                yield f"{path.name}: {len(book.sheets)} sheets, of which {book.sheets[0]!r} is read"
+            if note := sheet_format(book).note:
+                yield note
+
+        return Stream(lambda: filesystem.require_examples(path, read()), notes)
+
+    def _parquet(self, path: AnyPath) -> Stream:
+        """Reads a Parquet file, whose columns always have names."""
+        access = filesystem.Access.of(self)
+
+        def table_format() -> tables.TableFormat:
+            options = dataclasses.replace(self._options(), header=True)
+            return tables.named_format(path, [binary_tables.parquet_names(path, access)], options)
+
+        def read() -> Iterator[Example]:
+            table = table_format()
+            text_key, label_key = table.header[table.text], table.header[table.label]
+            for number, row in binary_tables.parquet_rows(path, access, [text_key, label_key]):
+                yield _typed_example(row, text_key, label_key, f"{path}:{number}")
+
+        def notes() -> Iterator[str]:
+            if note := table_format().note:
+                yield note
+
+        return Stream(lambda: filesystem.require_examples(path, read()), notes)
 
     def _tsv(self, path: AnyPath, table: tables.TableFormat) -> Iterator[Example]:
         """Yields the examples of a table with tabs, in which quotes have no meaning."""
@@ -226,17 +311,7 @@ class LabelledTexts(Corpus):
         for origin, row in filesystem.json_objects(
             path, self.encoding, flags, filesystem.Access.of(self)
         ):
-            text, label = row[text_key], row[label_key]
-            if not isinstance(text, str):
-                raise UserError(
-                    f"{origin}: {text_key!r} must be a string, got {filesystem.shorten(str(text))}."
-                )
-            if isinstance(label, (dict, list, float)) or label is None:
-                raise UserError(
-                    f"{origin}: {label_key!r} must be a string, an integer or a Boolean, "
-                    f"got {filesystem.shorten(json.dumps(label))}."
-                )
-            yield _example(text, label if isinstance(label, str) else json.dumps(label), origin)
+            yield _typed_example(row, text_key, label_key, origin)
 
     def _lines(self, family: dict[str, AnyPath]) -> Stream:
         """Reads a set of class files, one text per line."""
@@ -266,6 +341,27 @@ class LabelledTexts(Corpus):
         for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):
             if line.strip():
                 yield origin, line
+
+
+def _is_table_file(path: AnyPath) -> bool:
+    """Whether a path is a table; a workbook is one, although it is a zip archive."""
+    is_workbook = path.is_file() and filesystem.stem_and_suffix(path)[1] == ".xlsx"
+    return is_workbook or filesystem.is_plain_file(path)
+
+
+def _typed_example(row: Mapping[str, Any], text_key: str, label_key: str, origin: str) -> Example:
+    """Returns the example of a row whose values have the types of JSON."""
+    text, label = row[text_key], row[label_key]
+    if not isinstance(text, str):
+        raise UserError(
+            f"{origin}: {text_key!r} must be a string, got {filesystem.shorten(str(text))}."
+        )
+    if not isinstance(label, (str, int)):
+        raise UserError(
+            f"{origin}: {label_key!r} must be a string, an integer or a Boolean, "
+            f"got {filesystem.shorten(json.dumps(label, default=str))}."
+        )
+    return _example(text, label if isinstance(label, str) else json.dumps(label), origin)
 
 
 def _example(text: str, label: str, origin: str) -> Example:

@@ -133,16 +133,45 @@ def csv_format(path: filesystem.AnyPath, lines: Iterable[str], options: Options)
         raise UserError(f"{path}:{reader.line_num}: not valid CSV: {error}.") from error
     headers = [_first_row(lines, delimiter) for delimiter in delimiters]
     header = max(headers, key=lambda names: min(len(names), 2))  # the first of equals
+    raise _missing_column(path, header, options)
+
+
+def _missing_column(path: filesystem.AnyPath, header: Sequence[str], options: Options) -> UserError:
+    """Returns the error about the first column that a header lacks."""
     is_missing = _column(header, options.text_key, "text", TEXT_NAMES) is None
     key, flag = (
         (options.text_key or "text", "--text-key")
         if is_missing
         else (options.label_key or "label", "--label-key")
     )
-    raise UserError(
+    return UserError(
         f"{path}:1: missing column {key!r}; the columns are {list(header)}. Select one with "
         f"{flag}, or give --no-header if the first row is an example."
     )
+
+
+def named_format(
+    path: filesystem.AnyPath, rows: Sequence[list[str]], options: Options
+) -> TableFormat:
+    """Returns the format of a table that has columns without a delimiter, such as a sheet.
+
+    Args:
+        path: The file, for messages.
+        rows: Its first rows that are not empty.
+        options: Settings.
+
+    Raises:
+        UserError: The header lacks a column.
+    """
+    rows = list(rows)
+    if options.header is False:
+        return _without_header(path, rows, "", True, options)
+    header = _header(rows)
+    for exact in (True, False):
+        if columns := options.columns(header, exact):
+            table = TableFormat("", True, len(header), header, True, *columns)
+            return _describe(path, table, options, is_default=exact)
+    raise _missing_column(path, header, options)
 
 
 def text_format(path: filesystem.AnyPath, lines: Iterable[str], options: Options) -> TableFormat:
@@ -269,9 +298,9 @@ def _describe(
     if is_default or (is_plain and (table.text, table.label) == (0, 1)):
         return table
     delimiter = table.delimiter
-    parts = [f"separated by {_SHOWN.get(delimiter, delimiter)}"]
+    parts = [f"separated by {_SHOWN.get(delimiter, delimiter)}"] if delimiter else []
     if table.header:
-        shown = (", " if delimiter == "\t" else delimiter).join(table.header)
+        shown = (", " if delimiter in ("", "\t") else delimiter).join(table.header)
         parts.append(f"header {shown if len(shown) <= 80 else shown[:77] + '...'}")
         if set(table.header) != {"text", "label"}:
             text, label = table.header[table.text], table.header[table.label]
@@ -279,7 +308,8 @@ def _describe(
     else:
         parts.append("no header")
         parts.append(f"the text is column {table.text + 1} and the label column {table.label + 1}")
-    parts.append(options.encoding.upper())
+    if delimiter:
+        parts.append(options.encoding.upper())
     return dataclasses.replace(table, note=f"{path.name}: {', '.join(parts)}")
 
 

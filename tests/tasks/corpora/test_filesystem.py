@@ -341,11 +341,11 @@ CONTAINERS = {
     "b.tsv.gz": (gzip.compress(GZIP), "a file compressed with gzip compressed with gzip", UNPACK),
     "a.7z": (b"7z\xbc\xaf\x27\x1c\x00\x04", "a 7z archive", UNPACK),
     "a.zip": (b"Rar!\x1a\x07\x01\x00", "a RAR archive", UNPACK),
-    "a.xlsx": (zip_of("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook", CONVERT),
+    "a.xlsm": (zip_of("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook", CONVERT),
     "a.docx": (zip_of("[Content_Types].xml", "word/a.xml"), "a Word document", CONVERT),
     "a.ods": (zip_of("mimetype", "content.xml"), "an OpenDocument file", CONVERT),
     "a.xls": (OLE, "an old Office file (.xls, .doc)", CONVERT),
-    "a.parquet": (PARQUET, "a Parquet file", CONVERT),
+    "a.pq": (PARQUET, "a Parquet file", CONVERT),
     "c.tsv.gz": (gzip.compress(PARQUET), "a Parquet file compressed with gzip", CONVERT),
     "a.arrow": (b"ARROW1\0\0" + bytes(9), "an Arrow file", CONVERT),
     "a.avro": (b"Obj\x01\x04", "an Avro file", CONVERT),
@@ -369,7 +369,7 @@ def test_a_file_of_another_format_is_named_with_what_to_do(tmp_path, task, name)
 @pytest.mark.parametrize("packed", ["folder", "zip"])
 @pytest.mark.parametrize("task", tasks.names())
 def test_a_folder_names_files_of_another_format(tmp_path, task, packed):
-    files = {"train.parquet": PARQUET, "a.tar.gz": gzip.compress(TAR), "b.xlsx": zip_of("xl/a")}
+    files = {"train.pq": PARQUET, "a.tar.gz": gzip.compress(TAR), "b.xlsm": zip_of("xl/a")}
     files["image.png"] = PICTURE
     path = tmp_path / "c"
     if packed == "zip":
@@ -383,8 +383,8 @@ def test_a_folder_names_files_of_another_format(tmp_path, task, packed):
     assert f": no corpus found among {sorted(files)}. Expected " in str(error.value)
     assert str(error.value).endswith(
         f"{path}/a.tar.gz: this is a tar archive compressed with gzip; {UNPACK}. "
-        f"{path}/b.xlsx: this is a zip archive; {UNPACK}. "
-        f"{path}/train.parquet: this is a Parquet file; {CONVERT}."
+        f"{path}/b.xlsm: this is a zip archive; {UNPACK}. "
+        f"{path}/train.pq: this is a Parquet file; {CONVERT}."
     )
 
 
