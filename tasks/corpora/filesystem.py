@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import gzip
 import itertools
+import json
 import lzma
 import math
 import re
@@ -37,6 +38,7 @@ _CHUNK_BYTES = 2**15
 _BYTE_ORDER_MARK = "\ufeff"
 _AFTER_LONE_CR = re.compile(r"(?<=\r)(?!\n)")
 _GZIP = ".gz"
+_ESCAPE_CHARACTERS = 12  # of an escape sequence or literal of JSON, at most
 _START_BYTES = 512  # of a file, which show its format
 _UNPACK, _CONVERT = (
     "unpack it and give what it contains",
@@ -553,6 +555,113 @@ def json_objects(
             raise UserError(f"{origin}: expected a JSON object, got {shorten(line)}.")
         check_keys(row, flags, origin)
         yield origin, row
+
+
+def json_array(
+    path: AnyPath, encoding: str, flags: Mapping[str, str], access: Access = UNRESTRICTED
+) -> Iterator[tuple[str, dict]]:
+    """Yields `(path:number, object)` for each object of a JSON array, which is never held whole.
+
+    Args:
+        path: The file.
+        encoding: Its encoding.
+        flags: Required keys, each with the flag that selects another key.
+        access: What may be read; an object has at most `max_line` characters.
+
+    Raises:
+        UserError: It is not an array of objects, or an object lacks a required key.
+    """
+    access.check(path)
+    text = _JsonText(path, _text_pieces(path, encoding), access)
+    if text.next_character() != "[":
+        raise UserError(f"{text.origin}: expected a JSON array of objects, [{{...}}, ...].")
+    text.skip()
+    while text.next_character() != "]":
+        origin = text.origin
+        row = text.parse()
+        if not isinstance(row, dict):
+            raise UserError(f"{origin}: expected a JSON object, got {shorten(json.dumps(row))}.")
+        check_keys(row, flags, origin)
+        yield origin, row
+        if text.next_character() == ",":
+            text.skip()
+            if text.next_character() != "]":
+                continue
+        if text.next_character() != "]":
+            raise UserError(f"{text.origin}: not valid JSON: expected a comma or ].")
+    text.skip()
+    if text.next_character():
+        raise UserError(f"{text.origin}: not valid JSON: there is text after the array.")
+
+
+def first_character(path: AnyPath, encoding: str, access: Access = UNRESTRICTED) -> str:
+    """Returns the first character of a file that is not blank; "" if there is none."""
+    access.check(path)
+    return _JsonText(path, _text_pieces(path, encoding), access).next_character()
+
+
+class _JsonText:
+    """Text of a JSON file, of which as much is held as one value needs."""
+
+    def __init__(self, path: AnyPath, pieces: Iterator[str], access: Access):
+        self._path, self._pieces, self._access = path, pieces, access
+        self._buffer, self._start, self._line = "", 0, 1
+        self._decoder = json.JSONDecoder()
+
+    @property
+    def origin(self) -> str:
+        return f"{self._path}:{self._line}"
+
+    def next_character(self) -> str:
+        """Skips blanks and returns the character after them, or "" at the end of the file."""
+        while True:
+            while self._start < len(self._buffer):
+                character = self._buffer[self._start]
+                if character not in " \t\r\n\ufeff":
+                    return character
+                self.skip()
+            if not self._read(1):
+                return ""
+
+    def skip(self) -> None:
+        """Skips the next character."""
+        self._line += self._buffer[self._start] == "\n"
+        self._start += 1
+
+    def parse(self) -> object:
+        """Returns the value that begins here, and skips it."""
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._buffer, self._start)
+            except json.JSONDecodeError as error:
+                size = len(self._buffer) - self._start
+                if size > self._access.max_line:
+                    raise UserError(_too_long(self._path, self._line, self._access)) from error
+                # The value may go on in the next piece; doubling keeps this linear.
+                is_cut = error.msg.startswith("Unterminated")
+                is_cut = is_cut or error.pos >= len(self._buffer) - _ESCAPE_CHARACTERS
+                if is_cut and self._read(max(size, 1)):
+                    continue
+                line = self._line + self._buffer.count("\n", self._start, error.pos)
+                raise UserError(f"{self._path}:{line}: not valid JSON: {error.msg}.") from error
+            except RecursionError:
+                raise UserError(
+                    f"{self.origin}: not valid JSON: it is nested too deeply."
+                ) from None
+            self._line += self._buffer.count("\n", self._start, end)
+            self._start = end
+            return value
+
+    def _read(self, size: int) -> bool:
+        """Reads at least `size` more characters; returns whether there were any."""
+        pieces, count = [self._buffer[self._start :]], 0
+        for piece in self._pieces:
+            pieces.append(piece)
+            count += len(piece)
+            if count >= size:
+                break
+        self._buffer, self._start = "".join(pieces), 0
+        return count > 0
 
 
 def check_keys(row: Mapping, flags: Mapping[str, str], origin: str) -> None:

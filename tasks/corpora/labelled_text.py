@@ -5,6 +5,7 @@ A corpus is a folder, a zip archive or a single file. File and folder names defi
     train.tsv valid.tsv test.tsv     one text, tab and label per line
     train.csv ...                    with a header; other delimiters are detected
     train.jsonl ...                  one JSON object per line
+    train.json ...                   a JSON array of objects, or one object per line
     train.xlsx train.parquet ...     with a header; the first sheet of a workbook
     train.pos train.neg ...          one text per line, one file per class
     train/pos/*.txt ...              one file per text (the layout of aclImdb)
@@ -109,19 +110,24 @@ class LabelledTexts(Corpus):
         for name in names:
             if family := families.get(name):
                 matches.append((", ".join(f.name for f in family.values()), self._lines(family)))
-        return matches or self._binary_tables(root, names)
+        return matches or self._other_tables(root, names)
 
-    def _binary_tables(
+    def _other_tables(
         self, root: AnyPath, names: tuple[str, ...] | None = None
     ) -> filesystem.Matches:
-        """Returns the workbooks and Parquet files below `root`, which other layouts precede."""
-        return [
-            (entry.name, self._table(entry))
-            for entry in filesystem.entries(root)
-            if entry.is_file()
-            and filesystem.stem_and_suffix(entry)[1] in binary_tables.SUFFIXES
-            and (names is None or filesystem.stem_and_suffix(entry)[0] in names)
-        ]
+        """Returns the workbooks and Parquet files below `root`, or else the `.json` files.
+
+        Other layouts precede both.
+        """
+        for suffixes in (binary_tables.SUFFIXES, (".json",)):
+            matches = []
+            for entry in filesystem.entries(root):
+                stem, suffix = filesystem.stem_and_suffix(entry)
+                if suffix in suffixes and (names is None or stem in names) and entry.is_file():
+                    matches.append((entry.name, self._table(entry)))
+            if matches:
+                return matches
+        return []
 
     def _undivided(self, path: AnyPath, root: AnyPath) -> Stream:
         """Returns the examples below a `root` that is not divided into parts."""
@@ -134,7 +140,7 @@ class LabelledTexts(Corpus):
             matches.append((f"{name}.*", self._lines(family)))
         if self._classes(root):
             matches.append(("folders of texts", self._class_folders(root)))
-        matches = matches or self._binary_tables(root)
+        matches = matches or self._other_tables(root)
         layouts = (
             "train, valid and test as .tsv, .csv or .jsonl, as one file per class "
             "(train.pos, train.neg) or as folders of texts (train/pos/*.txt); or a single such "
@@ -165,8 +171,8 @@ class LabelledTexts(Corpus):
 
     def _table(self, path: AnyPath) -> Stream:
         suffix = filesystem.stem_and_suffix(path)[1]
-        if suffix == ".jsonl":
-            return Stream(lambda: filesystem.require_examples(path, self._jsonl(path)))
+        if suffix in (".jsonl", ".json"):
+            return Stream(lambda: filesystem.require_examples(path, self._json(path, suffix)))
         if suffix == ".parquet":
             return self._parquet(path)
         if suffix == ".xlsx":
@@ -305,12 +311,19 @@ class LabelledTexts(Corpus):
                 )
             yield _example(row[table.text], row[table.label], origin)
 
-    def _jsonl(self, path: AnyPath) -> Iterator[Example]:
+    def _json(self, path: AnyPath, suffix: str) -> Iterator[Example]:
+        """Yields the examples of a `.jsonl`, or of a `.json` that is an array or lines too."""
         text_key, label_key = self.text_key or "text", self.label_key or "label"
         flags = {text_key: "--text-key", label_key: "--label-key"}
-        for origin, row in filesystem.json_objects(
-            path, self.encoding, flags, filesystem.Access.of(self)
+        access = filesystem.Access.of(self)
+        read_objects = filesystem.json_objects
+        starts = ("", "{")  # of lines of objects
+        if (
+            suffix == ".json"
+            and filesystem.first_character(path, self.encoding, access) not in starts
         ):
+            read_objects = filesystem.json_array
+        for origin, row in read_objects(path, self.encoding, flags, access):
             yield _typed_example(row, text_key, label_key, origin)
 
     def _lines(self, family: dict[str, AnyPath]) -> Stream:
