@@ -4,6 +4,8 @@ A corpus is a folder, a zip archive or a single table. File names define its par
 
     captions_train.tsv ...           one caption per line: the path of the image, relative to the
                                      folder of the table, a tab and the caption; or just train.tsv
+    captions.txt                     as in Flickr8k of Kaggle: image,caption in CSV; images may be
+                                     in any folder. Other tables precede it
     captions_train2017.json ...      as in COCO, possibly in a folder `annotations`; images are
                                      in `train2017`, in `images` or next to it
     Flickr_8k.trainImages.txt ...    as in Flickr8k: one image name per line. Captions are in
@@ -21,6 +23,7 @@ only COCO tables are loaded whole. Each image is decoded once, before training, 
 and broken images are reported early. Images without a caption are ignored.
 """
 
+import csv
 import dataclasses
 import functools
 import hashlib
@@ -47,12 +50,14 @@ from tasks.corpora.samples import scenes
 _KINDS = {
     ".tsv": "tsv",
     ".json": "coco",
+    "captions.txt": "csv",
     ".token.txt": "tokens",
     ".token": "tokens",
     "Images.txt": "list",
 }
 _LEMMAS = ".lemma.token"  # lemmatised duplicate of the captions of Flickr8k
 _PREFIX = "captions"  # of names of COCO tables; other COCO tables have no captions
+_CSV_HEADER = ["image", "caption"]
 _MAX_LISTED = 3  # bad images that a note lists
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Chunks of a PNG that its pixels can be decoded without.
@@ -247,7 +252,12 @@ class CaptionedImages(Corpus):
 
     def _captions(self, path: AnyPath) -> Iterator[Row]:
         """Yields the rows of a table."""
-        readers = {"tsv": self._tsv, "coco": self._coco, "tokens": self._token_rows}
+        readers = {
+            "csv": self._csv,
+            "tsv": self._tsv,
+            "coco": self._coco,
+            "tokens": self._token_rows,
+        }
         return readers[_kind(path)](path)
 
     def _tsv(self, path: AnyPath) -> Iterator[Row]:
@@ -261,6 +271,25 @@ class CaptionedImages(Corpus):
                     f"{filesystem.columns(len(row))}: {filesystem.shorten(line)}."
                 )
             yield origin, *row
+
+    def _csv(self, path: AnyPath) -> Iterator[Row]:
+        """Yields the rows of a table with commas; a caption may contain some without quotes."""
+        rows = csv.reader(
+            filesystem.csv_lines(path, self.encoding, filesystem.Access.of(self)), strict=True
+        )
+        try:
+            for row in rows:
+                origin = f"{path}:{rows.line_num}"
+                if not row or [name.strip().casefold() for name in row] == _CSV_HEADER:
+                    continue
+                if len(row) < 2:
+                    raise UserError(
+                        f"{origin}: expected the path of an image, a comma and a caption, got "
+                        f"1 column: {filesystem.shorten(row[0])}."
+                    )
+                yield origin, row[0], ",".join(row[1:])
+        except csv.Error as error:
+            raise UserError(f"{path}:{rows.line_num}: not valid CSV: {error}.") from error
 
     def _token_rows(self, path: AnyPath) -> Iterator[Row]:
         for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):
@@ -317,17 +346,19 @@ def _kind(path: AnyPath) -> str:
 def _tables(root: AnyPath) -> list[AnyPath]:
     """Returns the tables and lists in `root`, or those in its folders if it has none."""
     entries = filesystem.entries(root)
-    in_folders = (file for e in entries if e.is_dir() for file in filesystem.entries(e))
-    for files in (entries, in_folders):
-        tables = [file for file in files if _is_table(file) and file.is_file()]
-        if tables:
-            return tables
+    in_folders = [file for e in entries if e.is_dir() for file in filesystem.entries(e)]
+    for is_csv in (False, True):
+        for files in (entries, in_folders):
+            tables = [file for file in files if _is_table(file) and file.is_file()]
+            tables = [file for file in tables if (_kind(file) == "csv") == is_csv]
+            if tables:
+                return tables
     return []
 
 
 def _is_table(path: AnyPath) -> bool:
     """Whether a file is a table or a list, judged by its name."""
-    if _kind(path) == "coco" and not path.name.startswith(_PREFIX):
+    if _kind(path) in ("coco", "csv") and not path.name.startswith(_PREFIX):
         return False
     return bool(_kind(path)) and not _stem(path).endswith(_LEMMAS)
 
@@ -397,7 +428,7 @@ def _relative_path(name: str, origin: str) -> str:
 
 def _folders(path: AnyPath, root: AnyPath) -> list[AnyPath]:
     """Returns the folders in which to look for the images of a table, in order."""
-    if _kind(path) in ("tokens", "list"):
+    if _kind(path) in ("csv", "tokens", "list"):
         return list(_subfolders(root))
     folders = [path.parent, root]
     if _kind(path) == "coco":  # other parts may have images of the same name

@@ -20,6 +20,8 @@ The meaning of `--source` and `--target` depends on the format:
                      the first and the second. Other columns are ignored, but every line must
                      have as many columns as the first. Any suffix that is not one of the
                      others is read as a table, not only .tsv
+                     A .csv without tabs is separated by , ; or | and may quote fields; in a
+                     folder, other files precede it
     JSON Lines       keys of the object, or of an object of languages under its key
                      `translation`; by default `text` and `translation`
     tfds:            languages; by default the source and target that the data set declares
@@ -28,6 +30,7 @@ Pairs with one empty side are skipped and counted in a note; lines where both si
 empty are not pairs. White space around a sentence is removed.
 """
 
+import csv
 import dataclasses
 import itertools
 import json
@@ -39,13 +42,14 @@ from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.settings import setting
-from tasks.corpora import filesystem, tfds
+from tasks.corpora import filesystem, tables, tfds
 from tasks.corpora.filesystem import AnyPath
 from tasks.corpora.samples import english_german
 
 TABLES = (".tsv", ".txt", ".jsonl")
 # Names of files that accompany a corpus.
 _NOT_DATA = re.compile("_?(about|readme|licen|changelog)", re.IGNORECASE)
+_HEADERS = {("source", "target"), ("text", "translation")}  # of .csv files, not pairs
 _NESTED = "translation"  # key of an object of languages
 
 Pair = tuple[str, str, str]  # an origin, a sentence and its translation; one may be empty
@@ -177,6 +181,13 @@ class ParallelSentences(Corpus):
             for entry in filesystem.entries(root)
             if entry.is_file() and _is_table(entry) and not _NOT_DATA.match(entry.name)
         ]
+        csv_files = [
+            (entry.name, filesystem.stem_and_suffix(entry)[0], self._table(entry))
+            for entry in filesystem.entries(root)
+            if entry.is_file()
+            and filesystem.stem_and_suffix(entry)[1] == ".csv"
+            and not _NOT_DATA.match(entry.name)
+        ]
         first, second = (
             ".{}-{}".format(*order) for order in itertools.permutations(self._languages())
         )
@@ -184,7 +195,7 @@ class ParallelSentences(Corpus):
             if sides := self._sides(family):
                 name = stem.removesuffix(first).removesuffix(second)
                 candidates.append((stem, name, self._parallel(*sides)))
-        return candidates
+        return candidates or csv_files
 
     def _pair(self, prefix: AnyPath) -> list[AnyPath]:
         """Returns the source and target files with a common prefix; [] if one is missing."""
@@ -235,8 +246,61 @@ class ParallelSentences(Corpus):
                 f"{path}: one side of a pair of files; give their common prefix, "
                 f"{str(path.parent / stem)!r}."
             )
+        if suffix == ".csv":
+            return self._csv_stream(path)
         reader = self._jsonl if suffix == ".jsonl" else self._tsv
         return _stream(path, lambda: reader(path))
+
+    def _csv_stream(self, path: AnyPath) -> Stream:
+        """Returns the examples of a `.csv`, which may have tabs, and a note on how it is read."""
+        access = filesystem.Access.of(self)
+
+        def delimiter() -> str:
+            sample = filesystem.csv_lines(path, self.encoding, access)
+            return tables.csv_delimiter(sample, (self.source, self.target))
+
+        def read() -> Iterator[Pair]:
+            character = delimiter()
+            if character == "\t":
+                return self._tsv(path)
+            return self._csv(path, character)
+
+        stream = _stream(path, read)
+
+        def notes() -> Iterator[str]:
+            character = delimiter()
+            if character != "\t":
+                columns = f"{self.source or 1} is the source and {self.target or 2} the target"
+                yield f"{path.name}: separated by {character!r}, column {columns}"
+            yield from stream.notes()
+
+        return Stream(lambda: stream, notes)
+
+    def _csv(self, path: AnyPath, delimiter: str) -> Iterator[Pair]:
+        """Yields the pairs of a table whose fields may be quoted."""
+        rows = csv.reader(
+            filesystem.csv_lines(path, self.encoding, filesystem.Access.of(self)),
+            delimiter=delimiter,
+            strict=True,
+        )
+        count = 0
+        try:
+            for row in rows:
+                origin = f"{path}:{rows.line_num}"
+                if not any(field.strip() for field in row):
+                    continue
+                if not count:
+                    count = len(row)
+                    text, translation, has_header = self._columns(row, origin)
+                    names = tuple(field.strip().casefold() for field in row)
+                    if has_header or names in _HEADERS:
+                        continue
+                if len(row) != count:
+                    raise UserError(f"{origin}: expected {count} columns as above, got {len(row)}.")
+                sides = (" ".join(row[column].split()) for column in (text, translation))
+                yield origin, *sides
+        except csv.Error as error:
+            raise UserError(f"{path}:{rows.line_num}: not valid CSV: {error}.") from error
 
     def _tsv(self, path: AnyPath) -> Iterator[Pair]:
         count = 0
@@ -301,7 +365,7 @@ def _families(folder: AnyPath) -> dict[str, dict[str, list[AnyPath]]]:
     families = {}
     for entry in filesystem.entries(folder):
         stem, suffix = filesystem.stem_and_suffix(entry)
-        if entry.is_file() and suffix and not _is_table(entry):
+        if entry.is_file() and suffix not in ("", ".csv") and not _is_table(entry):
             families.setdefault(stem, {}).setdefault(suffix[1:], []).append(entry)
     return families
 

@@ -150,6 +150,22 @@ def _missing_column(path: filesystem.AnyPath, header: Sequence[str], options: Op
     )
 
 
+def csv_delimiter(lines: Iterable[str], names: Sequence[str]) -> str:
+    """Returns the delimiter of a `.csv` file: a tab if the first line has one.
+
+    Args:
+        lines: Its lines with their ends.
+        names: Names of columns, of which those of the right delimiter are in the header.
+    """
+    lines = [line for line in _sample(lines) if line.strip()]
+    if not lines or "\t" in lines[0]:
+        return "\t"
+    for delimiter in DELIMITERS:
+        if set(names) <= set(_first_row(lines, delimiter)):
+            return delimiter
+    return _consistent(lines) or ","
+
+
 def named_format(
     path: filesystem.AnyPath, rows: Sequence[list[str]], options: Options
 ) -> TableFormat:

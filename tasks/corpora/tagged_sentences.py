@@ -3,6 +3,7 @@
 A corpus is a folder, a zip archive or a single file. File names define its parts:
 
     xx_name-ud-train.conllu ...      as in releases of Universal Dependencies
+    eng.train eng.testa eng.testb    as in CoNLL-2003; files of the other names precede them
     train.conllu valid.conllu ...    or one of the other suffixes in `SUFFIXES`
 
 `dev` and `val` are accepted for `valid`. The format of a file is determined by
@@ -36,6 +37,8 @@ from tasks.corpora.samples import english_grammar
 SUFFIXES = (
     ".conllu", ".conll", ".jsonl", ".tsv", ".txt", ".bio", ".iob", ".iob2", ".pos", ".tagged",
 )  # fmt: skip
+# Suffixes of CoNLL-2002 and CoNLL-2003, such as eng.testa, and the parts that they mean.
+_CONLL_PARTS = {".train": "train", ".testa": "valid", ".testb": "test"}
 _UNIVERSAL = "-ud-"  # precedes the part in file names of Universal Dependencies
 _NOT_DATA = ("readme", "licen", "changelog")  # names of files that accompany a corpus
 # Only spaces and tabs: a word may contain a no-break space, as French numbers do.
@@ -300,13 +303,24 @@ def _split(line: str) -> list[str]:
 
 
 def _candidates(root: AnyPath) -> Iterator[tuple[AnyPath, str]]:
-    """Yields the readable files below `root`, each with its name without the suffix."""
+    """Yields the readable files below `root`, each with its name without the suffix.
+
+    The name of `eng.testa`, and of others with suffixes in `_CONLL_PARTS`, is that of the part.
+    """
+    is_empty = True
     for entry in filesystem.entries(root):
         stem, suffix = filesystem.stem_and_suffix(entry)
         # Releases also contain NAME-ud-train.txt: the text of the .conllu without tags.
         suffixes = SUFFIXES[:1] if _UNIVERSAL in stem else SUFFIXES
         if entry.is_file() and suffix in suffixes:
+            is_empty = is_empty and stem.lower().startswith(_NOT_DATA)
             yield entry, stem
+    if not is_empty:
+        return
+    for entry in filesystem.entries(root):
+        stem, suffix = filesystem.stem_and_suffix(entry)
+        if entry.is_file() and suffix in _CONLL_PARTS and "." not in stem:
+            yield entry, _CONLL_PARTS[suffix]
 
 
 def _sentences(words: Iterator[Word | None]) -> Iterator[Example]:
