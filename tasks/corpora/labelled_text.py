@@ -21,7 +21,7 @@ import functools
 import itertools
 import json
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ _NOT_CLASSES = {
     ".tar",
     ".bz2",
 }
+_OTHER_TEST_NAMES = ("testing", "holdout")  # if there is no test part of the usual names
 _UNLABELLED = "unsup"  # folder of unlabelled reviews in aclImdb
 # Control characters, unpaired surrogates, and line and paragraph separators. Others that are
 # invisible are part of words: U+200C in Persian, U+200D in emoji, U+00A0 in French.
@@ -84,13 +85,40 @@ class LabelledTexts(Corpus):
         if _is_table_file(path):
             return {"train": self._table(path)}, []
         root = filesystem.corpus_root(path)
-        parts = filesystem.find_parts(
-            path, root, lambda names: self._part(root, names), skip=self.flagged_parts()
-        )
-        notes = []
+        notes, used = [], set()
+
+        def find(names: tuple[str, ...]) -> filesystem.Matches:
+            matches = self._part(root, names)
+            if not matches and names == filesystem.PART_NAMES["test"]:
+                matches = self._part(root, _OTHER_TEST_NAMES)
+                notes.extend(f"{name} is the test part" for name, _ in matches)
+            used.update(name for name, _ in matches)
+            return matches
+
+        parts = filesystem.find_parts(path, root, find, skip=self.flagged_parts())
+        if parts and (unused := self._unused_tables(root, used)):
+            notes.append(f"not read: {', '.join(unused)}; --valid and --test name other parts")
         if "train" in parts and (root / "train" / _UNLABELLED).is_dir():
             notes.append(f"train/{_UNLABELLED} contains unlabelled texts: skipped")
         return parts or {"train": self._undivided(path, root)}, notes
+
+    def _unused_tables(self, root: AnyPath, used: Collection[str]) -> list[str]:
+        """Returns the names of the tables below `root` that no part and no flag uses."""
+        flagged = [name for part in self.flagged_parts() for name in filesystem.PART_NAMES[part]]
+        return [
+            entry.name
+            for entry in filesystem.entries(root)
+            if entry.name not in used
+            and filesystem.stem_and_suffix(entry)[1] in (*TABLES, *binary_tables.SUFFIXES)
+            and filesystem.stem_and_suffix(entry)[0] not in flagged
+            and entry.is_file()
+            and not self._is_flagged(entry)
+        ]
+
+    def _is_flagged(self, entry: AnyPath) -> bool:
+        """Whether a flag for a part names a file."""
+        flagged = [Path(getattr(self, part)).expanduser() for part in self.flagged_parts()]
+        return isinstance(entry, Path) and entry in flagged
 
     def single_part(self, path: Path) -> Stream:
         if _is_table_file(path):
