@@ -4,6 +4,7 @@ import argparse
 import collections
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app import cli
@@ -32,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     rejected = sum(reasons.values())
     examples = part.filter(lambda example: not task.rejection_reason(example))
     session = SavedModelSession(folder)
-    evaluation = task.Evaluator(task).evaluate(session.predict_examples(task, examples))
+    evaluation = task.Evaluator(task, _majority(folder)).evaluate(
+        session.predict_examples(task, examples)
+    )
     if not evaluation.count:
         reason = next(iter(reasons), "it is empty")
         raise UserError(
@@ -40,7 +43,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             f"evaluated: {reason}. Flags such as --data and --test name other data."
         )
     if args.json:
-        print(json.dumps({"version": int(folder.name), "scores": evaluation.scores}))
+        record = {
+            "version": int(folder.name),
+            "scores": evaluation.scores,
+            "intervals": evaluation.intervals,
+            "baselines": evaluation.baselines,
+        }
+        print(json.dumps(record))
         return evaluation.scores
     for note in notes:
         print(note)
@@ -52,9 +61,21 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     return evaluation.scores
 
 
+def _majority(folder: Path) -> str | None:
+    """Returns the most frequent class of a version's train part; None if it is not recorded."""
+    path = folder / "assets.extra" / "run.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["data"].get("majority")
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None  # a model without its record can be evaluated
+
+
 def _print_evaluation(evaluation: "Evaluation") -> None:
     """Prints scores, tables and confusion matrices."""
-    scores = [[name, f"{score:.4f}"] for name, score in evaluation.scores.items()]
+    scores = [
+        [name, f"{score:.4f}", evaluation.context(name)]
+        for name, score in evaluation.scores.items()
+    ]
     print(cli.columns(scores))
     for table in evaluation.tables:
         print(f"\n{table.title}")

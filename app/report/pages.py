@@ -48,11 +48,13 @@ def page(
     """
     evaluated = record["evaluated"]
     scores = "".join(f"{escape(k)} <b>{v:.4f}</b>" for k, v in evaluation.scores.items())
+    contexts = [f"{k}: {context}" for k in evaluation.scores if (context := evaluation.context(k))]
     parts = [
         f"<h1>{escape(record['task'])}</h1>",
         f"<p>Scores of the SavedModel's signature <code>{escape(evaluated['signature'])}</code> "
         f"on {evaluated['examples']} examples of the {escape(evaluated['part'])} part.</p>",
         f"<p class=scores>{scores}</p>",
+        *(f"<p>{escape(line)}</p>" for line in contexts),
         "<h2>Learning curves</h2>",
         figure("learning curves", lambda: plots.curves(history, record["best_epoch"])),
     ]

@@ -42,7 +42,7 @@ from app.training.example_cache import EncodedExamples
 from app.training.run_state import Progress, Run
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Table
+from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Evaluator, Table
 from tasks.core.examples import PARTS, Example, Splits, Stream
 from tasks.core.task import Config, Task
 
@@ -78,6 +78,7 @@ class DataSummary:
         examples: Number of examples that are used, by part.
         left_out: Number of examples that cannot be used, by part.
         notes: Notes of the corpus for the user.
+        majority: The most frequent class or tag of the train part; None for tasks without them.
     """
 
     source: str
@@ -85,6 +86,7 @@ class DataSummary:
     examples: dict[str, int]
     left_out: dict[str, int]
     notes: tuple[str, ...]
+    majority: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,11 +221,12 @@ def read(name: str, config: Config, corpus: Corpus, runs: Path) -> Prepared:
 
 
 class _Survey:
-    """Count and hash of the examples that pass through a stream."""
+    """Count, hash and classes of the examples that pass through a stream."""
 
-    def __init__(self, stream: Stream):
-        self._stream = stream
+    def __init__(self, stream: Stream, evaluator: type[Evaluator]):
+        self._stream, self._evaluator = stream, evaluator
         self.count, self.hash = 0, hashlib.sha256()
+        self.classes = collections.Counter()
 
     def stream(self) -> Stream:
         return Stream(self._read)
@@ -231,6 +234,7 @@ class _Survey:
     def _read(self):
         for example in self._stream:
             self.count += 1
+            self.classes.update(self._evaluator.target_classes(example))
             for key, value in sorted(example.values.items()):
                 pieces = value if isinstance(value, tuple) else (value,)
                 for piece in pieces:
@@ -244,7 +248,8 @@ def _learn(
 ) -> DataSummary:
     """Learns a task into `assets`, and validates every example of every part."""
     surveys = {
-        part: _Survey(with_progress(getattr(splits, part), f"reading {part}")) for part in PARTS
+        part: _Survey(with_progress(getattr(splits, part), f"reading {part}"), task_class.Evaluator)
+        for part in PARTS
     }
     task = task_class.learn(config, surveys["train"].stream(), assets)
     left_out = {}
@@ -261,7 +266,10 @@ def _learn(
     counts = {part: survey.count - left_out.get(part, 0) for part, survey in surveys.items()}
     say(", ".join(f"{part} {count}" for part, count in counts.items()) + " examples")
     notes = tuple(map(encodable, splits.notes))
-    return DataSummary(encodable(source), checksum.hexdigest(), counts, left_out, notes)
+    # The first in alphabetical order of the most frequent, whatever the order of the files.
+    classes = sorted(surveys["train"].classes.items(), key=lambda item: (-item[1], item[0]))
+    majority = classes[0][0] if classes else None
+    return DataSummary(encodable(source), checksum.hexdigest(), counts, left_out, notes, majority)
 
 
 def _no_examples(part: str) -> UserError:
@@ -387,7 +395,7 @@ def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) 
     draft.parent.mkdir(parents=True, exist_ok=True)
     export.draft(task, fitted.model, draft)
     session = SavedModelSession(draft)
-    evaluator = task.Evaluator(task)
+    evaluator = task.Evaluator(task, prepared.data.majority)
     evaluation = evaluator.evaluate(session.predict_examples(task, test))
     illustrations = evaluator.illustrate(session, test)
     return Evaluated(draft, evaluation, illustrations, time.monotonic() - began)
@@ -426,10 +434,13 @@ def publish(
     export.complete(task, prepared.name, fitted.model, draft, prepared.splits.test)
     version = export.publish(draft)
     run.mark_published(int(version.name), task.config)
-    scores = evaluated.evaluation.scores.items()
+    evaluation = evaluated.evaluation
+    contexts = [[name, evaluation.context(name)] for name in evaluation.scores]
     say(
         f"best epoch {fitted.progress.best_epoch} of {fitted.progress.epoch}; scores of the "
-        "served model on test: " + ", ".join(f"{name} {score:.4f}" for name, score in scores),
+        "served model on test: "
+        + ", ".join(f"{name} {score:.4f}" for name, score in evaluation.scores.items()),
+        *(f"{name}: {context}" for name, context in contexts if context),
         f"published {version}",
         f"report    {version / 'assets.extra' / 'report.html'}",
     )
@@ -456,6 +467,8 @@ def _record(
     return {
         "task": prepared.name,
         "scores": evaluated.evaluation.scores,
+        "intervals": evaluated.evaluation.intervals,
+        "baselines": evaluated.evaluation.baselines,
         "evaluated": {
             "signature": task.evaluation_signature,
             "part": "test",

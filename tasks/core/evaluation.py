@@ -85,6 +85,8 @@ class Evaluation:
         tables: Details of the scores, as printed by `app.evaluate`.
         confusions: Confusion matrices, drawn in the report.
         mistakes: The worst mistakes, for the report.
+        intervals: 95 % confidence intervals of scores by name, without those undefined.
+        baselines: Scores of simple methods on the same examples, by method and name.
     """
 
     count: int
@@ -92,6 +94,19 @@ class Evaluation:
     tables: Sequence[Table] = ()
     confusions: Sequence[Confusion] = ()
     mistakes: Table | None = None
+    intervals: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    baselines: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+
+    def context(self, name: str) -> str:
+        """Returns the interval and the baselines of a score as text; "" if it has neither."""
+        parts = []
+        if name in self.intervals:
+            low, high = self.intervals[name]
+            parts.append(f"95 % interval {low:.4f} to {high:.4f}")
+        for method, scores in self.baselines.items():
+            if name in scores:
+                parts.append(f"{method} baseline {scores[name]:.4f}")
+        return "; ".join(parts)
 
 
 class Evaluator(abc.ABC):
@@ -99,10 +114,17 @@ class Evaluator(abc.ABC):
 
     Args:
         task: The task to be evaluated.
+        majority: The most frequent class or tag of the train part, whose scores are a baseline;
+            None if it is unknown.
     """
 
-    def __init__(self, task: "Task"):
-        self.task = task
+    def __init__(self, task: "Task", majority: str | None = None):
+        self.task, self.majority = task, majority
+
+    @classmethod
+    def target_classes(cls, example: Example) -> Sequence[str]:
+        """Returns the correct classes or tags of an example; none for tasks without them."""
+        return ()
 
     @abc.abstractmethod
     def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:

@@ -168,6 +168,11 @@ def test_what_is_published_is_whole(published):
     version = published / "sentiment" / "1"
     record = json.loads((version / "assets.extra/run.json").read_text())
     assert set(record["scores"]) == {"accuracy", "macro_f1"}
+    assert set(record["intervals"]) == {"accuracy", "macro_f1"}
+    for name, (low, high) in record["intervals"].items():
+        assert 0 <= low <= record["scores"][name] <= high <= 1
+    assert record["data"]["majority"] in ("negative", "positive")
+    assert 0.4 < record["baselines"]["majority"]["accuracy"] < 0.6
     assert record["evaluated"] == {"signature": "serving_default", "part": "test", "examples": 500}
     assert record["config"]["units"] == 8 and record["config"]["cell"] == "lstm"
     assert record["data"]["examples"] == {"train": 4000, "valid": 500, "test": 500}

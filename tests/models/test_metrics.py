@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from models import metrics
 
@@ -25,3 +26,61 @@ def test_counts_say_what_the_answers_say(seed):
 def test_an_empty_evaluation_is_no_error():
     counts = np.zeros((3, 3), int)
     assert metrics.accuracy(counts) == metrics.macro_f1(counts) == 0.0
+
+
+@pytest.mark.parametrize(("correct", "total"), [(0, 1), (0, 20), (7, 20), (20, 20), (866, 1000)])
+def test_the_wilson_interval_is_that_of_scipy(correct, total):
+    expected = scipy.stats.binomtest(correct, total).proportion_ci(0.95, method="wilson")
+    assert metrics.wilson_interval(correct, total) == pytest.approx(tuple(expected), abs=1e-9)
+
+
+def test_intervals_of_nothing_are_no_error():
+    assert metrics.wilson_interval(0, 0) == (0, 1)
+    assert np.isnan(metrics.bootstrap_interval(np.zeros((0, 2)), np.sum)).all()
+    assert np.isnan(metrics.macro_f1_interval(np.zeros((2, 2), int))).all()
+
+
+@pytest.mark.parametrize("count", [60, 9000])  # 9000 rows are merged
+def test_the_bootstrap_agrees_with_that_of_scipy(count):
+    rng = np.random.default_rng(1)
+    words = rng.integers(1, 30, count)
+    rows = np.stack([rng.binomial(words, rng.uniform(0.6, 1, count)), words], axis=1)
+    low, high = metrics.bootstrap_interval(rows, lambda sums: sums[0] / sums[1])
+    expected = scipy.stats.bootstrap(
+        (rows[:, 0], rows[:, 1]), lambda a, b: a.sum() / b.sum(), paired=True, vectorized=False,
+        n_resamples=1000, method="percentile", rng=np.random.default_rng(2),
+    ).confidence_interval  # fmt: skip
+    width = expected.high - expected.low
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.15 * width)
+
+
+def test_the_interval_of_macro_f1_is_that_of_resampled_examples():
+    rng = np.random.default_rng(3)
+    references = rng.integers(0, 3, 200)
+    predictions = np.where(rng.random(200) < 0.7, references, rng.integers(0, 4, 200))
+    counts = np.zeros((5, 5), int)
+    np.add.at(counts, (references, predictions), 1)
+    scores = []
+    for _ in range(1000):
+        drawn = rng.integers(0, 200, 200)
+        resampled = np.zeros((5, 5), int)
+        np.add.at(resampled, (references[drawn], predictions[drawn]), 1)
+        scores.append(metrics.macro_f1(resampled))
+    expected = np.percentile(scores, [2.5, 97.5])
+    interval = metrics.macro_f1_interval(counts)
+    assert interval == pytest.approx(tuple(expected), abs=0.15 * np.ptp(expected))
+    assert interval == metrics.macro_f1_interval(counts)  # seeded
+
+
+def test_intervals_cover_the_true_score_as_often_as_they_say():
+    rng = np.random.default_rng(4)
+    covered = np.zeros(2)
+    for _ in range(300):
+        correct = rng.random(100) < 0.8
+        rows = np.stack([correct, np.ones(100)], axis=1)
+        intervals = (
+            metrics.wilson_interval(int(correct.sum()), 100),
+            metrics.bootstrap_interval(rows, lambda sums: sums[0] / sums[1]),
+        )
+        covered += [low <= 0.8 <= high for low, high in intervals]
+    assert (np.abs(covered / 300 - 0.95) < 0.04).all()

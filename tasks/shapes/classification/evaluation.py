@@ -1,7 +1,7 @@
 """Scores of classification: accuracy and macro F1."""
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -15,6 +15,10 @@ _MISTAKES = 20  # shown in the report
 
 class Evaluator(evaluation.Evaluator):
     """Accuracy, macro F1, scores per class, and the most confident mistakes."""
+
+    @classmethod
+    def target_classes(cls, example: Example) -> Sequence[str]:
+        return (example.values["label"],)
 
     def preview(self) -> Evaluation:
         return self.evaluate(())
@@ -33,9 +37,21 @@ class Evaluator(evaluation.Evaluator):
             heapq.heappush(worst, (probability, -number, reference, prediction, example))
             if len(worst) > _MISTAKES:
                 heapq.heappop(worst)
+        total, intervals, baselines = int(counts.sum()), {}, {}
+        if total:
+            intervals = {
+                "accuracy": metrics.wilson_interval(int(np.trace(counts)), total),
+                "macro_f1": metrics.macro_f1_interval(counts),
+            }
+        if total and self.majority in index:
+            constant = np.zeros_like(counts)
+            constant[:, index[self.majority]] = counts.sum(axis=1)
+            baselines["majority"] = _scores(constant)
         return Evaluation(
-            count=int(counts.sum()),
-            scores={"accuracy": metrics.accuracy(counts), "macro_f1": metrics.macro_f1(counts)},
+            count=total,
+            scores=_scores(counts),
+            intervals=intervals,
+            baselines=baselines,
             tables=[_scores_by_class(classes, counts)],
             confusions=[
                 Confusion("Reference and predicted classes", classes, counts).most_frequent()
@@ -51,6 +67,10 @@ class Evaluator(evaluation.Evaluator):
                 ],
             ),
         )
+
+
+def _scores(counts: np.ndarray) -> dict[str, float]:
+    return {"accuracy": metrics.accuracy(counts), "macro_f1": metrics.macro_f1(counts)}
 
 
 def _scores_by_class(classes: list[str], counts: np.ndarray) -> Table:

@@ -4,9 +4,11 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.base import Metric
 
+from models import metrics
 from tasks.core import evaluation
 from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Table
 from tasks.core.examples import Example, Stream
@@ -64,6 +66,10 @@ class Evaluator(evaluation.Evaluator):
             if len(worst) > _MISTAKES:
                 heapq.heappop(worst)
         scores = {name: count / len(predictions) for name, count in correct.items()}
+        intervals = {
+            name: metrics.wilson_interval(count, len(predictions))
+            for name, count in correct.items()
+        }
         rows = []
         for name, metric in (
             ("bleu", BLEU(force=True)),  # no warning about text that is already tokenised
@@ -74,9 +80,12 @@ class Evaluator(evaluation.Evaluator):
             rows.append([name, score, str(metric.get_signature()) if predictions else ""])
             if name in self.reported:
                 scores[name] = score
+                if predictions:
+                    intervals[name] = corpus_interval(metric, predictions, references)
         return Evaluation(
             count=len(predictions),
             scores=scores,
+            intervals=intervals,
             tables=[Table("Scores by sacreBLEU", ["metric", "score", "signature"], rows)],
             mistakes=Table(
                 f"{self.task.output_name.capitalize()}s farthest from their references, by chrF",
@@ -101,6 +110,22 @@ def corpus_score(
     """Returns the score of a metric of sacreBLEU; sentences may differ in their references."""
     if not predictions:
         return 0.0
+    return metric.corpus_score(predictions, _by_number(references)).score
+
+
+def corpus_interval(
+    metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[float, float]:
+    """Returns the 95 % interval of a score of sacreBLEU, by a bootstrap over sentences."""
+    # The methods that sacreBLEU's own bootstrap is made of, which it does not export.
+    rows = np.array(metric._extract_corpus_statistics(predictions, _by_number(references)))
+    return metrics.bootstrap_interval(
+        rows, lambda sums: metric._compute_score_from_stats(sums.round().astype(int).tolist()).score
+    )
+
+
+def _by_number(references: Sequence[Sequence[str]]) -> list[tuple[str | None, ...]]:
+    """Returns the references in sacreBLEU's order: the first of all sentences, the second, ..."""
     most = max(map(len, references))
     padded = [[*row, *[None] * (most - len(row))] for row in references]
-    return metric.corpus_score(predictions, list(zip(*padded, strict=True))).score
+    return list(zip(*padded, strict=True))

@@ -17,24 +17,37 @@ _MAX_CONTEXT = 25  # words shown before and after a mistake
 class Evaluator(evaluation.Evaluator):
     """Accuracy, scores per tag, and the most frequent confusions and mistakes."""
 
+    @classmethod
+    def target_classes(cls, example: Example) -> Sequence[str]:
+        return example.values["tags"]
+
     def preview(self) -> Evaluation:
         return self.evaluate(())
 
     def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
         counts = collections.Counter()  # by reference and prediction
         correct = collections.Counter()  # by kind, and whether correct
+        majority = collections.Counter()  # by kind: what the most frequent tag has right
+        words = []  # by sentence: correct and all words, correct and all unseen words
         mistakes = {}
         for example, response in responses:
             tokens, references = example.values["tokens"], example.values["tags"]
             predictions = tuple(tag.decode("utf-8") for tag in response["tags"])
             counts.update(zip(references, predictions, strict=True))
             correct["sentences", predictions == tuple(references)] += 1
+            majority["words"] += references.count(self.majority)
+            majority["sentences"] += set(references) == {self.majority}
+            words.append([0, len(references), 0, 0])
             for position, (reference, prediction) in enumerate(
                 zip(references, predictions, strict=True)
             ):
                 word = tokens[position]
+                words[-1][0] += reference == prediction
                 if word not in self.task.training_words:
                     correct["unseen", reference == prediction] += 1
+                    majority["unseen"] += reference == self.majority
+                    words[-1][2] += reference == prediction
+                    words[-1][3] += 1
                 if reference != prediction:
                     first = (_mark_word(tokens, position), example.origin)
                     mistakes.setdefault((word, reference, prediction), [0, *first])[0] += 1
@@ -42,16 +55,39 @@ class Evaluator(evaluation.Evaluator):
         classes = [*tags, *sorted({reference for reference, _ in counts} - set(tags))]
         matrix = np.array([[counts[row, column] for column in classes] for row in classes], int)
         scores = {"accuracy": metrics.accuracy(matrix)}
+        baseline = {"accuracy": majority["words"] / max(1, int(matrix.sum()))}
         for kind, name in (("unseen", "unseen_accuracy"), ("sentences", "sentence_accuracy")):
             if total := correct[kind, True] + correct[kind, False]:
                 scores[name] = correct[kind, True] / total
+                baseline[name] = majority[kind] / total
         return Evaluation(
             count=correct["sentences", True] + correct["sentences", False],
             scores=scores,
+            intervals=_intervals(scores, words, correct),
+            baselines={"majority": baseline} if self.majority and words else {},
             tables=[_scores_by_tag(classes, matrix), _confused_tags(counts)],
             confusions=[Confusion("Reference and predicted tags", classes, matrix).most_frequent()],
             mistakes=_frequent_mistakes(mistakes),
         )
+
+
+def _intervals(
+    scores: Mapping[str, float], words: Sequence[Sequence[int]], correct: Mapping
+) -> dict[str, tuple[float, float]]:
+    """Returns the intervals of the scores; words of one sentence are not independent."""
+    if not words:
+        return {}
+    rows = np.array(words)
+    intervals = {"accuracy": metrics.bootstrap_interval(rows[:, :2], _share)}
+    if "unseen_accuracy" in scores:
+        intervals["unseen_accuracy"] = metrics.bootstrap_interval(rows[:, 2:], _share)
+    right, wrong = correct["sentences", True], correct["sentences", False]
+    intervals["sentence_accuracy"] = metrics.wilson_interval(right, right + wrong)
+    return intervals
+
+
+def _share(sums: np.ndarray) -> float:
+    return sums[0] / sums[1] if sums[1] else np.nan
 
 
 def _scores_by_tag(classes: Sequence[str], matrix: np.ndarray) -> Table:

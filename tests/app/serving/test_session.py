@@ -232,6 +232,7 @@ def test_evaluate_returns_the_recorded_scores(published, version, capsys):
     assert scores == record["scores"]
     output = capsys.readouterr().out
     assert "500 examples" in output and "precision" in output and "macro_f1" in output
+    assert "95 % interval" in output and "majority baseline" in output
 
 
 def test_evaluate_accepts_any_part_of_any_corpus(published, tmp_path, capsys):
@@ -241,6 +242,9 @@ def test_evaluate_accepts_any_part_of_any_corpus(published, tmp_path, capsys):
     evaluate.main([*argv, "--json"])
     result = json.loads(capsys.readouterr().out)
     assert result["version"] == 1 and 0 <= result["scores"]["accuracy"] <= 1
+    low, high = result["intervals"]["accuracy"]
+    assert low <= result["scores"]["accuracy"] <= high
+    assert result["baselines"]["majority"]["accuracy"] == 0.5
     evaluate.main(argv)
     output = capsys.readouterr().out
     assert "2 examples" in output and "1 more examples skipped" in output

@@ -1,0 +1,100 @@
+"""Next to each score are its interval and the baseline of the most frequent class."""
+
+import types
+
+import pytest
+import sacrebleu
+
+from app import report
+from tasks.core.examples import Example
+from tasks.shapes.classification.evaluation import Evaluator as Classification
+from tasks.shapes.generation.evaluation import Evaluator as Generation
+from tasks.shapes.sequence_labelling.evaluation import Evaluator as Tagging
+
+
+def classified(majority):
+    task = types.SimpleNamespace(labels=types.SimpleNamespace(words=["a", "b"]))
+    responses = [
+        (
+            Example({"label": reference, "text": "x"}, "x:1"),
+            {"label": prediction.encode(), "probability": 0.5},
+        )
+        for reference, prediction in zip("aaaabb", "aaabba", strict=True)
+    ]
+    return Classification(task, majority).evaluate(responses)
+
+
+def test_classification_has_intervals_and_the_majority_baseline():
+    evaluation = classified("a")
+    assert evaluation.baselines["majority"] == pytest.approx({"accuracy": 4 / 6, "macro_f1": 0.4})
+    assert evaluation.intervals.keys() == evaluation.scores.keys()
+    for name, (low, high) in evaluation.intervals.items():
+        assert 0 <= low < evaluation.scores[name] < high <= 1
+    text = evaluation.context("accuracy")
+    assert text == "95 % interval 0.3000 to 0.9032; majority baseline 0.6667"
+
+
+def test_an_unknown_majority_is_no_baseline():
+    assert classified(None).baselines == classified("c").baselines == {}
+
+
+def test_tagging_has_intervals_and_the_majority_baseline():
+    tags = types.SimpleNamespace(words=["N", "V"])
+    task = types.SimpleNamespace(tags=tags, training_words={"old"})
+    responses = []
+    for n, (references, predictions) in enumerate([("NNV", "NNV"), ("NV", "NN"), ("NN", "NN")]):
+        tokens = ("new", *["old"] * (len(references) - 1))
+        values = {"tokens": tokens, "tags": tuple(references)}
+        responses.append((Example(values, f"x:{n}"), {"tags": [p.encode() for p in predictions]}))
+    evaluation = Tagging(task, "N").evaluate(responses)
+    assert evaluation.baselines["majority"] == pytest.approx(
+        {"accuracy": 5 / 7, "unseen_accuracy": 1, "sentence_accuracy": 1 / 3}
+    )
+    assert evaluation.intervals["accuracy"] == (0.5, 1)  # sentences are drawn, not words
+    assert evaluation.intervals["unseen_accuracy"] == (1, 1)
+    low, high = evaluation.intervals["sentence_accuracy"]
+    assert low < 2 / 3 < high
+    assert Tagging(task).evaluate(responses).baselines == {}
+
+
+def test_translation_has_intervals_of_bleu_and_chrf():
+    task = types.SimpleNamespace(
+        output_name="translation",
+        references=lambda values: values["references"],
+        source_text=lambda example: "x",
+    )
+    responses = []
+    for n in range(60):
+        reference = f"the dog number {n} runs to the small house"
+        prediction = reference if n % 3 else f"a dog number {n} walks to the big house"
+        references = [reference] * (1 + n % 2)
+        responses.append(
+            (Example({"references": references}, "x:1"), {"translation": prediction.encode()})
+        )
+    evaluation = Generation(task).evaluate(responses)
+    predictions = [response["translation"].decode() for _, response in responses]
+    references = [example.values["references"][0] for example, _ in responses]
+    corpus = sacrebleu.metrics.BLEU().corpus_score(predictions, [references], n_bootstrap=1000)
+    low, high = evaluation.intervals["bleu"]
+    expected = (corpus._mean - corpus._ci, corpus._mean + corpus._ci)
+    assert (low, high) == pytest.approx(expected, abs=0.3 * corpus._ci)
+    low, high = evaluation.intervals["chrf"]
+    assert low < evaluation.scores["chrf"] < high
+
+
+def test_an_evaluation_of_nothing_has_no_intervals():
+    task = types.SimpleNamespace(labels=types.SimpleNamespace(words=["a", "b"]))
+    evaluation = Classification(task, "a").evaluate(())
+    assert evaluation.intervals == evaluation.baselines == {}
+    assert evaluation.context("accuracy") == ""
+
+
+def test_the_report_shows_intervals_and_baselines():
+    record = {
+        "task": "sentiment", "best_epoch": 1, "epochs": 1, "config": {}, "parameters": 1,
+        "seconds": {}, "versions": {}, "commit": None, "device": "cpu",
+        "evaluated": {"signature": "serving_default", "examples": 6, "part": "test"},
+        "data": {"source": "x", "notes": (), "examples": {}, "checksum": ""},
+    }  # fmt: skip
+    page = report.page(record, [{"epoch": 1, "loss": 0.0, "val_loss": 0.0}], classified("a"))
+    assert "accuracy: 95 % interval 0.3000 to 0.9032; majority baseline 0.6667" in page
