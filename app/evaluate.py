@@ -77,6 +77,8 @@ def _print_evaluation(evaluation: "Evaluation") -> None:
         for name, score in evaluation.scores.items()
     ]
     print(cli.columns(scores))
+    for sentence in evaluation.below_baselines():
+        print(sentence)
     for table in evaluation.tables:
         print(f"\n{table.title}")
         print(cli.columns([table.columns, *table.rows]))

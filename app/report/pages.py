@@ -55,6 +55,7 @@ def page(
         f"on {evaluated['examples']} examples of the {escape(evaluated['part'])} part.</p>",
         f"<p class=scores>{scores}</p>",
         *(f"<p>{escape(line)}</p>" for line in contexts),
+        *(f"<p><b>{escape(line)}</b></p>" for line in evaluation.below_baselines()),
         "<h2>Learning curves</h2>",
         figure("learning curves", lambda: plots.curves(history, record["best_epoch"])),
     ]

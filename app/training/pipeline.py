@@ -441,6 +441,7 @@ def publish(
         "served model on test: "
         + ", ".join(f"{name} {score:.4f}" for name, score in evaluation.scores.items()),
         *(f"{name}: {context}" for name, context in contexts if context),
+        *evaluation.below_baselines(),
         f"published {version}",
         f"report    {version / 'assets.extra' / 'report.html'}",
     )

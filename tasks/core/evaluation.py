@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -107,6 +108,18 @@ class Evaluation:
             if name in scores:
                 parts.append(f"{method} baseline {scores[name]:.4f}")
         return "; ".join(parts)
+
+    def below_baselines(self) -> list[str]:
+        """Returns a sentence for each baseline that has a higher main score than the model."""
+        if not self.scores:
+            return []
+        name, score = next(iter(self.scores.items()))
+        return [
+            f"The model is below the {method} baseline: {name} {score:.4f} against "
+            f"{scores[name]:.4f}."
+            for method, scores in self.baselines.items()
+            if score < scores.get(name, -math.inf)
+        ]
 
 
 class Evaluator(abc.ABC):

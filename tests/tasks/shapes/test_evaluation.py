@@ -1,15 +1,25 @@
 """Next to each score are its interval and the baseline of the most frequent class."""
 
+import dataclasses
 import types
 
 import pytest
 import sacrebleu
 
 from app import report
+from tasks.core.evaluation import Evaluation
 from tasks.core.examples import Example
 from tasks.shapes.classification.evaluation import Evaluator as Classification
 from tasks.shapes.generation.evaluation import Evaluator as Generation
 from tasks.shapes.sequence_labelling.evaluation import Evaluator as Tagging
+
+RECORD = {
+    "task": "sentiment", "best_epoch": 1, "epochs": 1, "config": {}, "parameters": 1,
+    "seconds": {}, "versions": {}, "commit": None, "device": "cpu",
+    "evaluated": {"signature": "serving_default", "examples": 6, "part": "test"},
+    "data": {"source": "x", "notes": (), "examples": {}, "checksum": ""},
+}  # fmt: skip
+HISTORY = [{"epoch": 1, "loss": 0.0, "val_loss": 0.0}]
 
 
 def classified(majority):
@@ -32,6 +42,16 @@ def test_classification_has_intervals_and_the_majority_baseline():
         assert 0 <= low < evaluation.scores[name] < high <= 1
     text = evaluation.context("accuracy")
     assert text == "95 % interval 0.3000 to 0.9032; majority baseline 0.6667"
+
+
+def test_a_model_below_its_baseline_says_so():
+    sentence = "The model is below the majority baseline: accuracy 0.6000 against 0.6667."
+    evaluation = dataclasses.replace(classified("a"), scores={"accuracy": 0.6, "macro_f1": 0.1})
+    assert evaluation.below_baselines() == [sentence]
+    assert sentence in report.page(RECORD, HISTORY, evaluation)
+    assert classified("a").below_baselines() == []  # it has the same accuracy
+    assert classified(None).below_baselines() == []
+    assert Evaluation(0, {}).below_baselines() == []
 
 
 def test_an_unknown_majority_is_no_baseline():
@@ -90,11 +110,5 @@ def test_an_evaluation_of_nothing_has_no_intervals():
 
 
 def test_the_report_shows_intervals_and_baselines():
-    record = {
-        "task": "sentiment", "best_epoch": 1, "epochs": 1, "config": {}, "parameters": 1,
-        "seconds": {}, "versions": {}, "commit": None, "device": "cpu",
-        "evaluated": {"signature": "serving_default", "examples": 6, "part": "test"},
-        "data": {"source": "x", "notes": (), "examples": {}, "checksum": ""},
-    }  # fmt: skip
-    page = report.page(record, [{"epoch": 1, "loss": 0.0, "val_loss": 0.0}], classified("a"))
+    page = report.page(RECORD, HISTORY, classified("a"))
     assert "accuracy: 95 % interval 0.3000 to 0.9032; majority baseline 0.6667" in page
