@@ -1,5 +1,6 @@
 """Scores of generated sentences: BLEU and chrF by sacreBLEU."""
 
+import abc
 import heapq
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
@@ -34,9 +35,9 @@ class Evaluator(evaluation.Evaluator):
         """Returns the source of an example for the report: text, or the bytes of an image."""
         return self.task.source_text(example)
 
+    @abc.abstractmethod
     def attention(self, example: Example, response: dict) -> Alignment | AttentionMaps:
         """Returns the attention weights of a response of the signature that returns them."""
-        raise NotImplementedError
 
     def illustrate(
         self, predictor: Predictor, examples: Stream

@@ -10,8 +10,8 @@ from app import report
 from tasks.core.evaluation import Evaluation
 from tasks.core.examples import Example
 from tasks.shapes.classification.evaluation import Evaluator as Classification
-from tasks.shapes.generation.evaluation import Evaluator as Generation
 from tasks.shapes.sequence_labelling.evaluation import Evaluator as Tagging
+from tasks.shapes.sequence_to_sequence.evaluation import Evaluator as Translation
 
 RECORD = {
     "task": "sentiment", "best_epoch": 1, "epochs": 1, "config": {}, "parameters": 1,
@@ -91,7 +91,7 @@ def test_translation_has_intervals_of_bleu_and_chrf():
         responses.append(
             (Example({"references": references}, "x:1"), {"translation": prediction.encode()})
         )
-    evaluation = Generation(task).evaluate(responses)
+    evaluation = Translation(task).evaluate(responses)
     predictions = [response["translation"].decode() for _, response in responses]
     references = [example.values["references"][0] for example, _ in responses]
     corpus = sacrebleu.metrics.BLEU().corpus_score(predictions, [references], n_bootstrap=1000)
