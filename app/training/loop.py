@@ -53,7 +53,8 @@ def fit(
         strategy: Strategy from `distribution.strategy_of`; None for one device.
 
     Returns:
-        The model with the weights of the best epoch, and the progress of the run.
+        The model with the weights of the best epoch and those of `Task.fit_on_valid`, and the
+        progress of the run.
 
     Raises:
         UserError: The loss is not a finite number, or no batch fits into memory.
@@ -127,6 +128,7 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
             callbacks,
         )
     assign(model.trainable_variables, checkpoint.best)
+    task.fit_on_valid(model, valid_batches.one_pass())
     return model, progress
 
 

@@ -29,7 +29,7 @@ from tasks.core.errors import UserError
 from tasks.core.settings import affecting
 
 CACHE_FILE = "cache.txt"
-_FORMAT = 4  # of the folder; another number starts every run again
+_FORMAT = 5  # of the folder; another number starts every run again
 
 
 def identity(task: str, config: Any, checksum: str, assets: Path) -> str:

@@ -12,6 +12,7 @@ from ..cells.recurrent import GatedRNN
 from ..cells.specs import CellSpec
 from ..layers.evidence import Evidence
 from ..layers.pooling import MaskedPooling
+from ..layers.temperature import Temperature
 from ..layers.word_dropout import WordDropout
 from ..text.words import PADDING
 
@@ -35,7 +36,8 @@ def classifier(
 
     Words are embedded, read by gated cells in both directions, and pooled over
     time by mean and maximum. The output of the layer "encoder", (B, 2 * 2 * units),
-    is a vector of the text, for reuse in other models.
+    is a vector of the text, for reuse in other models. The layer "calibration" divides the logits
+    by a temperature, 1 until it is assigned.
 
     Args:
         vocabulary: One more than the largest id.
@@ -80,4 +82,5 @@ def classifier(
     if dropout:
         x = keras.layers.Dropout(dropout, dtype=dtype, name="encoder_dropout")(x)
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")(x)
+    logits = Temperature(dtype="float32", name="calibration")(logits)
     return keras.Model(inputs if leaves_out and evidence else ids, logits, name="classifier")

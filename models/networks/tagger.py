@@ -12,6 +12,7 @@ from ..cells.recurrent import GatedRNN
 from ..cells.specs import CellSpec
 from ..layers.characters import CharacterReader
 from ..layers.crf import CRF
+from ..layers.temperature import Temperature
 from ..layers.word_dropout import RareWordDropout
 from ..text.words import PADDING
 
@@ -40,7 +41,8 @@ def tagger(
     Both inputs are 0 at padding. A word is represented by its embedding and by its vector
     from `CharacterReader`; gated cells then read the words in both directions. The output
     of the layer "encoder", (B, T, 2 * units), holds a vector of each word in its context,
-    for reuse in other models.
+    for reuse in other models. Without a CRF, the layer "calibration" divides the logits by a
+    temperature, 1 until it is assigned.
 
     Args:
         vocabulary: One more than the largest id of a word.
@@ -101,4 +103,6 @@ def tagger(
     logits = keras.layers.Dense(tags, dtype="float32", name="logits")(x)
     if crf:
         logits = CRF(tags, name="crf")(logits, mask=mask)
+    else:
+        logits = Temperature(dtype="float32", name="calibration")(logits)
     return keras.Model(inputs, logits, name="tagger")

@@ -221,6 +221,20 @@ class Task(tf.Module, abc.ABC):
             batches: The encoded training part, padded with 0.
         """
 
+    def fit_on_valid(self, model: keras.Model, batches: Iterable[dict[str, np.ndarray]]) -> None:
+        """Sets the weights of a trained model that are fitted on the validation part.
+
+        It is called after training, with the weights of the best epoch, whenever a run ends or
+        a finished one is resumed; by default it sets nothing. The weights must not be trainable,
+        and neutral in the model that `build` returns: training does not see what is set here,
+        and the state of the run does not contain it.
+
+        Args:
+            model: The network for training, which all others get their weights from.
+            batches: The encoded validation part, padded with 0, which can be read once. See
+                `tasks.core.calibration` for what a network returns for it.
+        """
+
     @abc.abstractmethod
     def compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         """Compiles a model with the loss and metrics of the task."""

@@ -24,3 +24,8 @@ class Config(task.Config):
         below=1,
         affects="training",
     )
+    calibrate: bool = setting(
+        True,
+        "whether a temperature, fitted on the validation part, calibrates the probabilities",
+        affects="serving",
+    )

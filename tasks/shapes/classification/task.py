@@ -6,9 +6,10 @@ import keras
 import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
+from models.layers.temperature import fit_temperature
 from models.networks.classifier import classifier
 from models.text.words import PADDING, LossyCounter, Vocabulary, split, truncate_bytes
-from tasks.core import task
+from tasks.core import calibration, task
 from tasks.core.errors import UserError
 from tasks.shapes.classification.evaluation import Evaluator
 from tasks.shapes.classification.inspection import Inspector
@@ -99,6 +100,11 @@ class Classification(task.Task):
             pairs = ((batch["ids"], batch["label"]) for batch in batches)
             model.get_layer("evidence").adapt(pairs)
 
+    def fit_on_valid(self, model, batches):
+        if self.config.calibrate:
+            values = calibration.logits_and_classes(self, model, batches, self.config.seed)
+            model.get_layer("calibration").temperature.assign(fit_temperature(*values))
+
     def compile(self, model, optimizer):
         model.compile(
             optimizer,
@@ -123,5 +129,5 @@ class Classification(task.Task):
     def limits(self):
         return (
             f"Reads the first {self.config.max_length} tokens of a text and ignores the rest.",
-            "The probabilities are the network's own and have not been calibrated.",
+            calibration.caveat(self.config.calibrate),
         )

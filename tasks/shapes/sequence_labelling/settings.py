@@ -53,3 +53,9 @@ class Config(task.Config):
         old_name="longest_word",
     )
     crf: bool = setting(False, "whether a CRF scores whole sequences of tags", affects="training")
+    calibrate: bool = setting(
+        True,
+        "whether a temperature, fitted on the validation part, calibrates the probabilities; "
+        "those of a CRF are not calibrated",
+        affects="serving",
+    )

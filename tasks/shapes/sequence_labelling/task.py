@@ -9,11 +9,12 @@ import tensorflow as tf
 from models.cells.recurrent import PORTABLE
 from models.layers.crf import CRFAccuracy, CRFLoss
 from models.layers.losses import StepAccuracy
+from models.layers.temperature import fit_temperature
 from models.networks.tagger import tagger
 from models.text.ud_tokenizer import tokenize
 from models.text.windows import windows
 from models.text.words import PADDING, LossyCounter, Vocabulary, spell
-from tasks.core import task
+from tasks.core import calibration, task
 from tasks.core.errors import UserError
 from tasks.shapes.sequence_labelling.evaluation import Evaluator
 from tasks.shapes.sequence_labelling.inspection import Inspector
@@ -126,6 +127,11 @@ class SequenceLabelling(task.Task):
     def adapt(self, model, batches):
         if self.config.word_dropout:
             model.get_layer("word_dropout").adapt(batch["ids"] for batch in batches)
+
+    def fit_on_valid(self, model, batches):
+        if self.config.calibrate and not self.config.crf:
+            values = calibration.logits_and_classes(self, model, batches, self.config.seed)
+            model.get_layer("calibration").temperature.assign(fit_temperature(*values))
 
     def compile(self, model, optimizer):
         loss = keras.losses.SparseCategoricalCrossentropy(
@@ -241,7 +247,7 @@ class SequenceLabelling(task.Task):
             f"Reads sentences of more than {c.max_length} tokens in overlapping windows, and tags "
             f"the first {c.max_tokens} tokens of a sentence."
         )
-        probabilities = "The probabilities are the network's own and have not been calibrated."
+        probabilities = calibration.caveat(c.calibrate and not c.crf)
         if not c.characters:
             return sentences, probabilities
         words = f"Reads the head and the tail of words of more than {c.max_word_length} characters."
