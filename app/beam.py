@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from app import cli
+from app.serving import versions
 from tasks.core.errors import UserError
 
 # Beam's own DirectRunner first tries to fetch another runner from the network.
@@ -36,12 +37,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if not importlib.util.find_spec("apache_beam"):
         raise UserError("apache-beam is not installed; run: pip install -r requirements-beam.txt")
+    folder = versions.find(args.saved_models, args.task, args.version)
     with cli.quiet():
         from apache_beam.io.filesystems import FileSystems
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        from app.serving import beam_handler, export
-    folder = export.find(args.saved_models, args.task, args.version)
+        from app.serving import beam_handler
     inputs, outputs = FileSystems.match([args.source, f"{args.to}*.jsonl"])
     if not inputs.metadata_list:
         raise UserError(f"--from: no file matches {args.source!r}.")

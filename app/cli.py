@@ -84,18 +84,18 @@ def parse(
 ) -> tuple[argparse.Namespace, type]:
     """Parses the command line of a command whose first argument is a task.
 
-    The module of the task, and with it TensorFlow, is imported only if a task is given, so
-    that --help without one is fast.
+    Of the task only its declaration is imported, without TensorFlow, so that --help and
+    errors are fast.
 
     Args:
         command: Name of the command's module, such as "train".
         description: What the command does.
         argv: Arguments; None for those of the process.
-        add_flags: Adds the flags of the command to a parser, given the class of the task.
+        add_flags: Adds the flags of the command to a parser, given the declaration of the task.
         example: Arguments after the task, shown as an example in --help.
 
     Returns:
-        The values of the flags, and the class of the task.
+        The values of the flags, and the declaration of the task.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     prog = f"python -m app.{command}"
@@ -116,8 +116,7 @@ def parse(
             examples=[f"{prog} {name} {example}".rstrip()],
         )
         if argv[:1] == [name]:
-            with quiet():
-                task_class = tasks.find(name)
+            task_class = tasks.declaration(name)
             add_flags(subparser, task_class)
             task_parser = subparser
     args, unknown = parser.parse_known_args(argv)

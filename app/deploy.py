@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app import cli
+from app.serving import versions
 from tasks.core.errors import UserError
 
 
@@ -17,12 +18,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Writes the files, or checks them."""
     parser = _parser()
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    with cli.quiet():
-        from app.serving import deployment, deployment_checks, export, server_config
-    published = export.published(args.saved_models)
+    published = versions.published(args.saved_models)
     if not published:
         raise UserError(f"{args.saved_models} holds no published model; run: python -m app.train")
+    with cli.quiet():
+        from app.serving import deployment, server_config
     if args.check:
+        with cli.quiet():
+            from app.serving import deployment_checks
         for results in (
             deployment_checks.files(args.to, published),
             deployment_checks.versions(args.saved_models, published),

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tasks
 from app import cli
+from app.serving import versions
 from tasks.core.errors import UserError
 from tasks.core.examples import PARTS
 
@@ -21,11 +23,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Prints the evaluation, and returns the scores."""
     args, task_class = cli.parse("evaluate", __doc__, argv, _add_flags, "--data PATH --part valid")
     corpus = cli.settings(task_class.Corpus, args)
+    corpus.check_paths(args.part)
+    folder = versions.find(args.saved_models, args.task, args.version)
     with cli.quiet():
-        from app.serving import export
         from app.serving.session import SavedModelSession
 
-    folder = export.find(args.saved_models, args.task, args.version)
+        task_class = tasks.find(args.task)
     task = task_class.restore(folder / "assets")
     part, notes = corpus.part(args.part)
     reasons = collections.Counter(map(task.rejection_reason, part))

@@ -13,7 +13,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import tasks
 from app import cli
+from app.serving import versions
+from app.studies import gradient_settings
 
 LOOKS = Path("looks")
 GRADIENTS = "gradients"
@@ -39,14 +42,15 @@ def main(argv: Sequence[str] | None = None) -> Path:
     cli.check_out(args.out)
     request = os.fsencode(args.text)
     ((row, _),) = task_class.RequestFormat().requests([request])
+    version = versions.find(args.saved_models, args.task, args.version)
     with cli.quiet():
         import models
         from app import report
-        from app.serving import export
         from app.serving.session import SavedModelSession
         from models.cells import specs
         from models.cells.printing import equations
-    version = export.find(args.saved_models, args.task, args.version)
+
+        task_class = tasks.find(args.task)
     task = task_class.restore(version / "assets")
     model = models.load(version)
     inspector = task.Inspector(task, model, SavedModelSession(version))
@@ -71,22 +75,22 @@ def _gradients(argv: Sequence[str]) -> Path:
         f"python -m app.look {GRADIENTS}",
         description=_GRADIENTS_ABOUT,
     )
-    with cli.quiet():
-        from app.studies import gradient_report, gradients
     parser.add_argument(
         "--cells",
         nargs="+",
-        default=list(gradients.DEFAULT_CELLS),
+        default=list(gradient_settings.DEFAULT_CELLS),
         metavar="CELL",
         help="names listed by app.cells, specs as JSON, or .json files (default: "
-        f"{' '.join(gradients.DEFAULT_CELLS)})",
+        f"{' '.join(gradient_settings.DEFAULT_CELLS)})",
     )
-    cli.add_settings(parser, gradients.Settings)
+    cli.add_settings(parser, gradient_settings.Settings)
     cli.add_out(parser, str(LOOKS / GRADIENTS))
     args = parser.parse_args(argv)
-    settings = cli.settings(gradients.Settings, args)
-    cells = gradients.labelled_cells(args.cells)
+    settings = cli.settings(gradient_settings.Settings, args)
+    cells = gradient_settings.labelled_cells(args.cells)
     cli.check_out(args.out)
+    with cli.quiet():
+        from app.studies import gradient_report, gradients
     runs = gradients.prepare(cells, settings)
     folder = cli.new_folder(args.out, LOOKS / GRADIENTS)
     command = shlex.join(["python", "-m", "app.look", GRADIENTS, *argv])

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from app import cli
+from app.serving import server_url, versions
 from tasks.core.errors import UserError
 from tasks.core.lines import read_lines, strip_line
 from tasks.core.settings import flag
@@ -189,18 +190,17 @@ def _check_files(args: argparse.Namespace, request_format: RequestFormat) -> Non
 def _open_model(args: argparse.Namespace) -> Iterator[_Model]:
     """Opens the model that the flags name."""
     if args.server:
+        options = (args.version, args.timeout, args.retries, args.max_response)
+        server_url.check(args.server, *options)
         with cli.quiet():
             from app.serving import client, payloads
-        connection = client.connect(
-            args.server, args.task, args.version, args.timeout, args.retries, args.max_response
-        )
+        connection = client.connect(args.server, args.task, *options)
         with contextlib.closing(connection):
             yield _Model(connection, payloads.SERVER_BATCH, payloads.SERVER_BATCH, None)
         return
+    folder = versions.find(args.saved_models, args.task, args.version)
     with cli.quiet():
-        from app.serving import export
         from app.serving.session import PREDICT_BATCH, SavedModelSession
-    folder = export.find(args.saved_models, args.task, args.version)
     yield _Model(SavedModelSession(folder), _PRINT_BATCH, PREDICT_BATCH, folder)
 
 

@@ -200,9 +200,7 @@ def _add_grid(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--seeds", type=int, default=3, help="seeds per cell (default: %(default)s)"
     )
-    with cli.quiet():
-        fields = _fields(name)
-    for field in fields:
+    for field in _fields(name):
         kind = type(field.default)
         parser.add_argument(
             flag(field.name),
@@ -216,12 +214,12 @@ def _add_grid(parser: argparse.ArgumentParser, name: str) -> None:
 def _fields(name: str) -> list[dataclasses.Field]:
     """Returns the settings of a task or a probe, without the cell and the seed."""
     if name in tasks.names():
-        task_class = tasks.find(name)
+        task_class = tasks.declaration(name)
         classes = (task_class.Corpus, task_class.Config)
     else:
-        from app.studies import probe_training
+        from app.studies import probe_settings
 
-        classes = (probes.find(name), probe_training.Config)
+        classes = (probes.find(name), probe_settings.Config)
     return [f for c in classes for f in dataclasses.fields(c) if f.name not in _SEPARATE_FLAGS]
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from app import cli
 
+STRATEGIES = ("none", "mirrored", "multiworker")  # of `training.distribution`, without TensorFlow
+
 
 def main(argv: Sequence[str] | None = None) -> Path | None:
     """Trains, evaluates and publishes; returns the folder of the version.
@@ -17,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     )
     config = cli.settings(task_class.Config, args)
     corpus = cli.settings(task_class.Corpus, args)
-    from app.training import pipeline
+    corpus.check_paths()
+    with cli.quiet():
+        from app.training import pipeline
 
     options = pipeline.TrainOptions(
         saved_models=args.saved_models,
@@ -29,8 +33,6 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
 
 
 def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
-    from app.training import distribution
-
     cli.add_settings(parser, task_class.Corpus)
     cli.add_settings(parser, task_class.Config)
     cli.add_saved_models(parser)
@@ -49,7 +51,7 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
     )
     parser.add_argument(
         "--strategy",
-        choices=distribution.STRATEGIES,
+        choices=STRATEGIES,
         default="none",
         help="none: one device; mirrored: all devices of this machine; multiworker: the machines "
         "of the cluster in TF_CONFIG (default: %(default)s)",

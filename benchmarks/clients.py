@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import tasks
-from app.serving import client, export
+from app.serving import client, versions
 from app.serving.session import SavedModelSession
 from benchmarks import records
 from tests.support.fake_server import Batching, FakeServer
@@ -47,7 +47,7 @@ def equal(prediction: dict, reference: dict) -> bool:
 
 def measure(name: str, saved_models: Path) -> list:
     """Returns the row of a task."""
-    version = export.find(saved_models, name)
+    version = versions.find(saved_models, name)
     task, session = tasks.find(name).restore(version / "assets"), SavedModelSession(version)
     test = tasks.find(name).Corpus().open().test
     rows = [task.row(example.values) for example in itertools.islice(iter(test), DISTINCT_ROWS)]
@@ -110,7 +110,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = []
     for name in tasks.names():
-        if not export.versions(args.saved_models / name):
+        if not versions.numbers(args.saved_models / name):
             print(f"{name}: no version in {args.saved_models}", file=sys.stderr)
             continue
         print(f"{name}: {CLIENTS} clients", file=sys.stderr, flush=True)

@@ -33,7 +33,7 @@ import numpy as np
 
 import models
 import tasks
-from app.serving import export
+from app.serving import versions
 from benchmarks import records
 from models import manifest
 from tests.support import untrained
@@ -132,10 +132,10 @@ def weights(version: Path) -> list[np.ndarray]:
     return models.load(version).get_weights()
 
 
-def broken(versions: Iterable[Path]) -> list[Path]:
+def broken(folders: Iterable[Path]) -> list[Path]:
     """Returns the versions whose files differ from those that were published."""
     damaged = []
-    for version in versions:
+    for version in folders:
         try:
             manifest.verify(version)
         except manifest.Damage:
@@ -149,24 +149,28 @@ def stop_training(task: str, kills: int, seed: int, root: Path) -> bool:
     duration = timed(command(task, alone))
     published = folder / "saved_models" / task
 
-    def versions() -> list[Path]:
-        return [published / str(version) for version in export.versions(published)]
+    def complete() -> list[Path]:
+        return [published / str(version) for version in versions.numbers(published)]
 
     stops = Stops(command(task, folder), duration, seed)
     while stops.count < kills:
         stops.start()
-        bad += broken(versions())
-        print(f"{stops.count} stops; versions: {len(versions())}", file=sys.stderr, flush=True)
+        bad += broken(complete())
+        print(
+            f"{stops.count} stops; versions: {len(complete())}",
+            file=sys.stderr,
+            flush=True,
+        )
     subprocess.run(command(task, folder), check=True, stdout=subprocess.DEVNULL)
     expected = weights(alone / "saved_models" / task / "1")
     different = [
         version
-        for version in versions()
+        for version in complete()
         if not all(map(np.array_equal, weights(version), expected))
     ]
     print(stops.report())
     print(
-        f"\n{stops.count} stops: {len(versions())} versions, {len(set(bad))} of them incomplete, "
+        f"\n{stops.count} stops: {len(complete())} versions, {len(set(bad))} of them incomplete, "
         f"{len(different)} with other weights than without interruption; {stops.tracebacks} "
         f"tracebacks; the last start ended normally. {task}, {duration:.0f} s without "
         f"interruption; {records.machine()}"

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 import tasks
 from app import cli
 from app.report import plots
-from app.serving import export
+from app.serving import versions
 from app.serving.session import SavedModelSession
 from tasks.core.evaluation import Alignment, AttentionMaps
 
@@ -67,7 +67,7 @@ def main() -> None:
     args = parser.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
     for name in args.only:
-        version = export.find(args.saved_models, name)
+        version = versions.find(args.saved_models, name)
         task = tasks.find(name).restore(version / "assets")
         figure = FIGURES[name](version, task, SavedModelSession(version))
         figure.savefig(IMAGES / f"{name}.png", dpi=100)

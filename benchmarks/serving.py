@@ -26,7 +26,7 @@ import keras
 import numpy as np
 
 import tasks
-from app.serving import export
+from app.serving import export, versions
 from app.serving.session import SavedModelSession
 from benchmarks import records
 from models.cells import specs
@@ -200,10 +200,10 @@ def main() -> None:
     latency_table, start_table = [], []
     with tempfile.TemporaryDirectory() as work:
         for name in tasks.names():
-            if not export.versions(args.saved_models / name):
+            if not versions.numbers(args.saved_models / name):
                 print(f"{name}: no version in {args.saved_models}", file=sys.stderr)
                 continue
-            version = export.find(args.saved_models, name)
+            version = versions.find(args.saved_models, name)
             sessions = [SavedModelSession(version)]
             if name in PEERS:
                 sessions.append(SavedModelSession(peer(name, version, Path(work))))

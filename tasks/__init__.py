@@ -6,9 +6,11 @@ corpora/  readers of files, TensorFlow Datasets and the embedded samples
 probes/   generated sequences for studies; not tasks
 """
 
+import functools
 import importlib
 import pkgutil
 
+from tasks.core.declaration import Declaration
 from tasks.core.errors import UserError
 
 
@@ -17,8 +19,10 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
-def find(name: str) -> type:
-    """Returns the `Task` of the module `tasks.<name>`.
+def declaration(name: str) -> type:
+    """Returns the `Task` of the module `tasks.<name>`, with its settings and formats.
+
+    TensorFlow is not imported, unless the task implements its form itself.
 
     Raises:
         UserError: There is no such task.
@@ -26,3 +30,26 @@ def find(name: str) -> type:
     if name not in names():
         raise UserError(f"task must be one of {names()}, got {name!r}.")
     return importlib.import_module(f"{__name__}.{name}").Task
+
+
+@functools.cache
+def find(name: str) -> type:
+    """Returns the complete class of a task: its declaration and the implementation of its shape.
+
+    Raises:
+        UserError: There is no such task.
+    """
+    return complete(declaration(name))
+
+
+def complete(declared: type) -> type:
+    """Returns the class that joins a declaration and the implementation of its shape.
+
+    A class that is not a declaration is returned as it is.
+    """
+    if not issubclass(declared, Declaration):
+        return declared
+    module, class_name = declared.implementation
+    implementation = getattr(importlib.import_module(module), class_name)
+    namespace = {"__doc__": declared.__doc__, "__module__": declared.__module__}
+    return type(declared.__name__, (declared, implementation), namespace)

@@ -70,7 +70,7 @@ def test_the_example_task_is_a_complete_task(tmp_path):
     folder = tmp_path / "assets"
     folder.mkdir()
     config = language.Task.Config(units=4, embedding=4)
-    task = language.Task.learn(config, sample, folder)
+    task = tasks.complete(language.Task).learn(config, sample, folder)
     assert (folder / "labels.txt").read_text(encoding="utf-8").split() == ["de", "en"]
     assert "serving_default" in task.signatures(task.build("serving"))
 

@@ -9,11 +9,10 @@ import base64
 import http.client
 import json
 import random
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 from google.protobuf import json_format
@@ -27,14 +26,11 @@ from tensorflow_serving.apis import (
 )
 
 from app.console import printable
-from app.serving import decoding, payloads, session, warmup
+from app.serving import decoding, payloads, server_url, session, warmup
 from app.serving.bounded_http import Connection, TooLargeError
 from tasks.core.errors import UserError
 
-MAX_TIMEOUT = 86_400  # seconds; the system accepts only some years
-MAX_VERSION = 2**63 - 1  # the server's type of versions is int64
 MAX_RESPONSE = 64  # MiB of a response, by default
-_MAX_RESPONSE_LIMIT = 1024  # MiB; the limit of gRPC is a number of 32 bits
 _MAX_TEXT = 500  # characters of a server's message that are printed
 _MAX_LISTED = 10  # versions that a message lists
 _FIRST_WAIT = 0.25  # seconds before the first retry; each further wait is twice as long
@@ -453,49 +449,9 @@ def connect(
         [row] = client.predict([{"text": "a dull film"}])
         row["label"]    # b"negative"
     """
-    parts = _parse_url(url)
-    if not 0 < timeout <= MAX_TIMEOUT:  # false for nan
-        raise UserError(
-            f"--timeout must be above 0 and at most {MAX_TIMEOUT} seconds, got {timeout:g}."
-        )
-    if version is not None and not 0 <= version <= MAX_VERSION:
-        raise UserError(f"--version must be at least 0 and fit into 63 bits, got {version}.")
-    if retries < 0:
-        raise UserError(f"--retries must be at least 0, got {retries}.")
-    if not 1 <= max_response <= _MAX_RESPONSE_LIMIT:
-        raise UserError(
-            f"--max-response must be at least 1 and at most {_MAX_RESPONSE_LIMIT} MiB, got "
-            f"{max_response}."
-        )
+    parts = server_url.check(url, version, timeout, retries, max_response)
     client_class = Grpc if parts.scheme == "grpc" else Rest
     return client_class(url.rstrip("/"), model, version, timeout, retries, max_response)
-
-
-def _parse_url(url: str) -> SplitResult:
-    rule = "--server must be http://HOST:PORT, https://HOST:PORT or grpc://HOST:PORT"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise UserError(f"{rule}, got {url!r}: {error}.") from error
-    if parts.scheme not in ("http", "https", "grpc") or not parts.hostname:
-        raise UserError(f"{rule}, got {url!r}.")
-    if not _is_host(parts.hostname) or not re.fullmatch(r"[!-~]*", parts.path):
-        raise UserError(f"{rule}; its host must be a domain name, its path ASCII, got {url!r}.")
-    if parts.scheme == "grpc" and (port is None or parts.path.strip("/")):
-        raise UserError(f"{rule}; gRPC requires a port and has no path, got {url!r}.")
-    if parts.query or parts.fragment or parts.username is not None:
-        raise UserError(f"{rule}, without a user, a query or a fragment, got {url!r}.")
-    return parts
-
-
-def _is_host(name: str) -> bool:
-    """Returns whether a name can be looked up as a domain name or an address."""
-    try:
-        ascii_name = name.encode("idna").decode("ascii")
-    except UnicodeError:
-        return False
-    return re.fullmatch(r"[!-~]+", ascii_name) is not None
 
 
 def _columns(definition: SignatureDef, rows: Sequence[Mapping]) -> dict[str, np.ndarray]:

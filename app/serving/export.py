@@ -2,20 +2,18 @@
 
 import errno
 import os
-import re
 import shutil
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from app.serving import compatibility, session, warmup
+from app.serving import compatibility, session, versions, warmup
 from models import manifest
 from tasks.core.errors import UserError
 from tasks.core.examples import Stream
 from tasks.core.task import Purpose, Task
 
-_MAX_VERSION = 2**63 - 1
 _WARM_UP_EXAMPLES = 512  # examples that the warm-up requests are chosen from
 _WARM_UP_BYTES = 2**26  # of these examples; photographs are large
 
@@ -38,7 +36,7 @@ def rehearse(folder: Path) -> None:
         return {"value": value + module.variable}
 
     shutil.rmtree(folder, ignore_errors=True)
-    next_version(folder.parent)
+    versions.next_number(folder.parent)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         tf.saved_model.save(module, str(folder), signatures={"serving_default": add})
@@ -113,68 +111,6 @@ def complete(task: Task, name: str, model: keras.Model, draft: Path, examples: S
     manifest.write(draft)
 
 
-def versions(folder: Path) -> list[int]:
-    """Returns the published versions in a task's folder, in ascending order."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        int(path.name) for path in folder.iterdir() if _is_version(path.name) and path.is_dir()
-    )
-
-
-def _is_version(name: str) -> bool:
-    """Whether the name of a folder is a number in ASCII that fits the server's type, int64."""
-    return re.fullmatch("[1-9][0-9]{0,18}", name) is not None and int(name) <= _MAX_VERSION
-
-
-def next_version(folder: Path) -> int:
-    """Returns the number of the version that will be published next in a task's folder.
-
-    Raises:
-        UserError: The latest version has the largest number that a server can load.
-    """
-    latest = max(versions(folder), default=0)
-    if latest == _MAX_VERSION:
-        raise UserError(
-            f"{folder / str(latest)} has the largest number that a server can load, so no later "
-            "version can be published; move it away."
-        )
-    return latest + 1
-
-
-def published(saved_models: Path) -> dict[str, list[int]]:
-    """Returns the published versions of each model that has any, in ascending order."""
-    models = {folder.name: versions(folder) for folder in sorted(saved_models.glob("*"))}
-    return {name: numbers for name, numbers in models.items() if numbers}
-
-
-def find(saved_models: Path, task: str, version: int | None = None) -> Path:
-    """Returns the folder of a published version.
-
-    Args:
-        saved_models: Folder of the published models.
-        task: Name of the task.
-        version: Number of the version; None for the latest.
-
-    Raises:
-        UserError: There is no such version, or its files differ from those published.
-    """
-    folder = saved_models / task
-    available = versions(folder)
-    if not available:
-        raise UserError(f"{folder} holds no version; run: python -m app.train {task}")
-    if version is None:
-        version = available[-1]
-    elif version not in available:
-        raise UserError(f"--version must be one of {available} in {folder}, got {version}.")
-    path = folder / str(version)
-    try:
-        manifest.verify(path)
-    except manifest.Damage as damage:
-        raise UserError(str(damage)) from damage
-    return path
-
-
 def publish(draft: Path) -> Path:
     """Publishes a draft as the latest version, and returns its folder.
 
@@ -185,7 +121,7 @@ def publish(draft: Path) -> Path:
     for path in (*draft.rglob("*"), draft):
         _sync(path)
     while True:
-        version = draft.parent / str(next_version(draft.parent))
+        version = draft.parent / str(versions.next_number(draft.parent))
         try:
             draft.rename(version)
         except OSError as error:

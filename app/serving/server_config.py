@@ -23,7 +23,6 @@ from google.protobuf import (
 from google.protobuf.message import Message
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from app.serving import payloads
 from tasks.core.errors import UserError
 
 MODELS = "models.config"
@@ -157,6 +156,8 @@ def batching() -> Message:
     Padding allows requests with token lists of different lengths to be merged; the graphs
     ignore it.
     """
+    from app.serving import payloads  # imports TensorFlow
+
     return text_format.Parse(
         f"""
         max_batch_size {{ value: {payloads.SERVER_BATCH} }}

@@ -154,10 +154,10 @@ def _measure(experiment: Experiment, folder: Path) -> dict:
 
     if experiment.subject in tasks.names():
         return _train_task(experiment, folder / experiment.identity)
-    from app.studies import probe_training
+    from app.studies import probe_settings, probe_training
 
     settings = experiment.all_settings()
-    return probe_training.measure(*probe_training.of_settings(experiment.subject, settings))
+    return probe_training.measure(*probe_settings.of_settings(experiment.subject, settings))
 
 
 def _train_task(experiment: Experiment, work: Path) -> dict:
@@ -194,34 +194,32 @@ def check(experiments: Sequence[Experiment]) -> None:
     import numpy as np
 
     import tasks
+    from app.studies import probe_settings
     from tasks import probes
 
-    with cli.quiet():
-        from app.studies import probe_training
     for experiment in experiments:
         settings = experiment.all_settings()
         if experiment.subject not in tasks.names():
-            probe_training.of_settings(experiment.subject, settings)
+            probe_settings.of_settings(experiment.subject, settings)
             continue
-        task = tasks.find(experiment.subject)
+        task = tasks.declaration(experiment.subject)
         names = {field.name for field in dataclasses.fields(task.Config)}
         task.Config(**{name: value for name, value in settings.items() if name in names})
     rng = np.random.default_rng(0)
     for name, settings in {(e.subject, e.settings) for e in experiments}:
         if name in probes.names():
-            probe, _ = probe_training.of_settings(name, dict(settings))
+            probe, _ = probe_settings.of_settings(name, dict(settings))
             probe.draw(rng, 1)  # reads its data
 
 
 def chance(subject: str, settings: tuple[tuple[str, object], ...]) -> dict[str, float]:
     """Returns the scores of a probe's best predictor without memory; of a task, none."""
     import tasks
+    from app.studies import probe_settings
 
-    with cli.quiet():
-        from app.studies import probe_training
     if subject in tasks.names():
         return {}
-    probe, _ = probe_training.of_settings(subject, dict(settings))
+    probe, _ = probe_settings.of_settings(subject, dict(settings))
     return probe.chance()
 
 

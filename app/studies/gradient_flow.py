@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from app.studies import probe_training
+from app.studies import probe_settings, probe_training
 from models.cells import jacobians
 from models.cells.cell import GatedCell
 from tasks import probes
@@ -89,7 +89,7 @@ class Descent:
 
 
 def train(
-    label: str, probe: probes.Probe, config: probe_training.Config, sequences: int
+    label: str, probe: probes.Probe, config: probe_settings.Config, sequences: int
 ) -> Trained:
     """Trains a cell on a probe, and measures it before and after training.
 
@@ -169,10 +169,10 @@ def descend(norm: float = 0.0, value: float = 0.0, **settings: object) -> Descen
     Args:
         norm: Global norm to clip to; 0 for no limit.
         value: Absolute value to clip to; 0 for no limit.
-        **settings: Settings of `probe_training.of_settings` that replace those in `CLIPPED`.
+        **settings: Settings of `probe_settings.of_settings` that replace those in `CLIPPED`.
     """
     settings = {**CLIPPED, **settings, "clip_norm": norm, "clip_value": value}
-    probe, config = probe_training.of_settings(CLIPPED_PROBE, settings)
+    probe, config = probe_settings.of_settings(CLIPPED_PROBE, settings)
     keras.utils.set_random_seed(config.seed)
     model = probe_training.network(probe, config)
     kernel = model.get_layer("reader").cells[0].recurrent_kernel

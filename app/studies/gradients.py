@@ -7,60 +7,16 @@ descent, and the powers of a matrix next to a tanh unit that uses it.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
-from app.studies import gradient_flow, gradient_report, probe_training
-from tasks.core.errors import UserError
-from tasks.core.settings import check, find_cell, setting
-
-PROBES = ("adding", "copy", "temporal_order")  # numeric inputs, one length for all sequences
-DEFAULT_CELLS = ("rnn", "lstm", "gru", "lstm_chrono")
-MAX_CELLS = 7  # colours that colour-blind readers can tell apart
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Settings of the measurement."""
-
-    probe: str = setting("temporal_order", f"one of {', '.join(PROBES)}", choices=PROBES)
-    length: int = setting(100, "length of the probe's sequences", at_least=2)
-    units: int = setting(32, "units of each cell", at_least=1)
-    steps: int = setting(800, "training batches", at_least=1)
-    learning_rate: float = setting(
-        0.0, "learning rate of Adam; 0: the probe's own", at_least=0, old_name="rate"
-    )
-    sequences: int = setting(8, "test sequences to differentiate", at_least=1)
-    clip_norm: float = setting(1.0, "norm to clip to in the clipping experiment", above=0)
-    clip_value: float = setting(0.1, "value to clip to in the clipping experiment", above=0)
-    seed: int = setting(0, "random seed of weights and examples", at_least=0)
-
-    def __post_init__(self):
-        check(self)
-
-
-def labelled_cells(cells: Sequence[str]) -> dict[str, str]:
-    """Returns the cells by their labels: a name, a spec, or the stem of a .json file.
-
-    Args:
-        cells: Values of `--cells`, as `models.cells.specs.find` accepts them.
-
-    Raises:
-        UserError: A cell is invalid, two have the same label, or there are more than `MAX_CELLS`.
-    """
-    labelled = {}
-    for cell in cells:
-        find_cell(cell, "--cells")
-        label = Path(cell).stem if cell.endswith(".json") else cell
-        labelled[label] = cell
-    if len(labelled) < len(cells) or not 1 <= len(labelled) <= MAX_CELLS:
-        raise UserError(f"--cells must be 1 to {MAX_CELLS} different cells, got {list(cells)}.")
-    return labelled
+from app.studies import gradient_flow, gradient_report, probe_settings
+from app.studies.gradient_settings import Settings
+from tasks import probes
 
 
 def prepare(
     cells: Mapping[str, str], settings: Settings
-) -> dict[str, tuple[probe_training.probes.Probe, probe_training.Config]]:
+) -> dict[str, tuple[probes.Probe, probe_settings.Config]]:
     """Returns the probe and the training config of each cell, by label.
 
     Raises:
@@ -69,13 +25,13 @@ def prepare(
     names = ("length", "units", "steps", "learning_rate", "seed")
     shared = {name: getattr(settings, name) for name in names}
     return {
-        label: probe_training.of_settings(settings.probe, {**shared, "cell": cell})
+        label: probe_settings.of_settings(settings.probe, {**shared, "cell": cell})
         for label, cell in cells.items()
     }
 
 
 def measure(
-    runs: Mapping[str, tuple[probe_training.probes.Probe, probe_training.Config]],
+    runs: Mapping[str, tuple[probes.Probe, probe_settings.Config]],
     settings: Settings,
     command: str,
     log: Callable[[str], None],

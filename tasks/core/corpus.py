@@ -85,13 +85,41 @@ class Corpus(abc.ABC):
         splits = self._fill_missing_parts(parts, notes)
         return getattr(splits, name), splits.notes
 
-    def _existing_parts(self) -> tuple[dict[str, Stream], list[str]]:
-        """Returns the parts that exist before any is split off train, and notes on them."""
+    def check_paths(self, part: str = "") -> None:
+        """Checks that what the flags name exists, without reading it.
+
+        Args:
+            part: The only part of `PARTS` that will be read; "" for all.
+
+        Raises:
+            UserError: A flag names nothing that exists, or cannot be combined with another.
+        """
+        if part and getattr(self, part):
+            names = [part]
+        else:
+            self._check_flags()
+            names = ["data", *PARTS]
+        for name in names:
+            value = getattr(self, name)
+            if value in ("", "sample") or (name == "data" and value.startswith("tfds:")):
+                continue
+            if _is_pattern(value):
+                self._paths_of_pattern(value, flag(name))
+            else:
+                self.resolve(value, flag(name))
+
+    def _check_flags(self) -> None:
+        """Checks that the flags that name parts can be combined."""
         flags = self.flagged_parts()
         if "train" in flags and self.data != "sample":
             raise UserError("--train and --data both specify the train part; give only one.")
         if self.data == "sample" and flags and "train" not in flags:
             raise UserError(f"--{flags[0]} requires --train or --data.")
+
+    def _existing_parts(self) -> tuple[dict[str, Stream], list[str]]:
+        """Returns the parts that exist before any is split off train, and notes on them."""
+        self._check_flags()
+        flags = self.flagged_parts()
         if "train" in flags:
             parts, notes = {}, []
         elif self.data == "sample":
@@ -116,17 +144,21 @@ class Corpus(abc.ABC):
 
     def _stream_of_pattern(self, pattern: str, flag: str) -> Stream:
         """Chains the files that match a pattern such as `train-*.tsv.gz`, in order of name."""
+        streams = [self.single_part(path) for path in self._paths_of_pattern(pattern, flag)]
+        return Stream(
+            lambda: itertools.chain.from_iterable(streams),
+            lambda: itertools.chain.from_iterable(stream.notes() for stream in streams),
+        )
+
+    def _paths_of_pattern(self, pattern: str, flag: str) -> list[Path]:
+        """Returns the paths that match a pattern; none is an error."""
         try:
             paths = self.glob(pattern)
         except (ValueError, NotImplementedError, re.error) as error:
             raise UserError(f"{flag}: {pattern!r} is not a valid pattern: {error}.") from error
         if not paths:
             raise UserError(f"{flag}: no files match {pattern!r}.")
-        streams = [self.single_part(path) for path in paths]
-        return Stream(
-            lambda: itertools.chain.from_iterable(streams),
-            lambda: itertools.chain.from_iterable(stream.notes() for stream in streams),
-        )
+        return paths
 
     def glob(self, pattern: str) -> list[Path]:
         """Returns the paths that match a pattern and `single_part` can read, in order of name.

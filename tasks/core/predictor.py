@@ -1,9 +1,10 @@
 """Interface to a published model, whether it is loaded in this process or runs on a server."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+if TYPE_CHECKING:  # requests are read without TensorFlow
+    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 
 class Predictor(Protocol):
@@ -14,7 +15,7 @@ class Predictor(Protocol):
     """
 
     @property
-    def signatures(self) -> Mapping[str, SignatureDef]:
+    def signatures(self) -> Mapping[str, "SignatureDef"]:
         """The signatures of the model, by name; TensorFlow's own are left out."""
 
     def predict(self, rows: Sequence[Mapping], signature: str = "serving_default") -> list[dict]:

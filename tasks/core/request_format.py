@@ -3,9 +3,12 @@
 import abc
 import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from tasks.core.evaluation import Alignment, AttentionMaps
 from tasks.core.settings import check
+
+if TYPE_CHECKING:  # it needs NumPy, which takes long to import
+    from tasks.core.evaluation import Alignment, AttentionMaps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,6 @@ class RequestFormat(abc.ABC):
 
     def drawing(
         self, context: object, response: dict
-    ) -> tuple[str, Alignment | AttentionMaps] | None:
+    ) -> "tuple[str, Alignment | AttentionMaps] | None":
         """Returns the path and content of the figure to be drawn; None by default."""
         return None

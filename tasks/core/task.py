@@ -11,93 +11,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.cells import specs
+from tasks.core.config import Config
 from tasks.core.corpus import Corpus
-from tasks.core.errors import UserError
 from tasks.core.evaluation import Evaluator
 from tasks.core.examples import Example, Stream
 from tasks.core.inspection import Inspector
 from tasks.core.request_format import RequestFormat
-from tasks.core.settings import CELL_HELP, check, find_cell, from_record, setting
+from tasks.core.settings import from_record
 
 Purpose = Literal["training", "reuse", "serving"]
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings that define a model and its training; the fields are flags and are recorded."""
-
-    cell: str = setting("lstm", CELL_HELP, affects="training")
-    units: int = setting(
-        128, "units per direction of each recurrent layer", at_least=1, affects="training"
-    )
-    layers: int = setting(1, "number of recurrent layers", at_least=1, affects="training")
-    embedding: int = setting(128, "features of an embedded word", at_least=1, affects="training")
-    dropout: float = setting(
-        0.3, "share of features dropped in training", at_least=0, below=1, affects="training"
-    )
-    batch_tokens: int = setting(
-        1024,
-        "tokens per batch, including padding",
-        at_least=1,
-        affects="training",
-        old_name="tokens",
-    )
-    max_length: int = setting(
-        500, "tokens read per text; longer texts are truncated", at_least=1, old_name="longest"
-    )
-    epochs: int = setting(10, "maximum number of epochs", at_least=1, affects="schedule")
-    steps_per_epoch: int = setting(
-        0, "batches per epoch; 0: one pass over the training part", at_least=0, affects="training"
-    )
-    learning_rate: float = setting(
-        1e-3, "learning rate of Adam", above=0, affects="training", old_name="rate"
-    )
-    clip_norm: float = setting(
-        1.0, "maximum global norm of the gradients; 0: no limit", at_least=0, affects="training"
-    )
-    clip_value: float = setting(
-        0.0, "maximum absolute value of a gradient; 0: no limit", at_least=0, affects="training"
-    )
-    patience: int = setting(
-        3,
-        "epochs without improvement on the validation part before training stops",
-        at_least=1,
-        affects="schedule",
-    )
-    ema_momentum: float = setting(
-        0.0,
-        "momentum of the exponential moving average of the weights, which is validated and "
-        "published; 0: no averaging",
-        at_least=0,
-        below=1,
-        affects="training",
-        old_name="averaging",
-    )
-    buffer: int = setting(
-        32,
-        "megabytes of encoded examples that are shuffled together",
-        at_least=1,
-        affects="training",
-    )
-    seed: int = setting(
-        0, "seed of weights, dropout and the order of examples", at_least=0, affects="training"
-    )
-    precision: str = setting(
-        "float32", "Keras dtype policy of training", choices=PRECISIONS, affects="training"
-    )
-
-    def __post_init__(self):
-        check(self)
-        if self.clip_norm and self.clip_value:
-            raise UserError(
-                f"--clip-norm ({self.clip_norm}) and --clip-value ({self.clip_value}) exclude each "
-                "other; set one of them to 0."
-            )
-        spec = find_cell(self.cell)
-        if self.cell not in specs.CELLS:  # the record holds the spec, not the path of a file
-            object.__setattr__(self, "cell", json.dumps(spec.to_json()))
 
 
 class ValidationSample(NamedTuple):

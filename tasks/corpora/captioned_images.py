@@ -36,7 +36,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
-from models import images as image_ops
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
@@ -44,7 +43,6 @@ from tasks.core.json_text import parse_json
 from tasks.core.settings import setting
 from tasks.corpora import filesystem, tfds
 from tasks.corpora.filesystem import AnyPath
-from tasks.corpora.samples import scenes
 
 # Kinds of tables and lists of images by the end of their names; for a list, what follows the part.
 _KINDS = {
@@ -151,6 +149,8 @@ class CaptionedImages(Corpus):
         return hashlib.sha256(example.values["image_bytes"]).hexdigest()
 
     def sample(self) -> dict[str, Stream]:
+        from tasks.corpora.samples import scenes  # imports NumPy
+
         return scenes.parts()
 
     def tfds_parts(self, name: str) -> tuple[dict[str, Stream], list[str]]:
@@ -545,6 +545,8 @@ def image_defect(raw: bytes) -> str | None:
         A description of the defect, for messages, or None if there is none.
     """
     from PIL import Image
+
+    from models import images as image_ops
 
     too_large = f"has more than {image_ops.LARGEST:,} pixels"
 

@@ -3,17 +3,26 @@
 import argparse
 import dataclasses
 import importlib
+import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import tasks
-from app import cli
+from app import cli, train
+from app.training import distribution
+from models.layers import decoder
+from models.networks import captioner
 from tasks.core.errors import UserError
 from tasks.core.settings import EFFECTS, flag, setting
+from tasks.shapes.image_to_text import settings as captioning_settings
+from tasks.shapes.sequence_to_sequence import settings as translation_settings
+
+ROOT = Path(__file__).parents[2]
 
 TASK_COMMANDS = ("train", "evaluate", "predict", "look", "beam")
 COMMANDS = (*TASK_COMMANDS, "cache", "cells", "deploy", "study")
@@ -97,14 +106,95 @@ def test_flags_are_not_abbreviated(capsys):
     assert "unrecognized arguments" in capsys.readouterr().err
 
 
-def test_help_without_a_task_imports_no_tensorflow():
-    code = (
-        "import sys\n"
-        "from app import train\n"
-        "try:\n    train.main(['--help'])\nexcept SystemExit:\n    pass\n"
-        "assert 'tensorflow' not in sys.modules\n"
+# Command lines that end with a usage error, each with a part of its message.
+USAGE_ERRORS = {
+    "train": {
+        "sentiment --unitz 3": "did you mean --units?",
+        "tagging --units 0": "--units must be at least 1",
+        "translation --attention sharp": "--attention must be one of",
+        "captioning --encoder VGG16": "--encoder and --encoder-weights go together",
+        "sentiment --cell nope": "--cell: cell must be one of",
+        "sentiment --data /nonexistent": "--data: no such file",
+        "captioning --train /nonexistent/*.tsv": "--train: no files match",
+        "sentiment --test /tmp": "--test requires --train or --data",
+        "sentiment --strategy both": "invalid choice",
+    },
+    "evaluate": {
+        "sentiment --saved-models /nonexistent": "holds no version",
+        "sentiment --test /nonexistent": "--test: no such file",
+    },
+    "predict": {
+        "captioning --saved-models /nonexistent": "holds no version",
+        "sentiment --server ftp://host": "--server must be http",
+        "sentiment --server http://host --timeout 0": "--timeout must be above 0",
+    },
+    "look": {
+        "tagging word --saved-models /nonexistent": "holds no version",
+        "gradients --cells nope": "--cells: cell must be one of",
+        "gradients --lengths 3": "did you mean --length?",
+    },
+    "beam": {"sentiment --from a --to b --versio 1": "did you mean --version?"},
+    "cache": {"--unused-days -1": "--unused-days must be at least 0"},
+    "cells": {"nope": "CELL: cell must be one of"},
+    "deploy": {"--saved-models /nonexistent": "holds no published model"},
+    "study": {
+        "sentiment --units 0": "--units must be at least 1",
+        "adding --length 0": "--length must be",
+        "evolve --minutes 0": "--minutes must be above 0",
+    },
+}
+
+
+def test_help_and_usage_errors_import_neither_tensorflow_nor_keras(tmp_path):
+    """These take seconds to import, and an error of a command line must not."""
+    runs = [(command, "--help", "usage:") for command in COMMANDS]
+    for name in tasks.names():
+        for command in TASK_COMMANDS:
+            runs += [(command, f"{name} --help", "usage:"), (command, f"{name} --qqqq", "error: ")]
+        runs += [("study", f"{name} --help", "usage:"), ("study", f"{name} --qqqq", "error: ")]
+    runs += [("study", f"{name} --help", "usage:") for name in ("adding", "greff", "evolve")]
+    runs += [("look", "gradients --help", "usage:")]
+    for command, lines in USAGE_ERRORS.items():
+        runs += [(command, line, message) for line, message in lines.items()]
+    script = """
+import contextlib, importlib, io, json, shlex, sys
+from app import cli
+for command, line, message in json.load(sys.stdin):
+    module = importlib.import_module("app." + command)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        try:
+            cli.run(lambda: module.main(shlex.split(line)))
+        except SystemExit:
+            pass
+    assert message in output.getvalue(), (command, line, output.getvalue()[-300:])
+    assert not {"tensorflow", "keras"} & sys.modules.keys(), (command, line)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(runs),
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert result.returncode == 0, result.stderr[-1000:]
+
+
+def test_choices_are_those_of_what_is_imported_later():
+    assert train.STRATEGIES == distribution.STRATEGIES
+    assert translation_settings.ATTENTIONS == decoder.KINDS
+    assert captioning_settings.ATTENTIONS == captioner.ATTENTIONS
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_a_task_has_all_that_it_declares(name):
+    declared, complete = tasks.declaration(name), tasks.find(name)
+    assert issubclass(complete, declared) and tasks.find(name) is complete
+    for attribute in ("Config", "Corpus", "RequestFormat", "__doc__", "__module__"):
+        assert getattr(complete, attribute) == getattr(declared, attribute)
+    assert complete.Evaluator.__module__.startswith("tasks.")
+    assert not getattr(complete, "__abstractmethods__", None)
 
 
 def test_settings_of_one_stage_have_one_group():

@@ -13,7 +13,7 @@ from PIL import Image
 import tasks
 from app import cli, look
 from app.report import heatmaps
-from app.serving import export
+from app.serving import versions
 from models.cells.recurrent import GatedRNN
 from models.cells.specs import CELLS
 from models.cells.tracing import trace
@@ -85,7 +85,7 @@ def test_every_task_can_be_inspected(
     assert str(folder / "index.html") in lines[1]
     requests = tasks.find(task).RequestFormat().requests([request_text(task).encode()])
     row, _ = next(iter(requests))
-    (response,) = here(export.find(untrained_versions, task)).predict([row])
+    (response,) = here(versions.find(untrained_versions, task)).predict([row])
     response_text = by_task.lookup(RESPONSE_TEXTS, task, "RESPONSE_TEXTS of tests/app/test_look.py")
     assert lines[0].split(" (")[0] == response_text(response)
 

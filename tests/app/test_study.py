@@ -15,7 +15,7 @@ import pytest
 
 import tasks
 from app import study
-from app.studies import evolution, experiments, presets, probe_training, report
+from app.studies import evolution, experiments, presets, probe_settings, probe_training, report
 from app.studies.experiments import Experiment
 from app.studies.presets import PRESETS, Claim
 from app.training import pipeline
@@ -91,7 +91,7 @@ def test_the_table_has_the_mean_and_spread_of_the_records(studied):
         assert len(values) == 2 and float(row["value"]) == pytest.approx(np.mean(values))
         assert float(row["spread"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
         model = probe_training.network(
-            *probe_training.of_settings("timing", {"cell": row["cell"], "units": 3})
+            *probe_settings.of_settings("timing", {"cell": row["cell"], "units": 3})
         )
         assert int(row["parameters"]) == model.count_params()
 
@@ -122,7 +122,7 @@ def test_the_identity_depends_on_everything_but_the_label():
 def test_training_on_a_probe_depends_on_its_seed_alone_and_learns():
     settings = {"wait": 1, "units": 8, "steps": 60, "evaluations": 2, "batch": 32}
     results = [
-        probe_training.measure(*probe_training.of_settings("timing", {**settings, "seed": seed}))
+        probe_training.measure(*probe_settings.of_settings("timing", {**settings, "seed": seed}))
         for seed in (0, 0, 1)
     ]
     assert results[0]["history"] == results[1]["history"] != results[2]["history"]
@@ -141,7 +141,7 @@ def test_a_non_finite_loss_is_recorded_as_nan():
         "clip_norm": 0.0,
     }
     result = probe_training.measure(
-        *probe_training.of_settings("adding", {**settings, "cell": "rnn_identity"})
+        *probe_settings.of_settings("adding", {**settings, "cell": "rnn_identity"})
     )
     assert np.isnan(result["scores"]["squared_error"])
 

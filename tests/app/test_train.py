@@ -18,7 +18,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 import models
 import tasks
 from app import cli, train
-from app.serving import export
+from app.serving import export, versions
 from app.training import loop, run_state
 from tests.conftest import SMALL, labelled, where
 
@@ -255,7 +255,7 @@ def test_a_run_killed_after_fitting_is_only_published(corpus, tmp_path, monkeypa
         patch.setattr(export, "publish", die)
         with pytest.raises(KeyboardInterrupt):
             trained(corpus, tmp_path)
-    assert not export.versions(tmp_path / "saved_models/sentiment")
+    assert not versions.numbers(tmp_path / "saved_models/sentiment")
     capsys.readouterr()
     version = trained(corpus, tmp_path)
     said = capsys.readouterr().out
@@ -371,7 +371,7 @@ def test_a_process_killed_at_any_moment_resumes_and_equals_one_that_was_not(corp
         time.sleep(0.01)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert not export.versions(tmp_path / "killed/saved_models/sentiment")
+    assert not versions.numbers(tmp_path / "killed/saved_models/sentiment")
     resumed = subprocess.run(
         command(corpus, tmp_path / "killed", *more), cwd=ROOT, capture_output=True, text=True
     )

@@ -7,7 +7,7 @@ import pytest
 
 import models
 from app import cli, predict
-from app.serving import export
+from app.serving import versions
 from models import manifest
 from tests.support import untrained
 
@@ -71,7 +71,7 @@ def test_nothing_damaged_is_loaded(version, capsys):
             models.load(path)
     for ask in (
         lambda: predict.main(["sentiment", "x", "--saved-models", str(version.parents[1])]),
-        lambda: export.find(version.parents[1], "sentiment"),
+        lambda: versions.find(version.parents[1], "sentiment"),
     ):
         with pytest.raises(cli.UserError, match=r"words\.txt"):
             ask()

@@ -8,10 +8,18 @@ Signature, B texts:
 The columns of `probabilities` are the lines of the asset `labels.txt`.
 """
 
-from tasks.shapes.classification.evaluation import Evaluator
-from tasks.shapes.classification.inspection import Inspector
+from tasks.core.declaration import Declaration
+from tasks.core.lazy import lazy_attributes
 from tasks.shapes.classification.requests import RequestFormat
 from tasks.shapes.classification.settings import Config
-from tasks.shapes.classification.task import Classification
 
 __all__ = ["Classification", "Config", "Evaluator", "Inspector", "RequestFormat"]
+__getattr__ = lazy_attributes(__name__, {"Evaluator": "evaluation", "Inspector": "inspection"})
+
+
+class Classification(Declaration):
+    """Task of this shape; a subclass adds its `Corpus`."""
+
+    Config = Config
+    RequestFormat = RequestFormat
+    implementation = (f"{__name__}.task", "Classification")

@@ -2,12 +2,12 @@
 
 import dataclasses
 
-from tasks.core import task
+from tasks.core import config
 from tasks.core.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(task.Config):
+class Config(config.Config):
     """Settings of N→1."""
 
     vocabulary: int = setting(20_000, "maximum number of words in the vocabulary", at_least=1)

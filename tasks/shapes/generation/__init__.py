@@ -5,12 +5,9 @@ encodes its source (`Generation.encode_source`); learning, search, sampling duri
 evaluation are here.
 """
 
-from tasks.shapes.generation.evaluation import Evaluator
-from tasks.shapes.generation.inspection import Inspector
+from tasks.core.lazy import lazy_attributes
 from tasks.shapes.generation.requests import RequestFormat
-from tasks.shapes.generation.search import SearchDecoder
 from tasks.shapes.generation.settings import Config
-from tasks.shapes.generation.task import Generation, teacher_forcing
 
 __all__ = [
     "Config",
@@ -21,3 +18,13 @@ __all__ = [
     "SearchDecoder",
     "teacher_forcing",
 ]
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "Evaluator": "evaluation",
+        "Generation": "task",
+        "Inspector": "inspection",
+        "SearchDecoder": "search",
+        "teacher_forcing": "task",
+    },
+)

@@ -3,17 +3,18 @@
 import abc
 import heapq
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from sacrebleu.metrics import BLEU, CHRF
-from sacrebleu.metrics.base import Metric
 
 from models import metrics
 from tasks.core import evaluation
 from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Table
 from tasks.core.examples import Example, Stream
 from tasks.core.predictor import Predictor
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.base import Metric
 
 _MISTAKES = 20  # shown in the report
 
@@ -55,6 +56,8 @@ class Evaluator(evaluation.Evaluator):
 
     def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
         predictions, references, worst, correct = [], [], [], {}
+        from sacrebleu.metrics import BLEU, CHRF  # takes long to import
+
         chrf = CHRF()
         for number, (example, response) in enumerate(responses):
             prediction = response[self.task.output_name].decode("utf-8")
@@ -106,7 +109,7 @@ class Evaluator(evaluation.Evaluator):
 
 
 def corpus_score(
-    metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]]
+    metric: "Metric", predictions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> float:
     """Returns the score of a metric of sacreBLEU; sentences may differ in their references."""
     if not predictions:
@@ -115,7 +118,7 @@ def corpus_score(
 
 
 def corpus_interval(
-    metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]]
+    metric: "Metric", predictions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[float, float]:
     """Returns the 95 % interval of a score of sacreBLEU, by a bootstrap over sentences."""
     # The methods that sacreBLEU's own bootstrap is made of, which it does not export.

@@ -3,11 +3,13 @@
 import abc
 import dataclasses
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tasks.core import request_format
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment, AttentionMaps
+
+if TYPE_CHECKING:  # it needs NumPy, which takes long to import
+    from tasks.core.evaluation import Alignment, AttentionMaps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,7 @@ class RequestFormat(request_format.RequestFormat):
 
     def drawing(
         self, context: object, response: dict
-    ) -> tuple[str, Alignment | AttentionMaps] | None:
+    ) -> "tuple[str, Alignment | AttentionMaps] | None":
         path = getattr(self, self.figure_field)
         if not path:
             return None
@@ -48,5 +50,5 @@ class RequestFormat(request_format.RequestFormat):
         return path, self.attention(context, response)
 
     @abc.abstractmethod
-    def attention(self, context: object, response: dict) -> Alignment | AttentionMaps:
+    def attention(self, context: object, response: dict) -> "Alignment | AttentionMaps":
         """Returns the attention weights of a response, to be drawn."""

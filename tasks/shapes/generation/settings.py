@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from tasks.core import task
+from tasks.core import config
 from tasks.core.errors import UserError
 from tasks.core.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(task.Config):
+class Config(config.Config):
     """Settings of tasks that generate sentences."""
 
     vocabulary: int = setting(4000, "maximum number of subwords", at_least=300)

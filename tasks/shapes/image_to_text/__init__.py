@@ -15,10 +15,18 @@ normalised by length (`models.beam_search`). The tokens of `attend` are subwords
 `lengths`.
 """
 
-from tasks.shapes.image_to_text.evaluation import Evaluator
-from tasks.shapes.image_to_text.inspection import Inspector
+from tasks.core.declaration import Declaration
+from tasks.core.lazy import lazy_attributes
 from tasks.shapes.image_to_text.requests import RequestFormat
 from tasks.shapes.image_to_text.settings import Config
-from tasks.shapes.image_to_text.task import ImageToText
 
 __all__ = ["Config", "Evaluator", "ImageToText", "Inspector", "RequestFormat"]
+__getattr__ = lazy_attributes(__name__, {"Evaluator": "evaluation", "Inspector": "inspection"})
+
+
+class ImageToText(Declaration):
+    """Task of this shape; a subclass adds its `Corpus`."""
+
+    Config = Config
+    RequestFormat = RequestFormat
+    implementation = (f"{__name__}.task", "ImageToText")

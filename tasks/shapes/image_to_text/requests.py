@@ -3,14 +3,14 @@
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from models.text.subwords import BLANK
 from tasks.core.errors import UserError
-from tasks.core.evaluation import AttentionMaps
 from tasks.core.settings import setting
 from tasks.shapes.generation import requests
+
+if TYPE_CHECKING:  # it needs NumPy, which takes long to import
+    from tasks.core.evaluation import AttentionMaps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +38,20 @@ class RequestFormat(requests.RequestFormat):
     def echo(self, row: dict, context: Path) -> dict:
         return {"image": str(context)}
 
-    def attention(self, context: Path, response: dict) -> AttentionMaps:
+    def attention(self, context: Path, response: dict) -> "AttentionMaps":
         return attention_maps(context.read_bytes(), response)
 
 
-def attention_maps(image_bytes: bytes, response: dict) -> AttentionMaps:
+def attention_maps(image_bytes: bytes, response: dict) -> "AttentionMaps":
     """Returns the attention maps of a response of the signature `attend`.
 
     Subwords are joined to words; the map of a word is the mean of those of its subwords.
     """
+    import numpy as np
+
+    from models.text.subwords import BLANK
+    from tasks.core.evaluation import AttentionMaps
+
     words, maps = [], []
     length = response["lengths"]
     tokens, weights = response["tokens"][:length], response["attention"][:length]

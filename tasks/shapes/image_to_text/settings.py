@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from models.networks import pretrained
-from models.networks.captioner import ATTENTIONS
 from tasks.core.errors import UserError
 from tasks.core.settings import setting
 from tasks.shapes import generation
+
+ATTENTIONS = ("grid", "none")  # of `models.networks.captioner`, without importing Keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,5 +41,10 @@ class Config(generation.Config):
         super().__post_init__()
         if bool(self.encoder) != bool(self.encoder_weights):
             raise UserError("--encoder and --encoder-weights go together; give both or neither.")
-        if self.encoder and self.encoder not in pretrained.names():
-            raise UserError(f"--encoder must be one of {pretrained.names()}, got {self.encoder!r}.")
+        if self.encoder:
+            from models.networks import pretrained  # imports Keras, which has the names
+
+            if self.encoder not in pretrained.names():
+                raise UserError(
+                    f"--encoder must be one of {pretrained.names()}, got {self.encoder!r}."
+                )

@@ -11,10 +11,18 @@ sentence, and ignores what is beyond it. Outputs are padded with "" and 0 beyond
 probability is that of the tag: its softmax, or its marginal under a CRF.
 """
 
-from tasks.shapes.sequence_labelling.evaluation import Evaluator
-from tasks.shapes.sequence_labelling.inspection import Inspector
+from tasks.core.declaration import Declaration
+from tasks.core.lazy import lazy_attributes
 from tasks.shapes.sequence_labelling.requests import RequestFormat
 from tasks.shapes.sequence_labelling.settings import Config
-from tasks.shapes.sequence_labelling.task import SequenceLabelling
 
 __all__ = ["Config", "Evaluator", "Inspector", "RequestFormat", "SequenceLabelling"]
+__getattr__ = lazy_attributes(__name__, {"Evaluator": "evaluation", "Inspector": "inspection"})
+
+
+class SequenceLabelling(Declaration):
+    """Task of this shape; a subclass adds its `Corpus`."""
+
+    Config = Config
+    RequestFormat = RequestFormat
+    implementation = (f"{__name__}.task", "SequenceLabelling")

@@ -13,10 +13,18 @@ translations, the others are "" with `models.beam_search.IMPOSSIBLE`. The tokens
 subwords of the best translation, "" beyond their lengths.
 """
 
-from tasks.shapes.sequence_to_sequence.evaluation import Evaluator
-from tasks.shapes.sequence_to_sequence.inspection import Inspector
+from tasks.core.declaration import Declaration
+from tasks.core.lazy import lazy_attributes
 from tasks.shapes.sequence_to_sequence.requests import RequestFormat
 from tasks.shapes.sequence_to_sequence.settings import Config
-from tasks.shapes.sequence_to_sequence.task import SequenceToSequence
 
 __all__ = ["Config", "Evaluator", "Inspector", "RequestFormat", "SequenceToSequence"]
+__getattr__ = lazy_attributes(__name__, {"Evaluator": "evaluation", "Inspector": "inspection"})
+
+
+class SequenceToSequence(Declaration):
+    """Task of this shape; a subclass adds its `Corpus`."""
+
+    Config = Config
+    RequestFormat = RequestFormat
+    implementation = (f"{__name__}.task", "SequenceToSequence")

@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from tasks.core.evaluation import Alignment
 from tasks.core.settings import setting
 from tasks.shapes.generation import requests
+
+if TYPE_CHECKING:  # it needs NumPy, which takes long to import
+    from tasks.core.evaluation import Alignment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +27,14 @@ class RequestFormat(requests.RequestFormat):
     def show(self, context: None, response: dict) -> str:
         return response["translation"].replace("\n", " ")
 
-    def attention(self, context: None, response: dict) -> Alignment:
+    def attention(self, context: None, response: dict) -> "Alignment":
         return alignment(response)
 
 
-def alignment(response: dict) -> Alignment:
+def alignment(response: dict) -> "Alignment":
     """Returns the attention weights of a response of the signature `align`."""
+    from tasks.core.evaluation import Alignment
+
     source = response["source_tokens"][: response["source_lengths"]]
     target = response["target_tokens"][: response["target_lengths"]]
     weights = [list(map(float, row[: len(source)])) for row in response["attention"][: len(target)]]

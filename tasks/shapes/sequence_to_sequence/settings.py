@@ -2,9 +2,11 @@
 
 import dataclasses
 
-from models.layers.decoder import KINDS
 from tasks.core.settings import setting
 from tasks.shapes import generation
+
+# Those of `models.layers.decoder`, without importing Keras.
+ATTENTIONS = ("multiplicative", "additive", "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Config(generation.Config):
     )
     vocabulary: int = setting(4000, "subwords, shared by both languages", at_least=300)
     attention: str = setting(
-        "multiplicative", "attention of the decoder", choices=KINDS, affects="training"
+        "multiplicative", "attention of the decoder", choices=ATTENTIONS, affects="training"
     )
     max_side_ratio: float = setting(
         4.0,

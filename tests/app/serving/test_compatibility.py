@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tasks
-from app.serving import compatibility, export
+from app.serving import compatibility, versions
 from tests.conftest import signatures
 from tests.support import by_task, untrained
 
@@ -218,4 +218,4 @@ def test_export_rejects_an_incompatible_draft(tmp_path, monkeypatch):
     )
     with pytest.raises(compatibility.IncompatibleModel, match=r"label must have .* float16"):
         untrained.version("sentiment", tmp_path)
-    assert export.versions(tmp_path / "sentiment") == []
+    assert versions.numbers(tmp_path / "sentiment") == []

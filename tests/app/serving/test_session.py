@@ -15,7 +15,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import models
 from app import cli, evaluate, predict
-from app.serving import export
+from app.serving import export, versions
 from app.serving.session import SavedModelSession
 from tasks.core.errors import UserError
 from tests.support.cells import slow_except
@@ -138,7 +138,7 @@ def test_publish_takes_the_next_number_and_overwrites_nothing(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
     assert export.publish(tmp_path / "draft-x") == tmp_path / "11"
-    assert export.versions(tmp_path) == [2, 10, 11]
+    assert versions.numbers(tmp_path) == [2, 10, 11]
     assert (tmp_path / "11/file").read_text() == "draft-x"
     assert (tmp_path / "10/file").read_text() == "10"
 
@@ -163,14 +163,14 @@ def test_publish_takes_the_next_number_and_overwrites_nothing(tmp_path):
 def test_a_folder_that_no_server_loads_is_not_a_version(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / "draft-1").mkdir()
-    assert export.versions(tmp_path) == []
+    assert versions.numbers(tmp_path) == []
     assert export.publish(tmp_path / "draft-1").name == "1"
     assert cli.new_folder(None, tmp_path).name != name
 
 
 def test_the_largest_number_has_no_next_version(tmp_path):
     (tmp_path / str(2**63 - 1)).mkdir()
-    assert export.versions(tmp_path) == [2**63 - 1]
+    assert versions.numbers(tmp_path) == [2**63 - 1]
     for call in (export.rehearse, export.publish):
         (tmp_path / "draft-1").mkdir(exist_ok=True)
         with pytest.raises(UserError, match="the largest number that a server can load"):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from app import cli, look
-from app.studies import gradient_flow, gradients, probe_training
+from app.studies import gradient_flow, gradient_settings, probe_settings, probe_training
 from models.cells import equations, jacobians
 from tasks.core.errors import UserError
 
@@ -71,10 +71,10 @@ def test_invalid_requests_are_rejected_before_anything_is_measured(
     assert not list(tmp.rglob("*.html"))
 
 
-@pytest.mark.parametrize("probe", gradients.PROBES)
+@pytest.mark.parametrize("probe", gradient_settings.PROBES)
 def test_the_network_is_measured_at_the_start_and_after_training(probe):
     settings = {"cell": "rnn", "length": 20, "units": 4, "steps": 2, "learning_rate": 0.05}
-    probe, config = probe_training.of_settings(probe, settings)
+    probe, config = probe_settings.of_settings(probe, settings)
     trained = gradient_flow.train("rnn", probe, config, 2)
     keras.utils.set_random_seed(config.seed)
     cell = probe_training.network(probe, config).get_layer("reader").cells[0]

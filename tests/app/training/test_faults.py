@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tasks
 from app import train
 from app.serving import export
 from app.training import loop, memory, run_state
-from tasks import sentiment
 from tests.app.test_train import assert_same, fails, trained
 from tests.conftest import SMALL, where
 
@@ -60,7 +60,8 @@ def test_a_loss_that_is_no_number_names_the_lines_of_its_batch(
     lines[6] = "poison and nothing else here\tgood"
     (corpus / "train.tsv").write_text("\n".join(lines))
     kept = one_epoch_kept(corpus, tmp_path, monkeypatch)
-    to_inputs = sentiment.Task.to_inputs
+    task_class = tasks.find("sentiment")
+    to_inputs = task_class.to_inputs
 
     def poisoned(self, encoded, *, training):
         bad = self.words.encode(tf.constant(["poison"]))[0]
@@ -68,7 +69,7 @@ def test_a_loss_that_is_no_number_names_the_lines_of_its_batch(
         return *to_inputs(self, encoded, training=training), weight
 
     with monkeypatch.context() as patch:
-        patch.setattr(sentiment.Task, "to_inputs", poisoned)
+        patch.setattr(task_class, "to_inputs", poisoned)
         said = fails(capsys, train.main, command(corpus, tmp_path))
     assert re.search(r"the loss is nan in epoch 2, step \d+: lower --learning-rate", said)
     assert "1 finished epochs are kept" in said and epochs(kept) == 1

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.serving import compatibility, export
+from app.serving import compatibility, versions
 from models import manifest
 
 # Imports once, then publishes in children. The first counts the steps that it takes with files
@@ -56,7 +56,7 @@ def test_a_version_is_whole_or_not_there_whenever_the_process_is_killed(tmp_path
     steps, points, killed = map(int, ended.stdout.split())
     assert steps > 50 and killed == points > 10
     folder = tmp_path / "sentiment"
-    found = export.versions(folder)
+    found = versions.numbers(folder)
     assert found == list(range(1, len(found) + 1)) and 1 <= len(found) < points
     for version in found:
         manifest.verify(folder / str(version))
