@@ -4,7 +4,6 @@ import argparse
 import ast
 import contextlib
 import dataclasses
-import difflib
 import importlib.util
 import io
 import logging
@@ -35,6 +34,14 @@ _GROUPS = {
 }
 
 
+# Flags of other tools that have no equal here: the flag to give instead, and why.
+_ELSEWHERE = {
+    "--batch-size": ("--batch-tokens", "a batch is measured in tokens, including padding"),
+}
+_LONG_NAME = 6  # characters of a flag in which two typing errors are still near
+_MIN_PREFIX = 3  # characters of the beginning of a flag that suggest it
+
+
 class Parser(argparse.ArgumentParser):
     """Argument parser without abbreviations, with short error messages.
 
@@ -50,6 +57,7 @@ class Parser(argparse.ArgumentParser):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(prog=prog, description=description, allow_abbrev=False, **kwargs)
         self.former_flags: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}
         if examples:
             title = "example" if len(examples) == 1 else "examples"
             self.epilog = "\n  ".join([f"{title}:", *examples])
@@ -63,16 +71,68 @@ class Parser(argparse.ArgumentParser):
         for former, current in self.former_flags.items():
             if former in flags and flags & {current, current.replace("--", "--no-", 1)}:
                 self.error(f"{former} is the former name of {current}; give only {current}.")
+        for alias, current in self.aliases.items():
+            if alias in flags and flags & {current, *self._other_aliases(alias)}:
+                self.error(f"{alias} is another name of {current}; give only one of them.")
         return super().parse_known_args(args, namespace)
 
+    def _other_aliases(self, alias: str) -> set[str]:
+        """Returns the other aliases, and the former names, of the flag of an alias."""
+        names = {**self.former_flags, **self.aliases}
+        return {name for name, flag in names.items() if flag == names[alias] and name != alias}
+
     def error(self, message: str) -> NoReturn:
-        flags = list(self._option_string_actions)
+        flags = [name for name in self._option_string_actions if name.startswith("--")]
         for word in message.split():
             name = word.split("=")[0].rstrip(".:;")
-            if word.startswith("--") and name not in flags:
-                near = difflib.get_close_matches(name, flags, n=1)
-                message += f"; did you mean {near[0]}?" if near else ""
+            if not word.startswith("--") or name in flags:
+                continue
+            current, reason = _ELSEWHERE.get(name, ("", ""))
+            near = nearest_flag(name, flags)
+            if current in flags:
+                message += f"; {reason}; give {current}"
+            elif near:
+                near = {**self.former_flags, **self.aliases}.get(near, near)
+                message += f"; did you mean {near}?"
         self.exit(FAILED, f"error: {message}\n(flags and defaults: {self.prog} --help)\n")
+
+
+def nearest_flag(name: str, flags: Sequence[str]) -> str:
+    """Returns the flag that was probably meant by an unknown one; "" if none is near.
+
+    Near is a flag within one typing error, within two if both names are long, or one that
+    begins with the name.
+
+    Args:
+        name: The unknown flag, such as "--unit".
+        flags: The option flags.
+    """
+    word = name.removeprefix("--")
+    near = []
+    for flag_name in flags:
+        option = flag_name.removeprefix("--")
+        limit = 2 if min(len(word), len(option)) >= _LONG_NAME else 1
+        distance = edit_distance(word, option)
+        if distance <= limit or (len(word) >= _MIN_PREFIX and option.startswith(word)):
+            near.append((min(distance, limit + 1), len(option), flag_name))
+    return min(near)[2] if near else ""
+
+
+def edit_distance(a: str, b: str) -> int:
+    """Returns how many typing errors lead from one text to another.
+
+    An error inserts, deletes or replaces a character, or swaps two neighbours.
+    """
+    before, previous = [], list(range(len(b) + 1))
+    for i, first in enumerate(a, start=1):
+        row = [i]
+        for j, second in enumerate(b, start=1):
+            cost = min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (first != second))
+            if i > 1 and j > 1 and first == b[j - 2] and a[i - 2] == second:
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+        before, previous = previous, row
+    return previous[-1]
 
 
 def parse(
@@ -153,8 +213,20 @@ def _add_setting(
         text += f" (default: {field.default})" if field.default != "" else ""
         metavar = {int: "INT", float: "FLOAT"}.get(type(field.default), "TEXT")
         options = {"type": type(field.default), "metavar": metavar}
+    aliases = [flag(alias) for alias in field.metadata["aliases"]]
+    text += f"; also {', '.join(aliases)}" if aliases else ""
     text = text.replace("%", "%%")
     group.add_argument(flag(field.name), default=field.default, help=text, **options)
+    for alias in aliases:
+        parser.add_argument(
+            alias,
+            dest=field.name,
+            type=type(field.default),
+            default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
+        )
+        if isinstance(parser, Parser):
+            parser.aliases[alias] = flag(field.name)
     if field.metadata["old_name"]:
         add_former_flag(parser, flag(field.metadata["old_name"]), field.name, type(field.default))
 

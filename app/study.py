@@ -123,7 +123,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
             _add_shared(sub, name)
             _add_grid(sub, name)
     studies.add_parser(EVOLVE, help="a search for better cells by mutation")
-    return parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        studies.choices[args.study].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
 
 
 def _study_parser(prog: str, **kwargs) -> cli.Parser:
@@ -204,6 +207,8 @@ def _add_grid(parser: argparse.ArgumentParser, name: str) -> None:
         kind = type(field.default)
         parser.add_argument(
             flag(field.name),
+            *map(flag, field.metadata["aliases"]),
+            dest=field.name,
             nargs="+",
             type=_switch if kind is bool else kind,
             metavar={int: "INT", float: "FLOAT", bool: "yes|no"}.get(kind, "TEXT"),

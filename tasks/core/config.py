@@ -16,10 +16,22 @@ class Config:
 
     cell: str = setting("lstm", CELL_HELP, affects="training")
     units: int = setting(
-        128, "units per direction of each recurrent layer", at_least=1, affects="training"
+        128,
+        "units per direction of each recurrent layer",
+        at_least=1,
+        affects="training",
+        aliases=("hidden_size", "hidden"),
     )
-    layers: int = setting(1, "number of recurrent layers", at_least=1, affects="training")
-    embedding: int = setting(128, "features of an embedded word", at_least=1, affects="training")
+    layers: int = setting(
+        1, "number of recurrent layers", at_least=1, affects="training", aliases=("num_layers",)
+    )
+    embedding: int = setting(
+        128,
+        "features of an embedded word",
+        at_least=1,
+        affects="training",
+        aliases=("embedding_dim", "embed_dim"),
+    )
     dropout: float = setting(
         0.3, "share of features dropped in training", at_least=0, below=1, affects="training"
     )
@@ -33,12 +45,19 @@ class Config:
     max_length: int = setting(
         500, "tokens read per text; longer texts are truncated", at_least=1, old_name="longest"
     )
-    epochs: int = setting(10, "maximum number of epochs", at_least=1, affects="schedule")
+    epochs: int = setting(
+        10, "maximum number of epochs", at_least=1, affects="schedule", aliases=("num_epochs",)
+    )
     steps_per_epoch: int = setting(
         0, "batches per epoch; 0: one pass over the training part", at_least=0, affects="training"
     )
     learning_rate: float = setting(
-        1e-3, "learning rate of Adam", above=0, affects="training", old_name="rate"
+        1e-3,
+        "learning rate of Adam",
+        above=0,
+        affects="training",
+        old_name="rate",
+        aliases=("lr",),
     )
     clip_norm: float = setting(
         1.0, "maximum global norm of the gradients; 0: no limit", at_least=0, affects="training"

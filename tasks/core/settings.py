@@ -36,6 +36,7 @@ def setting(
     choices: Sequence[str] | None = None,
     affects: str = "encoding",
     old_name: str = "",
+    aliases: Sequence[str] = (),
 ) -> Any:
     """Returns a dataclass field that becomes a flag, with a rule for its value.
 
@@ -52,12 +53,14 @@ def setting(
             served graph alone. The default is the safe one: a new setting renews encoded
             examples and runs unless it is declared otherwise.
         old_name: Former name of the field, still accepted as a flag and in records.
+        aliases: Names that other tools have for the field, accepted as flags only.
     """
     if affects not in EFFECTS:
         raise ValueError(f"affects must be one of {list(EFFECTS)}, got {affects!r}.")
     bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     rule = {**bounds, "choices": choices}
     metadata = {"help": help, **rule, "affects": affects, "old_name": old_name}
+    metadata["aliases"] = tuple(aliases)
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import strategies
 
 import tasks
 from app import cli, train
@@ -98,6 +100,90 @@ def test_a_misspelt_flag_has_a_suggestion(capsys):
     with pytest.raises(SystemExit):
         parse("--beam-siz", "3")
     assert "did you mean --beam-size?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_the_names_of_other_tools_are_accepted(name, capsys):
+    parser, config = cli.Parser("prog"), tasks.declaration(name).Config
+    cli.add_settings(parser, config)
+    argv = ["--lr=0.5", "--hidden-size=3", "--embed-dim=5", "--num-layers=2", "--num-epochs=7"]
+    values = cli.settings(config, parser.parse_args([*argv, "--vocab-size=999"]))
+    expected = config(learning_rate=0.5, units=3, embedding=5, layers=2, epochs=7, vocabulary=999)
+    assert values == expected and not capsys.readouterr().err
+    assert "--units INT" in parser.format_help() and "also --hidden-size, --hidden" in " ".join(
+        parser.format_help().split()
+    )
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        ("--lr 1 --learning-rate 2", "--lr is another name of --learning-rate; give only one"),
+        ("--hidden 1 --hidden-size 2", "--hidden-size is another name of --units; give only one"),
+        ("--lr 1 --rate 2", "--lr is another name of --learning-rate; give only one"),
+        (
+            "--batch-size 32",
+            "measured in tokens, including padding; give --batch-tokens",
+        ),
+    ],
+)
+def test_names_of_other_tools_that_are_errors(argv, message, capsys):
+    parser = cli.Parser("prog")
+    cli.add_settings(parser, tasks.declaration("sentiment").Config)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(argv.split())
+    assert ended.value.code == cli.FAILED
+    assert message in capsys.readouterr().err.splitlines()[0]
+
+
+FLAGS = ["--train", "--units", "--to", "--seed", "--beam-size", "--learning-rate", "--vocabulary"]
+
+
+@pytest.mark.parametrize(
+    "name, near",
+    [
+        ("--unit", "--units"),
+        ("--beam-siz", "--beam-size"),
+        ("--vocab", "--vocabulary"),
+        ("--larning-rat", "--learning-rate"),
+        ("--esed", "--seed"),
+        ("--metric", ""),
+        ("--monitor", ""),
+        ("--un", ""),
+    ],
+)
+def test_only_a_near_flag_is_suggested(name, near):
+    assert cli.nearest_flag(name, FLAGS) == near
+
+
+@hypothesis.settings(derandomize=True, deadline=None, max_examples=200, database=None)
+@hypothesis.given(data=strategies.data())
+def test_a_typing_error_has_the_suggestion_of_a_flag_at_that_distance(data):
+    letters = strategies.sampled_from("abcdefghijklmnopqrstuvwxyz-")
+    flag_name = data.draw(strategies.sampled_from(FLAGS))
+    word = flag_name[2:]
+    place = data.draw(strategies.integers(0, len(word)))
+    kind = data.draw(strategies.sampled_from(["insert", "delete", "replace", "swap"]))
+    head, rest = word[:place], word[place:]
+    letter = data.draw(letters)
+    edits = {
+        "insert": head + letter + rest,
+        "delete": head + rest[1:],
+        "replace": head + letter + rest[1:] if rest else word,
+        "swap": head + rest[1:2] + rest[:1] + rest[2:],
+    }
+    typed = edits[kind]
+    assert cli.edit_distance(typed, word) <= 1
+    assert cli.edit_distance(word, typed) == cli.edit_distance(typed, word)
+    near = cli.nearest_flag(f"--{typed}", FLAGS)
+    assert near and cli.edit_distance(typed, near[2:]) <= 1
+
+
+@hypothesis.settings(derandomize=True, deadline=None, max_examples=200, database=None)
+@hypothesis.given(typed=strategies.text("abcdefghijklmnopqrstuvwxyz-", max_size=16))
+def test_a_suggestion_is_near_or_begins_with_what_was_typed(typed):
+    if near := cli.nearest_flag(f"--{typed}", FLAGS):
+        assert near[2:].startswith(typed) or cli.edit_distance(typed, near[2:]) <= 2
 
 
 def test_flags_are_not_abbreviated(capsys):

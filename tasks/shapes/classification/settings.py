@@ -10,7 +10,9 @@ from tasks.core.settings import setting
 class Config(config.Config):
     """Settings of N→1."""
 
-    vocabulary: int = setting(20_000, "maximum number of words in the vocabulary", at_least=1)
+    vocabulary: int = setting(
+        20_000, "maximum number of words in the vocabulary", at_least=1, aliases=("vocab_size",)
+    )
     evidence: int = setting(
         2**18,
         "buckets of word pairs counted by class (naive Bayes features); 0: none",

@@ -11,7 +11,9 @@ from tasks.core.settings import setting
 class Config(config.Config):
     """Settings of tasks that generate sentences."""
 
-    vocabulary: int = setting(4000, "maximum number of subwords", at_least=300)
+    vocabulary: int = setting(
+        4000, "maximum number of subwords", at_least=300, aliases=("vocab_size",)
+    )
     input_feeding: bool = setting(
         False,
         "whether each step of the decoder reads the attentional state of the previous one; slower",

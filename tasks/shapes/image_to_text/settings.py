@@ -14,7 +14,9 @@ class Config(generation.Config):
     """Settings of 1→N."""
 
     max_length: int = setting(60, "maximum subwords of a caption", at_least=1, old_name="longest")
-    vocabulary: int = setting(2000, "subwords of the captions", at_least=300)
+    vocabulary: int = setting(
+        2000, "subwords of the captions", at_least=300, aliases=("vocab_size",)
+    )
     attention: str = setting(
         "grid", "memory of the decoder", choices=ATTENTIONS, affects="training"
     )

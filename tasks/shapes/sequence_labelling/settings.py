@@ -23,7 +23,9 @@ class Config(config.Config):
         at_most=2**16,
         affects="serving",
     )
-    vocabulary: int = setting(100_000, "maximum number of words in the vocabulary", at_least=1)
+    vocabulary: int = setting(
+        100_000, "maximum number of words in the vocabulary", at_least=1, aliases=("vocab_size",)
+    )
     fold_case: bool = setting(
         True, "whether words are looked up in lower case; characters keep their case"
     )

@@ -16,7 +16,9 @@ class Config(generation.Config):
     max_length: int = setting(
         256, "subwords read per text; longer texts are truncated", at_least=1, old_name="longest"
     )
-    vocabulary: int = setting(4000, "subwords, shared by both languages", at_least=300)
+    vocabulary: int = setting(
+        4000, "subwords, shared by both languages", at_least=300, aliases=("vocab_size",)
+    )
     attention: str = setting(
         "multiplicative", "attention of the decoder", choices=ATTENTIONS, affects="training"
     )
