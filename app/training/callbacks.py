@@ -117,7 +117,7 @@ class Checkpoint(keras.callbacks.Callback):
         progress: Progress of the run, which is updated.
         config: Settings that decide when training stops.
         monitor: Name of the metric that selects the best epoch: the lowest value of a loss,
-            the highest of any other metric.
+            the highest of any other metric. Of equal epochs, the lowest validation loss.
         average: The averaged weights, which are part of the state.
         sample: Returns figures and lines to print after each epoch; None for neither.
         best: Weights of the best epoch so far.
@@ -179,7 +179,7 @@ class Checkpoint(keras.callbacks.Callback):
             }
         )
         score = self._sign * float(logs[self._monitor])
-        if score < progress.best:
+        if score < progress.best or (score == progress.best and progress.has_lowest_loss()):
             progress.best, progress.best_epoch = score, epoch + 1
             progress.wait = 0
             self.best = self._validated

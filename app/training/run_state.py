@@ -83,6 +83,10 @@ class Progress:
     published: list[dict] = dataclasses.field(default_factory=list)
     tokens: int = 0
 
+    def has_lowest_loss(self) -> bool:
+        """Returns whether the last epoch has a lower validation loss than the best one."""
+        return self.history[-1]["val_loss"] < self.history[self.best_epoch - 1]["val_loss"]
+
     def ended(self, config: Any) -> bool:
         """Returns whether nothing remains to be trained."""
         return self.epoch >= config.epochs or self.wait >= config.patience

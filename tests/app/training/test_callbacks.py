@@ -1,0 +1,50 @@
+"""Which epoch is the best one."""
+
+import keras
+import numpy as np
+import pytest
+
+import tasks
+from app.training.callbacks import Checkpoint, WeightAverage
+from app.training.run_state import Progress
+
+Config = tasks.find("sentiment").Config
+
+
+def checkpoint(progress, config, best=()):
+    """A checkpoint of a model with one weight, which has no run on disk."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    average = WeightAverage(model, None, 0.0)
+    callback = Checkpoint(None, progress, config, f"val_{config.monitor}", average, None, [*best])
+    callback.set_model(model)
+    return callback
+
+
+def end_epochs(callback, rows, first=0):
+    for epoch, (accuracy, loss) in enumerate(rows, start=first):
+        callback.on_epoch_begin(epoch)
+        callback.model.set_weights([np.full([1, 1], epoch + 1.0)])
+        callback.on_test_end()
+        callback.on_epoch_end(epoch, {"val_accuracy": accuracy, "val_loss": loss})
+
+
+ROWS = [(0.8, 0.5), (0.9, 0.4), (0.9, 0.5), (0.9, 0.3), (0.9, 0.3), (0.85, 0.2)]
+
+
+@pytest.mark.parametrize(("monitor", "best", "wait"), [("accuracy", 4, 2), ("loss", 6, 0)])
+def test_the_loss_decides_between_equal_epochs(monitor, best, wait):
+    progress = Progress()
+    callback = checkpoint(progress, Config(monitor=monitor, epochs=9))
+    end_epochs(callback, ROWS)
+    assert (progress.best_epoch, progress.wait) == (best, wait)
+    assert callback.best[0] == best
+
+
+@pytest.mark.parametrize("epoch", range(1, len(ROWS)))
+def test_a_resumed_run_decides_as_an_uninterrupted_one(epoch):
+    config, progress = Config(monitor="accuracy", epochs=9), Progress()
+    callback = checkpoint(progress, config)
+    end_epochs(callback, ROWS[:epoch])
+    callback = checkpoint(progress, config, callback.best)
+    end_epochs(callback, ROWS[epoch:], epoch)
+    assert progress.best_epoch == callback.best[0] == 4
