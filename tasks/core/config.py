@@ -65,6 +65,13 @@ class Config:
     clip_value: float = setting(
         0.0, "maximum absolute value of a gradient; 0: no limit", at_least=0, affects="training"
     )
+    monitor: str = setting(
+        "loss",
+        "score on the validation part that selects the best epoch; of equal epochs, the one with "
+        "the lowest loss",
+        choices=("loss",),
+        affects="training",
+    )
     patience: int = setting(
         3,
         "epochs without improvement on the validation part before training stops",

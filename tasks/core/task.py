@@ -42,8 +42,6 @@ class Task(tf.Module, abc.ABC):
         Inspector: Class that shows gates, states and saliency for one request.
         evaluation_signature: Signature by which the task is evaluated.
         request: Inputs of that signature, by name.
-        monitor: Metric that selects the best epoch: minimised if its name ends in "loss",
-            else maximised.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -53,13 +51,17 @@ class Task(tf.Module, abc.ABC):
     Inspector: ClassVar[type[Inspector]]
     evaluation_signature: ClassVar[str] = "serving_default"
     request: ClassVar[dict[str, tf.TensorSpec]]
-    monitor: ClassVar[str] = "val_loss"
 
     def __init__(self, config: Config, folder: Path):
         """Loads the assets that `learn` wrote to `folder`."""
         super().__init__()
         self.config = config
         self._config_file = tf.saved_model.Asset(str(folder / "config.json"))
+
+    @property
+    def monitor(self) -> str:
+        """Metric that selects the best epoch: minimised if its name ends in "loss"."""
+        return f"val_{self.config.monitor}"
 
     @classmethod
     def learn(cls, config: Config, train: Stream, folder: Path) -> Self:
@@ -156,6 +158,10 @@ class Task(tf.Module, abc.ABC):
             batches: The encoded validation part, padded with 0, which can be read once. See
                 `tasks.core.calibration` for what a network returns for it.
         """
+
+    def fitted_on_valid(self, model: keras.Model) -> dict[str, float]:
+        """Returns what `fit_on_valid` has set in a model, by name, as recorded in `run.json`."""
+        return {}
 
     @abc.abstractmethod
     def compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:

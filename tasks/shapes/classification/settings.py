@@ -3,6 +3,7 @@
 import dataclasses
 
 from tasks.core import config
+from tasks.core.class_weights import class_weights_setting
 from tasks.core.settings import setting
 
 
@@ -24,6 +25,14 @@ class Config(config.Config):
         "share of words that training replaces by the unknown word",
         at_least=0,
         below=1,
+        affects="training",
+    )
+    class_weights: str = class_weights_setting("classes")
+    monitor: str = setting(
+        "loss",
+        "score on the validation part that selects the best epoch: loss, accuracy or macro_f1; of "
+        "equal epochs, the one with the lowest loss",
+        choices=("loss", "accuracy", "macro_f1"),
         affects="training",
     )
     calibrate: bool = setting(

@@ -6,10 +6,11 @@ import keras
 import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
+from models.layers.macro_f1 import MacroF1
 from models.layers.temperature import fit_temperature
 from models.networks.classifier import classifier
 from models.text.words import PADDING, LossyCounter, Vocabulary, split, truncate_bytes
-from tasks.core import calibration, task
+from tasks.core import calibration, class_weights, task
 from tasks.core.errors import UserError
 from tasks.shapes.classification.evaluation import Evaluator
 from tasks.shapes.classification.inspection import Inspector
@@ -17,6 +18,7 @@ from tasks.shapes.classification.requests import RequestFormat
 from tasks.shapes.classification.settings import Config
 
 _WORDS, _LABELS = "words.txt", "labels.txt"
+_CLASS_WEIGHTS = "class_weights.json"  # only with --class-weights
 _BATCH_SIZE = 1024  # texts that are split together to count their words
 
 
@@ -33,6 +35,11 @@ class Classification(task.Task):
         super().__init__(config, folder)
         self.words = Vocabulary(folder / _WORDS)
         self.labels = Vocabulary(folder / _LABELS, first=0)
+        self._class_weights = None
+        if config.class_weights != class_weights.NONE:
+            path = folder / _CLASS_WEIGHTS
+            self._class_weights_file = tf.saved_model.Asset(str(path))
+            self._class_weights = class_weights.read(path, self.labels.words)
 
     @classmethod
     def _learn_assets(cls, config, train, folder):
@@ -47,6 +54,9 @@ class Classification(task.Task):
             )
         if not words:
             raise UserError("the train part contains no words, only blanks.")
+        if config.class_weights != class_weights.NONE:
+            weights = class_weights.resolve(config.class_weights, labels)
+            class_weights.write(folder / _CLASS_WEIGHTS, weights)
         # By count, then alphabetically, so that the order of the files does not matter.
         common = sorted(words.items(), key=lambda item: (-item[1], item[0]))[: config.vocabulary]
         Vocabulary.write(folder / _WORDS, (word.decode("utf-8") for word, _ in common))
@@ -72,11 +82,13 @@ class Classification(task.Task):
         return self.words.encode(split(truncate_bytes(text, max_length))[:, :max_length])
 
     def to_inputs(self, encoded, *, training):
-        ids, label = encoded["ids"], encoded["label"]
-        if not self.config.evidence:
-            return ids, label
-        left_out = tf.one_hot(label, len(self.labels)) * (1.0 if training else 0.0)
-        return {"ids": ids, "left_out": left_out}, label
+        inputs, label = encoded["ids"], encoded["label"]
+        if self.config.evidence:
+            left_out = tf.one_hot(label, len(self.labels)) * (1.0 if training else 0.0)
+            inputs = {"ids": inputs, "left_out": left_out}
+        if self._class_weights is not None and training:
+            return inputs, label, tf.gather(self._class_weights, label)
+        return inputs, label
 
     def build(self, purpose="training"):
         c, trainable = self.config, purpose != "serving"
@@ -105,11 +117,17 @@ class Classification(task.Task):
             values = calibration.logits_and_classes(self, model, batches, self.config.seed)
             model.get_layer("calibration").temperature.assign(fit_temperature(*values))
 
+    def fitted_on_valid(self, model):
+        return {"temperature": float(model.get_layer("calibration").temperature.numpy())}
+
     def compile(self, model, optimizer):
+        metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy")]
+        if self.config.monitor == "macro_f1":
+            metrics.append(MacroF1(len(self.labels)))
         model.compile(
             optimizer,
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+            weighted_metrics=metrics,
             jit_compile=False,  # XLA would compile again for each length
         )
 

@@ -21,8 +21,9 @@ class Config(config.Config):
     )
     monitor: str = setting(
         "loss",
-        "score on the validation part that selects the best epoch",
-        choices=("loss", "bleu"),
+        "score on the validation part that selects the best epoch: loss, or bleu or chrf of greedy "
+        "outputs; of equal epochs, the one with the lowest loss",
+        choices=("loss", "bleu", "chrf"),
         affects="training",
         old_name="choose_by",
     )

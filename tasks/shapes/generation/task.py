@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import keras
 import tensorflow as tf
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics import BLEU, CHRF
 
 from models.beam_search import BeamSearchConfig, Hypotheses
 from models.layers.decoder import Memory
@@ -37,10 +37,6 @@ class Generation(task.Task):
     def __init__(self, config, folder):
         super().__init__(config, folder)
         self.subwords = Subwords(folder / _SUBWORDS)
-
-    @property
-    def monitor(self):
-        return f"val_{self.config.monitor}"
 
     @classmethod
     def _learn_assets(cls, config, train, folder):
@@ -111,10 +107,10 @@ class Generation(task.Task):
     def validation_sampler(
         self, model: keras.Model, valid: Stream
     ) -> Callable[[], task.ValidationSample]:
-        """Returns a function that prints greedy outputs, and computes BLEU if it is monitored."""
+        """Returns a function that prints greedy outputs, and computes their monitored score."""
         ((name, spec),) = self.request.items()
         decoder = SearchDecoder(model.get_layer("decoder"), BeamSearchConfig(1))
-        computes_bleu = self.config.monitor == "bleu"
+        monitored = {"bleu": BLEU(force=True), "chrf": CHRF()}.get(self.config.monitor)
 
         @tf.function(input_signature=[spec])
         def generate(source):
@@ -122,7 +118,7 @@ class Generation(task.Task):
             return self.subwords.decode(hypotheses.tokens[:, 0])
 
         def sample() -> task.ValidationSample:
-            batches = valid.batches(_BATCH_SIZE) if computes_bleu else [self.first_examples(valid)]
+            batches = valid.batches(_BATCH_SIZE) if monitored else [self.first_examples(valid)]
             lines, predictions, references = [], [], []
             for batch in batches:
                 outputs = generate(tf.constant([example.values[name] for example in batch]))
@@ -132,8 +128,8 @@ class Generation(task.Task):
                 for example, text in zip(batch[: _SAMPLES - len(lines)], texts, strict=False):
                     lines.append(f"  {self.source_text(example)} -> {text}")
             figures = {}
-            if computes_bleu:
-                figures["val_bleu"] = corpus_score(BLEU(force=True), predictions, references)
+            if monitored:
+                figures[self.monitor] = corpus_score(monitored, predictions, references)
             return task.ValidationSample(figures, lines)
 
         return sample

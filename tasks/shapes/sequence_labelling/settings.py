@@ -3,6 +3,8 @@
 import dataclasses
 
 from tasks.core import config
+from tasks.core.class_weights import NONE, class_weights_setting
+from tasks.core.errors import UserError
 from tasks.core.settings import setting
 
 
@@ -55,9 +57,28 @@ class Config(config.Config):
         old_name="longest_word",
     )
     crf: bool = setting(False, "whether a CRF scores whole sequences of tags", affects="training")
+    class_weights: str = class_weights_setting("tags")
+    monitor: str = setting(
+        "accuracy",
+        "score on the validation part that selects the best epoch: accuracy, loss or macro_f1 "
+        "(without --crf); of equal epochs, the one with the lowest loss",
+        choices=("accuracy", "loss", "macro_f1"),
+        affects="training",
+    )
     calibrate: bool = setting(
         True,
         "whether a temperature, fitted on the validation part, calibrates the probabilities; "
         "those of a CRF are not calibrated",
         affects="serving",
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.crf and self.monitor == "macro_f1":
+            raise UserError(
+                "--monitor macro_f1 cannot be combined with --crf; choose accuracy or loss."
+            )
+        if self.crf and self.class_weights != NONE:
+            raise UserError(
+                "--class-weights cannot be combined with --crf, whose loss is that of sentences."
+            )

@@ -9,12 +9,13 @@ import tensorflow as tf
 from models.cells.recurrent import PORTABLE
 from models.layers.crf import CRFAccuracy, CRFLoss
 from models.layers.losses import StepAccuracy
+from models.layers.macro_f1 import MacroF1
 from models.layers.temperature import fit_temperature
 from models.networks.tagger import tagger
 from models.text.ud_tokenizer import tokenize
 from models.text.windows import windows
 from models.text.words import PADDING, LossyCounter, Vocabulary, spell
-from tasks.core import calibration, task
+from tasks.core import calibration, class_weights, task
 from tasks.core.errors import UserError
 from tasks.shapes.sequence_labelling.evaluation import Evaluator
 from tasks.shapes.sequence_labelling.inspection import Inspector
@@ -23,6 +24,7 @@ from tasks.shapes.sequence_labelling.settings import Config
 
 _WORDS, _CHARACTERS, _TAGS = "words.txt", "characters.txt", "tags.txt"
 _TRAINING_WORDS = "seen.txt"  # all words of the training part, which evaluation needs
+_CLASS_WEIGHTS = "class_weights.json"  # only with --class-weights
 _MARGIN = 8  # the margin of a window is this part of its width
 _CHUNK_TOKENS = 4096  # tokens that the network reads at once, to bound the memory of a request
 _MAX_CELLS = 2**21  # of a response: rows times the tokens of the longest
@@ -40,13 +42,17 @@ class SequenceLabelling(task.Task):
         "tokens": tf.TensorSpec([None, None], tf.string, "tokens"),
         "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
     }
-    monitor = "val_accuracy"
 
     def __init__(self, config, folder):
         super().__init__(config, folder)
         self.words = Vocabulary(folder / _WORDS)
         self.tags = Vocabulary(folder / _TAGS, first=0)
         self.characters = Vocabulary(folder / _CHARACTERS)
+        self._class_weights = None
+        if config.class_weights != class_weights.NONE:
+            path = folder / _CLASS_WEIGHTS
+            self._class_weights_file = tf.saved_model.Asset(str(path))
+            self._class_weights = class_weights.read(path, self.tags.words)
         training_words = folder / _TRAINING_WORDS
         self._training_words_file = tf.saved_model.Asset(str(training_words))
         lines = training_words.read_text(encoding="utf-8").split("\n")
@@ -62,6 +68,9 @@ class SequenceLabelling(task.Task):
             raise UserError(
                 f"the train part needs at least two tags, got {len(tags)}: {sorted(tags)}."
             )
+        if config.class_weights != class_weights.NONE:
+            weights = class_weights.resolve(config.class_weights, tags)
+            class_weights.write(folder / _CLASS_WEIGHTS, weights)
         Vocabulary.write(folder / _TRAINING_WORDS, sorted(words))
         Vocabulary.write(folder / _TAGS, sorted(tags))
         Vocabulary.write(folder / _CHARACTERS, _frequent_characters(words))
@@ -102,7 +111,10 @@ class SequenceLabelling(task.Task):
     def to_inputs(self, encoded, *, training):
         inputs = {name: encoded[name] for name in ("ids", "characters") if name in encoded}
         valid = (encoded["ids"] != PADDING) & (encoded["tags"] >= 0)  # -1: not in the train part
-        return inputs, tf.maximum(encoded["tags"], 0), tf.cast(valid, tf.float32)
+        tags, weights = tf.maximum(encoded["tags"], 0), tf.cast(valid, tf.float32)
+        if self._class_weights is not None and training:
+            weights *= tf.gather(self._class_weights, tags)
+        return inputs, tags, weights
 
     def build(self, purpose="training"):
         c, trainable = self.config, purpose != "serving"
@@ -133,6 +145,11 @@ class SequenceLabelling(task.Task):
             values = calibration.logits_and_classes(self, model, batches, self.config.seed)
             model.get_layer("calibration").temperature.assign(fit_temperature(*values))
 
+    def fitted_on_valid(self, model):
+        if self.config.crf:
+            return {}
+        return {"temperature": float(model.get_layer("calibration").temperature.numpy())}
+
     def compile(self, model, optimizer):
         loss = keras.losses.SparseCategoricalCrossentropy(
             from_logits=True, reduction="mean_with_sample_weight"
@@ -141,10 +158,13 @@ class SequenceLabelling(task.Task):
         if self.config.crf:
             crf = model.get_layer("crf")
             loss, accuracy = CRFLoss(crf), CRFAccuracy(crf, name="accuracy")
+        metrics = [accuracy]
+        if self.config.monitor == "macro_f1":
+            metrics.append(MacroF1(len(self.tags)))
         model.compile(
             optimizer,
             loss=loss,
-            weighted_metrics=[accuracy],
+            weighted_metrics=metrics,
             jit_compile=False,  # XLA would compile again for each length
         )
 

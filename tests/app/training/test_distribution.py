@@ -44,7 +44,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 
 # Some batches have rows for one device alone; gradients are clipped; weights are averaged.
 PLAIN = {"dropout": 0.0, "batch_tokens": 48, "learning_rate": 0.01, "clip_norm": 0.1}
-PLAIN |= {"ema_momentum": 0.5}
+PLAIN |= {"ema_momentum": 0.5, "monitor": "macro_f1", "class_weights": "balanced"}
 # A word's characters are read once on each device that has the word, and Adam squares the
 # gradients of an embedding one by one before it adds them up: these are left out.
 PLAIN_OF = {"word_dropout": 0.0, "label_smoothing": 0.0, "characters": 0}
