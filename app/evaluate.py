@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     rejected = sum(reasons.values())
     examples = part.filter(lambda example: not task.rejection_reason(example))
     session = SavedModelSession(folder)
-    evaluation = task.Evaluator(task, _majority(folder)).evaluate(
+    evaluation = task.Evaluator(task, *_recorded(folder)).evaluate(
         session.predict_examples(task, examples)
     )
     if not evaluation.count:
@@ -45,12 +45,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             f"the {args.part} part of {args.train or args.data} has no examples that can be "
             f"evaluated: {reason}. Flags such as --data and --test name other data."
         )
+    calibration = evaluation.calibration
     if args.json:
         record = {
             "version": int(folder.name),
             "scores": evaluation.scores,
             "intervals": evaluation.intervals,
             "baselines": evaluation.baselines,
+            "calibration": calibration.errors() if calibration else None,
         }
         print(json.dumps(record))
         return evaluation.scores
@@ -64,13 +66,18 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     return evaluation.scores
 
 
-def _majority(folder: Path) -> str | None:
-    """Returns the most frequent class of a version's train part; None if it is not recorded."""
+def _recorded(folder: Path) -> tuple[str | None, dict[str, float]]:
+    """Returns the arguments of an evaluator that the record of a version has.
+
+    They are the most frequent class of the train part, and what was fitted on the validation
+    part; None and nothing if they are not recorded.
+    """
     path = folder / "assets.extra" / "run.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["data"].get("majority")
-    except (OSError, ValueError, KeyError, AttributeError):
-        return None  # a model without its record can be evaluated
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return record["data"].get("majority"), dict(record.get("fitted_on_valid", {}))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None, {}  # a model without its record can be evaluated
 
 
 def _print_evaluation(evaluation: "Evaluation") -> None:
@@ -82,6 +89,10 @@ def _print_evaluation(evaluation: "Evaluation") -> None:
     print(cli.columns(scores))
     for sentence in evaluation.below_baselines():
         print(sentence)
+    if evaluation.calibration:
+        print(evaluation.calibration.sentence())
+    for warning in evaluation.warnings:
+        print(f"warning: {warning}")
     for table in evaluation.tables:
         print(f"\n{table.title}")
         print(cli.columns([table.columns, *table.rows]))

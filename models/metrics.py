@@ -99,6 +99,34 @@ def macro_f1_interval(counts: np.ndarray, seed: int = 0) -> tuple[float, float]:
     return _percentiles(scores)
 
 
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> np.ndarray:
+    """Returns how often predictions of similar confidence are correct.
+
+    Args:
+        confidence: Probabilities of N predictions, (N,).
+        correct: Whether they are correct, (N,).
+        bins: Number of bins, which hold equally many predictions.
+
+    Returns:
+        Mean confidence, share of correct predictions and number of predictions of each bin,
+        (B, 3), in ascending order of confidence; without empty bins.
+    """
+    order = np.argsort(confidence, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    rows = [(confidence[part].mean(), correct[part].mean(), len(part)) for part in parts]
+    return np.array(rows, float).reshape(-1, 3)
+
+
+def calibration_error(rows: np.ndarray) -> float:
+    """Returns the expected calibration error of the rows of `reliability`; 0 if there are none.
+
+    It is the mean distance of confidence and accuracy, over all predictions (Naeini et al. 2015).
+    """
+    confidence, accuracy_of_bin, count = rows.T
+    total = count.sum()
+    return float((np.abs(confidence - accuracy_of_bin) * count).sum() / total) if total else 0.0
+
+
 def _percentiles(scores):
     scores = np.asarray(scores, float)
     scores = scores[~np.isnan(scores)]

@@ -56,6 +56,7 @@ def page(
         f"<p class=scores>{scores}</p>",
         *(f"<p>{escape(line)}</p>" for line in contexts),
         *(f"<p><b>{escape(line)}</b></p>" for line in evaluation.below_baselines()),
+        *(f"<p>Warning: {escape(line)}</p>" for line in record.get("warnings", ())),
         "<h2>Learning curves</h2>",
         figure("learning curves", lambda: plots.curves(history, record["best_epoch"])),
     ]
@@ -63,6 +64,14 @@ def page(
     for confusion in map(Confusion.most_frequent, evaluation.confusions):
         draw = functools.partial(plots.confusion, confusion)
         parts += [f"<h2>{escape(confusion.title)}</h2>", figure(confusion.title, draw)]
+    if evaluation.calibration:
+        draw = functools.partial(plots.reliability, evaluation.calibration)
+        sentence = evaluation.calibration.sentence()
+        parts += [
+            "<h2>Calibration</h2>",
+            f"<p>{escape(sentence[:1].upper() + sentence[1:])}.</p>",
+            figure("calibration", draw),
+        ]
     if illustrations:
         parts.append("<h2>Attention</h2>")
     for number, weights in enumerate(illustrations, start=1):

@@ -11,7 +11,7 @@ from PIL import Image
 from app.console import encodable
 from app.images import thumbnail
 from app.report import fonts
-from tasks.core.evaluation import Alignment, AttentionMaps, Confusion
+from tasks.core.evaluation import Alignment, AttentionMaps, Calibration, Confusion
 
 _TRAIN, _VALID = "#0072b2", "#d55e00"  # distinguishable by colour-blind readers (Okabe & Ito)
 _MAX_COUNTED = 20  # classes up to which a confusion matrix shows its counts
@@ -70,6 +70,25 @@ def confusion(matrix: Confusion) -> Figure:
             colour = "white" if share > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
     figure.colorbar(image, label="share of the reference class", shrink=0.8)
+    return figure
+
+
+def reliability(calibration: Calibration) -> Figure:
+    """Plots the share of correct predictions over their probability: the reliability diagram."""
+    figure = Figure(figsize=(4.2, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#999999", lw=1, label="calibrated")
+    for rows, style, colour, name in (
+        (calibration.before, "s--", _VALID, "temperature 1"),
+        (calibration.after, "o-", _TRAIN, f"served, temperature {calibration.temperature:.3g}"),
+    ):
+        axes.plot(rows[:, 0], rows[:, 1], style, ms=4, color=colour, label=name)
+    axes.set_xlabel("probability of the prediction")
+    axes.set_ylabel("share correct")
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -37,7 +37,8 @@ from app import report
 from app.console import encodable, output_to, say, with_progress
 from app.serving import export
 from app.serving.session import SavedModelSession
-from app.training import distribution, example_cache, loop, run_state
+from app.training import advice, distribution, example_cache, loop, run_state
+from app.training.batches import Batches
 from app.training.example_cache import EncodedExamples
 from app.training.run_state import Progress, Run
 from tasks.core.corpus import Corpus
@@ -132,12 +133,16 @@ class Fitted:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """A draft, its evaluation on the test part, and illustrations for the report."""
+    """A draft, its evaluation on the test part, and illustrations for the report.
+
+    `fitted_on_valid` is what `Task.fitted_on_valid` returned, as pairs.
+    """
 
     draft: Path
     evaluation: Evaluation
     illustrations: Sequence[Alignment | AttentionMaps]
     seconds: float
+    fitted_on_valid: tuple[tuple[str, float], ...] = ()
 
 
 def train(task: str, config: Config, corpus: Corpus, options: TrainOptions) -> Path | None:
@@ -395,10 +400,13 @@ def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) 
     draft.parent.mkdir(parents=True, exist_ok=True)
     export.draft(task, fitted.model, draft)
     session = SavedModelSession(draft)
-    evaluator = task.Evaluator(task, prepared.data.majority)
+    fitted_on_valid = task.fitted_on_valid(fitted.model)
+    evaluator = task.Evaluator(task, prepared.data.majority, fitted_on_valid)
     evaluation = evaluator.evaluate(session.predict_examples(task, test))
     illustrations = evaluator.illustrate(session, test)
-    return Evaluated(draft, evaluation, illustrations, time.monotonic() - began)
+    return Evaluated(
+        draft, evaluation, illustrations, time.monotonic() - began, tuple(fitted_on_valid.items())
+    )
 
 
 def publish(
@@ -436,12 +444,15 @@ def publish(
     run.mark_published(int(version.name), task.config)
     evaluation = evaluated.evaluation
     contexts = [[name, evaluation.context(name)] for name in evaluation.scores]
+    calibration = evaluation.calibration
     say(
         f"best epoch {fitted.progress.best_epoch} of {fitted.progress.epoch}; scores of the "
         "served model on test: "
         + ", ".join(f"{name} {score:.4f}" for name, score in evaluation.scores.items()),
         *(f"{name}: {context}" for name, context in contexts if context),
         *evaluation.below_baselines(),
+        *([calibration.sentence()] if calibration else []),
+        *(f"warning: {warning}" for warning in record["warnings"]),
         f"published {version}",
         f"report    {version / 'assets.extra' / 'report.html'}",
     )
@@ -458,7 +469,7 @@ def _record(
     devices: int,
 ) -> dict[str, Any]:
     """The content of `run.json`."""
-    task = prepared.task
+    task, calibration = prepared.task, evaluated.evaluation.calibration
     seconds = {
         "read": prepared.seconds,
         "encode": encoded.seconds,
@@ -470,6 +481,9 @@ def _record(
         "scores": evaluated.evaluation.scores,
         "intervals": evaluated.evaluation.intervals,
         "baselines": evaluated.evaluation.baselines,
+        "calibration": calibration.errors() if calibration else None,
+        "fitted_on_valid": dict(evaluated.fitted_on_valid),
+        "warnings": [*_training_warnings(task, encoded, progress), *evaluated.evaluation.warnings],
         "evaluated": {
             "signature": task.evaluation_signature,
             "part": "test",
@@ -487,6 +501,12 @@ def _record(
         "device": "gpu" if tf.config.get_visible_devices("GPU") else "cpu",
         "devices": devices,
     }
+
+
+def _training_warnings(task: Task, encoded: EncodedParts, progress: Progress) -> list[str]:
+    tokens = progress.tokens or task.config.batch_tokens
+    steps = Batches(encoded.train, tokens).steps
+    return advice.training_warnings(progress.history, progress.best_epoch, task.monitor, steps)
 
 
 def _versions() -> dict[str, str]:

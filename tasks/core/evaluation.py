@@ -3,17 +3,20 @@
 import abc
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from models import metrics
 from tasks.core.examples import Example, Stream
 from tasks.core.predictor import Predictor
 
 if TYPE_CHECKING:  # a task names its evaluator
     from tasks.core.task import Task
 
+_ALMOST_ALL = 0.98  # share of predictions of one class that a warning is due for
+_NAMED = 5  # classes that a warning names
 MAX_CLASSES = 25  # rows of a confusion matrix that a page has room for
 
 
@@ -77,6 +80,58 @@ class AttentionMaps:
 
 
 @dataclasses.dataclass(frozen=True)
+class Calibration:
+    """How far the probabilities of predictions agree with the share that is correct.
+
+    Attributes:
+        temperature: Temperature of the served probabilities.
+        before: Rows of `models.metrics.reliability` at the temperature 1.
+        after: Rows of the served probabilities.
+    """
+
+    temperature: float
+    before: np.ndarray
+    after: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        before: Sequence[float],
+        after: Sequence[float],
+        correct: Sequence[bool],
+        temperature: float,
+    ) -> Self:
+        """Returns the calibration of N predictions.
+
+        Args:
+            before: Probabilities of the predictions at the temperature 1, (N,).
+            after: Served probabilities of the predictions, (N,).
+            correct: Whether the predictions are correct, (N,).
+            temperature: Temperature of the served probabilities.
+        """
+        rows = [
+            metrics.reliability(np.asarray(confidence, float), np.asarray(correct, float))
+            for confidence in (before, after)
+        ]
+        return cls(temperature, *rows)
+
+    def errors(self) -> dict[str, float]:
+        """Returns the expected calibration error "before" and "after"."""
+        return {
+            "before": metrics.calibration_error(self.before),
+            "after": metrics.calibration_error(self.after),
+        }
+
+    def sentence(self) -> str:
+        """Returns the errors as text."""
+        errors = self.errors()
+        return (
+            f"expected calibration error {errors['after']:.4f}, and {errors['before']:.4f} without "
+            f"the temperature {self.temperature:.3f}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """Result of an evaluation on one part of a corpus.
 
@@ -88,6 +143,8 @@ class Evaluation:
         mistakes: The worst mistakes, for the report.
         intervals: 95 % confidence intervals of scores by name, without those undefined.
         baselines: Scores of simple methods on the same examples, by method and name.
+        calibration: Calibration of the probabilities; None where it was not computed.
+        warnings: Warnings about the predictions, each with advice, in one line.
     """
 
     count: int
@@ -97,6 +154,8 @@ class Evaluation:
     mistakes: Table | None = None
     intervals: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     baselines: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    calibration: Calibration | None = None
+    warnings: Sequence[str] = ()
 
     def context(self, name: str) -> str:
         """Returns the interval and the baselines of a score as text; "" if it has neither."""
@@ -122,6 +181,35 @@ class Evaluation:
         ]
 
 
+def class_warnings(classes: Sequence[str], counts: np.ndarray, advice: str) -> list[str]:
+    """Returns warnings about classes that a model neglects, each in one line.
+
+    Args:
+        classes: Names of the classes.
+        counts: Confusion matrix (K, K).
+        advice: What helps rare classes.
+    """
+    references, predictions = counts.sum(axis=1), counts.sum(axis=0)
+    total, occurring = int(references.sum()), int((references > 0).sum())
+    if not total or occurring < 2:
+        return []
+    common = int(np.argmax(predictions))
+    share = predictions[common] / total
+    if share >= _ALMOST_ALL > references[common] / total:
+        return [
+            f"{share:.1%} of the predictions are {classes[common]!r}, and only "
+            f"{references[common] / total:.1%} of the references: {advice}"
+        ]
+    never = [
+        classes[index] for index in np.flatnonzero((references > 0) & (predictions == 0)).tolist()
+    ]
+    if not never:
+        return []
+    names = ", ".join(map(repr, never[:_NAMED])) + (", ..." if len(never) > _NAMED else "")
+    verb = "class of the test part is" if len(never) == 1 else "classes of the test part are"
+    return [f"{len(never)} {verb} never predicted ({names}): {advice}"]
+
+
 class Evaluator(abc.ABC):
     """Evaluation of a task; a task with other scores names a subclass as its `Evaluator`.
 
@@ -129,10 +217,16 @@ class Evaluator(abc.ABC):
         task: The task to be evaluated.
         majority: The most frequent class or tag of the train part, whose scores are a baseline;
             None if it is unknown.
+        fitted: What `Task.fit_on_valid` has set, by name; see `Task.fitted_on_valid`.
     """
 
-    def __init__(self, task: "Task", majority: str | None = None):
-        self.task, self.majority = task, majority
+    def __init__(
+        self,
+        task: "Task",
+        majority: str | None = None,
+        fitted: Mapping[str, float] | None = None,
+    ):
+        self.task, self.majority, self.fitted = task, majority, fitted or {}
 
     @classmethod
     def target_classes(cls, example: Example) -> Sequence[str]:

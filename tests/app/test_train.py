@@ -171,6 +171,12 @@ def test_what_is_published_is_whole(published):
     assert set(record["intervals"]) == {"accuracy", "macro_f1"}
     for name, (low, high) in record["intervals"].items():
         assert 0 <= low <= record["scores"][name] <= high <= 1
+    assert record["fitted_on_valid"]["temperature"] == pytest.approx(
+        models.load(version).get_layer("calibration").temperature.numpy()
+    )
+    errors = record["calibration"]
+    assert set(errors) == {"before", "after"} and all(0 <= e < 0.5 for e in errors.values())
+    assert not record["warnings"]
     assert record["data"]["majority"] in ("negative", "positive")
     assert 0.4 < record["baselines"]["majority"]["accuracy"] < 0.6
     assert record["evaluated"] == {"signature": "serving_default", "part": "test", "examples": 500}
@@ -187,9 +193,10 @@ def test_what_is_published_is_whole(published):
 
 def test_the_report_is_one_file_that_needs_no_network(published):
     page = (published / "sentiment/1/assets.extra/report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     for part in (
         "Learning curves",
+        "Expected calibration error",
         "Reference and predicted classes",
         "most confident",
         "Model card",

@@ -84,3 +84,12 @@ def test_intervals_cover_the_true_score_as_often_as_they_say():
         )
         covered += [low <= 0.8 <= high for low, high in intervals]
     assert (np.abs(covered / 300 - 0.95) < 0.04).all()
+
+
+def test_reliability_has_bins_of_equal_size():
+    confidence = np.array([0.9, 0.5, 0.7, 0.6, 0.8])
+    rows = metrics.reliability(confidence, np.array([1, 0, 1, 0, 0]), bins=2)
+    np.testing.assert_allclose(rows, [[0.6, 1 / 3, 3], [0.85, 0.5, 2]])
+    assert metrics.calibration_error(rows) == pytest.approx((3 * (0.6 - 1 / 3) + 2 * 0.35) / 5)
+    assert metrics.calibration_error(metrics.reliability(np.zeros(0), np.zeros(0))) == 0
+    assert len(metrics.reliability(confidence, confidence)) == 5  # fewer predictions than bins

@@ -1,15 +1,16 @@
 """Scores of classification: accuracy and macro F1."""
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from models import metrics
 from tasks.core import evaluation
-from tasks.core.evaluation import Confusion, Evaluation, Table
+from tasks.core.evaluation import Calibration, Confusion, Evaluation, Table, class_warnings
 from tasks.core.examples import Example
 
+_ADVICE = "add examples of rare classes, or try --class-weights balanced."
 _MISTAKES = 20  # shown in the report
 
 
@@ -27,10 +28,11 @@ class Evaluator(evaluation.Evaluator):
         classes = self.task.labels.words
         index = {label: number for number, label in enumerate(classes)}
         counts = np.zeros([len(classes)] * 2, int)
-        worst = []
+        worst, confidence = [], _Confidence(self.fitted)
         for number, (example, response) in enumerate(responses):
             reference, prediction = example.values["label"], response["label"].decode("utf-8")
             counts[index[reference], index[prediction]] += 1
+            confidence.add(response.get("probabilities"), reference == prediction)
             if reference == prediction:
                 continue
             probability = float(response["probability"])
@@ -51,6 +53,8 @@ class Evaluator(evaluation.Evaluator):
             count=total,
             scores=_scores(counts),
             intervals=intervals,
+            calibration=confidence.calibration(),
+            warnings=class_warnings(classes, counts, _ADVICE),
             baselines=baselines,
             tables=[_scores_by_class(classes, counts)],
             confusions=[
@@ -67,6 +71,34 @@ class Evaluator(evaluation.Evaluator):
                 ],
             ),
         )
+
+
+class _Confidence:
+    """Probabilities of predictions, as served and without the temperature.
+
+    Args:
+        fitted: What was fitted on the validation part, by name.
+    """
+
+    def __init__(self, fitted: Mapping[str, float]):
+        self._temperature = fitted.get("temperature", 1.0)
+        self._before, self._after, self._correct = [], [], []
+
+    def add(self, probabilities: np.ndarray | None, correct: bool) -> None:
+        """Adds a prediction, if its probabilities (K,) are known."""
+        if probabilities is None:
+            return
+        served = np.asarray(probabilities, float)
+        uncalibrated = served**self._temperature
+        self._before.append(uncalibrated.max() / uncalibrated.sum())
+        self._after.append(served.max())
+        self._correct.append(correct)
+
+    def calibration(self) -> Calibration | None:
+        """Returns the calibration of the predictions; None without any."""
+        if not self._correct:
+            return None
+        return Calibration.of(self._before, self._after, self._correct, self._temperature)
 
 
 def _scores(counts: np.ndarray) -> dict[str, float]:

@@ -7,9 +7,10 @@ import numpy as np
 
 from models import metrics
 from tasks.core import evaluation
-from tasks.core.evaluation import Confusion, Evaluation, Table
+from tasks.core.evaluation import Confusion, Evaluation, Table, class_warnings
 from tasks.core.examples import Example
 
+_ADVICE = "add examples of rare tags, or try --class-weights balanced."
 _MAX_ROWS = 25  # of tables
 _MAX_CONTEXT = 25  # words shown before and after a mistake
 
@@ -65,6 +66,7 @@ class Evaluator(evaluation.Evaluator):
             scores=scores,
             intervals=_intervals(scores, words, correct),
             baselines={"majority": baseline} if self.majority and words else {},
+            warnings=class_warnings(classes, matrix, _ADVICE),
             tables=[_scores_by_tag(classes, matrix), _confused_tags(counts)],
             confusions=[Confusion("Reference and predicted tags", classes, matrix).most_frequent()],
             mistakes=_frequent_mistakes(mistakes),

@@ -112,3 +112,38 @@ def test_an_evaluation_of_nothing_has_no_intervals():
 def test_the_report_shows_intervals_and_baselines():
     page = report.page(RECORD, HISTORY, classified("a"))
     assert "accuracy: 95 % interval 0.3000 to 0.9032; majority baseline 0.6667" in page
+
+
+def predicted(pairs, probabilities=None, **fitted):
+    """The evaluation of references and predictions, such as "aa ab"."""
+    task = types.SimpleNamespace(labels=types.SimpleNamespace(words=["a", "b", "c"]))
+    responses = []
+    for number, (reference, prediction) in enumerate(pairs.split()):
+        response = {"label": prediction.encode(), "probability": 0.5}
+        if probabilities:
+            response["probabilities"] = probabilities[number]
+        responses.append((Example({"label": reference, "text": "x"}, "x:1"), response))
+    return Classification(task, "a", fitted).evaluate(responses)
+
+
+def test_neglected_classes_are_warnings_with_advice():
+    (warning,) = predicted("aa bb ca").warnings
+    assert warning.startswith("1 class of the test part is never predicted ('c'): add examples")
+    (warning,) = predicted("aa ba aa ca").warnings
+    assert warning.startswith("100.0% of the predictions are 'a', and only 50.0% of the references")
+    assert not predicted("aa bb").warnings
+    assert not predicted("aa aa").warnings
+
+
+def test_the_calibration_error_is_that_before_and_after_the_temperature():
+    served = [[0.8, 0.1, 0.1], [0.2, 0.6, 0.2]]
+    evaluation = predicted("aa bb", served, temperature=2.0)
+    errors = evaluation.calibration.errors()
+    assert errors["after"] == pytest.approx((0.2 + 0.4) / 2)
+    assert errors["before"] == pytest.approx((1 - 0.64 / 0.66 + 1 - 0.36 / 0.44) / 2)
+    sentence = "expected calibration error 0.3000, and 0.1061 without the temperature 2.000"
+    assert evaluation.calibration.sentence() == sentence
+    page = report.page(RECORD | {"warnings": ["do <this>."]}, HISTORY, evaluation)
+    assert sentence[1:] in page and "Warning: do &lt;this&gt;." in page
+    assert page.count("<svg") == 3
+    assert predicted("aa bb").calibration is None
