@@ -210,9 +210,11 @@ def _add_setting(
     if isinstance(field.default, bool) or field.type == (bool | None):
         options = {"action": argparse.BooleanOptionalAction}
     else:
-        text += f" (default: {field.default})" if field.default != "" else ""
-        metavar = {int: "INT", float: "FLOAT"}.get(type(field.default), "TEXT")
-        options = {"type": type(field.default), "metavar": metavar}
+        default = "auto" if field.metadata["auto"] else field.default
+        text += f" (default: {default})" if default != "" else ""
+        value_type = field.metadata["auto"] or type(field.default)
+        metavar = {int: "INT", float: "FLOAT"}.get(value_type, "TEXT")
+        options = {"type": _value_type(field), "metavar": metavar}
     aliases = [flag(alias) for alias in field.metadata["aliases"]]
     text += f"; also {', '.join(aliases)}" if aliases else ""
     text = text.replace("%", "%%")
@@ -221,14 +223,28 @@ def _add_setting(
         parser.add_argument(
             alias,
             dest=field.name,
-            type=type(field.default),
+            type=_value_type(field),
             default=argparse.SUPPRESS,
             help=argparse.SUPPRESS,
         )
         if isinstance(parser, Parser):
             parser.aliases[alias] = flag(field.name)
     if field.metadata["old_name"]:
-        add_former_flag(parser, flag(field.metadata["old_name"]), field.name, type(field.default))
+        former = flag(field.metadata["old_name"])
+        add_former_flag(parser, former, field.name, _value_type(field))
+
+
+def _value_type(field: dataclasses.Field) -> Callable:
+    """Returns the function that converts the text of a setting; "auto" becomes None."""
+    value_type = field.metadata["auto"]
+    if not value_type:
+        return type(field.default)
+
+    def convert(text: str):
+        return None if text == "auto" else value_type(text)
+
+    convert.__name__ = f"{value_type.__name__} or auto"  # which argparse prints in errors
+    return convert
 
 
 def add_former_flag(

@@ -8,7 +8,5 @@ from tasks.shapes import classification
 class Task(classification.Classification):
     """Texts with labels such as positive and negative; any labels will do."""
 
-    Config = with_defaults(
-        classification.Config, units=32, embedding=50, dropout=0.5, epochs=20, patience=5
-    )
+    Config = with_defaults(classification.Config, units=32, embedding=50, dropout=0.5)
     Corpus = LabelledTexts

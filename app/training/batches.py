@@ -76,6 +76,10 @@ class Batches:
         """Returns B and T of the largest batch of each bucket."""
         return [(min(n, self._size(b)), self._longest[b]) for b, n in self._counts.items()]
 
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the padded batches of the first pass."""
+        return self.one_pass()
+
     def one_pass(self, number: int = 0) -> Iterator[dict[str, np.ndarray]]:
         """Yields the padded batches of pass `number`."""
         return (rows.padded(indices) for rows, indices in self._batches(number))

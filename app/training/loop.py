@@ -22,6 +22,7 @@ from app.training import distribution, memory
 from app.training.batches import Batches, Share
 from app.training.callbacks import Checkpoint, StopOnNonFinite, WeightAverage, assign, to_arrays
 from app.training.example_cache import EncodedExamples, origins
+from app.training.optimizers import optimizer_of
 from app.training.run_state import Progress, Run
 from tasks.core.errors import UserError
 from tasks.core.examples import Splits
@@ -80,9 +81,10 @@ def fit(
 def _fit(task, train, valid, run, splits, strategy, tokens):
     """Does what `fit` does, with one token budget."""
     config = task.config
-    model = _build(task, strategy)
     train_batches = Batches(train, tokens, config.seed, config.buffer)
     valid_batches = Batches(valid, tokens, buffer=config.buffer)
+    steps = config.steps_per_epoch or train_batches.steps
+    model = _build(task, strategy, steps * config.epochs)
     machines = strategy.num_replicas_in_sync if distribution.is_cluster(strategy) else 1
     memory.check(model, train_batches, tokens, machines)
     progress = run.progress()
@@ -93,7 +95,8 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
         assign(model.optimizer.variables, state["optimizer"])
     else:
         budget = max(tokens, _ADAPT_TOKENS)
-        task.adapt(model, Batches(train, budget, buffer=config.buffer).one_pass())
+        parts = (Batches(part, budget, buffer=config.buffer) for part in (train, valid))
+        task.adapt(model, *parts)
     average = WeightAverage(model, model.optimizer, config.ema_momentum)
     if state:
         assign(average.values, state.get("average", []))
@@ -106,7 +109,6 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
         run if is_chief else None, progress, config, task.monitor, average, sample, best
     )
     if not progress.ended(config):
-        steps = config.steps_per_epoch or train_batches.steps
 
         def batch_origins(epoch: int, step: int) -> str:
             rows = train_batches.rows(epoch * steps + step)
@@ -128,12 +130,17 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
             callbacks,
         )
     assign(model.trainable_variables, checkpoint.best)
-    task.fit_on_valid(model, valid_batches.one_pass())
+    task.fit_on_valid(model, valid_batches)
     return model, progress
 
 
-def _build(task: Task, strategy: tf.distribute.Strategy) -> keras.Model:
+def _build(task: Task, strategy: tf.distribute.Strategy, steps: int) -> keras.Model:
     """Returns the network for training, compiled, with the weights that the seed gives.
+
+    Args:
+        task: The task.
+        strategy: Strategy that the model is built with.
+        steps: Steps of all epochs, over which the learning rate changes.
 
     Raises:
         UserError: The weights do not fit into memory.
@@ -142,7 +149,7 @@ def _build(task: Task, strategy: tf.distribute.Strategy) -> keras.Model:
     try:
         with strategy.scope():
             model = task.build()
-            optimizer = _optimizer(task.config)
+            optimizer = optimizer_of(task.config, steps)
             task.compile(model, optimizer)
             optimizer.build(model.trainable_variables)
     except tf.errors.ResourceExhaustedError as error:
@@ -294,28 +301,6 @@ def _make_steps(model: keras.Model, strategy: tf.distribute.Strategy) -> tuple[C
         return run
 
     return on_all_replicas(train_replica), on_all_replicas(validate_replica)
-
-
-class _Adam(keras.optimizers.Adam):
-    """Adam that takes gradients which are already summed over all replicas.
-
-    Keras's own sums them itself, after it has clipped those of each replica.
-    """
-
-    def _all_reduce_sum_gradients(self, grads_and_vars):
-        return grads_and_vars
-
-
-def _optimizer(config: Config) -> keras.optimizers.Optimizer:
-    adam = _Adam(
-        config.learning_rate,
-        global_clipnorm=config.clip_norm or None,
-        clipvalue=config.clip_value or None,
-        name="adam",
-    )
-    if config.precision == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(adam)
-    return adam
 
 
 def _by_file(origins: Iterable[str]) -> str:

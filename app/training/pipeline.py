@@ -45,6 +45,7 @@ from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Evaluator, Table
 from tasks.core.examples import PARTS, Example, Splits, Stream
+from tasks.core.settings import flag
 from tasks.core.task import Config, Task
 
 _REHEARSED_EXAMPLES = 20  # of the test part, as many as a report shows
@@ -213,7 +214,7 @@ def read(name: str, config: Config, corpus: Corpus, runs: Path) -> Prepared:
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="draft-", dir=runs) as folder:
         assets = Path(folder)
-        data = _learn(task_class, config, splits, corpus.data, assets)
+        data, config = _learn(task_class, config, splits, corpus.data, assets)
         run = _open_run(runs / name, name, config, data.checksum, assets)
     task = task_class.restore(run.assets)
     ops = example_cache.ops_fingerprint(task, next(iter(splits.train)))
@@ -250,8 +251,12 @@ class _Survey:
 
 def _learn(
     task_class: type[Task], config: Config, splits: Splits, source: str, assets: Path
-) -> DataSummary:
-    """Learns a task into `assets`, and validates every example of every part."""
+) -> tuple[DataSummary, Config]:
+    """Learns a task into `assets`, and validates every example of every part.
+
+    Returns:
+        The summary of the data, and the settings with those that follow from the data.
+    """
     surveys = {
         part: _Survey(with_progress(getattr(splits, part), f"reading {part}"), task_class.Evaluator)
         for part in PARTS
@@ -274,7 +279,15 @@ def _learn(
     # The first in alphabetical order of the most frequent, whatever the order of the files.
     classes = sorted(surveys["train"].classes.items(), key=lambda item: (-item[1], item[0]))
     majority = classes[0][0] if classes else None
-    return DataSummary(encodable(source), checksum.hexdigest(), counts, left_out, notes, majority)
+    chosen = [
+        f"{flag(field.name)} {getattr(task.config, field.name)}"
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) is None
+    ]
+    if chosen:
+        say(f"chosen by the size of the train part: {', '.join(chosen)}")
+    data = DataSummary(encodable(source), checksum.hexdigest(), counts, left_out, notes, majority)
+    return data, task.config
 
 
 def _no_examples(part: str) -> UserError:
@@ -403,6 +416,8 @@ def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) 
     fitted_on_valid = task.fitted_on_valid(fitted.model)
     evaluator = task.Evaluator(task, prepared.data.majority, fitted_on_valid)
     evaluation = evaluator.evaluate(session.predict_examples(task, test))
+    baselines = evaluation.baselines | evaluator.baselines(prepared.splits)
+    evaluation = dataclasses.replace(evaluation, baselines=baselines)
     illustrations = evaluator.illustrate(session, test)
     return Evaluated(
         draft, evaluation, illustrations, time.monotonic() - began, tuple(fitted_on_valid.items())

@@ -2,12 +2,45 @@
 
 import dataclasses
 import json
+import math
+from typing import Any, Self
 
 from models.cells import specs
 from tasks.core.errors import UserError
 from tasks.core.settings import CELL_HELP, check, find_cell, setting
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+OPTIMIZERS = ("adam", "adamw", "sgd", "schedule_free")
+SCHEDULES = ("constant", "linear", "cosine")
+_STEPS = 128  # in an epoch, if the token budget of a batch is automatic
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusSize:
+    """Size of a training part, from which automatic settings follow.
+
+    Attributes:
+        examples: Number of examples.
+        tokens: Number of words, or, for scripts without blanks, a sixth of the characters.
+    """
+
+    examples: int
+    tokens: int
+
+
+def automatic_batch_tokens(size: CorpusSize, least: int, most: int) -> int:
+    """Returns the token budget of a batch that gives an epoch about 128 steps.
+
+    Small corpora need small batches for enough steps, large ones large batches for speed.
+
+    Args:
+        size: Size of the corpus.
+        least: Smallest budget.
+        most: Largest budget.
+    """
+    return min(most, max(least, 2 ** round(math.log2(max(1, size.tokens) / _STEPS))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +86,36 @@ class Config:
     )
     learning_rate: float = setting(
         1e-3,
-        "learning rate of Adam",
+        "learning rate, the largest of its schedule",
         above=0,
         affects="training",
         old_name="rate",
         aliases=("lr",),
+    )
+    optimizer: str = setting(
+        "adam",
+        f"optimizer of Keras: {', '.join(OPTIMIZERS)}",
+        choices=OPTIMIZERS,
+        affects="training",
+    )
+    weight_decay: float = setting(
+        0.0,
+        "share of each weight, times the learning rate, that a step removes (decoupled)",
+        at_least=0,
+        affects="training",
+    )
+    schedule: str = setting(
+        "constant",
+        "learning rate after warm-up: constant, or falling to 0 at the end of --epochs, as a line "
+        "or as half a cosine",
+        choices=SCHEDULES,
+        affects="training",
+    )
+    warmup_steps: int = setting(
+        0,
+        "steps in which the learning rate grows from 0",
+        at_least=0,
+        affects="training",
     )
     clip_norm: float = setting(
         1.0, "maximum global norm of the gradients; 0: no limit", at_least=0, affects="training"
@@ -107,6 +165,24 @@ class Config:
                 f"--clip-norm ({self.clip_norm}) and --clip-value ({self.clip_value}) exclude each "
                 "other; set one of them to 0."
             )
+        if self.weight_decay and self.optimizer == "schedule_free":
+            raise UserError(
+                f"--weight-decay ({self.weight_decay}) has no defined effect with --optimizer "
+                "schedule_free of Keras; set it to 0 or choose another optimizer."
+            )
         spec = find_cell(self.cell)
         if self.cell not in specs.CELLS:  # the record holds the spec, not the path of a file
             object.__setattr__(self, "cell", json.dumps(spec.to_json()))
+
+    def automatic(self, size: CorpusSize) -> dict[str, Any]:
+        """Returns the values that settings have if they are left to the corpus, by name."""
+        return {}
+
+    def resolved(self, size: CorpusSize) -> Self:
+        """Returns the settings with a value for each that is None.
+
+        Args:
+            size: Size of the training part.
+        """
+        values = self.automatic(size).items()
+        return dataclasses.replace(self, **{k: v for k, v in values if getattr(self, k) is None})

@@ -37,6 +37,8 @@ def setting(
     affects: str = "encoding",
     old_name: str = "",
     aliases: Sequence[str] = (),
+    absent: Any = None,
+    auto: type | None = None,
 ) -> Any:
     """Returns a dataclass field that becomes a flag, with a rule for its value.
 
@@ -54,12 +56,17 @@ def setting(
             examples and runs unless it is declared otherwise.
         old_name: Former name of the field, still accepted as a flag and in records.
         aliases: Names that other tools have for the field, accepted as flags only.
+        absent: Value in records that were written before the field existed; None if it is the
+            default.
+        auto: Type of a field whose value may be None, which stands for a value that follows from
+            the corpus; the flag has the value "auto" for it. See `tasks.core.config`.
     """
     if affects not in EFFECTS:
         raise ValueError(f"affects must be one of {list(EFFECTS)}, got {affects!r}.")
     bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     rule = {**bounds, "choices": choices}
     metadata = {"help": help, **rule, "affects": affects, "old_name": old_name}
+    metadata |= {"absent": absent, "auto": auto}
     metadata["aliases"] = tuple(aliases)
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -97,7 +104,8 @@ def with_defaults(settings: type[_Settings], **defaults: Any) -> type[_Settings]
 def from_record(settings: Callable[..., _Settings], record: Mapping[str, Any]) -> _Settings:
     """Returns the settings of a record, such as `config.json` of a published version.
 
-    Fields that have been renamed since are understood by their former names.
+    Fields that have been renamed since are understood by their former names, and those that did
+    not exist yet have their value of that time.
 
     Args:
         settings: The dataclass of the settings.
@@ -119,6 +127,9 @@ def from_record(settings: Callable[..., _Settings], record: Mapping[str, Any]) -
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UserError(f"the settings have no field {name!r}, only {fields}{hint}")
+    for field in dataclasses.fields(settings):
+        if field.metadata["absent"] is not None:
+            values.setdefault(field.name, field.metadata["absent"])
     return settings(**values)
 
 
@@ -166,6 +177,8 @@ def check(settings: Any) -> None:
     """
     for field in dataclasses.fields(settings):
         value, rule = getattr(settings, field.name), field.metadata
+        if value is None and rule["auto"]:
+            continue
         if isinstance(value, int) and value > _MAX_INT:
             raise UserError(f"{flag(field.name)} must be at most {_MAX_INT}, got {value}.")
         if isinstance(value, float) and math.isinf(value):

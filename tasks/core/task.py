@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tasks.core.config import Config
+from tasks.core.config import Config, CorpusSize
 from tasks.core.corpus import Corpus
 from tasks.core.evaluation import Evaluator
 from tasks.core.examples import Example, Stream
@@ -68,16 +68,18 @@ class Task(tf.Module, abc.ABC):
         """Learns assets such as vocabularies, and validates the examples in the same pass.
 
         Args:
-            config: The settings.
+            config: The settings; those that are automatic follow from the size of the part.
             train: The training part.
             folder: Existing folder for the assets.
 
         Raises:
             UserError: The task cannot be learnt from these examples.
         """
+        measured = _MeasuredStream(train)
+        cls._learn_assets(config, measured.stream, folder)
+        config = config.resolved(measured.size)
         record = json.dumps(dataclasses.asdict(config), indent=2)
         (folder / "config.json").write_text(record, encoding="utf-8")
-        cls._learn_assets(config, train, folder)
         return cls(config, folder)
 
     @classmethod
@@ -137,12 +139,19 @@ class Task(tf.Module, abc.ABC):
                 on every device and without the layers that only training needs.
         """
 
-    def adapt(self, model: keras.Model, batches: Iterable[dict[str, np.ndarray]]) -> None:
+    def adapt(
+        self,
+        model: keras.Model,
+        train: Iterable[dict[str, np.ndarray]],
+        valid: Iterable[dict[str, np.ndarray]],
+    ) -> None:
         """Sets the weights of a new model that are counted instead of trained; none by default.
 
         Args:
             model: The network for training.
-            batches: The encoded training part, padded with 0.
+            train: Batches of the encoded training part, padded with 0; an iterable that can be
+                read several times.
+            valid: The same of the validation part, which may select among solutions.
         """
 
     def fit_on_valid(self, model: keras.Model, batches: Iterable[dict[str, np.ndarray]]) -> None:
@@ -155,7 +164,7 @@ class Task(tf.Module, abc.ABC):
 
         Args:
             model: The network for training, which all others get their weights from.
-            batches: The encoded validation part, padded with 0, which can be read once. See
+            batches: The encoded validation part, padded with 0. See
                 `tasks.core.calibration` for what a network returns for it.
         """
 
@@ -188,3 +197,32 @@ class Task(tf.Module, abc.ABC):
     @abc.abstractmethod
     def limits(self) -> Sequence[str]:
         """Describes limits of length and caveats about the numbers, in sentences."""
+
+
+class _MeasuredStream:
+    """A stream that measures the text it yields, in its last pass.
+
+    Args:
+        examples: The examples.
+    """
+
+    def __init__(self, examples: Stream):
+        self._examples, self.size = examples, CorpusSize(0, 0)
+        self.stream = Stream(self._read)
+
+    def _read(self):
+        count = tokens = 0
+        for example in self._examples:
+            count += 1
+            tokens += sum(map(_tokens, example.values.values()))
+            yield example
+        self.size = CorpusSize(count, tokens)
+
+
+def _tokens(value: str | bytes | tuple[str, ...]) -> int:
+    """Returns the approximate number of tokens of a text; 0 for images."""
+    if isinstance(value, bytes):
+        return 0
+    if isinstance(value, tuple):
+        return len(value)
+    return max(len(value.split()), len(value) // 6)

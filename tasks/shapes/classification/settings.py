@@ -14,11 +14,20 @@ class Config(config.Config):
     vocabulary: int = setting(
         20_000, "maximum number of words in the vocabulary", at_least=1, aliases=("vocab_size",)
     )
+    fold_case: bool = setting(True, "whether words are looked up in lower case", absent=False)
     evidence: int = setting(
         2**18,
         "buckets of word pairs counted by class (naive Bayes features); 0: none",
         at_least=0,
         affects="training",
+    )
+    linear_path: int = setting(
+        2**18,
+        "buckets of word pairs of a linear classifier whose logits are mixed with those of the "
+        "network, by a weight fitted on the validation part; 0: none. Fewer with many classes",
+        at_least=0,
+        affects="training",
+        absent=0,
     )
     word_dropout: float = setting(
         0.2,
@@ -35,8 +44,49 @@ class Config(config.Config):
         choices=("loss", "accuracy", "macro_f1"),
         affects="training",
     )
+    label_smoothing: float = setting(
+        0.1,
+        "share of the target that is spread over all classes",
+        at_least=0,
+        below=1,
+        affects="training",
+        absent=0.0,
+    )
+    batch_tokens: int | None = setting(
+        None,
+        "tokens per batch, including padding; auto: about 128 batches per epoch",
+        at_least=1,
+        affects="training",
+        old_name="tokens",
+        auto=int,
+    )
+    epochs: int | None = setting(
+        None,
+        "maximum number of epochs; auto: 20, or 8 from a million tokens",
+        at_least=1,
+        affects="schedule",
+        aliases=("num_epochs",),
+        auto=int,
+    )
+    patience: int | None = setting(
+        None,
+        "epochs without improvement on the validation part before training stops; auto: 5, or 2 "
+        "from a million tokens",
+        at_least=1,
+        affects="schedule",
+        auto=int,
+    )
     calibrate: bool = setting(
         True,
         "whether a temperature, fitted on the validation part, calibrates the probabilities",
         affects="serving",
+        absent=False,
     )
+
+    def automatic(self, size):
+        large = size.tokens >= 1_000_000
+        return {
+            "batch_tokens": config.automatic_batch_tokens(size, 256, 16_384),
+            "epochs": 8 if large else 20,
+            "patience": 2 if large else 5,
+        }

@@ -70,6 +70,7 @@ class Config(config.Config):
         "whether a temperature, fitted on the validation part, calibrates the probabilities; "
         "those of a CRF are not calibrated",
         affects="serving",
+        absent=False,
     )
 
     def __post_init__(self):

@@ -136,9 +136,9 @@ class SequenceLabelling(task.Task):
             dtype=c.precision if purpose == "training" else "float32",
         )
 
-    def adapt(self, model, batches):
+    def adapt(self, model, train, valid):
         if self.config.word_dropout:
-            model.get_layer("word_dropout").adapt(batch["ids"] for batch in batches)
+            model.get_layer("word_dropout").adapt(batch["ids"] for batch in train)
 
     def fit_on_valid(self, model, batches):
         if self.config.calibrate and not self.config.crf:

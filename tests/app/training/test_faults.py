@@ -121,12 +121,12 @@ def test_out_of_memory_halves_the_batches_and_goes_on(corpus, tmp_path, monkeypa
 
 
 def test_a_network_beyond_the_memory_is_refused(corpus, tmp_path, monkeypatch, capsys):
-    def exhausted(config):
+    def exhausted(config, steps):
         place = "{{function_node __wrapped__Fill_device_/job:localhost/device:CPU:0}} "
         message = "OOM when allocating tensor with shape[9,9] on /job:localhost/replica:0"
         raise tf.errors.ResourceExhaustedError(None, None, place + message)
 
-    monkeypatch.setattr(loop, "_optimizer", exhausted)
+    monkeypatch.setattr(loop, "optimizer_of", exhausted)
     said = fails(capsys, train.main, command(corpus, tmp_path))
     assert "network do not fit into memory (OOM when allocating tensor with shape[9,9]);" in said
 
