@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from ..cells.cell import Tensor
+from ..text.pairs import pair_buckets
 from ..text.words import PADDING
 
 
@@ -70,7 +71,7 @@ class Evidence(keras.layers.Layer):
         weights = (self.words, self.pairs, self.documents)
         words, pairs, documents = (ops.convert_to_numpy(weight).copy() for weight in weights)
         for ids, labels in batches:
-            pair_ids = ops.convert_to_numpy(self._pairs(ids))
+            pair_ids = ops.convert_to_numpy(pair_buckets(ids, self.buckets))
             rows = np.arange(len(ids))[:, None]
             for counts, features in ((words, ids), (pairs, pair_ids)):
                 # A document counts once, however often it contains the word.
@@ -85,17 +86,12 @@ class Evidence(keras.layers.Layer):
         own = 0.0 if left_out is None else ops.cast(left_out, "float32")[:, None]
         documents = ops.log(self.documents - own + 2.0)
         features = []
-        for table, indices in ((self.words, ids), (self.pairs, self._pairs(ids))):
+        for table, indices in ((self.words, ids), (self.pairs, pair_buckets(ids, self.buckets))):
             counts = ops.take(table, indices, axis=0) - own
             # Padding was never counted, so there is nothing to subtract from it.
             ratios = ops.log(ops.maximum(counts, 0.0) + 1.0) - documents
             features.append(ratios - ops.mean(ratios, axis=-1, keepdims=True))
         return ops.cast(ops.concatenate(features, axis=-1), self.compute_dtype)
-
-    def _pairs(self, ids):
-        """The bucket of each word and its predecessor, (B, T); no product exceeds 31 bits."""
-        previous = ops.pad(ids, [[0, 0], [1, 0]])[:, :-1]
-        return (previous % 32_749 * 40_503 + ids % 2**29) % self.buckets
 
     def compute_output_shape(
         self, ids_shape: Sequence[int | None], left_out_shape: Sequence[int | None] | None = None

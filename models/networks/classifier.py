@@ -10,7 +10,9 @@ from keras import ops
 
 from ..cells.recurrent import GatedRNN
 from ..cells.specs import CellSpec
+from ..layers.bag_of_words import BagOfWords
 from ..layers.evidence import Evidence
+from ..layers.mixture import Mixture
 from ..layers.pooling import MaskedPooling
 from ..layers.temperature import Temperature
 from ..layers.word_dropout import WordDropout
@@ -27,6 +29,7 @@ def classifier(
     embedding: int,
     evidence: int = 0,
     leaves_out: bool = False,
+    linear_path: int = 0,
     dropout: float = 0.0,
     word_dropout: float = 0.0,
     implementation: str = "auto",
@@ -50,6 +53,8 @@ def classifier(
             none.
         leaves_out: Whether the model has a second input, "left_out", for training on the
             examples that were counted; see `Evidence`.
+        linear_path: Buckets of word pairs of `BagOfWords`, a second classifier whose logits are
+            mixed with those of the network outside training; 0 for none.
         dropout: Share of features dropped in training.
         word_dropout: Share of words that training replaces by the unknown word.
         implementation: Implementation of `GatedRNN`.
@@ -82,5 +87,8 @@ def classifier(
     if dropout:
         x = keras.layers.Dropout(dropout, dtype=dtype, name="encoder_dropout")(x)
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")(x)
+    if linear_path:
+        bag = BagOfWords(vocabulary, classes, linear_path, dtype="float32", name="linear_path")
+        logits = Mixture(dtype="float32", name="mixture")(logits, bag(ids))
     logits = Temperature(dtype="float32", name="calibration")(logits)
     return keras.Model(inputs if leaves_out and evidence else ids, logits, name="classifier")

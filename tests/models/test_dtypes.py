@@ -6,11 +6,13 @@ import pytest
 
 from models.cells.recurrent import GatedRNN
 from models.layers.attention import Attention
+from models.layers.bag_of_words import BagOfWords
 from models.layers.characters import CharacterReader
 from models.layers.crf import CRF
 from models.layers.decoder import Decoder
 from models.layers.evidence import Evidence
 from models.layers.grid import Places, Sweep
+from models.layers.mixture import Mixture
 from models.layers.pooling import MaskedPooling
 from models.layers.word_dropout import RareWordDropout, WordDropout
 
@@ -41,6 +43,8 @@ LAYERS = {
     ),
     "crf": (CRF, {"classes": D}, [VALUES]),
     "evidence": (Evidence, {"vocabulary": 9, "classes": 3, "buckets": 7}, [IDS]),
+    "bag of words": (BagOfWords, {"vocabulary": 9, "classes": 3, "buckets": 7}, [IDS]),
+    "mixture": (Mixture, {}, [VALUES, VALUES]),
     "characters": (
         CharacterReader,
         {"alphabet": 9, "embedding": 4, "units": 3, "affixes": 2},

@@ -3,15 +3,19 @@
 import collections
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
+from models.layers.losses import SmoothedCrossEntropy
 from models.layers.macro_f1 import MacroF1
+from models.layers.mixture import fit_share
 from models.layers.temperature import fit_temperature
 from models.networks.classifier import classifier
 from models.text.words import PADDING, LossyCounter, Vocabulary, split, truncate_bytes
 from tasks.core import calibration, class_weights, task
 from tasks.core.errors import UserError
+from tasks.shapes.classification import linear_path
 from tasks.shapes.classification.evaluation import Evaluator
 from tasks.shapes.classification.inspection import Inspector
 from tasks.shapes.classification.requests import RequestFormat
@@ -35,6 +39,9 @@ class Classification(task.Task):
         super().__init__(config, folder)
         self.words = Vocabulary(folder / _WORDS)
         self.labels = Vocabulary(folder / _LABELS, first=0)
+        self._linear_path = linear_path.buckets(
+            config.linear_path, len(self.words), len(self.labels)
+        )
         self._class_weights = None
         if config.class_weights != class_weights.NONE:
             path = folder / _CLASS_WEIGHTS
@@ -46,7 +53,7 @@ class Classification(task.Task):
         words, labels = LossyCounter(), collections.Counter()
         for batch in train.batches(_BATCH_SIZE):
             texts = tf.constant([example.values["text"] for example in batch])
-            words.update(split(texts).flat_values.numpy().tolist())
+            words.update(_words(texts, config).flat_values.numpy().tolist())
             labels.update(example.values["label"] for example in batch)
         if len(labels) < 2:
             raise UserError(
@@ -79,7 +86,8 @@ class Classification(task.Task):
     def ids(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Returns the word ids of texts (B,): (B, T) int32, truncated to `max_length`."""
         max_length = self.config.max_length
-        return self.words.encode(split(truncate_bytes(text, max_length))[:, :max_length])
+        words = _words(truncate_bytes(text, max_length), self.config)
+        return self.words.encode(words[:, :max_length])
 
     def to_inputs(self, encoded, *, training):
         inputs, label = encoded["ids"], encoded["label"]
@@ -101,24 +109,42 @@ class Classification(task.Task):
             embedding=c.embedding,
             evidence=c.evidence,
             leaves_out=purpose == "training",
+            linear_path=self._linear_path,
             dropout=c.dropout if trainable else 0.0,
             word_dropout=c.word_dropout if trainable else 0.0,
             implementation="auto" if trainable else PORTABLE,
             dtype=c.precision if purpose == "training" else "float32",
         )
 
-    def adapt(self, model, batches):
+    def adapt(self, model, train, valid):
         if self.config.evidence:
-            pairs = ((batch["ids"], batch["label"]) for batch in batches)
-            model.get_layer("evidence").adapt(pairs)
+            model.get_layer("evidence").adapt(_ids_and_labels(train))
+        if self._linear_path:
+            linear_path.fit(
+                model.get_layer("linear_path"),
+                _ids_and_labels(train),
+                _ids_and_labels(valid),
+                self.config.seed,
+            )
 
     def fit_on_valid(self, model, batches):
+        classifiers = ["logits", "linear_path"] if self._linear_path else ["logits"]
+        logits = [model.get_layer(name).output for name in classifiers]
+        network = keras.Model(model.input, keras.layers.Concatenate()(logits))
+        logits, classes = calibration.logits_and_classes(self, network, batches, self.config.seed)
+        if self._linear_path:
+            first, second = np.split(logits, 2, axis=1)
+            share = fit_share(first, second, classes)
+            model.get_layer("mixture").share.assign(share)
+            logits = (1 - share) * first + share * second
         if self.config.calibrate:
-            values = calibration.logits_and_classes(self, model, batches, self.config.seed)
-            model.get_layer("calibration").temperature.assign(fit_temperature(*values))
+            model.get_layer("calibration").temperature.assign(fit_temperature(logits, classes))
 
     def fitted_on_valid(self, model):
-        return {"temperature": float(model.get_layer("calibration").temperature.numpy())}
+        fitted = {"temperature": float(model.get_layer("calibration").temperature.numpy())}
+        if self._linear_path:
+            fitted["linear_path_share"] = float(model.get_layer("mixture").share.numpy())
+        return fitted
 
     def compile(self, model, optimizer):
         metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy")]
@@ -126,7 +152,7 @@ class Classification(task.Task):
             metrics.append(MacroF1(len(self.labels)))
         model.compile(
             optimizer,
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            loss=SmoothedCrossEntropy(self.config.label_smoothing, reduction="sum_over_batch_size"),
             weighted_metrics=metrics,
             jit_compile=False,  # XLA would compile again for each length
         )
@@ -149,3 +175,16 @@ class Classification(task.Task):
             f"Reads the first {self.config.max_length} tokens of a text and ignores the rest.",
             calibration.caveat(self.config.calibrate),
         )
+
+
+def _ids_and_labels(batches):
+    """Returns an iterator over the ids and the classes of encoded batches."""
+    return ((batch["ids"], batch["label"]) for batch in batches)
+
+
+def _words(text: tf.Tensor, config: Config) -> tf.RaggedTensor:
+    """Returns the words of texts (B,) as they are looked up in the vocabulary, (B, T)."""
+    words = split(text)
+    if config.fold_case:
+        words = words.with_flat_values(tf.strings.lower(words.flat_values, encoding="utf-8"))
+    return words
