@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 LOCK ?= constraints.txt
-EXTRAS ?=  # more requirements files, e.g. EXTRAS=requirements-benchmarks.txt
+EXTRAS ?=  # more requirements files, e.g. EXTRAS=requirements-tables.txt
 REQUIREMENTS := $(strip requirements.txt $(EXTRAS))
 READY := .venv/ready-$(subst $() $(),+,$(REQUIREMENTS))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from models import metrics
-from tasks.core.examples import Example, Stream
+from tasks.core.examples import Example, Splits, Stream
 from tasks.core.predictor import Predictor
 
 if TYPE_CHECKING:  # a task names its evaluator
@@ -240,6 +240,16 @@ class Evaluator(abc.ABC):
         Args:
             responses: Examples, each with the response of the task's `evaluation_signature`.
         """
+
+    def baselines(self, splits: Splits) -> dict[str, dict[str, float]]:
+        """Returns scores on the test part of simple methods that learn from the train part.
+
+        None by default; that of the most frequent class is part of `evaluate`.
+
+        Args:
+            splits: The corpus that the model was trained on.
+        """
+        return {}
 
     def preview(self) -> Evaluation:
         """Returns an evaluation of no responses, with the names of classes that it will have.

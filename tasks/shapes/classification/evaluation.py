@@ -8,7 +8,7 @@ import numpy as np
 from models import metrics
 from tasks.core import evaluation
 from tasks.core.evaluation import Calibration, Confusion, Evaluation, Table, class_warnings
-from tasks.core.examples import Example
+from tasks.core.examples import Example, Splits
 
 _ADVICE = "add examples of rare classes, or try --class-weights balanced."
 _MISTAKES = 20  # shown in the report
@@ -23,6 +23,12 @@ class Evaluator(evaluation.Evaluator):
 
     def preview(self) -> Evaluation:
         return self.evaluate(())
+
+    def baselines(self, splits: Splits) -> dict[str, dict[str, float]]:
+        from tasks.shapes.classification import baselines  # which imports scikit-learn
+
+        counts = baselines.confusions(splits, self.task.labels.words)
+        return {method: _scores(matrix) for method, matrix in counts.items()}
 
     def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
         classes = self.task.labels.words
