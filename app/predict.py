@@ -119,9 +119,9 @@ def _format(
 ) -> str:
     from app.serving import responses
 
-    if args.json:
-        return responses.as_json(request_format, row, context, response)
     with _expect_outputs(args):
+        if args.json:
+            return responses.as_json(request_format, row, context, response)
         return responses.as_text(request_format, context, response)
 
 

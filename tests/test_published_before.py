@@ -57,6 +57,9 @@ def test_commands_read_it(saved_models, capsys):
     predict.main(["sentiment", TEXTS[0], "--saved-models", str(saved_models)])
     wanted = RECORDED["responses"][0]["label"]
     assert capsys.readouterr().out.startswith(f"{wanted}\t")
+    predict.main(["sentiment", TEXTS[0], "--json", "--saved-models", str(saved_models)])
+    response = json.loads(capsys.readouterr().out)  # without the names of the classes
+    assert response["probabilities"] == pytest.approx(RECORDED["responses"][0]["probabilities"])
     scores = evaluate.main(["sentiment", "--saved-models", str(saved_models)])
     record = json.loads((VERSION / "assets.extra/run.json").read_text(encoding="utf-8"))
     assert scores == pytest.approx(record["scores"])

@@ -30,7 +30,7 @@ def as_json(request_format: RequestFormat, row: Mapping, context: object, respon
     """
     request = request_format.echo(row, context)
     request = {name: _plain(value) for name, value in request.items()}
-    return json.dumps(request | decoded(response))
+    return json.dumps(request | request_format.to_json(decoded(response)))
 
 
 def decoded(response: Mapping) -> dict[str, object]:

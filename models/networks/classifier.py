@@ -15,6 +15,7 @@ from ..layers.evidence import Evidence
 from ..layers.mixture import Mixture
 from ..layers.pooling import MaskedPooling
 from ..layers.temperature import Temperature
+from ..layers.threshold import Threshold
 from ..layers.word_dropout import WordDropout
 from ..text.words import PADDING
 
@@ -40,7 +41,8 @@ def classifier(
     Words are embedded, read by gated cells in both directions, and pooled over
     time by mean and maximum. The output of the layer "encoder", (B, 2 * 2 * units),
     is a vector of the text, for reuse in other models. The layer "calibration" divides the logits
-    by a temperature, 1 until it is assigned.
+    by a temperature, 1 until it is assigned; the layer "confidence" keeps a threshold of the
+    probability, 0 until it is assigned.
 
     Args:
         vocabulary: One more than the largest id.
@@ -91,4 +93,5 @@ def classifier(
         bag = BagOfWords(vocabulary, classes, linear_path, dtype="float32", name="linear_path")
         logits = Mixture(dtype="float32", name="mixture")(logits, bag(ids))
     logits = Temperature(dtype="float32", name="calibration")(logits)
+    logits = Threshold(dtype="float32", name="confidence")(logits)
     return keras.Model(inputs if leaves_out and evidence else ids, logits, name="classifier")

@@ -65,6 +65,14 @@ class RequestFormat(abc.ABC):
         """Returns the values that represent the request in JSON output: the row by default."""
         return row
 
+    def to_json(self, response: dict) -> dict:
+        """Returns the values that represent a response in JSON output: the outputs by default.
+
+        Args:
+            response: A value for each output, by name, as in `show`.
+        """
+        return response
+
     def drawing(
         self, context: object, response: dict
     ) -> "tuple[str, Alignment | AttentionMaps] | None":

@@ -17,10 +17,10 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import models
 import tasks
-from app import cli, train
+from app import cli, evaluate, predict, train
 from app.serving import export, versions
 from app.training import loop, run_state
-from tests.conftest import SMALL, labelled, where
+from tests.conftest import SMALL, labelled, signatures, where
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,6 +65,12 @@ def test_the_help_of_a_task_has_every_setting_with_its_default(capsys):
         (["sentiment", "--dropout", "1"], "--dropout must be at least 0 and below 1, got 1.0"),
         (["sentiment", "--learning-rate", "nan"], "--learning-rate must be above 0, got nan"),
         (["sentiment", "--precision", "float8"], r"--precision must be one of \['float32'"),
+        (["sentiment", "--coverage", "1.5"], "--coverage must be at least 0 and at most 1"),
+        (["sentiment", "--coverage", "0.9", "--min-precision", "0.9"], r"exclude each other"),
+        (["tagging", "--crf", "--monitor", "macro_f1"], "cannot be combined with --crf"),
+        (["tagging", "--crf", "--class-weights", "balanced"], "cannot be combined with --crf"),
+        (["sentiment", "--class-weights", "nowhere"], "balanced or a file that can be read"),
+        (["sentiment", "--monitor", "bleu"], r"--monitor must be one of \['loss', 'accuracy'"),
         (["sentiment", "--clip-value", "1"], r"exclude each other; set one of them to 0"),
         (
             ["sentiment", "--cell", "lstmm"],
@@ -287,6 +293,26 @@ def test_the_same_command_after_a_finished_run_makes_a_new_version(corpus, tmp_p
     assert (first.name, second.name) == ("1", "2")
     assert {p: p.read_bytes() for p in first.rglob("*") if p.is_file()} == before
     assert_same(first, second)
+
+
+def test_a_threshold_is_served_without_training(corpus, tmp_path, capsys):
+    first = trained(corpus, tmp_path)
+    assert "confident" not in signatures(first)["serving_default"][1]
+    capsys.readouterr()
+    second = trained(corpus, tmp_path, "--coverage", "0.5")
+    output = capsys.readouterr().out
+    assert "nothing is trained" in output and "Epoch" not in output
+    assert "confident_accuracy: 95 % interval" in output
+    record = json.loads((second / "assets.extra/run.json").read_text())
+    assert {"coverage", "confident_accuracy"} < set(record["scores"])
+    assert 0 < record["fitted_on_valid"]["threshold"] < 1
+    assert signatures(second)["serving_default"][1]["confident"] == ("bool", [-1])
+    argv = ["sentiment", "a warm film", "--saved-models", str(second.parents[1]), "--json"]
+    predict.main(argv)
+    response = json.loads(capsys.readouterr().out)
+    is_confident = response["probability"] >= record["fitted_on_valid"]["threshold"]
+    assert response["confident"] == is_confident
+    assert evaluate.main([*argv[:1], "--data", str(corpus), *argv[2:4]]) == record["scores"]
 
 
 def test_other_data_or_another_config_is_another_run(corpus, tmp_path):

@@ -3,9 +3,10 @@
 Signature, B texts:
 
     serving_default(text: string[B]) -> label: string[B], probability: float32[B],
-        probabilities: float32[B, K]
+        probabilities: float32[B, K], labels: string[B, K]
 
-The columns of `probabilities` are the lines of the asset `labels.txt`.
+`labels` are the classes of the columns of `probabilities`, the same in every row: the lines of
+the asset `labels.txt`. With --coverage or --min-precision there is also `confident: bool[B]`.
 """
 
 from tasks.core.declaration import Declaration

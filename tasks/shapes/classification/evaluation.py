@@ -1,4 +1,4 @@
-"""Scores of classification: accuracy and macro F1."""
+"""Scores of classification: accuracy, macro F1, calibration, and coverage of a threshold."""
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,29 +35,39 @@ class Evaluator(evaluation.Evaluator):
         index = {label: number for number, label in enumerate(classes)}
         counts = np.zeros([len(classes)] * 2, int)
         worst, confidence = [], _Confidence(self.fitted)
+        confident = np.zeros(2, int)  # predictions, correct predictions
         for number, (example, response) in enumerate(responses):
             reference, prediction = example.values["label"], response["label"].decode("utf-8")
             counts[index[reference], index[prediction]] += 1
             confidence.add(response.get("probabilities"), reference == prediction)
+            if response.get("confident", False):
+                confident += [1, reference == prediction]
             if reference == prediction:
                 continue
             probability = float(response["probability"])
             heapq.heappush(worst, (probability, -number, reference, prediction, example))
             if len(worst) > _MISTAKES:
                 heapq.heappop(worst)
-        total, intervals, baselines = int(counts.sum()), {}, {}
+        total, scores, intervals, baselines = int(counts.sum()), _scores(counts), {}, {}
         if total:
             intervals = {
                 "accuracy": metrics.wilson_interval(int(np.trace(counts)), total),
                 "macro_f1": metrics.macro_f1_interval(counts),
             }
+        if total and "threshold" in self.fitted:
+            count, correct = map(int, confident)
+            scores["coverage"] = count / total
+            intervals["coverage"] = metrics.wilson_interval(count, total)
+            if count:
+                scores["confident_accuracy"] = correct / count
+                intervals["confident_accuracy"] = metrics.wilson_interval(correct, count)
         if total and self.majority in index:
             constant = np.zeros_like(counts)
             constant[:, index[self.majority]] = counts.sum(axis=1)
             baselines["majority"] = _scores(constant)
         return Evaluation(
             count=total,
-            scores=_scores(counts),
+            scores=scores,
             intervals=intervals,
             calibration=confidence.calibration(),
             warnings=class_warnings(classes, counts, _ADVICE),

@@ -16,3 +16,14 @@ class RequestFormat(request_format.RequestFormat):
 
     def show(self, context: str, response: dict) -> str:
         return f"{response['label']}\t{response['probability']:.3f}\t{context}"
+
+    def to_json(self, response: dict) -> dict:
+        """Returns the outputs with the probabilities by label.
+
+        A version published before responses had labels gives the probabilities as a list.
+        """
+        if "labels" not in response:
+            return response
+        values = {name: value for name, value in response.items() if name != "labels"}
+        pairs = zip(response["labels"], response["probabilities"], strict=True)
+        return values | {"probabilities": dict(pairs)}

@@ -4,6 +4,7 @@ import dataclasses
 
 from tasks.core import config
 from tasks.core.class_weights import class_weights_setting
+from tasks.core.errors import UserError
 from tasks.core.settings import setting
 
 
@@ -82,6 +83,35 @@ class Config(config.Config):
         affects="serving",
         absent=False,
     )
+    coverage: float = setting(
+        0.0,
+        "share of the validation part that is confident: adds the output `confident`, whether the "
+        "probability of a label reaches the threshold with that share; 0: no such output",
+        at_least=0,
+        at_most=1,
+        affects="serving",
+    )
+    min_precision: float = setting(
+        0.0,
+        "least accuracy of the confident predictions on the validation part: adds the output "
+        "`confident` with the lowest such threshold; 0: no such output",
+        at_least=0,
+        at_most=1,
+        affects="serving",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.coverage and self.min_precision:
+            raise UserError(
+                f"--coverage ({self.coverage}) and --min-precision ({self.min_precision}) exclude "
+                "each other; set one of them to 0."
+            )
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether predictions above a threshold of the probability are marked as confident."""
+        return bool(self.coverage or self.min_precision)
 
     def automatic(self, size):
         large = size.tokens >= 1_000_000

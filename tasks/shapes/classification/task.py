@@ -5,12 +5,14 @@ import collections
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from models.cells.recurrent import PORTABLE
 from models.layers.losses import SmoothedCrossEntropy
 from models.layers.macro_f1 import MacroF1
 from models.layers.mixture import fit_share
 from models.layers.temperature import fit_temperature
+from models.layers.threshold import coverage_threshold, precision_threshold
 from models.networks.classifier import classifier
 from models.text.words import PADDING, LossyCounter, Vocabulary, split, truncate_bytes
 from tasks.core import calibration, class_weights, task
@@ -128,22 +130,38 @@ class Classification(task.Task):
             )
 
     def fit_on_valid(self, model, batches):
-        classifiers = ["logits", "linear_path"] if self._linear_path else ["logits"]
-        logits = [model.get_layer(name).output for name in classifiers]
-        network = keras.Model(model.input, keras.layers.Concatenate()(logits))
-        logits, classes = calibration.logits_and_classes(self, network, batches, self.config.seed)
+        c = self.config
+        if not (self._linear_path or c.calibrate or c.has_threshold):
+            return
+        outputs = model.get_layer("logits").output
+        if self._linear_path:
+            outputs = ops.concatenate([outputs, model.get_layer("linear_path").output])
+        network = keras.Model(model.input, outputs)
+        logits, classes = calibration.logits_and_classes(self, network, batches, c.seed)
         if self._linear_path:
             first, second = np.split(logits, 2, axis=1)
             share = fit_share(first, second, classes)
             model.get_layer("mixture").share.assign(share)
             logits = (1 - share) * first + share * second
-        if self.config.calibrate:
-            model.get_layer("calibration").temperature.assign(fit_temperature(logits, classes))
+        if c.calibrate:
+            temperature = fit_temperature(logits, classes)
+            model.get_layer("calibration").temperature.assign(temperature)
+            logits = logits / np.float32(temperature)
+        if c.has_threshold:
+            probability = tf.reduce_max(tf.nn.softmax(logits), axis=-1).numpy()
+            if c.coverage:
+                threshold = coverage_threshold(probability, c.coverage)
+            else:
+                correct = np.argmax(logits, axis=-1) == classes
+                threshold = precision_threshold(probability, correct, c.min_precision)
+            model.get_layer("confidence").threshold.assign(threshold)
 
     def fitted_on_valid(self, model):
         fitted = {"temperature": float(model.get_layer("calibration").temperature.numpy())}
         if self._linear_path:
             fitted["linear_path_share"] = float(model.get_layer("mixture").share.numpy())
+        if self.config.has_threshold:
+            fitted["threshold"] = float(model.get_layer("confidence").threshold.numpy())
         return fitted
 
     def compile(self, model, optimizer):
@@ -162,11 +180,18 @@ class Classification(task.Task):
         def classify(text):
             logits = model(self.ids(text).to_tensor(PADDING), training=False)
             probabilities = tf.nn.softmax(logits)
-            return {
+            labels = self.labels.decode(tf.range(len(self.labels)))[None]
+            probability = tf.reduce_max(probabilities, axis=-1)
+            outputs = {
                 "label": self.labels.decode(tf.argmax(probabilities, axis=-1)),
-                "probability": tf.reduce_max(probabilities, axis=-1),
+                "probability": probability,
                 "probabilities": probabilities,
+                "labels": tf.tile(labels, [tf.shape(text)[0], 1]),
             }
+            if self.config.has_threshold:
+                threshold = model.get_layer("confidence").threshold
+                outputs["confident"] = probability >= tf.convert_to_tensor(threshold)
+            return outputs
 
         return {"serving_default": classify}
 

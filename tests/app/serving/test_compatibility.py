@@ -19,7 +19,12 @@ SIGNATURES = {
     "sentiment": {
         "serving_default": (
             {"text": STRING},
-            {"label": STRING, "probability": FLOAT, "probabilities": ("float32", [-1, 2])},
+            {
+                "label": STRING,
+                "probability": FLOAT,
+                "probabilities": ("float32", [-1, 2]),
+                "labels": ("string", [-1, 2]),
+            },
         )
     },
     "tagging": {

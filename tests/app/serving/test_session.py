@@ -57,6 +57,7 @@ def test_the_signature_is_the_promised_one(version):
         "label": ("string", [-1]),
         "probability": ("float32", [-1]),
         "probabilities": ("float32", [-1, 2]),
+        "labels": ("string", [-1, 2]),
     }
 
 
@@ -80,6 +81,7 @@ def test_an_empty_batch_has_an_empty_response(served):
         "label": (0,),
         "probability": (0,),
         "probabilities": (0, 2),
+        "labels": (0, 2),
     }
 
 
@@ -101,6 +103,8 @@ def test_it_predicts_as_the_keras_model_does(served, version):
     classes = (version / "assets/labels.txt").read_text().splitlines()
     best = [classes[index] for index in np.argmax(logits, axis=-1)]
     assert [label.decode() for label in outputs["label"]] == best
+    for row in outputs["labels"]:
+        assert [label.decode() for label in row] == classes
 
 
 def test_a_moved_version_runs_in_a_process_with_tensorflow_alone(version, tmp_path):
@@ -216,6 +220,8 @@ def test_predict_reads_standard_input_and_prints_json(published):
     rows = [json.loads(line) for line in process.stdout.splitlines()]
     assert [row["text"] for row in rows] == [line.decode("utf-8", "replace") for line in lines]
     assert set(rows[0]) == {"text", "label", "probability", "probabilities"}
+    assert set(rows[0]["probabilities"]) == {"negative", "positive"}
+    assert rows[0]["probabilities"][rows[0]["label"]] == rows[0]["probability"]
     assert process.stderr == b""
 
 

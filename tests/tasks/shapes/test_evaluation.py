@@ -147,3 +147,27 @@ def test_the_calibration_error_is_that_before_and_after_the_temperature():
     assert sentence[1:] in page and "Warning: do &lt;this&gt;." in page
     assert page.count("<svg") == 3
     assert predicted("aa bb").calibration is None
+
+
+def test_confident_predictions_have_coverage_and_accuracy():
+    task = types.SimpleNamespace(labels=types.SimpleNamespace(words=["a", "b"]))
+    responses = [
+        (
+            Example({"label": reference, "text": "x"}, "x:1"),
+            {"label": prediction.encode(), "probability": 0.5, "confident": confident},
+        )
+        for reference, prediction, confident in [
+            ("a", "a", True),
+            ("a", "b", False),
+            ("b", "b", True),
+            ("b", "a", True),
+        ]
+    ]
+    evaluation = Classification(task, None, {"threshold": 0.4}).evaluate(responses)
+    assert evaluation.scores["coverage"] == 0.75
+    assert evaluation.scores["confident_accuracy"] == pytest.approx(2 / 3)
+    assert evaluation.intervals.keys() == evaluation.scores.keys()
+    assert "coverage" not in Classification(task).evaluate(responses).scores
+    none = [(example, response | {"confident": False}) for example, response in responses]
+    scores = Classification(task, None, {"threshold": 2.0}).evaluate(none).scores
+    assert scores["coverage"] == 0 and "confident_accuracy" not in scores
