@@ -47,8 +47,8 @@ def resolve(value: str, counts: Mapping[str, int]) -> dict[str, float]:
     path = Path(value)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not a path
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(
             f"{FLAG} must be {NONE}, {BALANCED} or a file that can be read, got {value!r}: "
             f"{reason}."

@@ -1,6 +1,8 @@
 """Classification: data, network and signature."""
 
 import collections
+import math
+from collections.abc import Collection
 
 import keras
 import numpy as np
@@ -25,6 +27,7 @@ from tasks.shapes.classification.settings import Config
 
 _WORDS, _LABELS = "words.txt", "labels.txt"
 _CLASS_WEIGHTS = "class_weights.json"  # only with --class-weights
+_MAX_NUMBERS = 20  # different labels up to which numbers with decimals are classes
 _BATCH_SIZE = 1024  # texts that are split together to count their words
 
 
@@ -60,6 +63,12 @@ class Classification(task.Task):
         if len(labels) < 2:
             raise UserError(
                 f"the train part needs at least two classes, got {len(labels)}: {sorted(labels)}."
+            )
+        if numbers := _continuous(labels):
+            raise UserError(
+                f"the labels of the train part are {len(labels)} different numbers, such as "
+                f"{numbers[0]} and {numbers[-1]}: this task predicts classes, and cannot predict "
+                f"numbers. Round them to at most {_MAX_NUMBERS} classes."
             )
         if not words:
             raise UserError("the train part contains no words, only blanks.")
@@ -213,3 +222,18 @@ def _words(text: tf.Tensor, config: Config) -> tf.RaggedTensor:
     if config.fold_case:
         words = words.with_flat_values(tf.strings.lower(words.flat_values, encoding="utf-8"))
     return words
+
+
+def _continuous(labels: Collection[str]) -> list[str]:
+    """Returns labels in ascending order if they are measured numbers; [] if they are classes.
+
+    Whole numbers are classes, and so are few numbers with decimals, such as ratings.
+    """
+    try:
+        numbers = {label: float(label) for label in labels}
+    except ValueError:
+        return []
+    is_measured = len(numbers) > _MAX_NUMBERS and all(map(math.isfinite, numbers.values()))
+    if not is_measured or all(number.is_integer() for number in numbers.values()):
+        return []
+    return sorted(numbers, key=numbers.__getitem__)
