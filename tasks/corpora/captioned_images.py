@@ -138,7 +138,9 @@ class CaptionedImages(Corpus):
     """
 
     skip_bad: bool = setting(False, "skip and count broken or missing images, instead of stopping")
-    encoding: str = setting("utf-8", "encoding of the tables")
+    encoding: str = setting(
+        "", "encoding of the tables (default: UTF-8, or Windows-1252 where a file is not UTF-8)"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -248,7 +250,13 @@ class CaptionedImages(Corpus):
             access = filesystem.Access.of(self)
             return _candidates(images(), _folders(path, root), access)
 
-        return _checked(path, candidates, self.skip_bad)
+        def notes() -> Iterator[str]:
+            text = _token_table(root, tables) if is_list else path
+            yield from filesystem.encoding_notes([text], self.encoding, filesystem.Access.of(self))
+            yield from stream.notes()
+
+        stream = _checked(path, candidates, self.skip_bad)
+        return Stream(lambda: stream, notes)
 
     def _captions(self, path: AnyPath) -> Iterator[Row]:
         """Yields the rows of a table."""

@@ -13,7 +13,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -73,6 +73,9 @@ _WIDE_MARKS = {  # byte order marks; the one of UTF-32 begins with that of UTF-1
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# What a file is read as that is not UTF-8, if its bytes allow it.
+_WESTERN, _WESTERN_NAME = "cp1252", "Windows-1252"
+_RUN = re.compile(rb"[\x80-\xff]{2,}")
 _ENCRYPTED = 1  # bit of the flags of a file in a zip archive
 _ZIP_METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 # What reading a damaged file can raise.
@@ -138,11 +141,13 @@ UNRESTRICTED = Access()
 
 
 def check_encoding(encoding: str) -> None:
-    """Checks that Python knows an encoding of text.
+    """Checks that Python knows an encoding of text; "" detects that of each file.
 
     Raises:
         UserError: It does not.
     """
+    if not encoding:
+        return
     try:
         "".encode(encoding)
         codecs.getincrementaldecoder(encoding)().decode(b"", final=True)
@@ -403,28 +408,105 @@ def _text_pieces(path: AnyPath, encoding: str, most: float = math.inf) -> Iterat
     Decoding precedes splitting into lines, because the byte 0x0a is not always a line end in
     UTF-16, UTF-32 and EBCDIC.
 
+    With the encoding "", a file with a byte order mark is read by it, and another is UTF-8. At
+    the first byte that is not, the file is read as Windows-1252 if all text before is ASCII,
+    which is the same in both, and what follows looks like a Western language.
+
     Raises:
         UserError: A byte is not valid in this encoding; raised after the text before it.
     """
-    decoder, line_ends = None, 0
+    decoder, line_ends, name = None, 0, encoding or "utf-8"
+    may_be_western = not encoding
     for chunk in itertools.chain(_chunks(path, most), [b""]):
         if decoder is None:
             check_is_text(path, chunk)
-            decoder = codecs.getincrementaldecoder(_codec(path, encoding, chunk))()
+            codec = _codec(path, encoding, chunk)
+            decoder = codecs.getincrementaldecoder(codec)()
+            may_be_western = may_be_western and codec == "utf-8"
         state = decoder.getstate()
         try:
             text = decoder.decode(chunk, final=not chunk)
         except UnicodeError as error:
+            raw = state[0] + chunk
+            if may_be_western and _is_western(raw, error.start):
+                may_be_western, name = False, _WESTERN_NAME
+                decoder, chunk = codecs.getincrementaldecoder(_WESTERN)(), raw
+                state = decoder.getstate()
+                error = _error_of(decoder, raw)
             decoder.setstate(state)
-            text = _decode_before(error, decoder, chunk)
-            yield text
-            number = line_ends + text.count("\n") + 1
-            raise UserError(
-                f"{path}:{number}: not valid {encoding}: {_reason(error)}; choose another "
-                "encoding with --encoding."
-            ) from error
+            text = _decode_before(error, decoder, chunk) if error else decoder.decode(chunk)
+            if error:
+                yield text
+                number = line_ends + text.count("\n") + 1
+                raise UserError(
+                    f"{path}:{number}: not valid {name}: {_reason(error)}; choose another "
+                    "encoding with --encoding."
+                ) from error
+        may_be_western = may_be_western and text.isascii()
         line_ends += text.count("\n")
         yield text
+
+
+def _is_western(raw: bytes, start: int) -> bool:
+    """Whether bytes look like Windows-1252: ASCII before `start`, few letters in a row after it.
+
+    In Western languages, letters outside ASCII stand alone; in Russian or Chinese they do not.
+    """
+    if b"\0" in raw or not raw[:start].isascii():
+        return False
+    high = sum(byte > 0x7F for byte in raw)
+    in_runs = sum(map(len, _RUN.findall(raw)))
+    return in_runs <= high / 2
+
+
+def _error_of(decoder: codecs.IncrementalDecoder, raw: bytes) -> UnicodeError | None:
+    """Returns the error that decoding raises; None if there is none."""
+    try:
+        decoder.decode(raw)
+    except UnicodeError as error:
+        return error
+    return None
+
+
+def encoding_of(path: AnyPath, encoding: str, access: Access = UNRESTRICTED) -> str:
+    """Returns the name of the encoding that a file is read in, for messages.
+
+    Args:
+        path: The file, of which all is read if the encoding is to be detected.
+        encoding: The encoding; "" to detect it.
+        access: What may be read.
+    """
+    if encoding:
+        return encoding.upper()
+    access.check(path)
+    decoder = None
+    for chunk in itertools.chain(_chunks(path), [b""]):
+        if decoder is None:
+            codec = _codec(path, encoding, chunk)
+            if codec != "utf-8":
+                return codec.upper().removesuffix("-LE").removesuffix("-BE")
+            decoder = codecs.getincrementaldecoder(codec)()
+        try:
+            decoder.decode(chunk, final=not chunk)
+        except UnicodeError:
+            return _WESTERN_NAME
+    return "UTF-8"
+
+
+def encoding_notes(
+    paths: Iterable[AnyPath], encoding: str, access: Access = UNRESTRICTED
+) -> Iterator[str]:
+    """Yields one note on the files whose detected encoding is not UTF-8, if there are some."""
+    if encoding:
+        return
+    names = {}  # of files, by encoding
+    for path in paths:
+        name = encoding_of(path, encoding, access)
+        if name != "UTF-8":
+            names.setdefault(name, []).append(path.name)
+    for name, files in names.items():
+        shown = files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+        yield f"{shown}: not UTF-8, read as {name}; give --encoding to choose another"
 
 
 def read_bytes(path: AnyPath, access: Access = UNRESTRICTED) -> bytes:
@@ -500,8 +582,10 @@ def _codec(path: AnyPath, encoding: str, start: bytes) -> str:
     Raises:
         UserError: The file begins with the byte order mark of another encoding.
     """
-    name = codecs.lookup(encoding).name
+    name = codecs.lookup(encoding or "utf-8").name
     marked = next((wide for mark, wide in _WIDE_MARKS.items() if start.startswith(mark)), name)
+    if not encoding:
+        name = marked
     if not name.startswith(marked):
         raise UserError(
             f"{path}: not valid {encoding}: it begins with the byte order mark of {marked}; "

@@ -21,7 +21,7 @@ import functools
 import itertools
 import json
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,9 @@ class LabelledTexts(Corpus):
 
     text_key: str = setting("", "column of the text in tables, .jsonl and tfds: (default: text)")
     label_key: str = setting("", "column of the label in tables, .jsonl and tfds: (default: label)")
-    encoding: str = setting("utf-8", "encoding of the files")
+    encoding: str = setting(
+        "", "encoding of the files (default: UTF-8, or Windows-1252 where a file is not UTF-8)"
+    )
     delimiter: str = setting(
         "", "character between the columns of tables, or tab (default: detected)"
     )
@@ -200,7 +202,10 @@ class LabelledTexts(Corpus):
     def _table(self, path: AnyPath) -> Stream:
         suffix = filesystem.stem_and_suffix(path)[1]
         if suffix in (".jsonl", ".json"):
-            return Stream(lambda: filesystem.require_examples(path, self._json(path, suffix)))
+            return Stream(
+                lambda: filesystem.require_examples(path, self._json(path, suffix)),
+                lambda: self._encoding_notes([path]),
+            )
         if suffix == ".parquet":
             return self._parquet(path)
         if suffix == ".xlsx":
@@ -212,15 +217,25 @@ class LabelledTexts(Corpus):
             return filesystem.require_examples(path, reader(path, table()))
 
         def notes() -> Iterator[str]:
-            if note := table().note:
+            name = filesystem.encoding_of(path, self.encoding, filesystem.Access.of(self))
+            yield from self._encoding_notes([path])
+            if note := self._format(path, name).note:
                 yield note
 
         return Stream(read, notes)
 
-    def _format(self, path: AnyPath) -> tables.TableFormat:
-        """Returns the format of a table, by its first lines and the settings."""
+    def _encoding_notes(self, paths: Iterable[AnyPath]) -> Iterator[str]:
+        return filesystem.encoding_notes(paths, self.encoding, filesystem.Access.of(self))
+
+    def _format(self, path: AnyPath, encoding: str = "") -> tables.TableFormat:
+        """Returns the format of a table, by its first lines and the settings.
+
+        Args:
+            path: The file.
+            encoding: Name of its encoding, for the note.
+        """
         csv.field_size_limit(_MAX_FIELD_CHARACTERS)
-        options = self._options()
+        options = dataclasses.replace(self._options(), encoding=encoding)
         access = filesystem.Access.of(self)
         if filesystem.stem_and_suffix(path)[1] == ".csv":
             lines = filesystem.csv_lines(path, self.encoding, access)
@@ -234,7 +249,6 @@ class LabelledTexts(Corpus):
             self.label_key,
             tables.delimiter_of(self.delimiter),
             self.header,
-            self.encoding,
         )
 
     def _workbook(self, path: AnyPath) -> Stream:
@@ -364,7 +378,7 @@ class LabelledTexts(Corpus):
                 )
                 yield from filesystem.require_examples(path, examples)
 
-        return Stream(read)
+        return Stream(read, lambda: self._encoding_notes(family.values()))
 
     def _class_folders(self, root: AnyPath) -> Stream:
         """Reads class folders, one text per file."""
@@ -376,7 +390,11 @@ class LabelledTexts(Corpus):
                         text = filesystem.read_text(path, self.encoding, filesystem.Access.of(self))
                         yield _example(" ".join(text.split()), label, str(path))
 
-        return Stream(read)
+        def files() -> Iterator[AnyPath]:
+            for _, folder in sorted(self._classes(root).items()):
+                yield from (f for f in filesystem.entries(folder) if f.name.endswith(".txt"))
+
+        return Stream(read, lambda: self._encoding_notes(files()))
 
     def _nonblank_lines(self, path: AnyPath) -> Iterator[tuple[str, str]]:
         for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):

@@ -82,7 +82,9 @@ class ParallelSentences(Corpus):
     target: str = setting(
         "", "language to translate into: a file suffix, column, key or feature of the corpus"
     )
-    encoding: str = setting("utf-8", "encoding of the files")
+    encoding: str = setting(
+        "", "encoding of the files (default: UTF-8, or Windows-1252 where a file is not UTF-8)"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -237,7 +239,17 @@ class ParallelSentences(Corpus):
                     )
                 yield (*source_line, target_line[1])
 
-        return _stream(source, pairs)
+        return self._with_encoding_notes([source, target], _stream(source, pairs))
+
+    def _with_encoding_notes(self, paths: Sequence[AnyPath], stream: Stream) -> Stream:
+        """Returns a stream with notes on the detected encodings of its files."""
+        access = filesystem.Access.of(self)
+
+        def notes() -> Iterator[str]:
+            yield from filesystem.encoding_notes(paths, self.encoding, access)
+            yield from stream.notes()
+
+        return Stream(lambda: stream, notes)
 
     def _table(self, path: AnyPath) -> Stream:
         stem, suffix = filesystem.stem_and_suffix(path)
@@ -249,7 +261,7 @@ class ParallelSentences(Corpus):
         if suffix == ".csv":
             return self._csv_stream(path)
         reader = self._jsonl if suffix == ".jsonl" else self._tsv
-        return _stream(path, lambda: reader(path))
+        return self._with_encoding_notes([path], _stream(path, lambda: reader(path)))
 
     def _csv_stream(self, path: AnyPath) -> Stream:
         """Returns the examples of a `.csv`, which may have tabs, and a note on how it is read."""
@@ -274,7 +286,7 @@ class ParallelSentences(Corpus):
                 yield f"{path.name}: separated by {character!r}, column {columns}"
             yield from stream.notes()
 
-        return Stream(lambda: stream, notes)
+        return self._with_encoding_notes([path], Stream(lambda: stream, notes))
 
     def _csv(self, path: AnyPath, delimiter: str) -> Iterator[Pair]:
         """Yields the pairs of a table whose fields may be quoted."""

@@ -47,14 +47,14 @@ class Options:
         label_key: The same of the label.
         delimiter: One character; "" to detect it.
         header: Whether there is a header; None to detect it.
-        encoding: Encoding of the file, for the note.
+        encoding: Name of the encoding of the file, for the note.
     """
 
     text_key: str = ""
     label_key: str = ""
     delimiter: str = ""
     header: bool | None = None
-    encoding: str = "utf-8"
+    encoding: str = ""
 
     def columns(self, header: Sequence[str], exact: bool) -> tuple[int, int] | None:
         """Returns the columns of text and label in a header, or None if one is missing.
@@ -324,8 +324,8 @@ def _describe(
     else:
         parts.append("no header")
         parts.append(f"the text is column {table.text + 1} and the label column {table.label + 1}")
-    if delimiter:
-        parts.append(options.encoding.upper())
+    if delimiter and options.encoding:
+        parts.append(options.encoding)
     return dataclasses.replace(table, note=f"{path.name}: {', '.join(parts)}")
 
 

@@ -67,7 +67,9 @@ class TaggedSentences(Corpus):
         "key of the tags in .jsonl and tfds:, or their column number in other files "
         "(default: tags, or the last)",
     )
-    encoding: str = setting("utf-8", "encoding of the files")
+    encoding: str = setting(
+        "", "encoding of the files (default: UTF-8, or Windows-1252 where a file is not UTF-8)"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,7 +126,8 @@ class TaggedSentences(Corpus):
         def read() -> Iterator[Example]:
             return filesystem.require_examples(path, _sentences(self._reader(path)(path)))
 
-        return Stream(read)
+        access = filesystem.Access.of(self)
+        return Stream(read, lambda: filesystem.encoding_notes([path], self.encoding, access))
 
     def _reader(self, path: AnyPath) -> Callable[[AnyPath], Iterator[Word | None]]:
         """Returns the reader of a file, which yields words, and None after each sentence."""

@@ -21,6 +21,7 @@ from tasks.core.errors import UserError
 from tasks.core.examples import PARTS, Stream
 from tasks.corpora import captioned_images
 from tasks.corpora.captioned_images import CaptionedImages, image_defect
+from tasks.corpora.samples import scenes
 
 
 def picture(seed, kind="PNG", size=(9, 7), **options):
@@ -487,15 +488,15 @@ BROKEN = {
         "{}/x.token.txt:1: expected NAME.jpg#0, a tab and a caption, got 'a.png\\tone'.",
     ),
     "not utf-8": (
-        {"x.tsv": b"a.png\tone\na.png\t\xe9t\xe9\n"},
+        {"x.tsv": b"a.png\tone\na.png\t\xc4\xe3\n"},
         "",
-        "{}/x.tsv:2: not valid utf-8: invalid continuation byte (byte 0xe9); choose another "
+        "{}/x.tsv:2: not valid utf-8: invalid continuation byte (byte 0xc4); choose another "
         "encoding with --encoding.",
     ),
     "json not utf-8": (
-        {"captions.json": b'{"images": "\xe9"}'},
+        {"captions.json": b'{"images": "\xc4\xe3"}'},
         "",
-        "{}/captions.json:1: not valid utf-8: invalid continuation byte (byte 0xe9); choose "
+        "{}/captions.json:1: not valid utf-8: invalid continuation byte (byte 0xc4); choose "
         "another encoding with --encoding.",
     ),
     "bad json": (
@@ -867,7 +868,7 @@ def test_a_part_without_usable_examples_is_reported(tmp_path):
 
 def test_the_sample_consists_of_scenes(monkeypatch):
     parts = dict.fromkeys(PARTS, Stream(tuple))
-    monkeypatch.setattr(captioned_images.scenes, "parts", lambda: parts)
+    monkeypatch.setattr(scenes, "parts", lambda: parts)
     assert CaptionedImages().sample() is parts
 
 

@@ -420,6 +420,99 @@ def test_a_byte_order_mark_of_another_encoding_is_named(tmp_path, mark, encoding
     )
 
 
+def western(text):
+    return text.replace("àéîõü", "été").replace("好", "“ok”")
+
+
+def notes_of(task, path, **flags):
+    return list(tasks.declaration(task).Corpus(train=str(path), **flags).part("train")[1])
+
+
+@pytest.mark.parametrize("task", tasks.names())
+def test_a_file_that_is_not_utf8_is_read_as_windows_1252_and_reported(tmp_path, task):
+    name, text = corpus_file(task)
+    path = tmp_path / name
+    path.write_bytes(western(text).encode("cp1252"))
+    (tmp_path / "a.png").write_bytes(PICTURE)
+    assert str(read(task, path)) == western(str(VALUES[task]))
+    assert notes_of(task, path)[0] == (
+        f"{name}: not UTF-8, read as Windows-1252; give --encoding to choose another"
+    )
+    with pytest.raises(UserError, match=f"{name}:[12]: not valid utf-8"):
+        read(task, path, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+    assert read(task, path) == VALUES[task] and not notes_of(task, path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_byte_order_mark_decides_on_the_encoding(tmp_path, encoding):
+    path = tmp_path / "all.tsv"
+    path.write_text(corpus_file("sentiment")[1], encoding=encoding)
+    assert read("sentiment", path) == VALUES["sentiment"]
+    expected = [] if encoding == "utf-8-sig" else [encoding.upper()]
+    assert [note.split(" read as ")[1].split(";")[0] for note in notes_of("sentiment", path)] == (
+        expected
+    )
+
+
+@pytest.mark.parametrize("encoding", ["shift_jis", "gb18030", "euc-kr", "cp1251", "koi8-r"])
+def test_other_encodings_are_not_mistaken_for_windows_1252(tmp_path, encoding):
+    words = {"shift_jis": "とても良い映画", "gb18030": "很好看的电影", "euc-kr": "아주 좋은 영화"}
+    text = words.get(encoding, "очень хороший фильм")
+    path = tmp_path / "all.tsv"
+    path.write_text(f"a\tb\n{text}\tgood\n", encoding=encoding)
+    with pytest.raises(UserError, match=r"all.tsv:2: not valid utf-8: .*; choose another encoding"):
+        read("sentiment", path)
+    values = read("sentiment", path, encoding=encoding)
+    assert values[1] == {"text": text, "label": "good"}
+    assert not notes_of("sentiment", path, encoding=encoding)
+
+
+def test_damaged_utf8_is_not_read_as_windows_1252(tmp_path):
+    path = tmp_path / "all.tsv"
+    path.write_bytes("été\tgood\n".encode() + b"\xe9t\tbad\n")
+    with pytest.raises(UserError, match=r"all.tsv:2: not valid utf-8: .*byte 0xe9"):
+        read("sentiment", path)
+
+
+def test_a_byte_that_windows_1252_has_not_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(filesystem, "_CHUNK_BYTES", 8)
+    path = tmp_path / "all.tsv"
+    path.write_bytes(b"\xe9t\tgood\nb\tbad\na\x81b\tbad\n")
+    with pytest.raises(UserError) as error:
+        list(filesystem.lines(path, ""))
+    assert str(error.value).startswith(f"{path}:3: not valid Windows-1252: ")
+
+
+def test_windows_1252_is_read_alike_in_chunks_of_any_size(tmp_path, monkeypatch):
+    draw = random.Random(0)
+    for _ in range(40):
+        lines = [
+            " ".join(draw.choice(["a", "le", "été", "mère", "ü.", "naïve"]) for _ in range(4))
+            for _ in range(6)
+        ]
+        path = tmp_path / "a.txt"
+        path.write_bytes("\n".join(lines).encode("cp1252"))
+        monkeypatch.setattr(filesystem, "_CHUNK_BYTES", draw.randint(1, 40))
+        assert [line for _, line in filesystem.lines(path, "")] == lines
+        is_ascii = "\n".join(lines).isascii()
+        assert filesystem.encoding_of(path, "") == ("UTF-8" if is_ascii else "Windows-1252")
+
+
+def test_one_note_names_the_files_of_class_folders_that_are_not_utf8(tmp_path):
+    for label, text in (("good", "très bien"), ("bad", "pas très bon")):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.txt").write_text(text, encoding="cp1252")
+        (tmp_path / label / "2.txt").write_text(text, encoding="utf-8")
+    assert {example["text"] for example in read("sentiment", tmp_path)} == {
+        "très bien",
+        "pas très bon",
+    }
+    assert notes_of("sentiment", tmp_path) == [
+        "1.txt and 1 more: not UTF-8, read as Windows-1252; give --encoding to choose another"
+    ]
+
+
 @pytest.mark.parametrize("start", ["BZh", "PAR1", "PK", "Obj", "Rar!", "SQLite format 3", "7z"])
 def test_texts_may_begin_as_the_name_of_a_format(tmp_path, start):
     text = f"{start} est à la mode" + " x" * 300
