@@ -2,16 +2,19 @@
 
 import abc
 import dataclasses
+import functools
 import glob
 import itertools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from tasks.core.errors import UserError
 from tasks.core.examples import PARTS, Example, Splits, Stream, position
 from tasks.core.settings import check, flag, setting
+from tasks.core.splitting import StratifiedSplit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +22,12 @@ class Corpus(abc.ABC):
     """Location and format of a task's examples; its fields are flags.
 
     Subclasses implement the reading in `sample`, `parts_in`, `single_part` and `tfds_parts`.
+
+    Class attributes:
+        is_labelled: Whether each example has one label, of which each part gets its share.
     """
+
+    is_labelled: ClassVar[bool] = False
 
     data: str = setting(
         "sample", "sample, the path of a folder, file or zip, a glob pattern, or tfds:NAME"
@@ -208,20 +216,42 @@ class Corpus(abc.ABC):
             all_shares = dict(zip(PARTS, self.shares(), strict=True))
             shares = {part: all_shares[part] for part in ("train", *missing)}
             train, total = parts["train"], sum(shares.values())
-            low = 0.0
-            for part, share in shares.items():
-                high = low + share / total if part != missing[-1] else 1.0
-                parts[part] = train.filter(self._position_between(low, high))
-                low = high
+            parts |= self._split(train, {part: share / total for part, share in shares.items()})
             percentages = ", ".join(
                 f"{part} {100 * share / total:.3g} %" for part, share in shares.items()
             )
             lacking = " and no ".join(missing)
-            notes = [*notes, f"no {lacking} part: split by the hash of the text into {percentages}"]
+            rule = "by label and the hash" if self.is_labelled else "by the hash"
+            notes = [*notes, f"no {lacking} part: split {rule} of the text into {percentages}"]
         return Splits(**parts, notes=tuple(notes))
+
+    def _split(self, train: Stream, shares: Mapping[str, float]) -> dict[str, Stream]:
+        """Returns the parts of a stream, given their shares, whose sum is 1."""
+        names = list(shares)
+        if self.is_labelled:
+
+            @functools.cache
+            def split() -> StratifiedSplit:
+                values = [*shares.values()]
+                return StratifiedSplit(train, self.identity, self.label, values)
+
+            def is_in(index: int) -> Callable[[Example], bool]:
+                return lambda example: split().part(example) == index
+
+            return {name: train.filter(is_in(index)) for index, name in enumerate(names)}
+        parts, low = {}, 0.0
+        for name in names:
+            high = low + shares[name] if name != names[-1] else 1.0
+            parts[name] = train.filter(self._position_between(low, high))
+            low = high
+        return parts
 
     def _position_between(self, low: float, high: float) -> Callable[[Example], bool]:
         return lambda example: low <= position(self.identity(example)) < high
+
+    def label(self, example: Example) -> str:
+        """Returns the label of an example, if `is_labelled`."""
+        return example.values["label"]
 
     def identity(self, example: Example) -> str:
         """Returns the key by which examples are split; equal keys share a part."""

@@ -80,7 +80,12 @@ class Splits:
     notes: tuple[str, ...] = ()
 
 
-def position(text: str) -> float:
-    """Maps a text to [0, 1) by its SHA-256, so the result is the same on every machine."""
+def text_hash(text: str) -> int:
+    """Returns the first 64 bits of the SHA-256 of a text, the same on every machine."""
     digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+    return int.from_bytes(digest[:8], "big")
+
+
+def position(text: str) -> float:
+    """Maps a text to [0, 1) by its hash."""
+    return text_hash(text) / 2**64

@@ -23,7 +23,7 @@ import json
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
@@ -60,6 +60,7 @@ _MAX_FIELD_CHARACTERS = 2**27  # of a .csv; Python's default of 131 072 is too s
 class LabelledTexts(Corpus):
     """Location of labelled texts; each example has `text` and `label`."""
 
+    is_labelled: ClassVar[bool] = True
     text_key: str = setting("", "column of the text in tables, .jsonl and tfds: (default: text)")
     label_key: str = setting("", "column of the label in tables, .jsonl and tfds: (default: label)")
     encoding: str = setting(

@@ -103,11 +103,11 @@ UNDIVIDED = {
 
 
 @pytest.mark.parametrize("name", UNDIVIDED)
-def test_an_undivided_corpus_is_split_by_hash(tmp_path, name):
+def test_an_undivided_corpus_is_split_by_label_and_hash(tmp_path, name):
     root = write(tmp_path / "corpus", UNDIVIDED[name])
     splits = LabelledTexts(data=str(root / name if "." in name else root)).open()
     assert splits.notes == (
-        "no valid and no test part: split by the hash of the text into "
+        "no valid and no test part: split by label and the hash of the text into "
         "train 80 %, valid 10 %, test 10 %",
     )
     assert read_all(splits) == sorted(ROWS)
@@ -135,12 +135,12 @@ def test_a_missing_part_is_split_off_train_and_the_others_are_unchanged(tmp_path
     write(tmp_path, {"train.tsv": tsv(rows), "test.tsv": tsv()})
     splits = LabelledTexts(data=str(tmp_path)).open()
     assert splits.notes == (
-        "no valid part: split by the hash of the text into train 88.9 %, valid 11.1 %",
+        "no valid part: split by label and the hash of the text into train 88.9 %, valid 11.1 %",
     )
     assert read(splits.test) == sorted(ROWS)
     train, valid = read(splits.train), read(splits.valid)
     assert sorted(train + valid) == sorted(rows)
-    assert 150 < len(valid) < 300
+    assert [label for _, label in valid].count("good") == len(valid) / 2 == 111
 
 
 def test_parts_can_be_named_one_by_one(tmp_path):
