@@ -144,7 +144,7 @@ class Classification(task.Task):
             return
         outputs = model.get_layer("logits").output
         if self._linear_path:
-            outputs = ops.concatenate([outputs, model.get_layer("linear_path").output])
+            outputs = ops.concatenate([outputs, model.get_layer("linear_path").output], axis=-1)
         network = keras.Model(model.input, outputs)
         logits, classes = calibration.logits_and_classes(self, network, batches, c.seed)
         if self._linear_path:
