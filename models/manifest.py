@@ -41,6 +41,8 @@ def verify(folder: Path) -> None:
         raise Damage(f"{place} is missing, so {folder} cannot be verified.") from None
     except ValueError as error:
         raise Damage(f"{place} is not a manifest: {error}.") from None
+    except RecursionError:
+        raise Damage(f"{place} is not a manifest: it is nested too deeply.") from None
     if not isinstance(record, dict):
         raise Damage(f"{place} must be an object of file names and SHA-256, got {record!r}.")
     files = _files(folder)

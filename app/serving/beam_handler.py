@@ -21,7 +21,7 @@ from apache_beam.ml.inference.base import (
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from app import cli
-from tasks.core.lines import strip_line
+from tasks.core.lines import check_length, strip_line
 from tasks.core.predictor import Predictor
 from tasks.core.task import RequestFormat
 
@@ -86,7 +86,12 @@ def predict_files(
 
 
 def _requests(line: bytes, request_format: RequestFormat) -> Iterable[tuple[object, dict]]:
-    """Parses a line; returns the request with its context as the key."""
+    """Parses a line; returns the request with its context as the key.
+
+    Raises:
+        UserError: The line is longer than one of `app.predict` may be.
+    """
+    check_length(line, f"--from: a line that begins with {line[:40]!r}")
     requests = request_format.requests([strip_line(line, number=1)])  # of one of the files
     return [(context, row) for row, context in requests]
 

@@ -87,7 +87,10 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         path = folder / name
-        if _write_unless_edited(path, server_config.text(content)):
+        text = server_config.text(content)
+        if path.exists() and path.read_bytes() == text.encode():
+            yield f"unchanged {path}"
+        elif _write_unless_edited(path, text):
             yield f"written   {path}"
         else:
             yield f"kept      {path}, because it was edited"

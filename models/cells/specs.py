@@ -361,6 +361,8 @@ def find(cell: CellSpec | Mapping | str) -> CellSpec:
             raise ValueError(f"cell names a file that cannot be read: {error}.") from error
         except ValueError as error:
             raise ValueError(f"cell is not valid JSON: {error}; got {cell!r}.") from error
+        except RecursionError:
+            raise ValueError("the JSON is nested too deeply.") from None
     if not isinstance(fields, Mapping):
         near = difflib.get_close_matches(str(cell), CELLS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."

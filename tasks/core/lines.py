@@ -21,10 +21,19 @@ def read_lines(file: BinaryIO, name: object) -> Iterator[bytes]:
     """
     number = 1
     while line := file.readline(MAX_LINE + 1):
-        if len(line) > MAX_LINE:
-            raise UserError(f"{name}:{number}: the line has more than {MAX_LINE:,} bytes.")
+        check_length(line, f"{name}:{number}")
         yield line
         number += 1
+
+
+def check_length(line: bytes, origin: str) -> None:
+    """Checks that a line of requests is not longer than `MAX_LINE`.
+
+    Raises:
+        UserError: It is; the message begins with `origin`.
+    """
+    if len(line) > MAX_LINE:
+        raise UserError(f"{origin}: the line has more than {MAX_LINE:,} bytes.")
 
 
 def strip_line(line: bytes, number: int) -> bytes:

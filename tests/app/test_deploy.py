@@ -64,6 +64,20 @@ def test_every_published_model_is_served_under_labels(run, tmp_path):
     assert ["sentiment", "2", "2"] in [line.split() for line in output.splitlines()]
 
 
+def test_files_that_stay_as_they_are_are_reported_as_unchanged(run, tmp_path):
+    assert [line.split()[0] for line in run().splitlines()[:4]] == ["written"] * 4
+    assert [line.split()[0] for line in run().splitlines()[:4]] == ["unchanged"] * 4
+    (tmp_path / "to/monitoring.config").write_text("# edited")
+    assert "kept" in run()
+    output = run("--stable", "sentiment=1", "--memory", "2g")
+    assert [line.split()[0] for line in output.splitlines()[:4]] == [
+        "written",
+        "unchanged",
+        "kept",
+        "written",
+    ]
+
+
 def test_a_new_version_is_a_canary_until_it_is_made_stable(run, tmp_path):
     run("--stable", "sentiment=1")
     assert settings_by_model(tmp_path)["sentiment"][:2] == ({"stable": 1, "canary": 2}, [1, 2])

@@ -79,3 +79,11 @@ def test_nothing_damaged_is_loaded(version, capsys):
 
 def test_a_model_that_was_taken_along_alone_is_loaded(version, tmp_path):
     models.load(shutil.copy(version / "assets.extra/model.keras", tmp_path))
+
+
+def test_a_manifest_that_is_nested_too_deeply_is_damaged(tmp_path):
+    file = tmp_path / manifest.PLACE
+    file.parent.mkdir()
+    file.write_text("[" * 100_000)
+    with pytest.raises(manifest.Damage, match="is not a manifest: it is nested too deeply"):
+        manifest.verify(tmp_path)

@@ -88,3 +88,12 @@ def test_a_spec_has_one_form():
 def test_a_bad_cell_says_what_would_be_good(cell, message):
     with pytest.raises(ValueError, match=message):
         specs.find(cell)
+
+
+def test_a_spec_that_is_nested_too_deeply_is_reported(tmp_path):
+    text = '{"equation": ' * 100_000
+    file = tmp_path / "cell.json"
+    file.write_text(text)
+    for cell in (text, str(file)):
+        with pytest.raises(ValueError, match="the JSON is nested too deeply"):
+            specs.find(cell)
