@@ -16,7 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # workers inherit it: glibc gives memory back
 
 WORKER_BYTES = 2.5 * 2**30  # memory that one worker may need
-COLLECT_EVERY = 10  # tests
+COLLECT_EVERY = 10  # tests, where the memory of the process is unknown
+COLLECT_AFTER = 100 * 2**20  # bytes by which the process has grown
 
 SMALL = ["--units", "8", "--embedding", "8", "--epochs", "1"]  # a model that is made in seconds
 
@@ -86,21 +87,43 @@ def pytest_runtest_setup(item):
 
 
 def pytest_collection_finish():
-    """Excludes all imported modules from garbage collection, which makes it fast."""
+    """Excludes all imported modules from garbage collection, and makes it rare.
+
+    Tracing makes millions of objects, most of which live as long as their graph.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 _tests_run = 0
+_size_after_collection = 0
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown():
-    """Frees the graphs of the tests that are over."""
+    """Frees the graphs of the tests that are over, once they take much memory."""
     global _tests_run
     _tests_run += 1
-    if _tests_run % COLLECT_EVERY == 0:
+    size = process_size()
+    if _tests_run % COLLECT_EVERY == 0 if size is None else has_grown(size):
         free_graphs()
+
+
+def process_size() -> int | None:
+    """Returns the memory of this process in bytes, or None if the system does not report it."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def has_grown(size: int) -> bool:
+    """Whether a size of the process is much above its least since the last collection."""
+    global _size_after_collection
+    _size_after_collection = min(_size_after_collection, size)
+    return size > _size_after_collection + COLLECT_AFTER
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,10 +133,10 @@ def _free_graphs():
     if "keras" in sys.modules:
         import keras
 
-        keras.backend.clear_session()
-    free_graphs()
-    with contextlib.suppress(OSError, AttributeError):  # only glibc has it
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        keras.backend.clear_session(free_memory=False)  # what it frees is collected below
+    size = process_size()
+    if size is None or has_grown(size):
+        free_graphs()
 
 
 def free_graphs() -> None:
@@ -130,6 +153,10 @@ def free_graphs() -> None:
         for name in [name for name in registry if name.startswith("CustomGradient-")]:
             del registry[name]
     gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    global _size_after_collection
+    _size_after_collection = process_size() or 0
 
 
 @pytest.fixture(scope="session")
@@ -189,12 +216,22 @@ def loaded(version, served, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def untrained_versions(tmp_path_factory):
+def untrained_copy(tmp_path_factory):
+    """Returns what `untrained.version` does, with each version published once for all workers."""
+    from tests.support import untrained
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    return functools.partial(untrained.copy, folder / "untrained_versions")
+
+
+@pytest.fixture(scope="session")
+def untrained_versions(tmp_path_factory, untrained_copy):
     """The folder of saved models with an untrained version of every task; not to be changed."""
     import tasks
-    from tests.support import untrained
 
     folder = tmp_path_factory.mktemp("untrained")
     for task in tasks.names():
-        untrained.version(task, folder)
+        untrained_copy(task, folder)
     return folder

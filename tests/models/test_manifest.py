@@ -9,13 +9,12 @@ import models
 from app import cli, predict
 from app.serving import versions
 from models import manifest
-from tests.support import untrained
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory):
+def published(tmp_path_factory, untrained_copy):
     folder = tmp_path_factory.mktemp("manifest")
-    untrained.version("sentiment", folder)
+    untrained_copy("sentiment", folder)
     return folder
 
 

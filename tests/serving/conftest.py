@@ -6,7 +6,7 @@ import functools
 import pytest
 
 import tasks
-from tests.support import cc_runtime, untrained
+from tests.support import cc_runtime
 
 
 @pytest.fixture(scope="session")
@@ -18,10 +18,10 @@ def program(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def version_of(tmp_path_factory):
+def version_of(tmp_path_factory, untrained_copy):
     """Returns the version of a task with a cell, published on first use."""
     folder = tmp_path_factory.mktemp("versions")
-    return functools.cache(lambda task, cell: untrained.version(task, folder, cell))
+    return functools.cache(lambda task, cell: untrained_copy(task, folder, cell))
 
 
 @pytest.fixture(scope="session")

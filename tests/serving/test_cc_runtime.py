@@ -58,8 +58,8 @@ def _tensor(info, array):
     return tf.constant(array, tf.as_dtype(info.dtype), shape=array.shape)
 
 
-def test_it_needs_neither_this_project_nor_the_original_folder(program, tmp_path):
-    version = untrained.version("tagging", tmp_path / "made")
+def test_it_needs_neither_this_project_nor_the_original_folder(program, tmp_path, untrained_copy):
+    version = untrained_copy("tagging", tmp_path / "made")
     moved = shutil.move(version, tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "made")
     texts = {"text": np.array(["we moved", ""], object)}

@@ -17,8 +17,8 @@ TEXTS = ["", "dull", " ".join(["the plot is superb ,"] * 40)]
 
 
 @pytest.mark.parametrize("cell", slow_except(PLAIN))
-def test_a_cell_predicts_as_the_keras_model_does(cell, program, tmp_path):
-    version = untrained.version("sentiment", tmp_path, cell)
+def test_a_cell_predicts_as_the_keras_model_does(cell, program, tmp_path, untrained_copy):
+    version = untrained_copy("sentiment", tmp_path, cell)
     words = tasks.find("sentiment").restore(version / "assets")
     model = models.load(version)
     classes = (version / "assets/labels.txt").read_text(encoding="utf-8").splitlines()

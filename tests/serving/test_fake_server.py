@@ -21,7 +21,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from tests.support import toy_models, untrained
+from tests.support import toy_models
 from tests.support.fake_server import Batching, FakeServer, RequestError
 
 PREDICT = "/v1/models/toy:predict"
@@ -355,8 +355,8 @@ def test_a_version_that_fails_to_load_is_not_served(tmp_path):
         connection.close()
 
 
-def test_published_versions_load_with_their_warm_up_requests(tmp_path):
-    version = untrained.version("sentiment", tmp_path)
+def test_published_versions_load_with_their_warm_up_requests(tmp_path, untrained_copy):
+    version = untrained_copy("sentiment", tmp_path)
     with FakeServer(version.parent.parent, ["sentiment"], warm_up=True) as server:
         connection = Connection(server)
         assert connection.status("sentiment") == {1: ("AVAILABLE", "")}

@@ -1,8 +1,10 @@
 """Published versions that nothing was learnt in but what is counted, made in seconds."""
 
 import itertools
+import shutil
 from pathlib import Path
 
+import filelock
 import keras
 
 import tasks
@@ -46,3 +48,25 @@ def version(
     draft = export.draft(made, model, folder / task / f"draft-{cell}")
     export.complete(made, task, model, draft, known)
     return export.publish(draft)
+
+
+def copy(published: Path, task: str, folder: Path, cell: str = "lstm") -> Path:
+    """Publishes a version like `version`, as a copy of one that is published on first use.
+
+    Args:
+        published: Folder of the versions to copy, which several processes may share.
+        task: Its name.
+        folder: That of the saved models.
+        cell: A name in `models.cells.specs.CELLS`.
+    """
+    published.mkdir(parents=True, exist_ok=True)
+    source = published / f"{task}-{cell}"
+    with filelock.FileLock(published / f"{task}-{cell}.lock"):
+        if not source.exists():
+            draft = published / f"draft-{task}-{cell}"
+            shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+            draft.mkdir()
+            version(task, draft, cell)
+            draft.rename(source)
+    number = export.next_version(folder / task)
+    return Path(shutil.copytree(source / task / "1", folder / task / str(number)))

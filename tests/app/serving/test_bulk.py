@@ -17,7 +17,6 @@ from app import cli, predict
 from app.serving import bulk
 from tasks.core import lines as lines_module
 from tasks.core.errors import UserError
-from tests.support import untrained
 
 ROOT = Path(__file__).parents[3]
 WORDS = ("the", "plot", "is", "far", "from", "dull", ",", "and", "a", "warm", "cast", "superb")
@@ -78,10 +77,10 @@ def texts(count, seed=0):
 
 
 @pytest.fixture(scope="module")
-def version(tmp_path_factory):
+def version(tmp_path_factory, untrained_copy):
     """The folder of saved models with an untrained version of sentiment."""
     folder = tmp_path_factory.mktemp("untrained")
-    untrained.version("sentiment", folder)
+    untrained_copy("sentiment", folder)
     return folder
 
 

@@ -91,8 +91,8 @@ SIGNATURES = {
 
 
 @pytest.fixture(scope="module", params=tasks.names())
-def version(request, tmp_path_factory):
-    return untrained.version(request.param, tmp_path_factory.mktemp("compatibility"))
+def version(request, tmp_path_factory, untrained_copy):
+    return untrained_copy(request.param, tmp_path_factory.mktemp("compatibility"))
 
 
 def test_a_published_version_passes_and_has_the_promised_signatures(version):
@@ -108,10 +108,16 @@ def test_a_published_version_passes_and_has_the_promised_signatures(version):
         ("sentiment", {"evidence": 0, "layers": 2}),
         ("tagging", {"crf": True, "affixes": 0, "fold_case": True}),
         ("tagging", {"characters": 0}),
-        ("captioning", {"attention": "none", "sweeps": 0}),
-        ("captioning", {"input_feeding": True, "layers": 2, "sweeps": 2}),
-        ("translation", {"attention": "none", "beam_size": 1, "n_best": 1}),
-        ("translation", {"attention": "additive", "no_repeat_ngram": 2, "coverage": 0.1}),
+        # `test_every_setting_can_be_trained_and_served` exports most of these, too.
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("captioning", {"attention": "none", "sweeps": 0}),
+                ("captioning", {"input_feeding": True, "layers": 2, "sweeps": 2}),
+                ("translation", {"attention": "none", "beam_size": 1, "n_best": 1}),
+                ("translation", {"attention": "additive", "no_repeat_ngram": 2, "coverage": 0.1}),
+            )
+        ),
     ],
 )
 def test_every_setting_passes(task, settings, tmp_path):

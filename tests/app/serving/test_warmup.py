@@ -11,14 +11,13 @@ from PIL import Image
 
 from app.serving import session, warmup
 from tasks.core.examples import Example, Stream
-from tests.support import untrained
 
 ROWS = [{"text": "word " * length, "lengths": length} for length in range(1, 41)]
 
 
 @pytest.fixture(scope="module")
-def version(tmp_path_factory):
-    return untrained.version("tagging", tmp_path_factory.mktemp("warm"))
+def version(tmp_path_factory, untrained_copy):
+    return untrained_copy("tagging", tmp_path_factory.mktemp("warm"))
 
 
 def test_each_signature_has_requests_of_several_batch_sizes_and_lengths(version):
@@ -86,11 +85,9 @@ def photograph(seed, file_format):
     return file.getvalue()
 
 
-def test_photographs_are_scaled_down(tmp_path):
+def test_photographs_are_scaled_down(tmp_path, untrained_copy):
     """Every row of these is too large for a request; the server would get none."""
-    folder = tmp_path / "captions"
-    folder.mkdir()
-    version = untrained.version("captioning", tmp_path, learnt=folder / "learnt")
+    version = untrained_copy("captioning", tmp_path)
     rows = [{"image_bytes": photograph(n, "PNG" if n % 2 else "JPEG")} for n in range(4)]
     rows.append({"image_bytes": b"no image" * 2**18})
     (tmp_path / "assets.extra").mkdir()
