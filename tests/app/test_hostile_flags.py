@@ -24,7 +24,6 @@ from app.training import pipeline
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "published"
 SETTINGS = hypothesis.settings(
-    max_examples=100,  # per command
     deadline=None,
     derandomize=True,
     database=None,
@@ -135,13 +134,14 @@ VALUES = (
 )
 
 
+@pytest.mark.parametrize("examples", [25, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_value_of_a_flag_ends_in_a_traceback(folder, name):
+def test_no_value_of_a_flag_ends_in_a_traceback(folder, name, examples):
     command = COMMANDS[name]
     flags = flags_of(command)
     with_value = [flag for flag, has_value in flags.items() if has_value]
 
-    @SETTINGS
+    @hypothesis.settings(SETTINGS, max_examples=examples)
     @hypothesis.given(strategies.sampled_from(with_value), VALUES)
     def run(flag, value):
         for path in ("responses", "out"):

@@ -21,6 +21,7 @@ from app import cli, evaluate, predict, train
 from app.serving import export, versions
 from app.training import loop, run_state
 from tests.conftest import SMALL, labelled, signatures, where
+from tests.support.cells import slow_except
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,7 +102,7 @@ def test_a_malformed_corpus_is_an_error_before_training(capsys, corpus, tmp_path
     (corpus / "train.tsv").write_text(rows, encoding="utf-8")
     argv = ["sentiment", "--data", str(corpus), *where(tmp_path)]
     assert re.search(message, fails(capsys, train.main, argv))
-    assert not list((tmp_path / "runs").iterdir())
+    assert not list((tmp_path / "runs").glob("*"))
 
 
 def test_a_part_without_a_known_class_is_an_error(capsys, corpus, tmp_path):
@@ -305,7 +306,7 @@ def test_a_threshold_is_served_without_training(corpus, tmp_path, capsys):
     assert "confident_accuracy: 95 % interval" in output
     record = json.loads((second / "assets.extra/run.json").read_text())
     assert {"coverage", "confident_accuracy"} < set(record["scores"])
-    assert 0 < record["fitted_on_valid"]["threshold"] < 1
+    assert 0 <= record["fitted_on_valid"]["threshold"] < 1
     assert signatures(second)["serving_default"][1]["confident"] == ("bool", [-1])
     argv = ["sentiment", "a warm film", "--saved-models", str(second.parents[1]), "--json"]
     predict.main(argv)
@@ -366,7 +367,9 @@ def test_two_epochs_of_half_a_pass_learn_what_one_of_a_whole_pass_does(corpus, t
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm_peephole", "greff_fgr", "mut1"])
+@pytest.mark.parametrize(
+    "cell", slow_except(["lstm_peephole", "mut1"], ["rnn", "lstm_peephole", "greff_fgr", "mut1"])
+)
 def test_cells_of_every_kind_train_and_are_published(corpus, tmp_path, cell):
     version = trained(corpus, tmp_path, "--cell", cell)
     assert json.loads((version / "assets.extra/run.json").read_text())["config"]["cell"] == cell

@@ -5,6 +5,7 @@ with the model, but read lower-cased texts as a whole, and no code that learns.
 """
 
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -31,6 +32,7 @@ def confusions(splits: Splits, classes: Sequence[str]) -> dict[str, np.ndarray]:
     Returns:
         Counts by reference and prediction (K, K), by method.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.naive_bayes import MultinomialNB
 
@@ -40,10 +42,12 @@ def confusions(splits: Splits, classes: Sequence[str]) -> dict[str, np.ndarray]:
     train = train[:, used]
     bayes = MultinomialNB().fit(train, labels)
     valid, valid_labels = bags.all(splits.valid)
-    candidates = (
-        LogisticRegression(C=penalty, max_iter=_ITERATIONS).fit(train, labels)
-        for penalty in _PENALTIES
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # more iterations change little
+        candidates = [
+            LogisticRegression(C=penalty, max_iter=_ITERATIONS).fit(train, labels)
+            for penalty in _PENALTIES
+        ]
     regression = max(candidates, key=lambda model: model.score(valid[:, used], valid_labels))
     counts = {}
     for texts, references in bags.batches(splits.test):

@@ -69,13 +69,19 @@ SPECS = CELLS | {name: CellSpec(**told) for name, told in MORE.items()}
 every_spec = pytest.mark.parametrize("name", SPECS)
 # One for each equation and one for each kind of change.
 REPRESENTATIVE = (*PLAIN, "lstm, all at once", "lstm, maps", "gru, products", "full, noisy")
+# All but every equation with each layer normalisation and with all that training drops.
+DISTINCT = (*CELLS, *(name for name in MORE if not name.endswith((" products", " maps", " noisy"))))
+representative = pytest.mark.parametrize("name", slow_except(REPRESENTATIVE, SPECS))
 every_cell = pytest.mark.parametrize("name", CELLS)
 
 
 def by_every_implementation(names, dtype="float32"):
     """Each of the cells with each implementation that says it can run it here."""
-    pairs = [(name, way) for name in names for way in implementations_of(SPECS[name], "cpu", dtype)]
-    return pytest.mark.parametrize(("name", "implementation"), pairs)
+    return pytest.mark.parametrize(("name", "implementation"), implementation_pairs(names, dtype))
+
+
+def implementation_pairs(names, dtype="float32"):
+    return [(name, way) for name in names for way in implementations_of(SPECS[name], "cpu", dtype)]
 
 
 # Right padding, left padding, holes, one step, no step, no padding.
@@ -140,8 +146,19 @@ def test_every_equation_is_among_the_cells():
     assert sorted(SPECS[name].equation for name in PLAIN) == sorted(EQUATIONS)
 
 
-@by_every_implementation(SPECS)
-@pytest.mark.parametrize("features", [D, H], ids=["D≠H", "D=H"])
+@pytest.mark.parametrize(
+    ("name", "implementation", "features"),
+    [
+        pytest.param(
+            name,
+            implementation,
+            features,
+            marks=() if features == D or name in REPRESENTATIVE else pytest.mark.slow,
+        )
+        for name, implementation in implementation_pairs(SPECS)
+        for features in (D, H)
+    ],
+)
 def test_agrees_with_the_textbook(name, implementation, features):
     layer = made(name, implementation=implementation, features=features)
     xs, states = inputs()[..., :features], initial_state(layer)
@@ -210,7 +227,7 @@ def check_loop(name, training, graph, monkeypatch):
             assert np.isfinite(a).all()
 
 
-@every_spec
+@pytest.mark.parametrize("name", slow_except({*DISTINCT, *REPRESENTATIVE}, SPECS))
 def test_the_loop_gives_the_values_and_gradients_of_the_definition(name, monkeypatch):
     check_loop(name, True, False, monkeypatch)
 
@@ -403,7 +420,7 @@ def test_backward_is_forward_over_the_reversed_input(name, implementation):
     assert np.abs(want[0] - np.asarray(forward(xs)[0])).max() > 1e-3
 
 
-@every_spec
+@representative
 def test_stepping_the_cell_by_hand_equals_the_layer(name):
     layer, xs = made(name), inputs()
     states = initial_state(layer)
@@ -430,7 +447,7 @@ def test_a_cell_that_drops_is_trained_with_what_was_drawn_for_the_sequence():
         keras.layers.RNN(layer.cells[0])(xs, training=True)
 
 
-@every_spec
+@representative
 def test_the_cell_runs_in_keras_own_loop(name):
     layer, xs = made(name), inputs()
     theirs = keras.layers.RNN(layer.cells[0], return_sequences=True)
@@ -510,7 +527,7 @@ def test_any_number_of_rows_and_steps_has_an_answer(implementation, training):
             assert not any(np.asarray(g).any() for g in gradients)
 
 
-@every_cell
+@pytest.mark.parametrize("name", slow_except(PLAIN))
 def test_a_saved_layer_computes_the_same(name, tmp_path):
     ids = keras.Input((None, D))
     model = keras.Model(ids, GatedRNN(H, name, direction="both", layers=2, dropout=0.1)(ids))
