@@ -22,7 +22,6 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     corpus.check_paths()
     with cli.quiet():
         from app.training import pipeline
-        from tasks.core import summary
 
     options = pipeline.TrainOptions(
         saved_models=args.saved_models,
@@ -30,9 +29,6 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         deterministic=args.deterministic,
         strategy=args.strategy,
     )
-    if corpus.is_summarized and args.strategy != "multiworker":
-        for line in summary.summarize(corpus.open(), corpus.identity):
-            print(line, flush=True)
     return pipeline.train(args.task, config, corpus, options)
 
 

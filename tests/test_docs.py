@@ -102,7 +102,8 @@ def _all_flags() -> frozenset[str]:
     from app.studies.presets import PRESETS
     from tasks import probes
 
-    subjects = {f"app.{name}": tasks.names() for name in ("train", "predict", "evaluate", "beam")}
+    per_task = ("train", "predict", "evaluate", "beam", "inspect_data")
+    subjects = {f"app.{name}": tasks.names() for name in per_task}
     subjects["app.look"] = [*tasks.names(), "gradients"]
     subjects["app.study"] = [*PRESETS, *probes.names(), *tasks.names(), "evolve"]
     subjects |= {"app.deploy": [""], "app.cells": [""], "app.cache": [""]}

@@ -41,11 +41,13 @@ from app.training import advice, distribution, example_cache, loop, run_state
 from app.training.batches import Batches
 from app.training.example_cache import EncodedExamples
 from app.training.run_state import Progress, Run
+from tasks.core import summary
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.evaluation import Alignment, AttentionMaps, Evaluation, Evaluator, Table
 from tasks.core.examples import PARTS, Example, Splits, Stream
 from tasks.core.settings import flag
+from tasks.core.summary import PartSummary
 from tasks.core.task import Config, Task
 
 _REHEARSED_EXAMPLES = 20  # of the test part, as many as a report shows
@@ -81,6 +83,7 @@ class DataSummary:
         left_out: Number of examples that cannot be used, by part.
         notes: Notes of the corpus for the user.
         majority: The most frequent class or tag of the train part; None for tasks without them.
+        remarks: What a user should know of the examples, such as duplicates.
     """
 
     source: str
@@ -89,6 +92,7 @@ class DataSummary:
     left_out: dict[str, int]
     notes: tuple[str, ...]
     majority: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +218,7 @@ def read(name: str, config: Config, corpus: Corpus, runs: Path) -> Prepared:
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="draft-", dir=runs) as folder:
         assets = Path(folder)
-        data, config = _learn(task_class, config, splits, corpus.data, assets)
+        data, config = _learn(task_class, config, corpus, splits, assets)
         run = _open_run(runs / name, name, config, data.checksum, assets)
     task = task_class.restore(run.assets)
     ops = example_cache.ops_fingerprint(task, next(iter(splits.train)))
@@ -227,10 +231,10 @@ def read(name: str, config: Config, corpus: Corpus, runs: Path) -> Prepared:
 
 
 class _Survey:
-    """Count, hash and classes of the examples that pass through a stream."""
+    """Count, hash, classes and summary of the examples that pass through a stream."""
 
-    def __init__(self, stream: Stream, evaluator: type[Evaluator]):
-        self._stream, self._evaluator = stream, evaluator
+    def __init__(self, stream: Stream, evaluator: type[Evaluator], summary: PartSummary):
+        self._stream, self._evaluator, self.summary = stream, evaluator, summary
         self.count, self.hash = 0, hashlib.sha256()
         self.classes = collections.Counter()
 
@@ -240,6 +244,7 @@ class _Survey:
     def _read(self):
         for example in self._stream:
             self.count += 1
+            self.summary.add(example)
             self.classes.update(self._evaluator.target_classes(example))
             for key, value in sorted(example.values.items()):
                 pieces = value if isinstance(value, tuple) else (value,)
@@ -250,17 +255,17 @@ class _Survey:
 
 
 def _learn(
-    task_class: type[Task], config: Config, splits: Splits, source: str, assets: Path
+    task_class: type[Task], config: Config, corpus: Corpus, splits: Splits, assets: Path
 ) -> tuple[DataSummary, Config]:
     """Learns a task into `assets`, and validates every example of every part.
 
     Returns:
         The summary of the data, and the settings with those that follow from the data.
     """
-    surveys = {
-        part: _Survey(with_progress(getattr(splits, part), f"reading {part}"), task_class.Evaluator)
-        for part in PARTS
-    }
+    surveys = {}
+    for part in PARTS:
+        stream = with_progress(getattr(splits, part), f"reading {part}")
+        surveys[part] = _Survey(stream, task_class.Evaluator, PartSummary(corpus.identity))
     task = task_class.learn(config, surveys["train"].stream(), assets)
     left_out = {}
     for part in PARTS[1:]:
@@ -275,6 +280,10 @@ def _learn(
     checksum = hashlib.sha256("".join(s.hash.hexdigest() for s in surveys.values()).encode())
     counts = {part: survey.count - left_out.get(part, 0) for part, survey in surveys.items()}
     say(", ".join(f"{part} {count}" for part, count in counts.items()) + " examples")
+    remarks = tuple(
+        map(encodable, summary.remarks({part: s.summary for part, s in surveys.items()}))
+    )
+    say(*remarks)
     notes = tuple(map(encodable, splits.notes))
     # The first in alphabetical order of the most frequent, whatever the order of the files.
     classes = sorted(surveys["train"].classes.items(), key=lambda item: (-item[1], item[0]))
@@ -286,7 +295,9 @@ def _learn(
     ]
     if chosen:
         say(f"chosen by the size of the train part: {', '.join(chosen)}")
-    data = DataSummary(encodable(source), checksum.hexdigest(), counts, left_out, notes, majority)
+    data = DataSummary(
+        encodable(corpus.data), checksum.hexdigest(), counts, left_out, notes, majority, remarks
+    )
     return data, task.config
 
 

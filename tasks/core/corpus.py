@@ -25,11 +25,9 @@ class Corpus(abc.ABC):
 
     Class attributes:
         is_labelled: Whether each example has one label, of which each part gets its share.
-        is_summarized: Whether another pass over the examples before training is cheap enough.
     """
 
     is_labelled: ClassVar[bool] = False
-    is_summarized: ClassVar[bool] = True
 
     data: str = setting(
         "sample", "sample, the path of a folder, file or zip, a glob pattern, or tfds:NAME"

@@ -1,67 +1,102 @@
-"""Summary of a corpus before training: sizes, duplicates, overlap of parts, odd labels."""
+"""Summary of a corpus: duplicates, overlap of parts, empty texts, odd labels."""
 
 import array
 import collections
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from tasks.core.examples import PARTS, Example, Splits, Stream, text_hash
+from tasks.core.examples import PARTS, Example, Splits, text_hash
 
 _SHOWN = 5  # labels that a line names
 _MAX_LABELS = 100_000  # that are counted; a corpus with more has no classes
 _INPUTS = ("text", "tokens", "image_bytes")
 
 
-class _Part:
-    """Hashes and counts of one part, of which 16 bytes are held for each example."""
-
-    def __init__(self, stream: Stream, identity: Callable[[Example], str]):
-        self.labels: collections.Counter[str] = collections.Counter()
-        self.empty, self.first_empty = 0, ""
-        inputs, targets = array.array("Q"), array.array("Q")
-        for example in stream:
-            text = identity(example)
-            inputs.append(text_hash(text))
-            targets.append(_target_hash(example))
-            if not text:
-                self.empty += 1
-                self.first_empty = self.first_empty or example.origin
-            if len(self.labels) < _MAX_LABELS:
-                self.labels.update(_labels(example))
-        self.count = len(inputs)
-        pairs = np.empty(self.count, [("input", np.uint64), ("target", np.uint64)])
-        pairs["input"], pairs["target"] = inputs, targets
-        pairs = np.unique(pairs)
-        self.repeated = self.count - len(pairs)
-        self.inputs, counts = np.unique(pairs["input"], return_counts=True)
-        self.conflicting = int(np.sum(counts > 1))
-
-
-def summarize(splits: Splits, identity: Callable[[Example], str]) -> Iterator[str]:
-    """Yields the sizes of the parts, and a line for each remark on their examples.
+class PartSummary:
+    """Counts of the examples of one part, of each of which 16 bytes are held.
 
     Args:
-        splits: The parts, each of which is read once.
+        identity: Returns the input of an example as a text, such as `Corpus.identity`.
+
+    Attributes:
+        labels: Occurrences of each label or tag.
+        empty: Number of empty inputs.
+        first_empty: Origin of the first.
+    """
+
+    def __init__(self, identity: Callable[[Example], str]):
+        self._identity = identity
+        self.labels: collections.Counter[str] = collections.Counter()
+        self.empty, self.first_empty = 0, ""
+        self._inputs, self._targets = array.array("Q"), array.array("Q")
+
+    def add(self, example: Example) -> None:
+        """Counts an example."""
+        text = self._identity(example)
+        self._inputs.append(text_hash(text))
+        self._targets.append(_target_hash(example))
+        if not text:
+            self.empty += 1
+            self.first_empty = self.first_empty or example.origin
+        if len(self.labels) < _MAX_LABELS:
+            self.labels.update(_labels(example))
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self._inputs)
+
+    def repetitions(self) -> tuple[np.ndarray, int, int]:
+        """Counts what occurs more than once.
+
+        Returns:
+            The distinct hashes of inputs, in ascending order; the examples that repeat an
+            earlier one; and the inputs with different targets.
+        """
+        pairs = np.empty(len(self), [("input", np.uint64), ("target", np.uint64)])
+        pairs["input"], pairs["target"] = self._inputs, self._targets
+        pairs = np.unique(pairs)
+        inputs, counts = np.unique(pairs["input"], return_counts=True)
+        return inputs, len(self) - len(pairs), int(np.sum(counts > 1))
+
+
+def summarize(splits: Splits, identity: Callable[[Example], str]) -> dict[str, PartSummary]:
+    """Returns the summary of each part, each of which is read once.
+
+    Args:
+        splits: The parts.
         identity: Returns the input of an example as a text, such as `Corpus.identity`.
     """
-    parts = {name: _Part(getattr(splits, name), identity) for name in PARTS}
-    yield "examples: " + ", ".join(f"{name} {part.count:,}" for name, part in parts.items())
-    train = parts["train"]
+    parts = {name: PartSummary(identity) for name in PARTS}
+    for name, part in parts.items():
+        for example in getattr(splits, name):
+            part.add(example)
+    return parts
+
+
+def remarks(parts: Mapping[str, PartSummary]) -> Iterator[str]:
+    """Yields a line for each property of a corpus that its user should know of.
+
+    Args:
+        parts: The summary of each part, by name.
+    """
+    repetitions = {name: part.repetitions() for name, part in parts.items()}
+    train_inputs = repetitions["train"][0]
     for name in PARTS[1:]:
-        part = parts[name]
-        shared = len(np.intersect1d(part.inputs, train.inputs, assume_unique=True))
+        inputs = repetitions[name][0]
+        shared = len(np.intersect1d(inputs, train_inputs, assume_unique=True))
         if shared:
             yield (
-                f"{shared:,} of the {len(part.inputs):,} different inputs of the {name} part are "
+                f"{shared:,} of the {len(inputs):,} different inputs of the {name} part are "
                 "also in the train part, so its scores may be too high"
             )
     for name, part in parts.items():
-        if part.repeated:
-            yield f"{part.repeated:,} of the {part.count:,} {name} examples repeat another one"
-        if part.conflicting and part.labels:
-            yield f"{part.conflicting:,} inputs of the {name} part have different labels or tags"
+        _, repeated, conflicting = repetitions[name]
+        if repeated:
+            yield f"{repeated:,} of the {len(part):,} {name} examples repeat another one"
+        if conflicting and part.labels:
+            yield f"{conflicting:,} inputs of the {name} part have different labels or tags"
         if part.empty:
             first = part.first_empty
             yield f"{part.empty:,} texts of the {name} part are empty; the first: {first}"

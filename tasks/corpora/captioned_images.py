@@ -35,7 +35,6 @@ import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import ClassVar
 
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
@@ -138,7 +137,6 @@ class CaptionedImages(Corpus):
     of non-empty str. The origin is the path of the image.
     """
 
-    is_summarized: ClassVar[bool] = False  # each pass opens every image
     skip_bad: bool = setting(False, "skip and count broken or missing images, instead of stopping")
     encoding: str = setting(
         "", "encoding of the tables (default: UTF-8, or Windows-1252 where a file is not UTF-8)"

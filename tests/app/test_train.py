@@ -19,7 +19,7 @@ import models
 import tasks
 from app import cli, evaluate, predict, train
 from app.serving import export, versions
-from app.training import loop, run_state
+from app.training import loop, pipeline, run_state
 from tests.conftest import SMALL, labelled, signatures, where
 from tests.support.cells import slow_except
 
@@ -294,6 +294,23 @@ def test_the_same_command_after_a_finished_run_makes_a_new_version(corpus, tmp_p
     assert (first.name, second.name) == ("1", "2")
     assert {p: p.read_bytes() for p in first.rglob("*") if p.is_file()} == before
     assert_same(first, second)
+
+
+def test_remarks_on_the_data_are_printed_and_recorded(corpus, tmp_path, capsys):
+    with (corpus / "train.tsv").open("a", encoding="utf-8") as file:
+        file.write("twice\tgood\ntwice\tgood\n")
+    declared = tasks.find("sentiment")
+    prepared = pipeline.read(
+        "sentiment", declared.Config(), declared.Corpus(data=str(corpus)), tmp_path / "runs"
+    )
+    prepared.run.close()
+    (remark,) = prepared.data.remarks
+    assert remark == "1 of the 42 train examples repeat another one"
+    output = capsys.readouterr().out
+    assert remark in output
+    assert "chosen by the size of the train part: --batch-tokens 256, --epochs 20" in output
+    assert prepared.task.config.batch_tokens == 256
+    assert json.loads((prepared.run.assets / "config.json").read_text())["batch_tokens"] == 256
 
 
 def test_a_threshold_is_served_without_training(corpus, tmp_path, capsys):

@@ -1,10 +1,8 @@
 """The summary of a corpus that is printed before training."""
 
 import tasks
-from app import train
-from app.training import pipeline
 from tasks.core.examples import Example, Splits, Stream
-from tasks.core.summary import summarize
+from tasks.core.summary import remarks, summarize
 
 
 def lines(name, **parts):
@@ -15,18 +13,16 @@ def lines(name, **parts):
         return Stream(lambda: rows)
 
     splits = Splits(*(stream(part) for part in ("train", "valid", "test")))
-    return list(summarize(splits, tasks.declaration(name).Corpus().identity))
+    return list(remarks(summarize(splits, tasks.declaration(name).Corpus().identity)))
 
 
 def labelled(*pairs):
     return [{"text": text, "label": label} for text, label in pairs]
 
 
-def test_a_corpus_without_remarks_has_its_sizes():
+def test_a_corpus_may_have_no_remarks():
     rows = [labelled((f"{part} a", "x"), (f"{part} b", "y")) for part in range(3)]
-    assert lines("sentiment", train=rows[0], valid=rows[1], test=rows[2]) == [
-        "examples: train 2, valid 2, test 2"
-    ]
+    assert lines("sentiment", train=rows[0], valid=rows[1], test=rows[2]) == []
 
 
 def test_overlap_duplicates_conflicts_and_odd_labels_are_reported():
@@ -34,7 +30,6 @@ def test_overlap_duplicates_conflicts_and_odd_labels_are_reported():
     valid = labelled(("d", "x"), ("e", "y"), ("f", "X"))
     test = labelled(("a", "y"), ("c", "y"), ("g", "y"))
     assert lines("sentiment", train=train, valid=valid, test=test) == [
-        "examples: train 6, valid 3, test 3",
         "2 of the 3 different inputs of the test part are also in the train part, so its scores "
         "may be too high",
         "1 of the 6 train examples repeat another one",
@@ -48,27 +43,15 @@ def test_overlap_duplicates_conflicts_and_odd_labels_are_reported():
 def test_tags_are_labels_and_several_translations_are_no_conflict():
     train = [{"tokens": ("a", "b"), "tags": ("N", "V")}, {"tokens": ("a", "b"), "tags": ("N", "N")}]
     other = [{"tokens": ("c",), "tags": ("N",)}]
-    assert lines("tagging", train=train, valid=other, test=other)[1:] == [
+    assert lines("tagging", train=train, valid=other, test=other) == [
         "1 inputs of the train part have different labels or tags",
         "the valid part has no 'V'; the test part has no 'V'",
     ]
     pairs = [{"text": "a", "translation": "b"}, {"text": "a", "translation": "c"}]
     other = [{"text": "d", "translation": "e"}]
-    assert lines("translation", train=pairs, valid=other, test=[]) == [
-        "examples: train 2, valid 1, test 0"
-    ]
+    assert lines("translation", train=pairs, valid=other, test=[]) == []
 
 
 def test_captions_of_the_same_image_in_two_parts_are_reported():
     image = [{"image_bytes": b"png", "captions": ("a",)}]
-    assert lines("captioning", train=image, valid=image, test=[])[1].startswith("1 of the 1")
-
-
-def test_training_begins_with_the_summary(tmp_path, monkeypatch, capsys):
-    path = tmp_path / "a.tsv"
-    path.write_text("".join(f"text {n % 30}\t{'good' if n % 2 else 'bad'}\n" for n in range(40)))
-    monkeypatch.setattr(pipeline, "train", lambda *args: print("trains"))
-    train.main(["sentiment", "--data", str(path)])
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("examples: train ") and lines[-1] == "trains"
-    assert any("train examples repeat another one" in line for line in lines)
+    assert lines("captioning", train=image, valid=image, test=[])[0].startswith("1 of the 1")

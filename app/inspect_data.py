@@ -1,0 +1,48 @@
+"""Inspects a corpus before training: `python -m app.inspect_data sentiment --data PATH`.
+
+Prints the sizes of the parts and what a user should know of the examples: overlap of the parts,
+duplicates, empty texts, labels that differ only in case, missing classes. Writes a page with class
+counts, lengths, frequent words and suspicious examples. Nothing is trained, and nothing is changed.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from app import cli
+from tasks.core.examples import PARTS
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Prints the remarks on a corpus, and returns the folder of the page."""
+    args, task_class = cli.parse("inspect_data", __doc__, argv, _add_flags, "--data PATH")
+    cli.check_out(args.out)
+    corpus = cli.settings(task_class.Corpus, args)
+    corpus.check_paths()
+    from tasks.core import summary
+    from tasks.core.survey import survey
+
+    splits = corpus.open()
+    for note in splits.notes:
+        print(note, flush=True)
+    found = survey(splits, corpus.identity)
+    sizes = ", ".join(f"{part} {len(found.summaries[part]):,}" for part in PARTS)
+    remarks = list(summary.remarks(found.summaries))
+    print(f"examples: {sizes}", *(remarks or ["no remarks"]), sep="\n", flush=True)
+    with cli.quiet():
+        from app.report import data
+
+    page = data.page(f"{args.task}: {corpus.data}", [*splits.notes, *remarks], found)
+    folder = cli.new_folder(args.out, Path("runs/inspect_data"))
+    (folder / "index.html").write_text(page, encoding="utf-8")
+    print(f"page {folder / 'index.html'}")
+    return folder
+
+
+def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
+    cli.add_settings(parser, task_class.Corpus)
+    cli.add_out(parser, "runs/inspect_data")
+
+
+if __name__ == "__main__":
+    cli.run(main)

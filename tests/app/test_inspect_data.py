@@ -1,0 +1,42 @@
+"""The command that inspects a corpus."""
+
+import pytest
+
+import tasks
+from app import inspect_data
+from tests.conftest import labelled
+
+
+def test_remarks_are_printed_and_a_page_is_written(tmp_path, capsys):
+    corpus = labelled(tmp_path / "corpus")
+    with (corpus / "train.tsv").open("a", encoding="utf-8") as file:
+        file.write("<b>twice</b>\tgood\n<b>twice</b>\tbad\n\u200b odd\tGood\n")
+    files = {path: path.read_bytes() for path in corpus.iterdir()}
+    argv = ["sentiment", "--data", str(corpus), "--out", str(tmp_path / "page")]
+    folder = inspect_data.main(argv)
+    lines = capsys.readouterr().out.splitlines()
+    assert "examples: train 43, valid 10, test 10" in lines
+    assert "1 inputs of the train part have different labels or tags" in lines
+    assert "labels that differ only in case or blanks: 'Good', 'good'" in lines
+    assert lines[-1] == f"page {folder / 'index.html'}"
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;twice" in page and "<b>twice" not in page
+    assert page.count("<svg") == 2
+    assert "train.tsv:42" in page and "labels that differ only in case" in page
+    assert {path: path.read_bytes() for path in corpus.iterdir()} == files
+
+
+@pytest.mark.parametrize("name", [name for name in tasks.names() if name != "captioning"])
+def test_the_sample_of_a_task_has_a_page(name, tmp_path, capsys):
+    folder = inspect_data.main([name, "--out", str(tmp_path / "page")])
+    assert "examples: train " in capsys.readouterr().out
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "Frequent words" in page or "Words of the train part" in page
+
+
+def test_many_classes_fit_on_a_page(tmp_path, capsys):
+    path = tmp_path / "train.tsv"
+    path.write_text("".join(f"text {n}\tclass {n % 300}\n" for n in range(3000)))
+    folder = inspect_data.main(["sentiment", "--data", str(path), "--out", str(tmp_path / "page")])
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "250 others" in page and len(page) < 500_000
