@@ -1,4 +1,4 @@
-"""Rows of Excel workbooks and Parquet files, read by libraries that are optional.
+"""Rows of Excel workbooks, Parquet and Arrow files, read by libraries that are optional.
 
 `requirements-tables.txt` lists them. Without them, a message names the format, and says how to
 convert the file or install what reads it.
@@ -10,7 +10,7 @@ import io
 import json
 import types
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,46 +74,84 @@ class Workbook:
         return UserError(f"{self._path}: not a valid Excel workbook: {error}.")
 
 
-def parquet_names(path: AnyPath, access: Access) -> list[str]:
-    """Returns the names of the columns of a Parquet file.
+class ColumnarFile:
+    """A Parquet or Arrow file, whose columns have names and types.
+
+    A column of the type ClassLabel of Hugging Face, which holds numbers, has the names of its
+    classes as values.
+
+    Args:
+        path: The file, `.parquet` or `.arrow`, on disk or in a zip archive.
+        access: What may be read.
 
     Raises:
         UserError: It cannot be read, or pyarrow is not installed.
     """
-    return list(_parquet_file(path, access).schema_arrow.names)
 
-
-def parquet_rows(
-    path: AnyPath, access: Access, columns: list[str]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields the number of each row of a Parquet file, from 1, and the values of some columns.
-
-    Raises:
-        UserError: It cannot be read, or pyarrow is not installed.
-    """
-    batches = _parquet_file(path, access).iter_batches(_BATCH_ROWS, columns=columns)
-    number = 0
-    while True:
+    def __init__(self, path: AnyPath, access: Access):
+        self._path, self._is_arrow = path, path.name.lower().endswith(".arrow")
+        kind = "an Arrow file" if self._is_arrow else "a Parquet file"
+        pyarrow = _library("pyarrow", path, kind)
+        access.check(path)
+        is_on_disk = isinstance(path, Path) and not path.name.lower().endswith(".gz")
+        source = str(path) if is_on_disk else io.BytesIO(filesystem.read_bytes(path, access))
         try:
-            batch = next(batches).to_pylist()
-        except StopIteration:
-            return
+            if self._is_arrow:
+                ipc = importlib.import_module("pyarrow.ipc")
+                self._file = ipc.open_stream(pyarrow.OSFile(source) if is_on_disk else source)
+                schema = self._file.schema
+            else:
+                parquet = importlib.import_module("pyarrow.parquet")
+                self._file = parquet.ParquetFile(source)
+                schema = self._file.schema_arrow
+            self.names = list(schema.names)
+            self._classes = _class_names(schema.metadata or {})
         except Exception as error:  # of pyarrow's, and of Python's
-            raise UserError(f"{path}: not a valid Parquet file: {error}.") from error
-        for row in batch:
-            number += 1
-            yield number, row
+            raise self._damaged(error) from error
+
+    def rows(self, columns: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yields the number of each row, from 1, and its values of some columns."""
+        batches = self._file if self._is_arrow else self._file.iter_batches(_BATCH_ROWS)
+        batches, number = iter(batches), 0
+        while True:
+            try:
+                batch = next(batches).select(columns)
+                rows = [
+                    row
+                    for first in range(0, batch.num_rows, _BATCH_ROWS)
+                    for row in batch.slice(first, _BATCH_ROWS).to_pylist()
+                ]
+            except StopIteration:
+                return
+            except Exception as error:  # of pyarrow's, and of Python's
+                raise self._damaged(error) from error
+            for row in rows:
+                number += 1
+                yield number, {key: self._named(key, value) for key, value in row.items()}
+
+    def _named(self, column: str, value: Any) -> Any:
+        """Returns the name of a class in place of its number; -1 stands for no class."""
+        names = self._classes.get(column)
+        if names is None or not isinstance(value, int):
+            return value
+        return names[value] if 0 <= value < len(names) else ""
+
+    def _damaged(self, error: Exception) -> UserError:
+        kind = "Arrow" if self._is_arrow else "Parquet"
+        return UserError(f"{self._path}: not a valid {kind} file: {error}.")
 
 
-def _parquet_file(path: AnyPath, access: Access) -> Any:
-    parquet = _library("pyarrow.parquet", path, "a Parquet file")
-    access.check(path)
-    is_on_disk = isinstance(path, Path) and not path.name.lower().endswith(".gz")
-    source = path if is_on_disk else io.BytesIO(filesystem.read_bytes(path, access))
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """Returns the names of classes by column, as Hugging Face keeps them in a schema."""
     try:
-        return parquet.ParquetFile(source)
-    except Exception as error:  # of pyarrow's, and of Python's
-        raise UserError(f"{path}: not a valid Parquet file: {error}.") from error
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return {
+            column: [str(name) for name in feature["names"]]
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _library(name: str, path: AnyPath, kind: str) -> types.ModuleType:

@@ -9,6 +9,7 @@ A corpus is a folder, a zip archive or a single file. File and folder names defi
     train.xlsx train.parquet ...     with a header; the first sheet of a workbook
     train.pos train.neg ...          one text per line, one file per class
     train/pos/*.txt ...              one file per text (the layout of aclImdb)
+    dataset_dict.json ...            a data set of Hugging Face, see `hugging_face`
 
 `dev` and `val` are accepted for `valid`. A corpus that is not divided into parts is one
 such file, one set of class files (`NAME.pos`, `NAME.neg`), or one folder of
@@ -21,7 +22,7 @@ import functools
 import itertools
 import json
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,7 +30,7 @@ from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.settings import setting
-from tasks.corpora import binary_tables, filesystem, tables, tfds
+from tasks.corpora import binary_tables, filesystem, hugging_face, tables, tfds
 from tasks.corpora.filesystem import AnyPath
 from tasks.corpora.samples import reviews
 
@@ -88,6 +89,14 @@ class LabelledTexts(Corpus):
         if _is_table_file(path):
             return {"train": self._table(path)}, []
         root = filesystem.corpus_root(path)
+        shards, unused = hugging_face.parts(root, filesystem.Access.of(self))
+        if shards:
+            streams = {
+                part: self._columnar(files)
+                for part, files in shards.items()
+                if part not in self.flagged_parts()
+            }
+            return streams, [f"not read: parts {', '.join(unused)}"] if unused else []
         notes, used = [], set()
 
         def find(names: tuple[str, ...]) -> filesystem.Matches:
@@ -208,7 +217,7 @@ class LabelledTexts(Corpus):
                 lambda: self._encoding_notes([path]),
             )
         if suffix == ".parquet":
-            return self._parquet(path)
+            return self._columnar([path])
         if suffix == ".xlsx":
             return self._workbook(path)
         table = functools.cache(lambda: self._format(path))
@@ -281,25 +290,27 @@ class LabelledTexts(Corpus):
 
         return Stream(lambda: filesystem.require_examples(path, read()), notes)
 
-    def _parquet(self, path: AnyPath) -> Stream:
-        """Reads a Parquet file, whose columns always have names."""
+    def _columnar(self, paths: Sequence[AnyPath]) -> Stream:
+        """Reads the Parquet or Arrow files of a part, whose columns always have names."""
         access = filesystem.Access.of(self)
+        options = dataclasses.replace(self._options(), header=True)
 
-        def table_format() -> tables.TableFormat:
-            options = dataclasses.replace(self._options(), header=True)
-            return tables.named_format(path, [binary_tables.parquet_names(path, access)], options)
+        def table_format(path: AnyPath) -> tables.TableFormat:
+            names = binary_tables.ColumnarFile(path, access).names
+            return tables.named_format(path, [names], options)
 
         def read() -> Iterator[Example]:
-            table = table_format()
-            text_key, label_key = table.header[table.text], table.header[table.label]
-            for number, row in binary_tables.parquet_rows(path, access, [text_key, label_key]):
-                yield _typed_example(row, text_key, label_key, f"{path}:{number}")
+            for path in paths:
+                table = table_format(path)
+                keys = [table.header[table.text], table.header[table.label]]
+                for number, row in binary_tables.ColumnarFile(path, access).rows(keys):
+                    yield _typed_example(row, *keys, f"{path}:{number}")
 
         def notes() -> Iterator[str]:
-            if note := table_format().note:
+            if note := table_format(paths[0]).note:
                 yield note
 
-        return Stream(lambda: filesystem.require_examples(path, read()), notes)
+        return Stream(lambda: filesystem.require_examples(paths[0], read()), notes)
 
     def _tsv(self, path: AnyPath, table: tables.TableFormat) -> Iterator[Example]:
         """Yields the examples of a table with tabs, in which quotes have no meaning."""
