@@ -78,6 +78,30 @@ class Generation(task.Task):
 
     # --- Serving -------------------------------------------------------------
 
+    def source_search(
+        self, model: keras.Model
+    ) -> Callable[[tf.Tensor], tuple[Hypotheses, Memory, tf.Tensor]]:
+        """Returns the search of a model as a function that all signatures share.
+
+        It is traced and saved once, not once for each of them.
+
+        Args:
+            model: A network returned by `build`.
+
+        Returns:
+            A function of the source of a request, (B,), that returns the hypotheses, and the
+            memory and maximum lengths of `encode_source`.
+        """
+        (spec,) = self.request.values()
+        decoder = self.search_decoder(model)
+
+        @tf.function(input_signature=[tf.TensorSpec(spec.shape, spec.dtype)])
+        def search(source):
+            memory, max_length = self.encode_source(model, source)
+            return decoder.generate(memory, max_length), memory, max_length
+
+        return search
+
     def search_decoder(self, model: keras.Model) -> SearchDecoder:
         """Returns the decoder of a model with the search settings of the config."""
         c = self.config

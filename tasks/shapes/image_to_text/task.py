@@ -135,23 +135,23 @@ class ImageToText(generation.Generation):
 
     def signatures(self, model):
         spec, decoder = self.request["image_bytes"], self.search_decoder(model)
+        search = self.source_search(model)
 
         @tf.function(input_signature=[spec])
         def serving_default(image_bytes):
-            memory, max_length = self.encode_source(model, image_bytes)
-            outputs = self.best_outputs(decoder.generate(memory, max_length))
+            hypotheses, _, max_length = search(image_bytes)
+            outputs = self.best_outputs(hypotheses)
             return outputs | {"valid": max_length > 0}
 
         @tf.function(input_signature=[spec])
         def n_best(image_bytes):
-            memory, max_length = self.encode_source(model, image_bytes)
-            outputs = self.n_best_outputs(decoder.generate(memory, max_length))
+            hypotheses, _, max_length = search(image_bytes)
+            outputs = self.n_best_outputs(hypotheses)
             return outputs | {"valid": max_length > 0}
 
         @tf.function(input_signature=[spec])
         def attend(image_bytes):
-            memory, max_length = self.encode_source(model, image_bytes)
-            hypotheses = decoder.generate(memory, max_length)
+            hypotheses, memory, max_length = search(image_bytes)
             lengths = hypotheses.lengths[:, 0]
             longest = tf.reduce_max(tf.concat([[0], lengths], 0))
             tokens = hypotheses.tokens[:, 0, :longest]

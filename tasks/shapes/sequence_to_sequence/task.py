@@ -80,19 +80,21 @@ class SequenceToSequence(generation.Generation):
 
     def signatures(self, model):
         spec, decoder = self.request["text"], self.search_decoder(model)
+        search = self.source_search(model)
 
         @tf.function(input_signature=[spec])
         def serving_default(text):
-            return self.best_outputs(decoder.generate(*self.encode_source(model, text)))
+            hypotheses, _, _ = search(text)
+            return self.best_outputs(hypotheses)
 
         @tf.function(input_signature=[spec])
         def n_best(text):
-            return self.n_best_outputs(decoder.generate(*self.encode_source(model, text)))
+            hypotheses, _, _ = search(text)
+            return self.n_best_outputs(hypotheses)
 
         @tf.function(input_signature=[spec])
         def align(text):
-            memory, max_length = self.encode_source(model, text)
-            hypotheses = decoder.generate(memory, max_length)
+            hypotheses, memory, _ = search(text)
             lengths = hypotheses.lengths[:, 0]
             longest = tf.reduce_max(tf.concat([[0], lengths], 0))
             source, tokens = self.source_ids(text), hypotheses.tokens[:, 0, :longest]
