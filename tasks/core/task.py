@@ -20,6 +20,7 @@ from tasks.core.request_format import RequestFormat
 from tasks.core.settings import from_record
 
 Purpose = Literal["training", "reuse", "serving"]
+_CLASSES = ("label", "tags")  # keys of examples whose values are no text
 
 
 class ValidationSample(NamedTuple):
@@ -214,7 +215,8 @@ class _MeasuredStream:
         count = tokens = 0
         for example in self._examples:
             count += 1
-            tokens += sum(map(_tokens, example.values.values()))
+            values = example.values.items()
+            tokens += sum(_tokens(value) for key, value in values if key not in _CLASSES)
             yield example
         self.size = CorpusSize(count, tokens)
 

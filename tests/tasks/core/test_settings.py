@@ -8,8 +8,10 @@ import pytest
 import tasks
 from app import cli
 from app.training import example_cache, run_state
-from tasks.core import settings
+from tasks.core import settings, task
+from tasks.core.config import CorpusSize
 from tasks.core.errors import UserError
+from tasks.core.examples import Example, Stream
 from tasks.core.settings import EFFECTS, flag, from_record, setting, with_defaults
 
 every_task = pytest.mark.parametrize("name", tasks.names())
@@ -124,3 +126,67 @@ def test_a_new_setting_affects_everything_unless_it_is_declared_otherwise(tmp_pa
 def test_an_unknown_effect_is_an_error():
     with pytest.raises(ValueError, match=f"affects must be one of .*{EFFECTS[0]}.*, got 'all'"):
         setting(1, "help", affects="all")
+
+
+@every_task
+def test_records_from_before_a_setting_existed_have_its_value_of_then(name):
+    config = tasks.find(name).Config
+    record = dataclasses.asdict(config())
+    later = {f.name: f.metadata["absent"] for f in dataclasses.fields(config)}
+    later = {name: value for name, value in later.items() if value is not None}
+    if name == "sentiment":
+        expected = {"fold_case": False, "linear_path": 0, "calibrate": False}
+        assert later == {**expected, "label_smoothing": 0.0}
+    for key in later:
+        del record[key]
+    restored = from_record(config, record)
+    assert {key: getattr(restored, key) for key in later} == later
+
+
+@pytest.mark.parametrize(
+    ("tokens", "batch_tokens", "epochs", "patience"),
+    [
+        (0, 256, 20, 5),
+        (8_000, 256, 20, 5),
+        (50_000, 512, 20, 5),
+        (180_000, 1024, 20, 5),
+        (999_999, 8192, 20, 5),
+        (1_000_000, 8192, 8, 2),
+        (6_000_000, 16_384, 8, 2),
+    ],
+)
+def test_automatic_settings_follow_from_the_size_of_the_corpus(
+    tokens, batch_tokens, epochs, patience
+):
+    config = tasks.find("sentiment").Config
+    size = CorpusSize(examples=100, tokens=tokens)
+    resolved = config().resolved(size)
+    assert resolved == config(batch_tokens=batch_tokens, epochs=epochs, patience=patience)
+    assert resolved.resolved(CorpusSize(1, 10**9)) == resolved
+    assert config(epochs=3, batch_tokens=9).resolved(size) == config(
+        epochs=3, batch_tokens=9, patience=patience
+    )
+
+
+def test_auto_is_a_value_of_automatic_flags_only(capsys):
+    config = tasks.find("sentiment").Config
+    assert parsed(config, ["--epochs", "auto", "--num-epochs", "auto"]) == config()
+    assert parsed(config, ["--epochs", "3"]).epochs == 3
+    for argv in (["--units", "auto"], ["--epochs", "many"]):
+        with pytest.raises(SystemExit):
+            parsed(config, argv)
+        assert "invalid int" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--epochs must be at least 1, got 0"):
+        config(epochs=0)
+
+
+def test_the_size_of_a_corpus_counts_words_of_every_kind():
+    rows = [
+        Example({"text": "two words", "label": "x"}, "a:1"),
+        Example({"text": "字" * 60, "label": "y"}, "a:2"),
+    ]
+    measured = task._MeasuredStream(Stream(lambda: rows))
+    assert list(measured.stream) == rows == list(measured.stream)
+    # A script without blanks counts a sixth of its characters.
+    assert measured.size == CorpusSize(examples=2, tokens=2 + 10)
+    assert task._tokens(b"image") == 0 and task._tokens(("a", "b")) == 2
