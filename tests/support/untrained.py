@@ -8,7 +8,7 @@ import filelock
 import keras
 
 import tasks
-from app.serving import export
+from app.serving import export, versions
 from tasks.core.examples import Stream
 
 SMALL = {"units": 8, "embedding": 8}
@@ -68,5 +68,5 @@ def copy(published: Path, task: str, folder: Path, cell: str = "lstm") -> Path:
             draft.mkdir()
             version(task, draft, cell)
             draft.rename(source)
-    number = export.next_version(folder / task)
+    number = versions.next_number(folder / task)
     return Path(shutil.copytree(source / task / "1", folder / task / str(number)))
