@@ -25,14 +25,14 @@ def main(argv: Sequence[str] | None = None) -> Path:
     splits = corpus.open()
     for note in splits.notes:
         print(note, flush=True)
-    found = survey(splits, corpus.identity)
-    sizes = ", ".join(f"{part} {len(found.summaries[part]):,}" for part in PARTS)
-    remarks = list(summary.remarks(found.summaries))
+    surveyed = survey(splits, corpus.identity)
+    sizes = ", ".join(f"{part} {len(surveyed.summaries[part]):,}" for part in PARTS)
+    remarks = list(summary.remarks(surveyed.summaries))
     print(f"examples: {sizes}", *(remarks or ["no remarks"]), sep="\n", flush=True)
     with cli.quiet():
         from app.report import data
 
-    page = data.page(f"{args.task}: {corpus.data}", [*splits.notes, *remarks], found)
+    page = data.page(f"{args.task}: {corpus.data}", [*splits.notes, *remarks], surveyed)
     folder = cli.new_folder(args.out, Path("runs/inspect_data"))
     (folder / "index.html").write_text(page, encoding="utf-8")
     print(f"page {folder / 'index.html'}")

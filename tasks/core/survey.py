@@ -43,7 +43,7 @@ class Suspicion:
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What a survey found.
+    """Result of a survey.
 
     Attributes:
         summaries: The summary of each part.
@@ -70,7 +70,7 @@ def survey(splits: Splits, identity: Callable[[Example], str]) -> Survey:
     words: dict[str, collections.Counter[str]] = {}
     targets: dict[int, int] = {}
     conflicting = set()
-    longest, found = [], []
+    longest, suspicions = [], []
     for number, (part, example) in enumerate(_examples(splits)):
         summaries[part].add(example)
         tokens = _tokens(example)
@@ -86,8 +86,8 @@ def survey(splits: Splits, identity: Callable[[Example], str]) -> Survey:
         if len(longest) > _SHOWN:
             heapq.heappop(longest)
         reason = _oddity(example, tokens)
-        if reason and sum(s.reason == reason for s in found) < _SHOWN:
-            found.append(_suspicion(reason, part, example))
+        if reason and sum(s.reason == reason for s in suspicions) < _SHOWN:
+            suspicions.append(_suspicion(reason, part, example))
     if conflicting:
         several = (
             _suspicion("the same text has different labels", part, example)
@@ -95,9 +95,11 @@ def survey(splits: Splits, identity: Callable[[Example], str]) -> Survey:
             if text_hash(identity(example)) in conflicting
         )
         first = [suspicion for suspicion, _ in zip(several, range(2 * _SHOWN), strict=False)]
-        found = [*sorted(first, key=lambda suspicion: suspicion.text), *found]
-    found += [suspicion for _, _, suspicion in sorted(longest, reverse=True, key=lambda e: e[:2])]
-    return Survey(summaries, lengths, words, found)
+        suspicions = [*sorted(first, key=lambda suspicion: suspicion.text), *suspicions]
+    suspicions += [
+        suspicion for _, _, suspicion in sorted(longest, reverse=True, key=lambda e: e[:2])
+    ]
+    return Survey(summaries, lengths, words, suspicions)
 
 
 def _examples(splits: Splits) -> Iterator[tuple[str, Example]]:

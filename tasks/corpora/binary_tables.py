@@ -137,8 +137,9 @@ class ColumnarFile:
         return names[value] if 0 <= value < len(names) else ""
 
     def _damaged(self, error: Exception) -> UserError:
-        kind = "Arrow" if self._is_arrow else "Parquet"
-        return UserError(f"{self._path}: not a valid {kind} file: {error}.")
+        if self._is_arrow:
+            return UserError(f"{self._path}: not a valid Arrow file: {error}.")
+        return UserError(f"{self._path}: not a valid Parquet file: {error}.")
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:

@@ -80,14 +80,14 @@ def _json(path: AnyPath, key: str, access: Access) -> list:
 
 def _shards(root: AnyPath) -> dict[str, list[AnyPath]]:
     """Returns the shards in `root`, or else in its only folder that has any."""
-    found = {
+    data_sets = {
         folder.name: shards
         for folder in [root, *(entry for entry in filesystem.entries(root) if entry.is_dir())]
         if (shards := _shards_in(folder))
     }
-    if len(found) > 1:
-        raise UserError(f"{root}: several data sets: {sorted(found)}; name the folder of one.")
-    return next(iter(found.values()), {})
+    if len(data_sets) > 1:
+        raise UserError(f"{root}: several data sets: {sorted(data_sets)}; name the folder of one.")
+    return next(iter(data_sets.values()), {})
 
 
 def _shards_in(folder: AnyPath) -> dict[str, list[AnyPath]]:

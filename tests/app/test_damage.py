@@ -61,7 +61,7 @@ def test_a_state_that_ends_early_is_reported(run):
 
 def test_a_damaged_state_of_other_data_stops_no_run(run, tmp_path):
     run.assets.mkdir()
-    config = tasks.find("sentiment").Config()
+    config = tasks.find("sentiment").Config(epochs=9, patience=5)
     record = json.dumps(dataclasses.asdict(config))
     (run.assets / "config.json").write_text(record, encoding="utf-8")
     assert run_state.unfinished(tmp_path / "other", config) == [run.folder]

@@ -92,7 +92,7 @@ def fit(layer: BagOfWords, train: Batches, valid: Batches, seed: int = 0) -> Fit
 def _matrix(layer: BagOfWords, batches: Batches, seed: int) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Returns the distinct features of texts, (N, F) of ones, and their classes, (N,)."""
     rng = np.random.default_rng(seed)
-    share, count, kept = 1.0, 0, []  # random keys, features, classes
+    share, count, sample = 1.0, 0, []  # random keys, features, classes
     for ids, classes in batches:
         pairs = layer.vocabulary + np.asarray(pair_buckets(ids, layer.buckets))
         for words, following, label in zip(ids, pairs, classes, strict=True):
@@ -100,17 +100,17 @@ def _matrix(layer: BagOfWords, batches: Batches, seed: int) -> tuple[sparse.csr_
             if key >= share:
                 continue
             features = np.concatenate([np.unique(words[mask]), np.unique(following[mask])])
-            kept.append((key, features.astype(np.int32), label))
+            sample.append((key, features.astype(np.int32), label))
             count += len(features)
         if count > MAX_FEATURES:
             share *= 0.9 * MAX_FEATURES / count
-            kept = [text for text in kept if text[0] < share]
-            count = sum(len(features) for _, features, _ in kept)
-    indices = np.concatenate([np.zeros(0, np.int32), *(features for _, features, _ in kept)])
-    ends = np.cumsum([0, *(len(features) for _, features, _ in kept)])
-    shape = len(kept), layer.vocabulary + layer.buckets
+            sample = [text for text in sample if text[0] < share]
+            count = sum(len(features) for _, features, _ in sample)
+    indices = np.concatenate([np.zeros(0, np.int32), *(features for _, features, _ in sample)])
+    ends = np.cumsum([0, *(len(features) for _, features, _ in sample)])
+    shape = len(sample), layer.vocabulary + layer.buckets
     ones = np.ones(len(indices), np.float32)
-    return sparse.csr_matrix((ones, indices, ends), shape), np.array([c for _, _, c in kept], int)
+    return sparse.csr_matrix((ones, indices, ends), shape), np.array([c for _, _, c in sample], int)
 
 
 def _counts(texts, classes, count) -> tuple[np.ndarray, np.ndarray]:

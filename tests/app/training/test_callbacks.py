@@ -34,7 +34,7 @@ ROWS = [(0.8, 0.5), (0.9, 0.4), (0.9, 0.5), (0.9, 0.3), (0.9, 0.3), (0.85, 0.2)]
 @pytest.mark.parametrize(("monitor", "best", "wait"), [("accuracy", 4, 2), ("loss", 6, 0)])
 def test_the_loss_decides_between_equal_epochs(monitor, best, wait):
     progress = Progress()
-    callback = checkpoint(progress, Config(monitor=monitor, epochs=9))
+    callback = checkpoint(progress, Config(monitor=monitor, epochs=9, patience=5))
     end_epochs(callback, ROWS)
     assert (progress.best_epoch, progress.wait) == (best, wait)
     assert callback.best[0] == best
@@ -42,7 +42,7 @@ def test_the_loss_decides_between_equal_epochs(monitor, best, wait):
 
 @pytest.mark.parametrize("epoch", range(1, len(ROWS)))
 def test_a_resumed_run_decides_as_an_uninterrupted_one(epoch):
-    config, progress = Config(monitor="accuracy", epochs=9), Progress()
+    config, progress = Config(monitor="accuracy", epochs=9, patience=5), Progress()
     callback = checkpoint(progress, config)
     end_epochs(callback, ROWS[:epoch])
     callback = checkpoint(progress, config, callback.best)

@@ -60,7 +60,7 @@ def test_the_version_is_published_complete(trained):
 def test_the_report_shows_classes_and_files(trained):
     version, _ = trained
     page = (version / "assets.extra" / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     assert "<td>$$</td>" in page and r"na\xefve_" in page
 
 
