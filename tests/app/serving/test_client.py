@@ -177,8 +177,10 @@ def test_many_lines_get_responses_in_order(protocol, server, served, capsys, mon
     assert [row["text"] for row in rows] == [line.decode("utf-8", "replace") for line in lines]
     expected = served.predict_columns({"text": lines})
     assert [row["label"].encode() for row in rows] == list(expected["label"])
+    labels = [label.decode() for label in expected["labels"][0]]
+    assert all(list(row["probabilities"]) == labels for row in rows)
     np.testing.assert_allclose(
-        [row["probabilities"] for row in rows], expected["probabilities"], atol=1e-5
+        [list(row["probabilities"].values()) for row in rows], expected["probabilities"], atol=1e-5
     )
     assert server.predictions == 4  # no request exceeds the largest batch that a server merges
 
