@@ -46,7 +46,7 @@ def resolve(value: str, counts: Mapping[str, int]) -> dict[str, float]:
         return {name: total / (len(counts) * count) for name, count in counts.items()}
     path = Path(value)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not a path
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(

@@ -10,8 +10,6 @@ from tasks.core.errors import UserError
 from tasks.core.settings import CELL_HELP, check, find_cell, setting
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-
-
 OPTIMIZERS = ("adam", "adamw", "sgd", "schedule_free")
 SCHEDULES = ("constant", "linear", "cosine")
 _STEPS = 128  # in an epoch, if the token budget of a batch is automatic

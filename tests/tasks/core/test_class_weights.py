@@ -88,3 +88,12 @@ def test_the_training_part_alone_is_weighted_and_restored_so(name, tmp_path):
         plain = restored.to_inputs(encoded, training=False)
         assert len(plain) == 3 if tagging else len(plain) == 2
         assert not tagging or set(np.ravel(plain[2])) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("w.txt", "a\t2\nb\t1\n"), ("w.json", '{"a": 2, "b": 1}')]
+)
+def test_a_byte_order_mark_is_not_part_of_a_label(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8-sig")
+    assert class_weights.resolve(str(path), {"a": 1, "b": 1}) == {"a": 2.0, "b": 1.0}
