@@ -7,6 +7,7 @@ import pytest
 import tasks
 from app.training.batches import Batches
 from app.training.example_cache import EncodedExamples
+from models.layers.mixture import fit_share
 from tasks.core import calibration
 from tests.support import untrained
 
@@ -64,3 +65,26 @@ def test_the_temperature_is_fitted_and_asked_of_no_other_weight(fitted):
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
     assert "calibrated by a temperature" in " ".join(task.limits())
+
+
+@pytest.mark.parametrize("fitted", ["sentiment"], indirect=True)
+def test_the_share_of_the_linear_path_is_fitted_and_applied(fitted):
+    task, _, encoded = fitted
+    keras.utils.set_random_seed(1)
+    model = task.build()  # its own, since others expect neutral weights
+    linear = model.get_layer("linear_path")
+    rng = np.random.default_rng(0)
+    linear.words.assign(rng.normal(size=linear.words.shape))
+    parts = []
+    for name in ("logits", "linear_path"):
+        network = keras.Model(model.input, model.get_layer(name).output)
+        parts.append(calibration.logits_and_classes(task, network, batches(encoded)))
+    (first, classes), (second, _) = parts
+    task.fit_on_valid(model, batches(encoded))
+    reported = task.fitted_on_valid(model)
+    share, temperature = reported["linear_path_share"], reported["temperature"]
+    assert share == pytest.approx(fit_share(first, second, classes))
+    assert model.get_layer("mixture").share.numpy() == pytest.approx(share)
+    outputs, _ = calibration.logits_and_classes(task, model, batches(encoded))
+    expected = ((1 - share) * first + share * second) / temperature
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
