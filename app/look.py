@@ -7,6 +7,7 @@ a task, it measures how far gradients reach back through the steps.
 """
 
 import argparse
+import dataclasses
 import os
 import shlex
 import sys
@@ -49,12 +50,16 @@ def main(argv: Sequence[str] | None = None) -> Path:
         from app.serving.session import SavedModelSession
         from models.cells import specs
         from models.cells.printing import equations
+        from models.networks import ensemble
 
         task_class = tasks.find(args.task)
     task = task_class.restore(version / "assets")
-    model = models.load(version)
+    model, *others = ensemble.members(models.load(version))
     inspector = task.Inspector(task, model, SavedModelSession(version))
     inspection = inspector.inspect(row, args.token)
+    if others:
+        note = f"The model averages {1 + len(others)} networks; the first is shown."
+        inspection = dataclasses.replace(inspection, notes=(note, *inspection.notes))
     files = report.inspection_files(
         inspection,
         f"{args.task}, version {version.name}",

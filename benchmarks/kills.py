@@ -62,7 +62,7 @@ SIGNALS = {
 }
 _LOADED = 0.4  # share of a prediction after which TensorFlow has been imported
 _PAUSE = 0.05  # seconds between two signals
-_EXIT = 120  # seconds within which a process ends after a signal
+_EXIT = 600  # seconds, on a busy machine, within which a process ends after a signal
 
 
 class Stops:

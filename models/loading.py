@@ -8,7 +8,7 @@ from . import manifest
 
 # Importing a module registers its layers with Keras.
 from .layers import decoder  # noqa: F401
-from .networks import captioner, classifier, tagger  # noqa: F401
+from .networks import captioner, classifier, ensemble, tagger  # noqa: F401
 
 
 def load(path: str | Path) -> keras.Model:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from app.serving import compatibility, session, versions, warmup
 from models import manifest
+from models.networks.ensemble import is_ensemble, members
 from tasks.core.errors import UserError
 from tasks.core.examples import Stream
 from tasks.core.task import Purpose, Task
@@ -85,10 +86,17 @@ def draft(task: Task, model: keras.Model, folder: Path) -> Path:
 
 def rebuild(task: Task, model: keras.Model, purpose: Purpose) -> keras.Model:
     """Builds the network for another purpose, with the weights of a model by their paths."""
-    network = task.build(purpose)
-    trained = {weight.path: weight for weight in model.weights}
-    for weight in network.weights:
-        weight.assign(trained[weight.path])
+    if is_ensemble(model):
+        network = task.combine([rebuild(task, member, purpose) for member in members(model)])
+        own = [layer for layer in network.layers if layer not in members(network)]
+        pairs = [(layer, model.get_layer(layer.name)) for layer in own]
+    else:
+        network = task.build(purpose)
+        pairs = [(network, model)]
+    for new, trained in pairs:
+        values = {weight.path: weight for weight in trained.weights}
+        for weight in new.weights:
+            weight.assign(values[weight.path])
     return network
 
 

@@ -39,6 +39,7 @@ def fit(
     run: Run,
     splits: Splits,
     strategy: tf.distribute.Strategy | None = None,
+    teacher: keras.Model | None = None,
 ) -> tuple[keras.Model, Progress]:
     """Trains the model of a task until its config says so, from the state of a run.
 
@@ -52,6 +53,7 @@ def fit(
         run: The run that keeps the state after each epoch.
         splits: The examples before encoding.
         strategy: Strategy from `distribution.strategy_of`; None for one device.
+        teacher: Model whose predictions replace the targets in training; None for none.
 
     Returns:
         The model with the weights of the best epoch and those of `Task.fit_on_valid`, and the
@@ -64,7 +66,7 @@ def fit(
     tokens = run.progress().tokens or task.config.batch_tokens
     while True:
         try:
-            return _fit(task, train, valid, run, splits, strategy, tokens)
+            return _fit(task, train, valid, run, splits, strategy, tokens, teacher)
         except tf.errors.ResourceExhaustedError as error:
             if os.strerror(errno.ENOSPC) in str(error):  # the same class reports a full disk
                 raise
@@ -78,7 +80,7 @@ def fit(
         gc.collect()  # a model refers to itself, and its memory is needed now
 
 
-def _fit(task, train, valid, run, splits, strategy, tokens):
+def _fit(task, train, valid, run, splits, strategy, tokens, teacher):
     """Does what `fit` does, with one token budget."""
     config = task.config
     train_batches = Batches(train, tokens, config.seed, config.buffer)
@@ -128,10 +130,32 @@ def _fit(task, train, valid, run, splits, strategy, tokens):
             (learning, steps),
             (validation, valid_batches.steps),
             callbacks,
+            teacher,
         )
     assign(model.trainable_variables, checkpoint.best)
     task.fit_on_valid(model, valid_batches)
     return model, progress
+
+
+def validate(
+    task: Task, model: keras.Model, batches: Batches, strategy: tf.distribute.Strategy
+) -> dict[str, float]:
+    """Returns the loss and the metrics of a trained model on the validation part, by name.
+
+    Args:
+        task: The task, which compiles the model.
+        model: A model for training, or an ensemble of them.
+        batches: Batches of the validation part.
+        strategy: Strategy that the model was built with.
+    """
+    with strategy.scope():
+        task.compile(model, keras.optimizers.SGD())
+    data = _distribute(strategy, lambda share: batches.validation_dataset(task, share))
+    _, validation_step = _make_steps(model, strategy)
+    model.reset_metrics()
+    for _ in range(batches.steps):
+        logs = validation_step(data)
+    return {name: float(value) for name, value in logs.items()}
 
 
 def _build(task: Task, strategy: tf.distribute.Strategy, steps: int) -> keras.Model:
@@ -206,6 +230,7 @@ def _run_epochs(
     train: tuple[Iterator, int],
     valid: tuple[Iterator, int],
     callbacks: keras.callbacks.CallbackList,
+    teacher: keras.Model | None = None,
 ) -> None:
     """Trains and validates for some epochs, or until a callback stops it.
 
@@ -216,8 +241,9 @@ def _run_epochs(
         train: The iterator over the training part, and the number of batches of an epoch.
         valid: The same for the validation part.
         callbacks: The callbacks.
+        teacher: Model whose predictions replace the targets in training; None for none.
     """
-    train_step, validation_step = _make_steps(model, strategy)
+    train_step, validation_step = _make_steps(model, strategy, teacher)
     model.stop_training = False
     callbacks.on_train_begin()
     for epoch in epochs:
@@ -248,20 +274,30 @@ def _run_steps(model, step, batches, count, on_begin, on_end) -> dict[str, tf.Te
 # --- Steps, on all devices at once -------------------------------------------
 
 
-def _make_steps(model: keras.Model, strategy: tf.distribute.Strategy) -> tuple[Callable, Callable]:
+def _make_steps(
+    model: keras.Model, strategy: tf.distribute.Strategy, teacher: keras.Model | None = None
+) -> tuple[Callable, Callable]:
     """Returns the training step and the validation step.
+
+    With a teacher, the training step minimises the cross-entropy with its probabilities (Hinton
+    et al. 2015, with temperature 1), whatever the loss of the model.
 
     Each takes an iterator from `_distribute`, and returns the metrics so far.
     """
     loss_metric = next(metric for metric in model.metrics if metric.name == "loss")
     reduction = model.loss.reduction
+    imitation_loss = keras.losses.CategoricalCrossentropy(from_logits=True, reduction=reduction)
 
     def replica_loss(batch, training):
         """Returns a replica's part of the loss, and the arguments of `update_metrics`."""
         examples, rows = batch
         x, y, weight = keras.utils.unpack_x_y_sample_weight(examples)
         outputs = model(x, training=training)
-        loss = model.compute_loss(x, y, outputs, weight, training=training)
+        if training and teacher is not None:
+            probabilities = tf.nn.softmax(teacher(x, training=False))
+            loss = imitation_loss(probabilities, outputs, sample_weight=weight)
+        else:
+            loss = model.compute_loss(x, y, outputs, weight, training=training)
         # The loss is a mean over the rows or weights of this replica, and Keras has divided it
         # by the number of replicas, as if all had equally many.
         total = tf.cast(rows, tf.float32)

@@ -37,8 +37,9 @@ from app import report
 from app.console import encodable, output_to, say, with_progress
 from app.serving import export
 from app.serving.session import SavedModelSession
-from app.training import advice, distribution, example_cache, loop, run_state
+from app.training import advice, distribution, ensembles, example_cache, run_state
 from app.training.batches import Batches
+from app.training.ensembles import Fitted
 from app.training.example_cache import EncodedExamples
 from app.training.run_state import Progress, Run
 from tasks.core import summary
@@ -126,14 +127,6 @@ class EncodedParts:
     valid: EncodedExamples
     data: DataSummary
     seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Fitted:
-    """The model with the weights of its best epoch, and the progress of its run."""
-
-    model: keras.Model
-    progress: Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -382,7 +375,7 @@ def rehearse(prepared: Prepared, encoded: EncodedParts, saved_models: Path) -> N
     record = _record(
         prepared,
         encoded,
-        Progress(epoch=1, best_epoch=1, history=history),
+        Fitted(None, Progress(epoch=1, best_epoch=1, history=history)),
         Evaluated(draft, evaluation, (), 0.0),
         parameters=0,
         devices=1,
@@ -396,8 +389,8 @@ def _as_cell(value: str | bytes | tuple[str, ...]) -> str | bytes:
 
 
 def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strategy) -> Fitted:
-    """Trains the model until its config says so, from the state of the run."""
-    model, progress = loop.fit(
+    """Trains the networks until their config says so, from the state of the run."""
+    return ensembles.fit(
         prepared.task,
         encoded.train,
         encoded.valid,
@@ -405,7 +398,6 @@ def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strat
         splits=prepared.splits,
         strategy=strategy,
     )
-    return Fitted(model, progress)
 
 
 # --- Evaluating and publishing -----------------------------------------------
@@ -449,7 +441,7 @@ def publish(
     record = _record(
         prepared,
         encoded,
-        fitted.progress,
+        fitted,
         evaluated,
         parameters=fitted.model.count_params(),
         devices=strategy.num_replicas_in_sync,
@@ -488,14 +480,15 @@ def publish(
 def _record(
     prepared: Prepared,
     encoded: EncodedParts,
-    progress: Progress,
+    fitted: Fitted,
     evaluated: Evaluated,
     *,
     parameters: int,
     devices: int,
 ) -> dict[str, Any]:
     """The content of `run.json`."""
-    task, calibration = prepared.task, evaluated.evaluation.calibration
+    task, progress = prepared.task, fitted.progress
+    calibration = evaluated.evaluation.calibration
     seconds = {
         "read": prepared.seconds,
         "encode": encoded.seconds,
@@ -519,6 +512,8 @@ def _record(
         "data": dataclasses.asdict(encoded.data),
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
+        "networks": [dataclasses.asdict(network) for network in fitted.networks],
+        "distillation": [dataclasses.asdict(gain) for gain in fitted.gains],
         "batch_tokens": progress.tokens or task.config.batch_tokens,
         "parameters": parameters,
         "seconds": {key: round(value, 2) for key, value in seconds.items()},

@@ -5,6 +5,8 @@ runs/<task>/<hash of config and data>/
     assets/         assets of the task
     state.npz       complete state after the last finished epoch, in one file with a checksum
     history.csv     a line per epoch, for people; the state has the same
+    network-2/      the same for the second network of an ensemble, and so on
+    distilled/      the same for the network that was trained on the ensemble's predictions
     tensorboard/    the same for TensorBoard
     cache.txt       name of the folder of its encoded examples
 
@@ -205,9 +207,18 @@ class Run:
         progress.published.append({"version": version, "serving": affecting(config, "serving")})
         self.save(progress, self.arrays())
 
+    def inner(self, name: str) -> "Run":
+        """Returns a run inside this one, to be closed by the caller.
+
+        Args:
+            name: Name of its folder.
+        """
+        return Run(self.folder / name)
+
     def reset(self) -> None:
-        """Removes the state, so that the run starts again."""
-        (self.folder / "state.npz").unlink(missing_ok=True)
+        """Removes the state and those of inner runs, so that the run starts again."""
+        for state in (*self.folder.glob("state.npz"), *self.folder.glob("*/state.npz")):
+            state.unlink()
 
 
 def history_table(history: list[dict[str, float]]) -> str:

@@ -152,6 +152,20 @@ class Config:
     seed: int = setting(
         0, "seed of weights, dropout and the order of examples", at_least=0, affects="training"
     )
+    ensemble: int = setting(
+        1,
+        "networks, trained with consecutive seeds, that are served together: their predictions are "
+        "averaged",
+        at_least=1,
+        affects="training",
+        aliases=("num_models",),
+    )
+    distill: bool = setting(
+        False,
+        "whether a single network is trained on the predictions of the ensemble, and served "
+        "instead of it",
+        affects="training",
+    )
     precision: str = setting(
         "float32", "Keras dtype policy of training", choices=PRECISIONS, affects="training"
     )
@@ -168,6 +182,8 @@ class Config:
                 f"--weight-decay ({self.weight_decay}) has no defined effect with --optimizer "
                 "schedule_free of Keras; set it to 0 or choose another optimizer."
             )
+        if self.distill and self.ensemble == 1:
+            raise UserError("--distill needs the predictions of an ensemble: add --ensemble 3.")
         spec = find_cell(self.cell)
         if self.cell not in specs.CELLS:  # the record holds the spec, not the path of a file
             object.__setattr__(self, "cell", json.dumps(spec.to_json()))

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from models.networks.ensemble import ensemble
 from tasks.core.config import Config, CorpusSize
 from tasks.core.corpus import Corpus
 from tasks.core.evaluation import Evaluator
@@ -140,6 +141,17 @@ class Task(tf.Module, abc.ABC):
                 on every device and without the layers that only training needs.
         """
 
+    def combine(self, networks: Sequence[keras.Model]) -> keras.Model:
+        """Returns the network whose prediction is the mean of those of several.
+
+        It has the inputs and outputs of `build`, and its own weights are neutral or follow from
+        those of the networks. See `models.networks.ensemble`.
+
+        Args:
+            networks: Networks that `build` returned for one purpose, with any weights.
+        """
+        return ensemble(networks)
+
     def adapt(
         self,
         model: keras.Model,
@@ -164,7 +176,8 @@ class Task(tf.Module, abc.ABC):
         and the state of the run does not contain it.
 
         Args:
-            model: The network for training, which all others get their weights from.
+            model: The network for training, which all others get their weights from; or an
+                ensemble of them, after it was called for each.
             batches: The encoded validation part, padded with 0. See
                 `tasks.core.calibration` for what a network returns for it.
         """

@@ -13,9 +13,10 @@ from models.cells.recurrent import PORTABLE
 from models.layers.losses import SmoothedCrossEntropy
 from models.layers.macro_f1 import MacroF1
 from models.layers.mixture import fit_share
-from models.layers.temperature import fit_temperature
-from models.layers.threshold import coverage_threshold, precision_threshold
+from models.layers.temperature import Temperature, fit_temperature
+from models.layers.threshold import Threshold, coverage_threshold, precision_threshold
 from models.networks.classifier import classifier
+from models.networks.ensemble import ensemble, is_ensemble, members
 from models.text.words import PADDING, LossyCounter, Vocabulary, split, truncate_bytes
 from tasks.core import calibration, class_weights, task
 from tasks.core.errors import UserError
@@ -127,6 +128,13 @@ class Classification(task.Task):
             dtype=c.precision if purpose == "training" else "float32",
         )
 
+    def combine(self, networks):
+        def head(logits, _):
+            logits = Temperature(dtype="float32", name="calibration")(logits)
+            return Threshold(dtype="float32", name="confidence")(logits)
+
+        return ensemble(networks, head=head)
+
     def adapt(self, model, train, valid):
         if self.config.evidence:
             model.get_layer("evidence").adapt(_ids_and_labels(train))
@@ -140,14 +148,15 @@ class Classification(task.Task):
 
     def fit_on_valid(self, model, batches):
         c = self.config
-        if not (self._linear_path or c.calibrate or c.has_threshold):
+        has_linear_path = self._linear_path and not is_ensemble(model)
+        if not (has_linear_path or c.calibrate or c.has_threshold):
             return
-        outputs = model.get_layer("logits").output
-        if self._linear_path:
+        outputs = model.get_layer("mean" if is_ensemble(model) else "logits").output
+        if has_linear_path:
             outputs = ops.concatenate([outputs, model.get_layer("linear_path").output], axis=-1)
         network = keras.Model(model.input, outputs)
         logits, classes = calibration.logits_and_classes(self, network, batches, c.seed)
-        if self._linear_path:
+        if has_linear_path:
             first, second = np.split(logits, 2, axis=1)
             share = fit_share(first, second, classes)
             model.get_layer("mixture").share.assign(share)
@@ -168,7 +177,8 @@ class Classification(task.Task):
     def fitted_on_valid(self, model):
         fitted = {"temperature": float(model.get_layer("calibration").temperature.numpy())}
         if self._linear_path:
-            fitted["linear_path_share"] = float(model.get_layer("mixture").share.numpy())
+            shares = [member.get_layer("mixture").share.numpy() for member in members(model)]
+            fitted["linear_path_share"] = float(np.mean(shares))
         if self.config.has_threshold:
             fitted["threshold"] = float(model.get_layer("confidence").threshold.numpy())
         return fitted

@@ -1,4 +1,6 @@
-"""Beam search with a trained decoder."""
+"""Beam search with trained decoders."""
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -9,29 +11,49 @@ from models.text.words import PADDING
 
 
 class SearchDecoder:
-    """A trained decoder with the settings of its search.
+    """Trained decoders, one for each network of an ensemble, with the settings of their search.
+
+    Several decoders write one sentence together: the log-probability of a token is the mean of
+    theirs, and so are the attention weights.
 
     Args:
-        decoder: The layer.
+        decoders: The layers, which predict the same tokens.
         config: Settings of the beam search.
     """
 
-    def __init__(self, decoder: Decoder, config: BeamSearchConfig):
-        self._decoder, self._config = decoder, config
+    def __init__(self, decoders: Sequence[Decoder], config: BeamSearchConfig):
+        self._decoders, self._config = list(decoders), config
 
-    def generate(self, memory: Memory, max_length: tf.Tensor) -> Hypotheses:
+    def generate(self, memories: Sequence[Memory], max_length: tf.Tensor) -> Hypotheses:
         """Searches for the most probable sentences.
 
         Args:
-            memory: Memory of B rows.
+            memories: Memory of B rows for each decoder.
             max_length: Maximum number of tokens of each row, (B,) int32.
         """
-        beams = Memory(*(tf.repeat(tensor, self._config.beam_size, axis=0) for tensor in memory))
+        beams = [
+            Memory(*(tf.repeat(tensor, self._config.beam_size, axis=0) for tensor in memory))
+            for memory in memories
+        ]
+        states = [
+            decoder.initial_states(memory)
+            for decoder, memory in zip(self._decoders, memories, strict=True)
+        ]
+
+        def step(tokens, _, states_of_all):
+            remaining, results = list(states_of_all), []
+            for decoder, memory, own in zip(self._decoders, beams, states, strict=True):
+                results.append(decoder.step(tokens, memory, remaining[: len(own)]))
+                remaining = remaining[len(own) :]
+            logits, attention, following = zip(*results, strict=True)
+            following = [state for each in following for state in each]
+            return _mean_log_probability(logits), _mean(attention), following
+
         return search(
-            lambda tokens, _, states: self._decoder.step(tokens, beams, states),
-            self._decoder.initial_states(memory),
-            memory.mask,
-            vocabulary=self._decoder.embedding.input_dim,
+            step,
+            [state for each in states for state in each],
+            memories[0].mask,
+            vocabulary=self._decoders[0].embedding.input_dim,
             start=START,
             end=END,
             longest=max_length,
@@ -39,8 +61,25 @@ class SearchDecoder:
             forbidden=[PADDING],
         )
 
-    def attention(self, memory: Memory, tokens: tf.Tensor) -> tf.Tensor:
+    def attention(self, memories: Sequence[Memory], tokens: tf.Tensor) -> tf.Tensor:
         """Returns the attention weights (B, T, S) with which tokens (B, T) were predicted."""
         previous = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START), tokens], axis=1)
-        _, weights = self._decoder(previous, memory.values, memory.mask, training=False)
+        weights = _mean(
+            [
+                decoder(previous, memory.values, memory.mask, training=False)[1]
+                for decoder, memory in zip(self._decoders, memories, strict=True)
+            ]
+        )
         return weights[:, :-1] * tf.cast(tokens != PADDING, tf.float32)[..., None]
+
+
+def _mean_log_probability(logits: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns the mean log-probabilities of several logits (N, V); those of a single one as is."""
+    if len(logits) == 1:
+        return logits[0]
+    return _mean([tf.nn.log_softmax(each) for each in logits])
+
+
+def _mean(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns the mean of tensors of one shape."""
+    return tensors[0] if len(tensors) == 1 else tf.add_n(list(tensors)) / len(tensors)

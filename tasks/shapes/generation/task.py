@@ -11,6 +11,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from models.beam_search import BeamSearchConfig, Hypotheses
 from models.layers.decoder import Memory
 from models.layers.losses import SmoothedCrossEntropy, StepAccuracy
+from models.networks.ensemble import ensemble, members
 from models.text.subwords import END, START, Subwords
 from models.text.words import PADDING
 from tasks.core import task
@@ -57,16 +58,28 @@ class Generation(task.Task):
         """Returns a text that identifies the source of an example for people."""
 
     @abc.abstractmethod
-    def encode_source(self, model: keras.Model, source: tf.Tensor) -> tuple[Memory, tf.Tensor]:
-        """Encodes the source of a request for the layer "decoder" of a model.
+    def prepare_source(self, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Prepares the source of a request for the networks.
 
         Args:
-            model: A network returned by `build`.
             source: The single input of the request, (B,).
 
         Returns:
-            The memory, and the maximum number of tokens to be written per row, (B,) int32.
+            The input of an encoder, with B rows, and the maximum number of tokens to be written
+            per row, (B,) int32.
         """
+
+    @abc.abstractmethod
+    def encode_source(self, model: keras.Model, source: tf.Tensor) -> Memory:
+        """Encodes what `prepare_source` returned for the layer "decoder" of a model.
+
+        Args:
+            model: A network returned by `build`.
+            source: The input of its encoder.
+        """
+
+    def combine(self, networks):
+        return ensemble(networks, mean="geometric")
 
     def compile(self, model, optimizer):
         model.compile(
@@ -80,7 +93,7 @@ class Generation(task.Task):
 
     def source_search(
         self, model: keras.Model
-    ) -> Callable[[tf.Tensor], tuple[Hypotheses, Memory, tf.Tensor]]:
+    ) -> Callable[[tf.Tensor], tuple[Hypotheses, list[Memory], tf.Tensor]]:
         """Returns the search of a model as a function that all signatures share.
 
         It is traced and saved once, not once for each of them.
@@ -89,16 +102,17 @@ class Generation(task.Task):
             model: A network returned by `build`.
 
         Returns:
-            A function of the source of a request, (B,), that returns the hypotheses, and the
-            memory and maximum lengths of `encode_source`.
+            A function of the source of a request, (B,), that returns the hypotheses, the memory
+            of each network of an ensemble, and the maximum lengths of `prepare_source`.
         """
         (spec,) = self.request.values()
         decoder = self.search_decoder(model)
 
         @tf.function(input_signature=[tf.TensorSpec(spec.shape, spec.dtype)])
         def search(source):
-            memory, max_length = self.encode_source(model, source)
-            return decoder.generate(memory, max_length), memory, max_length
+            prepared, max_length = self.prepare_source(source)
+            memories = [self.encode_source(member, prepared) for member in members(model)]
+            return decoder.generate(memories, max_length), memories, max_length
 
         return search
 
@@ -106,7 +120,7 @@ class Generation(task.Task):
         """Returns the decoder of a model with the search settings of the config."""
         c = self.config
         search = BeamSearchConfig(c.beam_size, c.length_penalty, c.coverage, c.no_repeat_ngram)
-        return SearchDecoder(model.get_layer("decoder"), search)
+        return SearchDecoder([member.get_layer("decoder") for member in members(model)], search)
 
     def best_outputs(self, hypotheses: Hypotheses) -> dict[str, tf.Tensor]:
         """Returns the outputs of a signature with the best sentence of each row."""
@@ -133,12 +147,13 @@ class Generation(task.Task):
     ) -> Callable[[], task.ValidationSample]:
         """Returns a function that prints greedy outputs, and computes their monitored score."""
         ((name, spec),) = self.request.items()
-        decoder = SearchDecoder(model.get_layer("decoder"), BeamSearchConfig(1))
+        decoder = SearchDecoder([model.get_layer("decoder")], BeamSearchConfig(1))
         monitored = {"bleu": BLEU(force=True), "chrf": CHRF()}.get(self.config.monitor)
 
         @tf.function(input_signature=[spec])
         def generate(source):
-            hypotheses = decoder.generate(*self.encode_source(model, source))
+            prepared, max_length = self.prepare_source(source)
+            hypotheses = decoder.generate([self.encode_source(model, prepared)], max_length)
             return self.subwords.decode(hypotheses.tokens[:, 0])
 
         def sample() -> task.ValidationSample:

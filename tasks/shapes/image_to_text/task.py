@@ -1,6 +1,7 @@
 """Image to text: data, network and signatures."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -10,6 +11,7 @@ from models import images as image_ops
 from models.cells.recurrent import PORTABLE
 from models.networks import pretrained
 from models.networks.captioner import captioner
+from models.networks.ensemble import members
 from models.text.subwords import END, START
 from models.text.words import PADDING
 from tasks.core.errors import UserError
@@ -151,12 +153,12 @@ class ImageToText(generation.Generation):
 
         @tf.function(input_signature=[spec])
         def attend(image_bytes):
-            hypotheses, memory, max_length = search(image_bytes)
+            hypotheses, memories, max_length = search(image_bytes)
             lengths = hypotheses.lengths[:, 0]
             longest = tf.reduce_max(tf.concat([[0], lengths], 0))
             tokens = hypotheses.tokens[:, 0, :longest]
-            weights = decoder.attention(memory, tokens)
-            grid = model.get_layer("grid").output.shape[1:3]
+            weights = decoder.attention(memories, tokens)
+            grid = members(model)[0].get_layer("grid").output.shape[1:3]
             grid = grid if self.config.attention == "grid" else (1, 1)
             return {
                 "caption": self.subwords.decode(tokens),
@@ -168,15 +170,15 @@ class ImageToText(generation.Generation):
 
         return {"serving_default": serving_default, "n_best": n_best, "attend": attend}
 
-    def encode_source(self, model, source):
+    def prepare_source(self, source):
         pixels, valid = self.pixels(source)
-        batch_size = tf.shape(source)[0]
-        # The convolution of oneDNN returns a wrong shape for an empty batch.
-        pixels = tf.pad(pixels, [[0, tf.maximum(1 - batch_size, 0)], *[[0, 0]] * 3])
+        images = _of_rows(self.encode_pixels, pixels) if self._frozen_encoder else pixels
+        return images, tf.where(valid, self.config.max_length, 0)
+
+    def encode_source(self, model, source):
         encoder = keras.Model(model.input["image"], model.get_layer("memory").output)
-        values = encoder(self.encode_pixels(pixels), training=False)
-        memory = model.get_layer("decoder").prepare_memory(values[:batch_size])
-        return memory, tf.where(valid, self.config.max_length, 0)
+        values = _of_rows(lambda images: encoder(images, training=False), source)
+        return model.get_layer("decoder").prepare_memory(values)
 
     def limits(self):
         c = self.config
@@ -187,6 +189,16 @@ class ImageToText(generation.Generation):
             f"Writes captions of at most {c.max_length} subwords.",
             "The probabilities are the network's own and have not been calibrated.",
         )
+
+
+def _of_rows(function: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+    """Applies a function to images (B, H, W, D), with a row of padding if there are none.
+
+    The convolution of oneDNN returns a wrong shape for an empty batch.
+    """
+    batch_size = tf.shape(images)[0]
+    padding = [[0, tf.maximum(1 - batch_size, 0)], *[[0, 0]] * 3]
+    return function(tf.pad(images, padding))[:batch_size]
 
 
 def _encoder_file(config) -> str:

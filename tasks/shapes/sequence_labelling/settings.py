@@ -83,3 +83,8 @@ class Config(config.Config):
             raise UserError(
                 "--class-weights cannot be combined with --crf, whose loss is that of sentences."
             )
+        if self.crf and self.distill:
+            raise UserError(
+                "--distill cannot be combined with --crf, which has no probabilities of single "
+                "tags to train on."
+            )

@@ -4,13 +4,15 @@ import collections
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
-from models.layers.crf import CRFAccuracy, CRFLoss
+from models.layers.crf import CRF, CRFAccuracy, CRFLoss
 from models.layers.losses import StepAccuracy
 from models.layers.macro_f1 import MacroF1
-from models.layers.temperature import fit_temperature
+from models.layers.temperature import Temperature, fit_temperature
+from models.networks.ensemble import ensemble
 from models.networks.tagger import tagger
 from models.text.ud_tokenizer import tokenize
 from models.text.windows import windows
@@ -135,6 +137,25 @@ class SequenceLabelling(task.Task):
             implementation="auto" if trainable else PORTABLE,
             dtype=c.precision if purpose == "training" else "float32",
         )
+
+    def combine(self, networks):
+        if not self.config.crf:
+            return ensemble(
+                networks,
+                head=lambda logits, _: Temperature(dtype="float32", name="calibration")(logits),
+            )
+        # The geometric mean of CRFs: the mean of their scores of tags and of transitions.
+        crf = CRF(len(self.tags), name="crf")
+        model = ensemble(
+            networks,
+            mean="geometric",
+            head=lambda scores, inputs: crf(scores, mask=inputs["ids"] != PADDING),
+        )
+        weights = zip(
+            *(network.get_layer("crf").get_weights() for network in networks), strict=True
+        )
+        crf.set_weights([np.mean(each, axis=0) for each in weights])
+        return model
 
     def adapt(self, model, train, valid):
         if self.config.word_dropout:

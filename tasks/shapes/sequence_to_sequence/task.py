@@ -94,7 +94,7 @@ class SequenceToSequence(generation.Generation):
 
         @tf.function(input_signature=[spec])
         def align(text):
-            hypotheses, memory, _ = search(text)
+            hypotheses, memories, _ = search(text)
             lengths = hypotheses.lengths[:, 0]
             longest = tf.reduce_max(tf.concat([[0], lengths], 0))
             source, tokens = self.source_ids(text), hypotheses.tokens[:, 0, :longest]
@@ -102,22 +102,24 @@ class SequenceToSequence(generation.Generation):
                 "translation": self.subwords.decode(tokens),
                 "source_tokens": self.subwords.pieces(source),
                 "target_tokens": self.subwords.pieces(tokens),
-                "attention": decoder.attention(memory, tokens),
+                "attention": decoder.attention(memories, tokens),
                 "source_lengths": _lengths(source),
                 "target_lengths": lengths,
             }
 
         return {"serving_default": serving_default, "n_best": n_best, "align": align}
 
-    def encode_source(self, model, source):
+    def prepare_source(self, source):
         ids = self.source_ids(source)
-        encoder = keras.Model(model.input["source"], model.get_layer("memory").output)
-        values = encoder(ids, training=False)
-        memory = model.get_layer("decoder").prepare_memory(values, ids != PADDING)
         length = tf.cast(_lengths(ids), tf.float32)
         # An empty text has an empty translation.
         max_length = tf.where(length > 0, length * self.config.max_length_ratio + 10, 0)
-        return memory, tf.cast(max_length, tf.int32)
+        return ids, tf.cast(max_length, tf.int32)
+
+    def encode_source(self, model, source):
+        encoder = keras.Model(model.input["source"], model.get_layer("memory").output)
+        values = encoder(source, training=False)
+        return model.get_layer("decoder").prepare_memory(values, source != PADDING)
 
     def source_ids(self, text: tf.Tensor) -> tf.Tensor:
         """Returns the subword ids of texts (B,): (B, S) int32, padded with 0, S >= 1."""

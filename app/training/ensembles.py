@@ -1,0 +1,154 @@
+"""Training of an ensemble: networks with consecutive seeds, and one distilled from them.
+
+Each network has a run of its own inside the run of the ensemble, with the state that it would
+have if it were trained alone with its seed; so an ensemble resumes like a single network.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from app.console import say
+from app.training import distribution, loop
+from app.training.batches import Batches
+from app.training.example_cache import EncodedExamples
+from app.training.run_state import Progress, Run
+from tasks.core.examples import Splits
+from tasks.core.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Training of one network of an ensemble, as recorded in `run.json`."""
+
+    seed: int
+    epochs: int
+    best_epoch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Gain:
+    """Effect of an ensemble and of its distillation on one score of the validation part.
+
+    Attributes:
+        score: Name of the score, such as "accuracy" or "loss".
+        single: Mean of the networks of the ensemble.
+        ensemble: Score of the ensemble.
+        distilled: Score of the network that was trained on the predictions of the ensemble.
+    """
+
+    score: str
+    single: float
+    ensemble: float
+    distilled: float
+
+    def sentence(self) -> str:
+        """Returns the scores, and which share of the gain the distilled network keeps."""
+        change = self.ensemble - self.single
+        has_gained = change < 0 if self.score.endswith("loss") else change > 0
+        effect = "the ensemble has gained nothing"
+        if has_gained:
+            share = round(100 * (self.distilled - self.single) / change)
+            effect = f"keeps {share} % of the gain" if share > 0 else "keeps none of the gain"
+        return (
+            f"{self.score} on valid: single networks {self.single:.4f}, ensemble "
+            f"{self.ensemble:.4f}, distilled {self.distilled:.4f}: {effect}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A trained model, and how it was trained.
+
+    Attributes:
+        model: The model with the weights of its best epoch; None in a rehearsal.
+        progress: Progress of its run: of an ensemble, that of its first network.
+        networks: The networks of an ensemble; none for a single network.
+        gains: Effects of a distillation on the scores of the validation part.
+    """
+
+    model: keras.Model | None
+    progress: Progress
+    networks: tuple[Network, ...] = ()
+    gains: tuple[Gain, ...] = ()
+
+
+def fit(
+    task: Task,
+    train: EncodedExamples,
+    valid: EncodedExamples,
+    run: Run,
+    splits: Splits,
+    strategy: tf.distribute.Strategy,
+) -> Fitted:
+    """Trains the networks that the config asks for, from the state of the run.
+
+    Args:
+        task: The task, with its config.
+        train: Encoded examples of the training part.
+        valid: Encoded examples of the validation part.
+        run: The run. The networks of an ensemble after the first have runs inside it.
+        splits: The examples before encoding.
+        strategy: Strategy from `distribution.strategy_of`.
+    """
+    count, seed = task.config.ensemble, task.config.seed
+    if count == 1:
+        return Fitted(*loop.fit(task, train, valid, run, splits, strategy))
+    models, progresses = [], []
+    with contextlib.ExitStack() as stack:
+        for number in range(count):
+            say(f"network {number + 1} of {count}, --seed {seed + number}")
+            own = run
+            if number:
+                own = _inner_run(run, f"network-{number + 1}", strategy, stack)
+            member = _with_seed(task, seed + number, run)
+            model, progress = loop.fit(member, train, valid, own, splits, strategy)
+            models.append(model)
+            progresses.append(progress)
+        networks = tuple(
+            Network(seed + number, progress.epoch, progress.best_epoch)
+            for number, progress in enumerate(progresses)
+        )
+        ensemble = task.combine(models)
+        tokens = min(progress.tokens or task.config.batch_tokens for progress in progresses)
+        batches = Batches(valid, tokens, buffer=task.config.buffer)
+        task.fit_on_valid(ensemble, batches)
+        if not task.config.distill:
+            return Fitted(ensemble, progresses[0], networks)
+        say(f"training one network on the predictions of the {count}")
+        own = _inner_run(run, "distilled", strategy, stack)
+        distilled, progress = loop.fit(task, train, valid, own, splits, strategy, teacher=ensemble)
+    scores = [
+        loop.validate(task, model, batches, strategy) for model in [*models, ensemble, distilled]
+    ]
+    gains = _gains(scores[:count], scores[-2], scores[-1])
+    say(*(gain.sentence() for gain in gains))
+    return Fitted(distilled, progress, networks, gains)
+
+
+def _inner_run(
+    run: Run, name: str, strategy: tf.distribute.Strategy, stack: contextlib.ExitStack
+) -> Run:
+    """Opens a run inside another, to be closed by the stack."""
+    inner = run.inner(name)
+    stack.callback(inner.close)
+    distribution.broadcast_state(inner, strategy)
+    return inner
+
+
+def _with_seed(task: Task, seed: int, run: Run) -> Task:
+    """Returns the task with another seed, as if it were trained alone."""
+    return type(task)(dataclasses.replace(task.config, seed=seed), run.assets)
+
+
+def _gains(
+    singles: Sequence[dict[str, float]], ensemble: dict[str, float], distilled: dict[str, float]
+) -> tuple[Gain, ...]:
+    return tuple(
+        Gain(name, float(np.mean([s[name] for s in singles])), ensemble[name], distilled[name])
+        for name in ensemble
+    )

@@ -1,0 +1,261 @@
+"""Ensembles and their distillation: equal to networks trained alone, resumable, served together."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import models
+import tasks
+from app import cli, look, train
+from app.serving.session import SavedModelSession
+from app.training import loop, pipeline, run_state
+from app.training.ensembles import Gain
+from models.networks.ensemble import members
+from models.text.subwords import END, START
+from models.text.words import PADDING
+from tasks.corpora.labelled_text import LabelledTexts
+from tests.conftest import SMALL, labelled, where
+from tests.support import untrained
+
+TEXTS = ["a warm film", "dull", "", "a cold and funny film number 7 test"]
+READER = ["--no-calibrate", "--linear-path", "0"]  # whose weights alone decide
+VARIANTS = [*((task, {}) for task in tasks.names()), ("tagging", {"crf": True})]
+
+
+def trained(corpus, folder, *more):
+    flags = [*SMALL, "--epochs", "2", "--learning-rate", "0.03", *where(folder), *more]
+    return train.main(["sentiment", "--data", str(corpus), *flags])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return labelled(tmp_path_factory.mktemp("ensembles") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def together(data, tmp_path_factory):
+    """A version with the networks of two seeds, not calibrated."""
+    return trained(data, tmp_path_factory.mktemp("together"), "--ensemble", "2", *READER)
+
+
+@pytest.fixture(scope="module")
+def alone(data, tmp_path_factory):
+    """Versions of the same two seeds."""
+    folder = tmp_path_factory.mktemp("alone")
+    return [trained(data, folder, "--seed", str(seed), *READER) for seed in range(2)]
+
+
+def probabilities(version):
+    return SavedModelSession(version).predict_columns({"text": TEXTS})["probabilities"]
+
+
+def assert_same_weights(one, other):
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_an_ensemble_has_the_networks_of_its_seeds_and_serves_their_mean(together, alone):
+    for network, version in zip(members(models.load(together)), alone, strict=True):
+        assert_same_weights(network, models.load(version))
+    each = [probabilities(version) for version in alone]
+    assert np.abs(each[0] - each[1]).max() > 1e-3
+    np.testing.assert_allclose(probabilities(together), np.mean(each, axis=0), atol=1e-5)
+    record = json.loads((together / "assets.extra/run.json").read_text())
+    assert [network["seed"] for network in record["networks"]] == [0, 1]
+    assert all(1 <= n["best_epoch"] <= n["epochs"] == 2 for n in record["networks"])
+    single = json.loads((alone[0] / "assets.extra/run.json").read_text())
+    assert record["parameters"] == pytest.approx(2 * single["parameters"], abs=4)
+    assert record["distillation"] == single["networks"] == []
+
+
+def test_an_ensemble_killed_in_its_second_network_resumes_there(
+    data, together, tmp_path, monkeypatch, capsys
+):
+    save = run_state.Run.save
+
+    def save_and_die(self, progress, groups):
+        save(self, progress, groups)
+        if self.folder.name == "network-2":
+            raise KeyboardInterrupt
+
+    flags = ["--ensemble", "2", *READER]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run_state.Run, "save", save_and_die)
+        trained(data, tmp_path, *flags)
+    capsys.readouterr()
+    resumed = trained(data, tmp_path, *flags)
+    assert capsys.readouterr().out.count("Epoch ") == 1
+    assert_same_weights(models.load(resumed), models.load(together))
+    again = trained(data, tmp_path, *flags)
+    assert capsys.readouterr().out.count("Epoch ") == 4  # as for any run that has finished
+    assert again.name == "2"
+
+
+def test_the_served_mean_is_calibrated_and_has_a_threshold(data, tmp_path):
+    version = trained(data, tmp_path, "--ensemble", "2", "--coverage", "0.5", "--linear-path", "0")
+    model = models.load(version)
+    fitted = json.loads((version / "assets.extra/run.json").read_text())["fitted_on_valid"]
+    assert fitted["temperature"] == pytest.approx(
+        model.get_layer("calibration").temperature.numpy()
+    )
+    assert fitted["temperature"] != 1
+    assert fitted["threshold"] == pytest.approx(model.get_layer("confidence").threshold.numpy())
+    response = SavedModelSession(version).predict_columns({"text": TEXTS})
+    confident = response["probability"] >= np.float32(fitted["threshold"])
+    assert response["confident"].tolist() == confident.tolist()
+
+
+def test_a_distilled_network_is_served_instead_of_the_ensemble(data, alone, tmp_path, capsys):
+    version = trained(data, tmp_path, "--ensemble", "2", "--distill", *READER)
+    model = models.load(version)
+    assert members(model) == [model]
+    kernels = [models.load(v).get_layer("logits").kernel.numpy() for v in (version, alone[0])]
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-4
+    record = json.loads((version / "assets.extra/run.json").read_text())
+    gains = {gain["score"]: gain for gain in record["distillation"]}
+    assert set(gains) == {"loss", "accuracy"}
+    progress = [run_state.Run(path).progress() for path in run_folders(tmp_path)]
+    best = [p.history[p.best_epoch - 1]["val_accuracy"] for p in progress]
+    assert gains["accuracy"]["distilled"] == pytest.approx(best[2], abs=1e-5)
+    assert gains["accuracy"]["single"] == pytest.approx(np.mean(best[:2]), abs=1e-5)
+    assert "accuracy on valid: single networks" in capsys.readouterr().out
+
+
+def run_folders(folder):
+    (run,) = (path for path in folder.glob("runs/sentiment/*") if path.is_dir())
+    return run, run / "network-2", run / "distilled"
+
+
+def test_a_distilled_network_learns_the_probabilities_of_its_teacher(data, tmp_path):
+    settings = {"units": 8, "embedding": 8, "dropout": 0.0, "learning_rate": 0.03, "epochs": 8}
+    config = tasks.find("sentiment").Config(**settings, linear_path=0, evidence=0, patience=8)
+    prepared = pipeline.read("sentiment", config, LabelledTexts(str(data)), tmp_path)
+    encoded = pipeline.encode(prepared)
+    ids = keras.Input((None,), dtype="int32")
+    logits = keras.layers.Embedding(len(prepared.task.words), 2, embeddings_initializer="zeros")(
+        ids
+    )[:, 0] + np.log([[0.7, 0.3]])  # whatever the text
+    teacher = keras.Model(ids, logits)
+    _, progress = loop.fit(
+        prepared.task, encoded.train, encoded.valid, prepared.run, prepared.splits, teacher=teacher
+    )
+    prepared.run.close()
+    entropy = -(0.7 * np.log(0.7) + 0.3 * np.log(0.3))
+    assert progress.history[0]["loss"] > entropy + 0.03
+    assert progress.history[-1]["loss"] == pytest.approx(entropy, abs=0.02)
+
+
+def test_distillation_needs_an_ensemble(capsys):
+    with pytest.raises(SystemExit):
+        cli.run(lambda: train.main(["sentiment", "--distill"]))
+    assert "--distill needs the predictions of an ensemble" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("distilled", "words"),
+    [(0.95, "keeps 50 % of the gain"), (0.8, "keeps none of the gain")],
+)
+def test_the_share_of_the_gain_is_described(distilled, words):
+    assert words in Gain("accuracy", 0.9, 1.0, distilled).sentence()
+    assert words in Gain("loss", 0.1, 0.0, 1 - distilled).sentence()
+    assert "has gained nothing" in Gain("accuracy", 0.9, 0.9, distilled).sentence()
+
+
+def test_an_inspection_names_the_network_that_it_shows(together, tmp_path):
+    saved_models = ["--saved-models", str(together.parent.parent)]
+    folder = look.main(["sentiment", "a good film", *saved_models, "--out", str(tmp_path / "x")])
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "The model averages 2 networks; the first is shown." in page
+
+
+# --- Every task --------------------------------------------------------------
+
+
+@pytest.fixture(
+    scope="module", params=VARIANTS, ids=lambda variant: "-".join([variant[0], *variant[1]])
+)
+def built(request, tmp_path_factory):
+    """A task, two of its networks, and the requests of some examples."""
+    name, settings = request.param
+    task_class = tasks.find(name)
+    sizes = {key: size for key, size in untrained.SIZES.items() if hasattr(task_class.Config, key)}
+    config = task_class.Config(**untrained.SMALL, **sizes, **settings)
+    task = task_class.learn(config, untrained.examples(name), tmp_path_factory.mktemp(name))
+    networks = []
+    for seed in (1, 2):
+        keras.utils.set_random_seed(seed)
+        networks.append(task.build("serving"))
+        if settings.get("crf"):
+            crf = networks[-1].get_layer("crf")
+            shapes = [weight.shape for weight in crf.get_weights()]
+            crf.set_weights([np.random.default_rng(seed).normal(size=s) for s in shapes])
+    rows = [task.row(example.values) for example in untrained.examples(name, 3)]
+    requests = [row.get("text", row.get("image_bytes")) for row in rows]
+    return task, networks, tf.constant(requests)
+
+
+def serve(task, model, requests):
+    outputs = task.signatures(model)["serving_default"](requests)
+    return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+def test_an_ensemble_of_equal_networks_answers_as_one_of_them(built):
+    task, (network, _), requests = built
+    twin = task.build("serving")
+    twin.set_weights(network.get_weights())
+    expected = serve(task, network, requests)
+    outputs = serve(task, task.combine([network, twin]), requests)
+    assert outputs.keys() == expected.keys()
+    for name, values in outputs.items():
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(values, expected[name], atol=1e-5, err_msg=name)
+        else:
+            assert values.tolist() == expected[name].tolist(), name
+
+
+def test_an_ensemble_predicts_by_the_mean_of_its_networks(built):
+    task, networks, requests = built
+    if hasattr(task, "source_search"):
+        _check_search(task, networks, requests)
+        return
+    x = {"ids": np.array([[2, 3, 1, 0], [4, 2, 0, 0]], "int32")}
+    if not isinstance(networks[0].input, dict):
+        x = x["ids"]
+    elif "characters" in networks[0].input:
+        x["characters"] = np.random.default_rng(1).integers(1, 9, (2, 4, 5)).astype("int32")
+    outputs = [network(x).numpy() for network in networks]
+    logits = task.combine(networks)(x).numpy()
+    if getattr(task.config, "crf", False):
+        scores = [out - np.log(np.exp(out).sum(-1, keepdims=True)) for out in outputs]
+        np.testing.assert_allclose(logits, np.mean(scores, axis=0), atol=1e-5)
+        return
+    each = [np.exp(out) / np.exp(out).sum(-1, keepdims=True) for out in outputs]
+    expected = np.mean(each, axis=0)
+    powers = np.exp(logits)
+    np.testing.assert_allclose(powers / powers.sum(-1, keepdims=True), expected, atol=1e-6)
+
+
+def _check_search(task, networks, requests):
+    """Compares the log-probability of the best sentence with that of teacher forcing."""
+    hypotheses, _, _ = task.source_search(task.combine(networks))(requests)
+    tokens, lengths = hypotheses.tokens[:, 0].numpy(), hypotheses.lengths[:, 0].numpy()
+    assert lengths.max() > 1
+    before = tf.pad(tokens, [[0, 0], [1, 0]], constant_values=START)
+    prepared, _ = task.prepare_source(requests)
+    logs = []
+    for network in networks:
+        if "image" in network.input:
+            logits = network({"image": prepared, "before": before[:, None]})[:, 0]
+        else:
+            logits = network({"source": prepared, "before": before})
+        logs.append(tf.nn.log_softmax(logits).numpy())
+    mean = np.mean(logs, axis=0)
+    mean[..., [PADDING, START]] = -np.inf
+    mean -= np.log(np.exp(mean).sum(-1, keepdims=True))
+    for row, length in enumerate(lengths):
+        following = [*tokens[row, :length], END]
+        expected = mean[row, np.arange(length + 1), following].sum()
+        assert float(hypotheses.log_probabilities[row, 0]) == pytest.approx(expected, abs=1e-4)
