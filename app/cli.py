@@ -193,7 +193,12 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
     fields = dataclasses.fields(settings)
     stages = {field.metadata["affects"] for field in fields}
     for stage, title in _GROUPS.items():
-        in_stage = [field for field in fields if field.metadata["affects"] == stage]
+        in_stage = [
+            field
+            for field in fields
+            if field.metadata["affects"] == stage
+            and flag(field.name) not in parser._option_string_actions  # shared with the corpus
+        ]
         if not in_stage:
             continue
         if len(stages) == 1:

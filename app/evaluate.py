@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
         task_class = tasks.find(args.task)
     task = task_class.restore(folder / "assets")
+    _, corpus, _ = task.settle(task.config, corpus)
     part, notes = corpus.part(args.part)
     reasons = collections.Counter(map(task.rejection_reason, part))
     reasons.pop(None, None)

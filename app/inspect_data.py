@@ -6,6 +6,7 @@ counts, lengths, frequent words and suspicious examples. Nothing is trained, and
 """
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from tasks.core import summary
     from tasks.core.survey import survey
 
+    corpus, decisions = corpus.resolved()
     splits = corpus.open()
+    splits = dataclasses.replace(splits, notes=(*splits.notes, *decisions))
     for note in splits.notes:
         print(note, flush=True)
     surveyed = survey(splits, corpus.identity)

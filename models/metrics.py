@@ -1,6 +1,8 @@
-"""Metrics of classification from confusion matrices, and confidence intervals, in plain NumPy.
+"""Metrics of classes, labels and values, and confidence intervals, in plain NumPy.
 
 A confusion matrix `counts` is (K, K) int: rows are reference classes, columns predictions.
+Decisions on labels are counted in (3, K): correct, predicted and reference labels. Sums of
+values are (8,), see `value_sums`.
 """
 
 import math
@@ -97,6 +99,85 @@ def macro_f1_interval(counts: np.ndarray, seed: int = 0) -> tuple[float, float]:
         occurs += np.bincount(predictions, drawn, len(counts))
         scores.append((2 * right[occurs > 0] / occurs[occurs > 0]).mean())
     return _percentiles(scores)
+
+
+def micro_f1(counts: np.ndarray) -> float:
+    """Returns the F1 of the decisions on all labels together; 0 if no label occurs.
+
+    Args:
+        counts: Correct, predicted and reference labels, (3, K).
+    """
+    correct, predicted, references = np.asarray(counts, float).sum(axis=1)
+    return float(2 * correct / (predicted + references)) if predicted + references else 0.0
+
+
+def per_label(counts: np.ndarray) -> np.ndarray:
+    """Returns precision, recall and F1 of each label, (K, 3); 0 where undefined.
+
+    Args:
+        counts: Correct, predicted and reference labels, (3, K).
+    """
+    correct, predicted, references = np.asarray(counts, float)
+    return np.stack(
+        [
+            _ratio(correct, predicted),
+            _ratio(correct, references),
+            _ratio(2 * correct, predicted + references),
+        ],
+        axis=1,
+    )
+
+
+def macro_f1_of_labels(counts: np.ndarray) -> float:
+    """Returns the mean F1 over the labels that occur in references or predictions.
+
+    Args:
+        counts: Correct, predicted and reference labels, (3, K).
+    """
+    occurs = counts[1] + counts[2] > 0
+    return float(per_label(counts)[occurs, 2].mean()) if occurs.any() else 0.0
+
+
+def value_sums(references: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Returns what the scores of N predicted values are computed from, (N, 8).
+
+    The columns are 1, the absolute and the squared error, the deviation of the reference from
+    the mean and its square, and for the ranks of references and predictions (means of ties,
+    from -1 to 1) both squares and the product.
+    """
+    references, predictions = np.asarray(references, float), np.asarray(predictions, float)
+    errors = predictions - references
+    deviations = references - references.mean() if len(references) else references
+    first, second = _ranks(references), _ranks(predictions)
+    columns = (
+        *(np.ones(len(errors)), np.abs(errors), errors**2, deviations, deviations**2),
+        *(first**2, second**2, first * second),
+    )
+    return np.stack(columns, axis=1)
+
+
+def mean_absolute_error(sums: np.ndarray) -> float:
+    """Returns the mean absolute error of sums of `value_sums`, (8,)."""
+    return float(sums[1] / sums[0])
+
+
+def r_squared(sums: np.ndarray) -> float:
+    """Returns the coefficient of determination; NaN if all references are equal."""
+    total = sums[4] - sums[3] ** 2 / sums[0]
+    return float(1 - sums[2] / total) if total > 1e-12 * max(sums[4], 1e-300) else math.nan
+
+
+def rank_correlation(sums: np.ndarray) -> float:
+    """Returns Spearman's correlation; NaN if all references or all predictions are equal."""
+    product = sums[5] * sums[6]
+    return float(sums[7] / math.sqrt(product)) if product > 0 else math.nan
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Returns ranks from -1 to 1 with mean 0, of equal values their mean, (N,)."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return ((2 * ends - counts) / max(len(values), 1) - 1)[inverse.reshape(-1)]
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> np.ndarray:

@@ -116,8 +116,8 @@ class Checkpoint(keras.callbacks.Callback):
         run: The run that keeps the state; None in a process that is not the chief.
         progress: Progress of the run, which is updated.
         config: Settings that decide when training stops.
-        monitor: Name of the metric that selects the best epoch: the lowest value of a loss,
-            the highest of any other metric. Of equal epochs, the lowest validation loss.
+        monitor: Name of the metric that selects the best epoch: the lowest value of a loss or
+            an error, the highest of any other metric. Of equal epochs, the lowest validation loss.
         average: The averaged weights, which are part of the state.
         sample: Returns figures and lines to print after each epoch; None for neither.
         best: Weights of the best epoch so far.
@@ -139,7 +139,7 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self._run, self._progress, self._config = run, progress, config
         self._monitor, self._average, self._sample_model = monitor, average, sample
-        self._sign = 1 if monitor.endswith("loss") else -1
+        self._sign = 1 if monitor.endswith(("loss", "error")) else -1
         self.best = best
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -206,7 +206,9 @@ def read(name: str, config: Config, corpus: Corpus, runs: Path) -> Prepared:
     """
     began = time.monotonic()
     task_class = tasks.find(name)
+    config, corpus, decisions = task_class.settle(config, corpus)
     splits = corpus.open()
+    splits = dataclasses.replace(splits, notes=(*splits.notes, *decisions))
     say(*splits.notes)
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="draft-", dir=runs) as folder:

@@ -1,4 +1,4 @@
-"""Losses and metrics for per-step predictions.
+"""Losses and metrics for predictions of a step or of a text.
 
 Shapes: B batch, T time, V classes.
 """
@@ -49,6 +49,39 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "smoothing": self.smoothing}
+
+
+@keras.saving.register_keras_serializable(package="gated")
+class ScaledHuber(keras.losses.Loss):
+    """Huber loss of values (B, 1), measured in units of a scale.
+
+    Errors of up to one unit are squared, larger ones count in proportion, so that outliers do
+    not dominate. With the standard deviation of the values as the scale, the loss and its
+    gradients do not depend on their unit.
+
+    Args:
+        scale: The unit, above 0.
+        reduction: Reduction over rows, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the loss, as in `keras.losses.Loss`.
+    """
+
+    def __init__(
+        self,
+        scale: float,
+        reduction: str = "sum_over_batch_size",
+        name: str = "huber",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.scale = scale
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        error = ops.abs(y_pred - ops.cast(y_true, y_pred.dtype)) / self.scale
+        return ops.mean(ops.where(error <= 1, error * error / 2, error - 0.5), axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scale": self.scale}
 
 
 @keras.saving.register_keras_serializable(package="gated")

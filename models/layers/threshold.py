@@ -1,6 +1,10 @@
-"""Threshold of the probability above which a prediction is confident, fitted on held-out data."""
+"""Thresholds of probabilities, fitted on held-out data.
+
+Above one of them a prediction is confident, or a label is predicted.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,23 +16,28 @@ _UNREACHABLE = 2.0  # no probability is as large
 
 @keras.saving.register_keras_serializable(package="gated")
 class Threshold(keras.layers.Layer):
-    """Keeps a threshold, which is not trained, and returns its inputs: 0 until it is assigned.
+    """Keeps thresholds, which are not trained, and returns its inputs: 0 until they are assigned.
 
     Weights:
-        threshold: (), float32.
+        threshold: float32, of the shape `shape`.
 
     Args:
+        shape: Shape of the thresholds, such as (K,) for one of each label.
         **kwargs: `name` and `dtype` of a Keras layer.
 
     Call arguments:
         inputs: Any tensor.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, shape: Sequence[int] = (), **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.threshold = self.add_weight(
-            name="threshold", shape=(), initializer="zeros", trainable=False, dtype="float32"
+            name="threshold",
+            shape=tuple(shape),
+            initializer="zeros",
+            trainable=False,
+            dtype="float32",
         )
         self.built = True
 
@@ -37,6 +46,9 @@ class Threshold(keras.layers.Layer):
 
     def compute_output_shape(self, inputs_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return tuple(inputs_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "shape": list(self.threshold.shape)}
 
 
 def coverage_threshold(probability: np.ndarray, coverage: float) -> float:
@@ -70,6 +82,32 @@ def precision_threshold(probability: np.ndarray, correct: np.ndarray, precision:
     ends = np.append(values[:-1] > values[1:], True)[: len(values)]
     passing = np.flatnonzero(precise & ends)
     return _below(values, int(passing[-1]) + 1) if len(passing) else _UNREACHABLE
+
+
+def f1_threshold(probability: np.ndarray, correct: np.ndarray) -> float:
+    """Returns the threshold that maximises the F1 of the predictions that reach it.
+
+    Args:
+        probability: Probabilities of N predictions, (N,).
+        correct: Whether they are correct, (N,).
+
+    Returns:
+        The threshold; of several with the same F1, the one nearest to 0.5. It is 0.5 if no
+        prediction is correct.
+    """
+    correct = np.asarray(correct, bool)
+    if not correct.any():
+        return 0.5
+    order = np.argsort(-probability, kind="stable")
+    values = np.asarray(probability, float)[order]
+    f1 = 2 * np.cumsum(correct[order]) / (np.arange(1, len(order) + 1) + correct.sum())
+    # Predictions of equal probability are above a threshold together.
+    ends = np.flatnonzero(np.append(values[:-1] > values[1:], True))
+    best = ends[f1[ends] >= f1[ends].max() - 1e-12]
+    lower = np.append(values, 0.0)[best + 1]
+    # Any value between both probabilities gives the same F1; the middle is the safest.
+    middles = (values[best] + lower) / 2
+    return float(middles[np.argmin(np.abs(middles - 0.5))])
 
 
 def _below(values: np.ndarray, count: int) -> float:

@@ -3,7 +3,7 @@
 Shapes: B batch, T time, D features, K classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 from keras import ops
@@ -33,6 +33,7 @@ def classifier(
     linear_path: int = 0,
     dropout: float = 0.0,
     word_dropout: float = 0.0,
+    head: Sequence[keras.layers.Layer] | None = None,
     implementation: str = "auto",
     dtype: str = "float32",
 ) -> keras.Model:
@@ -59,6 +60,7 @@ def classifier(
             mixed with those of the network outside training; 0 for none.
         dropout: Share of features dropped in training.
         word_dropout: Share of words that training replaces by the unknown word.
+        head: Layers that follow the logits in place of "calibration" and "confidence".
         implementation: Implementation of `GatedRNN`.
         dtype: A Keras dtype policy, such as "mixed_bfloat16".
     """
@@ -92,6 +94,11 @@ def classifier(
     if linear_path:
         bag = BagOfWords(vocabulary, classes, linear_path, dtype="float32", name="linear_path")
         logits = Mixture(dtype="float32", name="mixture")(logits, bag(ids))
-    logits = Temperature(dtype="float32", name="calibration")(logits)
-    logits = Threshold(dtype="float32", name="confidence")(logits)
+    if head is None:
+        head = [
+            Temperature(dtype="float32", name="calibration"),
+            Threshold(dtype="float32", name="confidence"),
+        ]
+    for layer in head:
+        logits = layer(logits)
     return keras.Model(inputs if leaves_out and evidence else ids, logits, name="classifier")

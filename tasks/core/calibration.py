@@ -74,6 +74,36 @@ def logits_and_classes(
     return values[smallest], classes[smallest]
 
 
+def outputs_and_targets(
+    task: "Task", model: keras.Model, batches: Iterable[dict[str, np.ndarray]], seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the outputs of a network and the targets of all rows, or of a random sample.
+
+    Args:
+        task: The task that encoded the batches.
+        model: A network that returns (B, K).
+        batches: Encoded examples, padded with 0.
+        seed: Seed of the sample.
+
+    Returns:
+        Outputs (N, K) float32, and targets (N, ...).
+    """
+    rng = np.random.default_rng(seed)
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # random keys, outputs, targets
+    count, share = 0, 1.0
+    for values, targets, _ in outputs(task, model, batches):
+        keys = rng.random(len(values))
+        rows = keys < share
+        parts.append((keys[rows], values[rows], targets[rows]))
+        count += int(rows.sum()) * values.shape[-1]
+        if count > _MAX_VALUES:
+            share /= 2
+            parts = [tuple(column[part[0] < share] for column in part) for part in parts]
+            count = sum(part[1].size for part in parts)
+    _, values, targets = map(np.concatenate, zip(*parts, strict=True))
+    return values, targets
+
+
 def caveat(calibrated: bool) -> str:
     """Returns the sentence of `Task.limits` about probabilities."""
     if calibrated:

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from tasks.core.errors import UserError
 from tasks.core.examples import PARTS, Example, Splits, Stream, position
@@ -54,6 +54,10 @@ class Corpus(abc.ABC):
                 Path(getattr(self, name)).expanduser()
             except RuntimeError as error:
                 raise UserError(f"{flag(name)}: {getattr(self, name)!r}: {error}") from error
+
+    def resolved(self) -> tuple[Self, list[str]]:
+        """Returns the corpus with a value for each setting that is None, and notes on these."""
+        return self, []
 
     def shares(self) -> tuple[float, ...]:
         """Returns the three proportions of `split`, normalised to a sum of 1."""

@@ -169,10 +169,20 @@ class Evaluation:
         return "; ".join(parts)
 
     def below_baselines(self) -> list[str]:
-        """Returns a sentence for each baseline that has a higher main score than the model."""
+        """Returns a sentence for each baseline that has a better main score than the model.
+
+        Of errors the lower is better, of other scores the higher.
+        """
         if not self.scores:
             return []
         name, score = next(iter(self.scores.items()))
+        if name.endswith("error"):
+            return [
+                f"The model is worse than the {method} baseline: {name} {score:.4f} against "
+                f"{scores[name]:.4f}."
+                for method, scores in self.baselines.items()
+                if score > scores.get(name, math.inf)
+            ]
         return [
             f"The model is below the {method} baseline: {name} {score:.4f} against "
             f"{scores[name]:.4f}."

@@ -124,7 +124,8 @@ def _listed(labels: list[str]) -> str:
 
 def _labels(example: Example) -> tuple[str, ...]:
     if "label" in example.values:
-        return (example.values["label"],)
+        label = example.values["label"]
+        return label if isinstance(label, tuple) else (label,)
     return example.values.get("tags", ())
 
 

@@ -123,14 +123,15 @@ def _pieces(example: Example, key: str) -> tuple[str, ...]:
 
 
 def _count(words: dict[str, collections.Counter[str]], example: Example, tokens) -> None:
-    """Adds the words of an example to those of its class."""
-    label = example.values.get("label", _ALL)
-    if label not in words and len(words) >= _MAX_CLASSES:
-        return
-    counter = words.setdefault(label, collections.Counter())
-    counter.update(token.casefold() for token in tokens)
-    if len(counter) > MAX_WORDS:
-        words[label] = collections.Counter(dict(counter.most_common(MAX_WORDS // 2)))
+    """Adds the words of an example to those of its class, or of each of its labels."""
+    labels = example.values.get("label", _ALL)
+    for label in labels if isinstance(labels, tuple) else (labels,):
+        if label not in words and len(words) >= _MAX_CLASSES:
+            continue
+        counter = words.setdefault(label, collections.Counter())
+        counter.update(token.casefold() for token in tokens)
+        if len(counter) > MAX_WORDS:
+            words[label] = collections.Counter(dict(counter.most_common(MAX_WORDS // 2)))
 
 
 def _oddity(example: Example, tokens: tuple[str, ...]) -> str:
@@ -150,7 +151,8 @@ def _oddity(example: Example, tokens: tuple[str, ...]) -> str:
 def _suspicion(reason: str, part: str, example: Example) -> Suspicion:
     tokens, values = _tokens(example), example.values
     target = next(
-        (_text(values[key]) for key in ("label", "tags", "translation") if key in values), ""
+        (_text(values[key]) for key in ("label", "value", "tags", "translation") if key in values),
+        "",
     )
     return Suspicion(reason, part, example.origin, " ".join(tokens), target)
 

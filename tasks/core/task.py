@@ -21,7 +21,7 @@ from tasks.core.request_format import RequestFormat
 from tasks.core.settings import from_record
 
 Purpose = Literal["training", "reuse", "serving"]
-_CLASSES = ("label", "tags")  # keys of examples whose values are no text
+_CLASSES = ("label", "value", "tags")  # keys of examples whose values are no text
 
 
 class ValidationSample(NamedTuple):
@@ -62,8 +62,25 @@ class Task(tf.Module, abc.ABC):
 
     @property
     def monitor(self) -> str:
-        """Metric that selects the best epoch: minimised if its name ends in "loss"."""
+        """Metric that selects the best epoch: minimised if its name ends in "loss" or "error"."""
         return f"val_{self.config.monitor}"
+
+    @classmethod
+    def settle(cls, config: Config, corpus: Corpus) -> tuple[Config, Corpus, list[str]]:
+        """Makes settings and corpus agree, before any example is read as one of the task.
+
+        Args:
+            config: The settings; those of a published version, if it is evaluated.
+            corpus: The corpus.
+
+        Returns:
+            The settings and the corpus, with what follows from the first examples, and notes.
+
+        Raises:
+            UserError: They contradict each other.
+        """
+        corpus, notes = corpus.resolved()
+        return config, corpus, notes
 
     @classmethod
     def learn(cls, config: Config, train: Stream, folder: Path) -> Self:

@@ -21,11 +21,11 @@ import dataclasses
 import functools
 import itertools
 import json
-import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Self
 
+from tasks.core import targets
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
@@ -51,17 +51,18 @@ _NOT_CLASSES = {
 }
 _OTHER_TEST_NAMES = ("testing", "holdout")  # if there is no test part of the usual names
 _UNLABELLED = "unsup"  # folder of unlabelled reviews in aclImdb
-# Control characters, unpaired surrogates, and line and paragraph separators. Others that are
-# invisible are part of words: U+200C in Persian, U+200D in emoji, U+00A0 in French.
-_NOT_IN_LABELS = {"Cc", "Cs", "Zl", "Zp"}
 _MAX_FIELD_CHARACTERS = 2**27  # of a .csv; Python's default of 131 072 is too small for texts
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledTexts(Corpus):
-    """Location of labelled texts; each example has `text` and `label`."""
+    """Location of labelled texts; each example has `text`, and `label` or `value`.
 
-    is_labelled: ClassVar[bool] = True
+    The value of `label` is a class, or a tuple of labels with the target `labels`; that of
+    `value` is the text of a number. See `tasks.core.targets`.
+    """
+
+    target: str = targets.target_setting()
     text_key: str = setting("", "column of the text in tables, .jsonl and tfds: (default: text)")
     label_key: str = setting("", "column of the label in tables, .jsonl and tfds: (default: label)")
     encoding: str = setting(
@@ -79,11 +80,61 @@ class LabelledTexts(Corpus):
         filesystem.check_encoding(self.encoding)
         tables.delimiter_of(self.delimiter)
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether each part gets its share of every label."""
+        return self.target != targets.NUMBER
+
+    def label(self, example: Example) -> str:
+        """Returns the label by which an example is split; of several, the first."""
+        label = example.values.get("label", "")
+        return label if isinstance(label, str) else next(iter(label), "")
+
+    def resolved(self) -> tuple[Self, list[str]]:
+        """Returns the corpus with a target, which the first labels decide on, and notes."""
+        if self.target != targets.AUTO:
+            return self, []
+        classes = dataclasses.replace(self, target=targets.CLASSES)
+        if (self.data == "sample" and not self.train) or self.data.startswith("tfds:"):
+            return classes, []
+        labels = dataclasses.replace(self, target=targets.LABELS)
+        try:
+            examples = itertools.islice(labels._existing_parts()[0]["train"], targets.DETECTED)
+            several, count, total = targets.several(e.values["label"] for e in examples)
+        except UserError:  # reading the classes reports what is malformed
+            return classes, []
+        if not count:
+            return classes, []
+        texts = f"{count:,} of the first {total:,} texts"
+        if several:
+            note = (
+                f"--target labels: {texts} have several labels, separated by {targets.SEPARATOR} "
+                "or in a list, that recur; with --target classes each combination is a class"
+            )
+            return labels, [note]
+        note = (
+            f"--target classes: {texts} have several labels, separated by {targets.SEPARATOR} or "
+            "in a list, but most of these do not recur; --target labels predicts each of them"
+        )
+        return classes, [note]
+
     def sample(self) -> dict[str, Stream]:
         return reviews.parts()
 
     def tfds_parts(self, name: str) -> tuple[dict[str, Stream], list[str]]:
-        return tfds.labelled_texts(name, self.tfds_dir, self.text_key, self.label_key)
+        parts, notes = tfds.labelled_texts(name, self.tfds_dir, self.text_key, self.label_key)
+        if self.target in (targets.AUTO, targets.CLASSES):
+            return parts, notes
+        return {part: self._converted(stream) for part, stream in parts.items()}, notes
+
+    def _converted(self, stream: Stream) -> Stream:
+        """Returns examples with classes as examples of the target."""
+
+        def read() -> Iterator[Example]:
+            for example in stream:
+                yield self._example(example.values["text"], example.values["label"], example.origin)
+
+        return Stream(read, stream.notes)
 
     def parts_in(self, path: Path) -> tuple[dict[str, Stream], list[str]]:
         if _is_table_file(path):
@@ -279,7 +330,7 @@ class LabelledTexts(Corpus):
                         f"first row, got {len(cells)}."
                     )
                 cells += [""] * (table.count - len(cells))
-                yield _example(cells[table.text], cells[table.label], f"{path}:{number}")
+                yield self._example(cells[table.text], cells[table.label], f"{path}:{number}")
 
         def notes() -> Iterator[str]:
             book = binary_tables.Workbook(path, access)
@@ -304,7 +355,7 @@ class LabelledTexts(Corpus):
                 table = table_format(path)
                 keys = [table.header[table.text], table.header[table.label]]
                 for number, row in binary_tables.ColumnarFile(path, access).rows(keys):
-                    yield _typed_example(row, *keys, f"{path}:{number}")
+                    yield self._typed_example(row, *keys, f"{path}:{number}")
 
         def notes() -> Iterator[str]:
             if note := table_format(paths[0]).note:
@@ -330,7 +381,7 @@ class LabelledTexts(Corpus):
                 raise UserError(
                     f"{origin}: expected a text, a tab and a label, got {columns}: {line}."
                 )
-            yield _example(row[table.text], row[table.label], origin)
+            yield self._example(row[table.text], row[table.label], origin)
 
     def _csv(self, path: AnyPath, table: tables.TableFormat) -> Iterator[Example]:
         """Yields the examples of a table whose fields may be quoted."""
@@ -363,7 +414,7 @@ class LabelledTexts(Corpus):
                 raise UserError(
                     f"{origin}: expected {filesystem.columns(table.count)} {place}, got {len(row)}."
                 )
-            yield _example(row[table.text], row[table.label], origin)
+            yield self._example(row[table.text], row[table.label], origin)
 
     def _json(self, path: AnyPath, suffix: str) -> Iterator[Example]:
         """Yields the examples of a `.jsonl`, or of a `.json` that is an array or lines too."""
@@ -378,7 +429,7 @@ class LabelledTexts(Corpus):
         ):
             read_objects = filesystem.json_array
         for origin, row in read_objects(path, self.encoding, flags, access):
-            yield _typed_example(row, text_key, label_key, origin)
+            yield self._typed_example(row, text_key, label_key, origin)
 
     def _lines(self, family: dict[str, AnyPath]) -> Stream:
         """Reads a set of class files, one text per line."""
@@ -386,7 +437,8 @@ class LabelledTexts(Corpus):
         def read() -> Iterator[Example]:
             for label, path in sorted(family.items()):
                 examples = (
-                    _example(line, label, origin) for origin, line in self._nonblank_lines(path)
+                    self._example(line, label, origin)
+                    for origin, line in self._nonblank_lines(path)
                 )
                 yield from filesystem.require_examples(path, examples)
 
@@ -400,13 +452,54 @@ class LabelledTexts(Corpus):
                 for path in filesystem.entries(folder):
                     if path.name.endswith(".txt"):
                         text = filesystem.read_text(path, self.encoding, filesystem.Access.of(self))
-                        yield _example(" ".join(text.split()), label, str(path))
+                        yield self._example(" ".join(text.split()), label, str(path))
 
         def files() -> Iterator[AnyPath]:
             for _, folder in sorted(self._classes(root).items()):
                 yield from (f for f in filesystem.entries(folder) if f.name.endswith(".txt"))
 
         return Stream(read, lambda: self._encoding_notes(files()))
+
+    def _typed_example(
+        self, row: Mapping[str, Any], text_key: str, label_key: str, origin: str
+    ) -> Example:
+        """Returns the example of a row whose values have the types of JSON."""
+        text, label = row[text_key], row[label_key]
+        if not isinstance(text, str):
+            raise UserError(
+                f"{origin}: {text_key!r} must be a string, got {filesystem.shorten(str(text))}."
+            )
+        if self.target == targets.LABELS and isinstance(label, list | tuple):
+            names = [_name(item) for item in label]
+            if None not in names:
+                return self._example(text, names, origin)
+        is_number = self.target == targets.NUMBER and isinstance(label, float)
+        name = str(label) if is_number else _name(label)
+        if name is None:
+            kinds = {
+                targets.LABELS: "a string, an integer, a Boolean or a list of these",
+                targets.NUMBER: "a number",
+            }
+            raise UserError(
+                f"{origin}: {label_key!r} must be "
+                f"{kinds.get(self.target, 'a string, an integer or a Boolean')}, got "
+                f"{filesystem.shorten(json.dumps(label, default=str))}.{self._hint(label)}"
+            )
+        return self._example(text, name, origin)
+
+    def _hint(self, label: object) -> str:
+        """Returns a sentence about the target that a label of an unexpected type asks for."""
+        if self.target not in (targets.AUTO, targets.CLASSES):
+            return ""
+        if isinstance(label, list | tuple):
+            return " --target labels reads lists of labels."
+        return " --target number reads numbers." if isinstance(label, float) else ""
+
+    def _example(self, text: str, label: str | Sequence[str], origin: str) -> Example:
+        values = targets.values_of(self.target, label, origin)
+        # JSON can contain an unpaired surrogate, which UTF-8 cannot encode.
+        text = text.strip().encode("utf-8", "replace").decode("utf-8")
+        return Example({"text": text, **values}, origin)
 
     def _nonblank_lines(self, path: AnyPath) -> Iterator[tuple[str, str]]:
         for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):
@@ -420,29 +513,8 @@ def _is_table_file(path: AnyPath) -> bool:
     return is_workbook or filesystem.is_plain_file(path)
 
 
-def _typed_example(row: Mapping[str, Any], text_key: str, label_key: str, origin: str) -> Example:
-    """Returns the example of a row whose values have the types of JSON."""
-    text, label = row[text_key], row[label_key]
-    if not isinstance(text, str):
-        raise UserError(
-            f"{origin}: {text_key!r} must be a string, got {filesystem.shorten(str(text))}."
-        )
-    if not isinstance(label, (str, int)):
-        raise UserError(
-            f"{origin}: {label_key!r} must be a string, an integer or a Boolean, "
-            f"got {filesystem.shorten(json.dumps(label, default=str))}."
-        )
-    return _example(text, label if isinstance(label, str) else json.dumps(label), origin)
-
-
-def _example(text: str, label: str, origin: str) -> Example:
-    label = label.strip()
-    if not label:
-        raise UserError(f"{origin}: the label is empty.")
-    if any(unicodedata.category(character) in _NOT_IN_LABELS for character in label):
-        raise UserError(
-            f"{origin}: the label must be one line without control characters, got {label!r}."
-        )
-    # JSON can contain an unpaired surrogate, which UTF-8 cannot encode.
-    text = text.strip().encode("utf-8", "replace").decode("utf-8")
-    return Example({"text": text, "label": label}, origin)
+def _name(label: object) -> str | None:
+    """Returns a label of JSON as text; None if its type is not one of labels."""
+    if isinstance(label, str):
+        return label
+    return json.dumps(label) if isinstance(label, int) else None

@@ -78,7 +78,12 @@ def labelled_texts(
         def read() -> Iterator[Example]:
             for origin, row in _rows(name, builder, split):
                 label = row[label_key]
-                label = label.decode() if isinstance(label, bytes) else class_name(int(label))
+                if isinstance(label, bytes):
+                    label = label.decode()
+                elif getattr(getattr(label, "dtype", None), "kind", "") == "f":
+                    label = str(float(label))
+                else:
+                    label = class_name(int(label))
                 text = row[text_key].decode("utf-8", "replace").strip()
                 yield Example({"text": text, "label": label}, origin)
 

@@ -19,7 +19,8 @@ class Evaluator(evaluation.Evaluator):
 
     @classmethod
     def target_classes(cls, example: Example) -> Sequence[str]:
-        return (example.values["label"],)
+        label = example.values.get("label", ())
+        return label if isinstance(label, tuple) else (label,)
 
     def preview(self) -> Evaluation:
         return self.evaluate(())

@@ -11,7 +11,7 @@ from tasks.core.inspection import Inspection
 
 
 class Inspector(inspection.Inspector):
-    """Gates and states of the reader, and the saliency of each word for the predicted class."""
+    """Gates and states of the reader, and the saliency of each word for what is predicted."""
 
     def inspect(self, row: dict, token: str = "") -> Inspection:
         text = tf.constant([row["text"]])
@@ -19,15 +19,14 @@ class Inspector(inspection.Inspector):
         if not words:
             raise UserError("nothing to inspect: the text contains no words.")
         (response,) = self.predictor.predict([row])
-        label = response["label"].decode("utf-8")
-        index = self.task.labels.words.index(label)
+        explanation = self.task.target.explain(response)
         ids = self.task.ids(text).to_tensor(PADDING)
         read = words[: ids.shape[1]]
         saliency = inspection.saliency(
             self.model,
             self.model.get_layer("reader").input[0],
             {"ids": ids},
-            lambda logits, _: tf.nn.log_softmax(logits)[:, index],
+            lambda outputs, _: explanation.value(outputs),
             targets=1,
         )
         token = inspection.select_token(token, inspection.numbered_tokens(read), saliency)
@@ -37,9 +36,9 @@ class Inspector(inspection.Inspector):
         if len(read) < len(words):
             notes.append(f"The model reads only the first {len(read)} of {len(words)} words.")
         return Inspection(
-            response=f"{label} ({response['probability']:.3f})",
+            response=explanation.text,
             token=token,
             readings=[inspection.reading(cell, "reader", read) for cell in traces],
-            saliency=Alignment(read, [label], saliency),
+            saliency=Alignment(read, [explanation.name], saliency),
             notes=notes,
         )

@@ -1,13 +1,16 @@
-"""Fitting of the linear path: logistic regression that starts from naive Bayes.
+"""Fitting of the linear path: logistic or ridge regression of words and word pairs.
+
+The logistic regression of classes and labels starts from naive Bayes.
 
 Naive Bayes is the better classifier for few texts, logistic regression for many (Ng & Jordan
 2001). Here the weights of words and word pairs are `scale * ratios + weights`: the log-probability
 ratios of multinomial naive Bayes, and free weights with an L2 penalty. With a large penalty this
 is naive Bayes, with a small one logistic regression; the validation part chooses. While it is
 fitted, the ratios of a text are computed from all other texts, since each rare word would
-otherwise reveal the class of its text.
+otherwise reveal the class of its text. Each of several labels has a logistic regression of its
+own; they share the penalty and the scale. Numbers have no ratios, which leaves a ridge regression.
 
-Shapes: N texts, F features, K classes.
+Shapes: N texts, F features, K classes or labels, or 1 for numbers.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 
 from models.layers.bag_of_words import BagOfWords
 from models.text.pairs import pair_buckets
@@ -55,25 +58,124 @@ class Fitted(NamedTuple):
     valid_loss: float
 
 
-def fit(layer: BagOfWords, train: Batches, valid: Batches, seed: int = 0) -> Fitted:
+class ClassLikelihood:
+    """Likelihood of one class per text; targets are indices of classes, (N,)."""
+
+    dtype = int
+
+    def naive_bayes(self, texts, classes, count) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the log-probability ratios of features, (F, K), and of classes, (K,)."""
+        return _naive_bayes(texts, classes, count)
+
+    def leave_one_out(self, texts, classes, count) -> np.ndarray:
+        """Returns the logits of each text by naive Bayes counted on all others, (N, K)."""
+        return _leave_one_out(texts, classes, count)
+
+    def loss_and_error(self, logits, classes) -> tuple[float, np.ndarray]:
+        """Returns the negative log-likelihood, and its derivatives by the logits."""
+        rows = np.arange(len(classes))
+        logits = log_softmax(logits, axis=1)
+        error = np.exp(logits)
+        error[rows, classes] -= 1
+        return -logits[rows, classes].sum(), error
+
+    def valid_loss(self, logits, classes) -> float:
+        """Returns the mean negative log-likelihood."""
+        return -float(log_softmax(logits, axis=1)[np.arange(len(classes)), classes].mean())
+
+
+class LabelLikelihood:
+    """Likelihood of several labels per text; targets are 1 for the labels of a text, (N, K)."""
+
+    dtype = np.float32
+
+    def naive_bayes(self, texts, labels, count) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the log-probability ratios of features, (F, K), and of labels, (K,)."""
+        ratios, priors = 0.0, 0.0
+        for sign, of_label in ((1, labels), (-1, 1 - labels)):
+            counts, documents = texts.T @ of_label + _SMOOTHING, of_label.sum(axis=0)
+            ratios = ratios + sign * (np.log(counts) - np.log(counts.sum(axis=0)))
+            priors = priors + sign * np.log(np.maximum(documents, 1))
+        return ratios, priors
+
+    def leave_one_out(self, texts, labels, count) -> np.ndarray:
+        """Returns the logits of each text by naive Bayes counted on all others, (N, K)."""
+        sizes = np.diff(texts.indptr)[:, None]
+        logits = np.zeros(labels.shape, np.float32)
+        for sign, of_label in ((1, labels), (-1, 1 - labels)):
+            counts, documents = texts.T @ of_label + _SMOOTHING, of_label.sum(axis=0)
+            totals = counts.sum(axis=0)
+            # A text is among the documents of one of both sides.
+            others = texts @ np.log(counts) - sizes * np.log(totals)
+            others += np.log(np.maximum(documents, 1))
+            own = texts @ np.log(np.maximum(counts - 1, _SMOOTHING))
+            own -= sizes * np.log(np.maximum(totals - sizes, _SMOOTHING))
+            own += np.log(np.maximum(documents - 1, 1))
+            logits += sign * np.where(of_label > 0, own, others).astype(np.float32)
+        return logits
+
+    def loss_and_error(self, logits, labels) -> tuple[float, np.ndarray]:
+        """Returns the negative log-likelihood, and its derivatives by the logits."""
+        return float(_negative_log_likelihood(logits, labels).sum()), expit(logits) - labels
+
+    def valid_loss(self, logits, labels) -> float:
+        """Returns the mean negative log-likelihood of a text."""
+        return float(_negative_log_likelihood(logits, labels).sum(axis=1).mean())
+
+
+class ValueLikelihood:
+    """Squared error of a number per text; targets are numbers of variance 1, (N,)."""
+
+    dtype = np.float32
+
+    def naive_bayes(self, texts, values, count) -> tuple[np.ndarray, np.ndarray]:
+        """Returns zeros, because nothing is counted by class."""
+        return np.zeros((texts.shape[1], count), np.float32), np.zeros(count, np.float32)
+
+    def leave_one_out(self, texts, values, count) -> np.ndarray:
+        """Returns zeros, (N, 1)."""
+        return np.zeros((len(values), count), np.float32)
+
+    def loss_and_error(self, predictions, values) -> tuple[float, np.ndarray]:
+        """Returns half the squared error, and its derivatives by the predictions."""
+        error = predictions - values[:, None]
+        return float(np.vdot(error, error)) / 2, error
+
+    def valid_loss(self, predictions, values) -> float:
+        """Returns half the mean squared error."""
+        return float(((predictions[:, 0] - values) ** 2).mean()) / 2
+
+
+Likelihood = ClassLikelihood | LabelLikelihood | ValueLikelihood
+_CLASSES = ClassLikelihood()
+
+
+def fit(
+    layer: BagOfWords,
+    train: Batches,
+    valid: Batches,
+    seed: int = 0,
+    likelihood: Likelihood = _CLASSES,
+) -> Fitted:
     """Assigns the weights of a layer.
 
     Args:
         layer: The layer.
-        train: Pairs of ids, (B, T) and 0 at padding, and classes, (B,).
+        train: Pairs of ids, (B, T) and 0 at padding, and targets of B texts.
         valid: The same of the part that selects the penalty.
         seed: Seed of the sample of very many texts.
+        likelihood: What is maximised.
     """
-    texts, classes = _matrix(layer, train, seed)
-    valid_texts, valid_classes = _matrix(layer, valid, seed)
+    texts, targets = _matrix(layer, train, seed, likelihood.dtype)
+    valid_texts, valid_targets = _matrix(layer, valid, seed, likelihood.dtype)
     used = np.unique(texts.indices)  # a feature that never occurred has no weight
     texts, valid_texts = texts[:, used].tocsr(), valid_texts[:, used].tocsr()
-    ratios, prior = _naive_bayes(texts, classes, layer.classes)
-    offset = _leave_one_out(texts, classes, layer.classes)
+    ratios, prior = likelihood.naive_bayes(texts, targets, layer.classes)
+    offset = likelihood.leave_one_out(texts, targets, layer.classes)
     best, waited = None, 0
-    for penalty, weights, bias, scale in _path(texts, classes, offset):
+    for penalty, weights, bias, scale in _path(texts, targets, offset, likelihood):
         weights, bias = weights + scale * ratios, bias + scale * prior
-        loss = _loss(valid_texts @ weights + bias, valid_classes)
+        loss = likelihood.valid_loss(valid_texts @ weights + bias, valid_targets)
         if best is None or loss < best[0].valid_loss:
             best, waited = (Fitted(penalty, loss), weights, bias), 0
         else:
@@ -89,13 +191,15 @@ def fit(layer: BagOfWords, train: Batches, valid: Batches, seed: int = 0) -> Fit
     return fitted
 
 
-def _matrix(layer: BagOfWords, batches: Batches, seed: int) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Returns the distinct features of texts, (N, F) of ones, and their classes, (N,)."""
+def _matrix(
+    layer: BagOfWords, batches: Batches, seed: int, dtype: type = int
+) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Returns the distinct features of texts, (N, F) of ones, and their targets."""
     rng = np.random.default_rng(seed)
-    share, count, sample = 1.0, 0, []  # random keys, features, classes
-    for ids, classes in batches:
+    share, count, sample = 1.0, 0, []  # random keys, features, targets
+    for ids, targets in batches:
         pairs = layer.vocabulary + np.asarray(pair_buckets(ids, layer.buckets))
-        for words, following, label in zip(ids, pairs, classes, strict=True):
+        for words, following, label in zip(ids, pairs, targets, strict=True):
             key, mask = rng.random(), words != PADDING
             if key >= share:
                 continue
@@ -110,7 +214,9 @@ def _matrix(layer: BagOfWords, batches: Batches, seed: int) -> tuple[sparse.csr_
     ends = np.cumsum([0, *(len(features) for _, features, _ in sample)])
     shape = len(sample), layer.vocabulary + layer.buckets
     ones = np.ones(len(indices), np.float32)
-    return sparse.csr_matrix((ones, indices, ends), shape), np.array([c for _, _, c in sample], int)
+    return sparse.csr_matrix((ones, indices, ends), shape), np.array(
+        [t for _, _, t in sample], dtype
+    )
 
 
 def _counts(texts, classes, count) -> tuple[np.ndarray, np.ndarray]:
@@ -145,23 +251,28 @@ def _leave_one_out(texts, classes, count) -> np.ndarray:
     return _centred(logits).astype(np.float32)
 
 
-def _path(texts, classes, offset) -> Iterator[tuple[float, np.ndarray, np.ndarray, float]]:
+def _negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.logaddexp(0, logits) - labels * logits
+
+
+def _path(
+    texts, targets, offset, likelihood: Likelihood = _CLASSES
+) -> Iterator[tuple[float, np.ndarray, np.ndarray, float]]:
     """Minimises the penalised loss for each penalty.
 
     Yields:
         The penalty, free weights (F, K), bias (K,), and scale of the ratios.
     """
-    count, rows = offset.shape[1], np.arange(len(classes))
+    count = offset.shape[1]
     columns = texts.T.tocsr()
     values = np.concatenate([[0.5], np.zeros(count + texts.shape[1] * count)])
     for penalty in PENALTIES:
 
         def objective(values, penalty=penalty):
             scale, bias, weights = _unpack(values.astype(np.float32), count)
-            logits = log_softmax(texts @ weights + scale * offset + bias, axis=1)
-            loss = penalty / 2 * np.vdot(weights, weights) - logits[rows, classes].sum()
-            error = np.exp(logits)
-            error[rows, classes] -= 1
+            logits = texts @ weights + scale * offset + bias
+            loss, error = likelihood.loss_and_error(logits, targets)
+            loss = penalty / 2 * np.vdot(weights, weights) + loss
             gradients = np.vdot(error, offset), error.sum(axis=0), columns @ error
             gradients = *gradients[:2], gradients[2] + np.float32(penalty) * weights
             return float(loss), np.concatenate([np.ravel(g).astype(float) for g in gradients])
@@ -174,8 +285,3 @@ def _path(texts, classes, offset) -> Iterator[tuple[float, np.ndarray, np.ndarra
 
 def _unpack(values: np.ndarray, count: int) -> tuple[np.float32, np.ndarray, np.ndarray]:
     return values[0], values[1 : 1 + count], values[1 + count :].reshape(-1, count)
-
-
-def _loss(logits: np.ndarray, classes: np.ndarray) -> float:
-    """Returns the mean negative log-likelihood of the classes."""
-    return -float(log_softmax(logits, axis=1)[np.arange(len(classes)), classes].mean())

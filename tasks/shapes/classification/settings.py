@@ -1,17 +1,27 @@
 """Settings of classification."""
 
 import dataclasses
+from typing import Self
 
-from tasks.core import config
-from tasks.core.class_weights import class_weights_setting
+from tasks.core import config, targets
+from tasks.core.class_weights import NONE, class_weights_setting
 from tasks.core.errors import UserError
-from tasks.core.settings import setting
+from tasks.core.settings import flag, setting
+
+_MONITORS = {
+    targets.CLASSES: ("loss", "accuracy", "macro_f1"),
+    targets.LABELS: ("loss", "micro_f1", "macro_f1"),
+    targets.NUMBER: ("loss", "mean_absolute_error"),
+}
+# Settings that other targets do not have, with the value that leaves them out.
+_OF_CLASSES = (("class_weights", NONE), ("coverage", 0), ("min_precision", 0))
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(config.Config):
     """Settings of N→1."""
 
+    target: str = targets.target_setting()
     vocabulary: int = setting(
         20_000, "maximum number of words in the vocabulary", at_least=1, aliases=("vocab_size",)
     )
@@ -40,9 +50,10 @@ class Config(config.Config):
     class_weights: str = class_weights_setting("classes")
     monitor: str = setting(
         "loss",
-        "score on the validation part that selects the best epoch: loss, accuracy or macro_f1; of "
-        "equal epochs, the one with the lowest loss",
-        choices=("loss", "accuracy", "macro_f1"),
+        "score on the validation part that selects the best epoch: loss, accuracy or macro_f1 of "
+        "classes; loss, micro_f1 or macro_f1 of labels; mean_absolute_error of numbers; of equal "
+        "epochs, the one with the lowest loss",
+        choices=("loss", "accuracy", "macro_f1", "micro_f1", "mean_absolute_error"),
         affects="training",
     )
     label_smoothing: float = setting(
@@ -107,6 +118,47 @@ class Config(config.Config):
                 f"--coverage ({self.coverage}) and --min-precision ({self.min_precision}) exclude "
                 "each other; set one of them to 0."
             )
+        self._check_target()
+
+    def _check_target(self) -> None:
+        """Checks that the settings have a meaning for the target."""
+        if self.target not in (targets.AUTO, targets.CLASSES):
+            flags = [flag(name) for name, value in _OF_CLASSES if getattr(self, name) != value]
+            if flags:
+                raise UserError(
+                    f"{' and '.join(flags)}: only --target classes has this, not --target "
+                    f"{self.target}."
+                )
+        choices = _MONITORS.get(self.target, sum(_MONITORS.values(), ()))
+        if self.monitor not in choices:
+            raise UserError(
+                f"--monitor must be one of {list(choices)} for --target {self.target}, got "
+                f"{self.monitor!r}."
+            )
+
+    def with_target(self, target: str) -> tuple[Self, list[str]]:
+        """Returns the settings for a target, with those that have no meaning for it replaced.
+
+        Args:
+            target: One of `tasks.core.targets.TARGETS`.
+
+        Returns:
+            The settings, and a note on what was replaced.
+
+        Raises:
+            UserError: A setting was chosen that the target does not have.
+        """
+        replaced = {}
+        if target == targets.NUMBER:
+            if self.evidence:
+                replaced["evidence"] = 0  # it counts words by class
+            if self.monitor == "loss":
+                replaced["monitor"] = "mean_absolute_error"
+        config = dataclasses.replace(self, target=target, **replaced)
+        if not replaced:
+            return config, []
+        values = ", ".join(f"{flag(name)} {value}" for name, value in replaced.items())
+        return config, [f"chosen for --target {target}: {values}"]
 
     @property
     def has_threshold(self) -> bool:

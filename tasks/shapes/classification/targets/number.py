@@ -1,0 +1,120 @@
+"""A number."""
+
+import array
+import json
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models.layers.losses import ScaledHuber
+from models.layers.mixture import fit_share_of_values
+from tasks.core import calibration
+from tasks.core.errors import UserError
+from tasks.shapes.classification import linear_path
+from tasks.shapes.classification.targets import target
+from tasks.shapes.classification.targets.number_evaluation import Evaluator
+from tasks.shapes.classification.targets.target import Explanation, Target
+
+_STATISTICS = "number.json"
+
+
+class Learner(target.Learner):
+    """Measures the values, of each of which 8 bytes are held."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self._values = array.array("d")
+
+    def add(self, example):
+        self._values.append(float(example.values["value"]))
+
+    def write(self, folder):
+        values = np.array(self._values)
+        if len(values) and np.ptp(values) == 0:
+            raise UserError(
+                f"all {len(values)} numbers of the train part are {values[0]:g}; --target number "
+                "needs different ones."
+            )
+        if not len(values):
+            raise UserError("the train part contains no numbers.")
+        statistics = {
+            "mean": values.mean(),
+            "standard_deviation": values.std(),
+            "median": np.median(values),
+            "minimum": values.min(),
+            "maximum": values.max(),
+        }
+        text = json.dumps({name: float(value) for name, value in statistics.items()}, indent=2)
+        (folder / _STATISTICS).write_text(text, encoding="utf-8")
+
+
+class Number(Target):
+    """A number: one output in units of the standard deviation of the training part."""
+
+    Learner = Learner
+    Evaluator = Evaluator
+    key = "value"
+    likelihood = linear_path.ValueLikelihood()
+    has_evidence = False
+    outputs = 1
+
+    def __init__(self, config, folder):
+        super().__init__(config, folder)
+        path = folder / _STATISTICS
+        self._file = tf.saved_model.Asset(str(path))
+        statistics = json.loads(path.read_text(encoding="utf-8"))
+        self.mean, self.scale = statistics["mean"], statistics["standard_deviation"]
+        self.median = statistics["median"]
+        self.minimum, self.maximum = statistics["minimum"], statistics["maximum"]
+
+    def encode(self, values):
+        return tf.strings.to_number(values)
+
+    def to_target(self, encoded):
+        return encoded[:, None]
+
+    def linear_targets(self, encoded):
+        return (encoded - np.float32(self.mean)) / np.float32(self.scale)
+
+    def head(self):
+        return [keras.layers.Rescaling(self.scale, self.mean, dtype="float32", name="unit")]
+
+    def compile(self, model, optimizer):
+        model.compile(
+            optimizer,
+            loss=ScaledHuber(self.scale),
+            weighted_metrics=[keras.metrics.MeanAbsoluteError("mean_absolute_error")],
+            jit_compile=False,  # XLA would compile again for each length
+        )
+
+    def fit_on_valid(self, task, model, batches):
+        if not target.has_linear_path(model):
+            return
+        network = target.unmixed(model)
+        outputs, values = calibration.outputs_and_targets(task, network, batches, self.config.seed)
+        values = self.linear_targets(values)[:, 0]
+        target.mixed(
+            model,
+            outputs,
+            lambda first, second: fit_share_of_values(first[:, 0], second[:, 0], values),
+        )
+
+    def fitted_on_valid(self, model):
+        return target.linear_path_share(model)
+
+    def signature_outputs(self, model, outputs):
+        return {"value": tf.clip_by_value(outputs[:, 0], self.minimum, self.maximum)}
+
+    def explain(self, response):
+        value = float(response["value"])
+        return Explanation(f"{value:.4g}", f"{value:.4g}", lambda outputs: outputs[:, 0])
+
+    def limits(self):
+        digits = max(0, 3 - math.floor(math.log10(self.scale)))
+        low, high = (f"{value:.{digits}f}" for value in (self.minimum, self.maximum))
+        return (
+            f"The values are those of the training part, from {low} to {high}; others are never "
+            "predicted.",
+        )
