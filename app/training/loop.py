@@ -124,6 +124,7 @@ def _fit(task, train, valid, run, splits, strategy, tokens, teacher):
         learning = _distribute(strategy, lambda s: train_batches.training_dataset(task, first, s))
         validation = _distribute(strategy, lambda s: valid_batches.validation_dataset(task, s))
         _run_epochs(
+            task,
             model,
             strategy,
             range(progress.epoch, config.epochs),
@@ -151,7 +152,7 @@ def validate(
     with strategy.scope():
         task.compile(model, keras.optimizers.SGD())
     data = _distribute(strategy, lambda share: batches.validation_dataset(task, share))
-    _, validation_step = _make_steps(model, strategy)
+    _, validation_step = _make_steps(task, model, strategy)
     model.reset_metrics()
     for _ in range(batches.steps):
         logs = validation_step(data)
@@ -224,6 +225,7 @@ def _distribute(
 
 
 def _run_epochs(
+    task: Task,
     model: keras.Model,
     strategy: tf.distribute.Strategy,
     epochs: range,
@@ -235,6 +237,7 @@ def _run_epochs(
     """Trains and validates for some epochs, or until a callback stops it.
 
     Args:
+        task: The task.
         model: The compiled model.
         strategy: The strategy that the model was built with.
         epochs: The numbers of the epochs, from 0.
@@ -243,7 +246,7 @@ def _run_epochs(
         callbacks: The callbacks.
         teacher: Model whose predictions replace the targets in training; None for none.
     """
-    train_step, validation_step = _make_steps(model, strategy, teacher)
+    train_step, validation_step = _make_steps(task, model, strategy, teacher)
     model.stop_training = False
     callbacks.on_train_begin()
     for epoch in epochs:
@@ -275,18 +278,19 @@ def _run_steps(model, step, batches, count, on_begin, on_end) -> dict[str, tf.Te
 
 
 def _make_steps(
-    model: keras.Model, strategy: tf.distribute.Strategy, teacher: keras.Model | None = None
+    task: Task,
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    teacher: keras.Model | None = None,
 ) -> tuple[Callable, Callable]:
     """Returns the training step and the validation step.
 
-    With a teacher, the training step minimises the cross-entropy with its probabilities (Hinton
-    et al. 2015, with temperature 1), whatever the loss of the model.
+    With a teacher, the training step minimises `Task.distillation_loss`.
 
     Each takes an iterator from `_distribute`, and returns the metrics so far.
     """
     loss_metric = next(metric for metric in model.metrics if metric.name == "loss")
     reduction = model.loss.reduction
-    imitation_loss = keras.losses.CategoricalCrossentropy(from_logits=True, reduction=reduction)
 
     def replica_loss(batch, training):
         """Returns a replica's part of the loss, and the arguments of `update_metrics`."""
@@ -294,8 +298,7 @@ def _make_steps(
         x, y, weight = keras.utils.unpack_x_y_sample_weight(examples)
         outputs = model(x, training=training)
         if training and teacher is not None:
-            probabilities = tf.nn.softmax(teacher(x, training=False))
-            loss = imitation_loss(probabilities, outputs, sample_weight=weight)
+            loss = task.distillation_loss(model, teacher(x, training=False), outputs, weight)
         else:
             loss = model.compute_loss(x, y, outputs, weight, training=training)
         # The loss is a mean over the rows or weights of this replica, and Keras has divided it

@@ -3,7 +3,7 @@
 Shapes: B batch, K classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -11,23 +11,26 @@ from keras import ops
 
 from ..cells.cell import Tensor
 
-MEANS = ("arithmetic", "geometric")
+# What is averaged: probabilities of classes, their logarithms, probabilities of labels, or values.
+MEANS = ("probabilities", "log_probabilities", "label_probabilities", "values")
 _MEMBER = "member_{}"
 
 
 @keras.saving.register_keras_serializable(package="gated")
 class MeanPrediction(keras.layers.Layer):
-    """Logits whose probabilities are the mean of those of several networks.
+    """Mean of the predictions of several networks, as logits.
 
     Args:
-        mean: "arithmetic", the mean of the probabilities, or "geometric", of their logarithms.
+        mean: What is averaged: "probabilities", the softmax of the logits; "log_probabilities",
+            which is the geometric mean of the probabilities; "label_probabilities", the sigmoid
+            of each logit; or "values", the outputs themselves.
         **kwargs: `name` and `dtype` of a Keras layer.
 
     Call arguments:
-        logits: A list of logits, each (..., K).
+        logits: A list of logits, or of values, each (..., K).
 
     Returns:
-        (..., K), up to a constant the logarithms of the mean probabilities.
+        (..., K), logits of the mean probabilities, or the mean values.
 
     Raises:
         ValueError: There is no such mean.
@@ -37,7 +40,7 @@ class MeanPrediction(keras.layers.Layer):
         TensorShape([1, 2])
     """
 
-    def __init__(self, mean: str = "arithmetic", **kwargs):
+    def __init__(self, mean: str = "probabilities", **kwargs):
         super().__init__(**kwargs)
         if mean not in MEANS:
             raise ValueError(f"mean must be one of {list(MEANS)}, got {mean!r}.")
@@ -46,8 +49,16 @@ class MeanPrediction(keras.layers.Layer):
         self.built = True
 
     def call(self, logits: Sequence[Tensor]) -> Tensor:
+        if self.mean == "values":
+            return ops.mean(ops.stack(logits), axis=0)
+        if self.mean == "label_probabilities":
+            positive, negative = (
+                ops.logsumexp(ops.stack([ops.log_sigmoid(sign * each) for each in logits]), axis=0)
+                for sign in (1.0, -1.0)
+            )
+            return positive - negative
         logs = ops.stack([ops.log_softmax(each) for each in logits])
-        if self.mean == "geometric":
+        if self.mean == "log_probabilities":
             return ops.mean(logs, axis=0)
         return ops.logsumexp(logs, axis=0) - ops.log(ops.cast(len(logits), logs.dtype))
 
@@ -65,8 +76,8 @@ class MeanPrediction(keras.layers.Layer):
 
 def ensemble(
     networks: Sequence[keras.Model],
-    mean: str = "arithmetic",
-    head: Callable[[Tensor, Any], Tensor] | None = None,
+    mean: str = "probabilities",
+    head: Iterable[keras.layers.Layer] = (),
 ) -> keras.Model:
     """Builds a network whose prediction is the mean of those of others.
 
@@ -76,8 +87,7 @@ def ensemble(
     Args:
         networks: Networks that have the same inputs and return logits of the same classes.
         mean: The mean, as in `MeanPrediction`.
-        head: Function that applies further layers to the mean, given it and the inputs; None
-            for none.
+        head: Layers that follow the mean, which is the output of a layer "logits".
     """
     inputs = keras.tree.map_structure(
         lambda tensor: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name),
@@ -87,9 +97,9 @@ def ensemble(
     for number, network in enumerate(networks):
         network.name = _MEMBER.format(number)
         outputs.append(network(inputs))
-    logits = MeanPrediction(mean, dtype="float32", name="mean")(outputs)
-    if head:
-        logits = head(logits, inputs)
+    logits = MeanPrediction(mean, dtype="float32", name="logits")(outputs)
+    for layer in head:
+        logits = layer(logits)
     return keras.Model(inputs, logits, name="ensemble")
 
 

@@ -169,6 +169,29 @@ class Task(tf.Module, abc.ABC):
         """
         return ensemble(networks)
 
+    def distillation_loss(
+        self,
+        model: keras.Model,
+        teacher_outputs: tf.Tensor,
+        outputs: tf.Tensor,
+        weight: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """Returns the loss of a model that learns the predictions of another.
+
+        By default that is the cross-entropy with the probabilities of classes that the other
+        predicts (Hinton et al. 2015, with temperature 1).
+
+        Args:
+            model: The model, compiled; the loss is reduced like its own.
+            teacher_outputs: What the other model returned for a batch.
+            outputs: What the model returned for it.
+            weight: Sample weights of the batch, or None.
+        """
+        loss = keras.losses.CategoricalCrossentropy(
+            from_logits=True, reduction=model.loss.reduction
+        )
+        return loss(tf.nn.softmax(teacher_outputs), outputs, sample_weight=weight)
+
     def adapt(
         self,
         model: keras.Model,

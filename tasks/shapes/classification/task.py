@@ -131,6 +131,12 @@ class Classification(task.Task):
             dtype=c.precision if purpose == "training" else "float32",
         )
 
+    def combine(self, networks):
+        return self.target.combine(networks)
+
+    def distillation_loss(self, model, teacher_outputs, outputs, weight):
+        return self.target.distillation_loss(model, teacher_outputs, outputs, weight)
+
     def adapt(self, model, train, valid):
         if self._evidence:
             model.get_layer("evidence").adapt(self.target.documents(train))

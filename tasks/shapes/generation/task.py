@@ -79,7 +79,7 @@ class Generation(task.Task):
         """
 
     def combine(self, networks):
-        return ensemble(networks, mean="geometric")
+        return ensemble(networks, "log_probabilities")
 
     def compile(self, model, optimizer):
         model.compile(

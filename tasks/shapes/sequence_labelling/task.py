@@ -140,22 +140,14 @@ class SequenceLabelling(task.Task):
 
     def combine(self, networks):
         if not self.config.crf:
-            return ensemble(
-                networks,
-                head=lambda logits, _: Temperature(dtype="float32", name="calibration")(logits),
-            )
+            calibration_layer = Temperature(dtype="float32", name="calibration")
+            return ensemble(networks, head=[calibration_layer])
         # The geometric mean of CRFs: the mean of their scores of tags and of transitions.
-        crf = CRF(len(self.tags), name="crf")
-        model = ensemble(
-            networks,
-            mean="geometric",
-            head=lambda scores, inputs: crf(scores, mask=inputs["ids"] != PADDING),
-        )
-        weights = zip(
-            *(network.get_layer("crf").get_weights() for network in networks), strict=True
-        )
-        crf.set_weights([np.mean(each, axis=0) for each in weights])
-        return model
+        model, crf = ensemble(networks, "log_probabilities"), CRF(len(self.tags), name="crf")
+        weights = [network.get_layer("crf").get_weights() for network in networks]
+        crf.set_weights([np.mean(each, axis=0) for each in zip(*weights, strict=True)])
+        logits = crf(model.output, mask=model.input["ids"] != PADDING)
+        return keras.Model(model.input, logits, name=model.name)
 
     def adapt(self, model, train, valid):
         if self.config.word_dropout:

@@ -11,8 +11,8 @@ import tensorflow as tf
 from models.layers.losses import SmoothedCrossEntropy
 from models.layers.macro_f1 import MacroF1
 from models.layers.mixture import fit_share
-from models.layers.temperature import fit_temperature
-from models.layers.threshold import coverage_threshold, precision_threshold
+from models.layers.temperature import Temperature, fit_temperature
+from models.layers.threshold import Threshold, coverage_threshold, precision_threshold
 from models.text.words import Vocabulary
 from tasks.core import calibration, class_weights
 from tasks.core.errors import UserError
@@ -61,6 +61,7 @@ class Classes(Target):
     Learner = Learner
     Evaluator = Evaluator
     likelihood = linear_path.ClassLikelihood()
+    mean = "probabilities"
 
     def __init__(self, config, folder):
         super().__init__(config, folder)
@@ -97,6 +98,16 @@ class Classes(Target):
 
     def linear_targets(self, encoded):
         return encoded
+
+    def head(self):
+        return [
+            Temperature(dtype="float32", name="calibration"),
+            Threshold(dtype="float32", name="confidence"),
+        ]
+
+    def distillation_loss(self, model, teacher_outputs, outputs, weight):
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        return loss(tf.nn.softmax(teacher_outputs), outputs, sample_weight=weight)
 
     def compile(self, model, optimizer):
         metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy")]

@@ -45,6 +45,7 @@ class Labels(Target):
     Learner = Learner
     Evaluator = Evaluator
     likelihood = linear_path.LabelLikelihood()
+    mean = "label_probabilities"
 
     def __init__(self, config, folder):
         super().__init__(config, folder)
@@ -83,6 +84,10 @@ class Labels(Target):
             Temperature(dtype="float32", name="calibration"),
             Threshold([self.outputs], dtype="float32", name="thresholds"),
         ]
+
+    def distillation_loss(self, model, teacher_outputs, outputs, weight):
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        return loss(tf.sigmoid(teacher_outputs), outputs, sample_weight=weight)
 
     def compile(self, model, optimizer):
         averages = ["micro", *(["macro"] if self.config.monitor == "macro_f1" else [])]

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from models.layers.losses import ScaledHuber
 from models.layers.mixture import fit_share_of_values
+from models.networks.ensemble import ensemble
 from tasks.core import calibration
 from tasks.core.errors import UserError
 from tasks.shapes.classification import linear_path
@@ -57,6 +58,7 @@ class Number(Target):
     Evaluator = Evaluator
     key = "value"
     likelihood = linear_path.ValueLikelihood()
+    mean = "values"
     has_evidence = False
     outputs = 1
 
@@ -80,6 +82,12 @@ class Number(Target):
 
     def head(self):
         return [keras.layers.Rescaling(self.scale, self.mean, dtype="float32", name="unit")]
+
+    def combine(self, networks):
+        return ensemble(networks, self.mean)  # of values in their unit already
+
+    def distillation_loss(self, model, teacher_outputs, outputs, weight):
+        return model.loss(teacher_outputs, outputs, sample_weight=weight)
 
     def compile(self, model, optimizer):
         model.compile(

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from models.networks.ensemble import ensemble, members
 from tasks.core.evaluation import Evaluator
 from tasks.core.examples import Example
 from tasks.shapes.classification.linear_path import Likelihood
@@ -75,6 +76,7 @@ class Target(tf.Module, abc.ABC):
         key: Key of an example's value.
         likelihood: What the linear path maximises.
         has_evidence: Whether words can be counted by class.
+        mean: What an ensemble averages, one of `models.networks.ensemble.MEANS`.
 
     Attributes:
         outputs: K.
@@ -85,6 +87,7 @@ class Target(tf.Module, abc.ABC):
     key: ClassVar[str] = "label"
     likelihood: ClassVar[Likelihood]
     has_evidence: ClassVar[bool] = True
+    mean: ClassVar[str]
     outputs: int
 
     def __init__(self, config: Config, folder: Path):
@@ -126,6 +129,20 @@ class Target(tf.Module, abc.ABC):
     def head(self) -> list[keras.layers.Layer] | None:
         """Returns the layers that follow the logits; None for those of classes."""
         return None
+
+    def combine(self, networks: Sequence[keras.Model]) -> keras.Model:
+        """Returns the ensemble of networks; see `Task.combine`."""
+        return ensemble(networks, self.mean, self.head() or ())
+
+    @abc.abstractmethod
+    def distillation_loss(
+        self,
+        model: keras.Model,
+        teacher_outputs: tf.Tensor,
+        outputs: tf.Tensor,
+        weight: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """Returns the loss of learning the outputs of another; see `Task.distillation_loss`."""
 
     @abc.abstractmethod
     def compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
@@ -191,7 +208,12 @@ def mixed(
 
 
 def linear_path_share(model: keras.Model) -> dict[str, float]:
-    """Returns the fitted share of the linear path by its name; nothing without one."""
-    if not has_linear_path(model):
+    """Returns the fitted share of the linear path by its name; nothing without one.
+
+    Of an ensemble it is the mean share of its networks.
+    """
+    networks = members(model)
+    if not has_linear_path(networks[0]):
         return {}
-    return {"linear_path_share": float(model.get_layer("mixture").share.numpy())}
+    shares = [member.get_layer("mixture").share.numpy() for member in networks]
+    return {"linear_path_share": float(np.mean(shares))}
