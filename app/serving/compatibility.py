@@ -31,7 +31,7 @@ _NUMBERS = """
     Greater GreaterEqual IsFinite Less LessEqual Log LogSoftmax LogicalAnd LogicalNot LogicalOr
     MatMul Max Maximum Mean Min Minimum Mul Neg NotEqual OneHot OnesLike Pack Pad PadV2 Pow
     Prod Range RealDiv Relu Reshape ReverseV2 Rsqrt ScatterNd SegmentMin SelectV2 Shape
-    Sigmoid Size Slice Softmax Split Sqrt Square Squeeze StopGradient StridedSlice Sub Sum
+    Sigmoid Size Slice Softmax Softplus Split Sqrt Square Squeeze StopGradient StridedSlice Sub Sum
     Tanh TensorScatterUpdate Tile TopKV2 Transpose Unique UniqueV2 Unpack Where ZerosLike
 """
 _RECURRENT = "BlockLSTMV2"  # an LSTM over all steps in one op

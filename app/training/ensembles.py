@@ -49,7 +49,7 @@ class Gain:
     def sentence(self) -> str:
         """Returns the scores, and which share of the gain the distilled network keeps."""
         change = self.ensemble - self.single
-        has_gained = change < 0 if self.score.endswith("loss") else change > 0
+        has_gained = change < 0 if self.score.endswith(("loss", "error")) else change > 0
         effect = "the ensemble has gained nothing"
         if has_gained:
             share = round(100 * (self.distilled - self.single) / change)

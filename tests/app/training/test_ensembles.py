@@ -160,7 +160,8 @@ def test_distillation_needs_an_ensemble(capsys):
 )
 def test_the_share_of_the_gain_is_described(distilled, words):
     assert words in Gain("accuracy", 0.9, 1.0, distilled).sentence()
-    assert words in Gain("loss", 0.1, 0.0, 1 - distilled).sentence()
+    for error in ("loss", "mean_absolute_error"):
+        assert words in Gain(error, 0.1, 0.0, 1 - distilled).sentence()
     assert "has gained nothing" in Gain("accuracy", 0.9, 0.9, distilled).sentence()
 
 
@@ -169,6 +170,30 @@ def test_an_inspection_names_the_network_that_it_shows(together, tmp_path):
     folder = look.main(["sentiment", "a good film", *saved_models, "--out", str(tmp_path / "x")])
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "The model averages 2 networks; the first is shown." in page
+
+
+@pytest.mark.parametrize(("target", "key"), [("labels", "probabilities"), ("number", "value")])
+def test_labels_and_numbers_are_averaged_and_distilled(target, key, tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    values = {"labels": ["cold|dull", "cold", "", "dull"], "number": ["1.5", "3", "4.25", "-2"]}
+    words = ["cold dull", "cold bright", "warm bright", "warm dull"]
+    for part, count in (("train", 40), ("valid", 12), ("test", 12)):
+        rows = [f"{words[n % 4]} day {n}\t{values[target][n % 4]}\n" for n in range(count)]
+        (folder / f"{part}.tsv").write_text("".join(rows), encoding="utf-8")
+    flags = ["--target", target, *READER, "--ensemble", "2"]
+    if target == "number":
+        flags.remove("--no-calibrate")
+    ensemble = trained(folder, tmp_path, *flags)
+    alone = [trained(folder, tmp_path, *flags[:-2], "--seed", str(seed)) for seed in range(2)]
+    outputs = [
+        SavedModelSession(version).predict_columns({"text": TEXTS})[key]
+        for version in (ensemble, *alone)
+    ]
+    assert np.abs(outputs[1] - outputs[2]).max() > 1e-4
+    np.testing.assert_allclose(outputs[0], np.mean(outputs[1:], axis=0), atol=1e-5)
+    distilled = trained(folder, tmp_path, *flags, "--distill")
+    assert json.loads((distilled / "assets.extra/run.json").read_text())["distillation"]
 
 
 # --- Every task --------------------------------------------------------------

@@ -61,7 +61,7 @@ class Classes(Target):
     Learner = Learner
     Evaluator = Evaluator
     likelihood = linear_path.ClassLikelihood()
-    mean = "probabilities"
+    ensemble_mean = "probabilities"
 
     def __init__(self, config, folder):
         super().__init__(config, folder)

@@ -45,7 +45,7 @@ class Labels(Target):
     Learner = Learner
     Evaluator = Evaluator
     likelihood = linear_path.LabelLikelihood()
-    mean = "label_probabilities"
+    ensemble_mean = "label_probabilities"
 
     def __init__(self, config, folder):
         super().__init__(config, folder)

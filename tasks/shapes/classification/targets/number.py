@@ -58,7 +58,7 @@ class Number(Target):
     Evaluator = Evaluator
     key = "value"
     likelihood = linear_path.ValueLikelihood()
-    mean = "values"
+    ensemble_mean = "values"
     has_evidence = False
     outputs = 1
 
@@ -84,7 +84,7 @@ class Number(Target):
         return [keras.layers.Rescaling(self.scale, self.mean, dtype="float32", name="unit")]
 
     def combine(self, networks):
-        return ensemble(networks, self.mean)  # of values in their unit already
+        return ensemble(networks, self.ensemble_mean)  # of values in their unit already
 
     def distillation_loss(self, model, teacher_outputs, outputs, weight):
         return model.loss(teacher_outputs, outputs, sample_weight=weight)

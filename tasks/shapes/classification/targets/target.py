@@ -76,7 +76,7 @@ class Target(tf.Module, abc.ABC):
         key: Key of an example's value.
         likelihood: What the linear path maximises.
         has_evidence: Whether words can be counted by class.
-        mean: What an ensemble averages, one of `models.networks.ensemble.MEANS`.
+        ensemble_mean: What an ensemble averages, one of `models.networks.ensemble.MEANS`.
 
     Attributes:
         outputs: K.
@@ -87,7 +87,7 @@ class Target(tf.Module, abc.ABC):
     key: ClassVar[str] = "label"
     likelihood: ClassVar[Likelihood]
     has_evidence: ClassVar[bool] = True
-    mean: ClassVar[str]
+    ensemble_mean: ClassVar[str]
     outputs: int
 
     def __init__(self, config: Config, folder: Path):
@@ -132,7 +132,7 @@ class Target(tf.Module, abc.ABC):
 
     def combine(self, networks: Sequence[keras.Model]) -> keras.Model:
         """Returns the ensemble of networks; see `Task.combine`."""
-        return ensemble(networks, self.mean, self.head() or ())
+        return ensemble(networks, self.ensemble_mean, self.head() or ())
 
     @abc.abstractmethod
     def distillation_loss(
