@@ -12,6 +12,8 @@ from app.training.run_state import Progress, Run
 from tasks.core.errors import UserError
 from tasks.core.task import Config, ValidationSample
 
+_PLATEAU_FACTOR = 0.5  # of the learning rate, after an epoch without improvement
+
 
 def to_arrays(variables: Iterable[keras.Variable | tf.Variable]) -> list[np.ndarray]:
     """Returns copies of the values of variables."""
@@ -185,4 +187,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.best = self._validated
         else:
             progress.wait += 1
+            if self._config.schedule == "plateau":
+                rate = self.model.optimizer.learning_rate
+                rate.assign(rate * _PLATEAU_FACTOR)
         progress.published = []

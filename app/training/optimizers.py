@@ -48,11 +48,12 @@ def optimizer_of(config: Config, steps: int) -> keras.optimizers.Optimizer:
     """Returns the optimizer of a config, which takes gradients summed over all replicas.
 
     Args:
-        config: The settings of a task.
+        config: The settings of a task. The schedule "plateau" starts with a constant rate, which
+            `app.training.callbacks.Checkpoint` lowers.
         steps: Steps of all epochs, over which the learning rate changes.
     """
     learning_rate = config.learning_rate
-    if config.schedule != "constant" or config.warmup_steps:
+    if config.schedule in ("linear", "cosine") or config.warmup_steps:
         learning_rate = Schedule(learning_rate, config.schedule, config.warmup_steps, steps)
     optimizer_class = {
         "adam": _Adam,

@@ -11,7 +11,7 @@ from tasks.core.settings import CELL_HELP, check, find_cell, setting
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 OPTIMIZERS = ("adam", "adamw", "sgd", "schedule_free")
-SCHEDULES = ("constant", "linear", "cosine")
+SCHEDULES = ("constant", "linear", "cosine", "plateau")
 _STEPS = 128  # in an epoch, if the token budget of a batch is automatic
 
 
@@ -105,7 +105,7 @@ class Config:
     schedule: str = setting(
         "constant",
         "learning rate after warm-up: constant, or falling to 0 at the end of --epochs, as a line "
-        "or as half a cosine",
+        "or as half a cosine; plateau: halved after each epoch without improvement",
         choices=SCHEDULES,
         affects="training",
     )
@@ -181,6 +181,11 @@ class Config:
             raise UserError(
                 f"--weight-decay ({self.weight_decay}) has no defined effect with --optimizer "
                 "schedule_free of Keras; set it to 0 or choose another optimizer."
+            )
+        if self.warmup_steps and self.schedule == "plateau":
+            raise UserError(
+                f"--warmup-steps ({self.warmup_steps}) cannot be combined with --schedule plateau; "
+                "choose another schedule."
             )
         if self.distill and self.ensemble == 1:
             raise UserError("--distill needs the predictions of an ensemble: add --ensemble 3.")

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,6 +18,7 @@ from app.serving import export
 from app.serving.session import SavedModelSession
 from app.training import run_state
 from tests.conftest import signatures, where
+from tests.support import untrained
 from tests.support.cells import PLAIN as PLAIN_CELLS
 from tests.support.cells import slow_except
 
@@ -338,6 +340,15 @@ def test_words_without_characters_or_case_folding_can_be_trained(treebank, tmp_p
     assert set(models.load(version).input) == {"ids"}
     [response] = SavedModelSession(version).predict(rows_of([WORDS]), "tokens")
     assert len(response["tags"]) == len(WORDS)
+
+
+def test_the_loss_has_label_smoothing(tmp_path):
+    task_class = tasks.find("tagging")
+    config = task_class.Config(**untrained.SMALL, label_smoothing=0.2)
+    task = task_class.learn(config, untrained.examples("tagging"), tmp_path)
+    model = task.build()
+    task.compile(model, keras.optimizers.SGD())
+    assert model.loss.smoothing == 0.2
 
 
 def test_a_single_tag_is_rejected(tmp_path, capsys):

@@ -70,6 +70,7 @@ def test_the_help_of_a_task_has_every_setting_with_its_default(capsys):
         (["sentiment", "--coverage", "0.9", "--min-precision", "0.9"], r"exclude each other"),
         (["tagging", "--crf", "--monitor", "macro_f1"], "cannot be combined with --crf"),
         (["tagging", "--crf", "--class-weights", "balanced"], "cannot be combined with --crf"),
+        (["tagging", "--crf", "--label-smoothing", "0.1"], "cannot be combined with --crf"),
         (["tagging", "--crf", "--ensemble", "2", "--distill"], "cannot be combined with --crf"),
         (["sentiment", "--class-weights", "nowhere"], "balanced or a file that can be read"),
         (["sentiment", "--monitor", "bleu"], r"--monitor must be one of \['loss', 'accuracy'"),

@@ -38,6 +38,13 @@ class Config(config.Config):
         at_least=0,
         affects="training",
     )
+    label_smoothing: float = setting(
+        0.0,
+        "share of the target that is spread over all tags; not with --crf",
+        at_least=0,
+        below=1,
+        affects="training",
+    )
     characters: int = setting(
         64, "units per direction of the character reader; 0: words only", at_least=0
     )
@@ -82,6 +89,10 @@ class Config(config.Config):
         if self.crf and self.class_weights != NONE:
             raise UserError(
                 "--class-weights cannot be combined with --crf, whose loss is that of sentences."
+            )
+        if self.crf and self.label_smoothing:
+            raise UserError(
+                "--label-smoothing cannot be combined with --crf, whose loss is that of sentences."
             )
         if self.crf and self.distill:
             raise UserError(

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
 from models.layers.crf import CRF, CRFAccuracy, CRFLoss
-from models.layers.losses import StepAccuracy
+from models.layers.losses import SmoothedCrossEntropy, StepAccuracy
 from models.layers.macro_f1 import MacroF1
 from models.layers.temperature import Temperature, fit_temperature
 from models.networks.ensemble import ensemble
@@ -164,9 +164,7 @@ class SequenceLabelling(task.Task):
         return {"temperature": float(model.get_layer("calibration").temperature.numpy())}
 
     def compile(self, model, optimizer):
-        loss = keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, reduction="mean_with_sample_weight"
-        )
+        loss = SmoothedCrossEntropy(self.config.label_smoothing)
         accuracy = StepAccuracy("accuracy")
         if self.config.crf:
             crf = model.get_layer("crf")

@@ -40,6 +40,16 @@ def test_the_loss_decides_between_equal_epochs(monitor, best, wait):
     assert callback.best[0] == best
 
 
+def test_a_plateau_halves_the_learning_rate():
+    callback = checkpoint(Progress(), Config(schedule="plateau", epochs=9, patience=5))
+    callback.model.compile(keras.optimizers.Adam(0.08))
+    rates = []
+    for epoch, loss in enumerate([0.5, 0.6, 0.4, 0.4, 0.5]):
+        end_epochs(callback, [(0.5, loss)], first=epoch)
+        rates.append(round(float(callback.model.optimizer.learning_rate), 6))
+    assert rates == [0.08, 0.04, 0.04, 0.02, 0.01]
+
+
 @pytest.mark.parametrize("epoch", range(1, len(ROWS)))
 def test_a_resumed_run_decides_as_an_uninterrupted_one(epoch):
     config, progress = Config(monitor="accuracy", epochs=9, patience=5), Progress()

@@ -16,7 +16,7 @@ def config(**values):
     return tasks.find("sentiment").Config(**values)
 
 
-@pytest.mark.parametrize("shape", SCHEDULES)
+@pytest.mark.parametrize("shape", [shape for shape in SCHEDULES if shape != "plateau"])
 def test_schedules_are_those_of_their_formulas(shape):
     schedule = Schedule(0.5, shape, warmup_steps=10, steps=110)
     factor = {
@@ -55,6 +55,11 @@ def test_weight_decay_shrinks_weights_without_a_gradient(name):
 
     assert after() == pytest.approx(2.0)
     assert after(weight_decay=0.5) == pytest.approx(2.0 - 0.1 * 0.5 * 2.0, rel=1e-3)
+
+
+def test_a_plateau_with_warmup_is_an_error():
+    with pytest.raises(UserError, match=r"--warmup-steps .* cannot be combined with .* plateau"):
+        config(schedule="plateau", warmup_steps=5)
 
 
 def test_weight_decay_with_schedule_free_is_an_error():
