@@ -20,7 +20,7 @@ from app.studies import experiments
 from app.studies.experiments import Experiment, Runner
 from app.studies.presets import Preset
 from models.cells.equations import EQUATIONS
-from models.cells.specs import ACTIVATIONS, CELLS, LAYER_NORMS, CellSpec
+from models.cells.specs import CELLS, LAYER_NORMS, CellSpec
 
 # Probes and their settings; a cell must pass the first to be tried on the others.
 TRIALS = (
@@ -34,6 +34,10 @@ _CHILDREN, _ELITE, _BEST = 4, 6, 3
 _FRESH_SEEDS = (1001, 1002, 1003)
 _BIASES = (-2.0, -1.0, 0.0, 1.0, 2.0, 5.0, "chrono:100", "-chrono:100", "uniform:-2,2")
 _PINS = (0.5, 0.9, 1.0)
+# A search with a seed stays the same when equations and activations are added.
+_EQUATIONS = ("coupled", "full", "gru", "gru_before", "janet", "leaky", "lstm", "mgu")
+_EQUATIONS += ("mut1", "mut2", "mut3", "rnn")
+_ACTIVATIONS = ("tanh", "relu", "identity")
 
 _Item = TypeVar("_Item")
 _Fields = dict[str, Any]  # a spec as `CellSpec.to_json` returns it
@@ -215,7 +219,7 @@ def _pick_gate(fields: _Fields, rng: np.random.Generator) -> str:
 
 
 def _change_equation(fields: _Fields, rng: np.random.Generator) -> None:
-    fields["equation"] = _pick(rng, sorted(EQUATIONS))
+    fields["equation"] = _pick(rng, _EQUATIONS)
     gates = EQUATIONS[fields["equation"]].gates
     for name in ("bias", "pinned", "blind"):
         fields[name] = {gate: value for gate, value in fields[name].items() if gate in gates}
@@ -253,7 +257,7 @@ def _change_peephole(fields: _Fields, rng: np.random.Generator) -> None:
 
 def _change_activation(fields: _Fields, rng: np.random.Generator) -> None:
     # The value is drawn before the name: the seed of a search fixes this order.
-    value = _pick(rng, ACTIVATIONS)
+    value = _pick(rng, _ACTIVATIONS)
     fields[_pick(rng, ("input_activation", "output_activation"))] = value
 
 

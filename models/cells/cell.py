@@ -8,17 +8,20 @@ P the width of h, which differs from H only in a cell with a projection.
 """
 
 import dataclasses
+import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 from keras import ops
 
 from . import specs
 from .equations import CANDIDATE, RAW
 from .specs import CellSpec
 
+LEAK = 0.01  # slope of "leaky_relu" for negative numbers
 EPSILON = 1e-5  # added to a variance before layer normalisation divides by its root
 
 Tensor = Any  # a tensor of the Keras backend
@@ -28,9 +31,10 @@ Value = Any  # what an equation computes with: a tensor, a `TapeValue` or a `Tex
 class Functions(Protocol):
     """Functions that an equation needs on the type of its values."""
 
-    def sigmoid(self, z: Value) -> Value: ...
-    def tanh(self, z: Value) -> Value: ...
-    def relu(self, z: Value) -> Value: ...
+    def activation(self, name: str, z: Value) -> Value:
+        """Returns an activation of `specs.ACTIVATIONS` except "identity"."""
+
+    def maximum(self, a: Value, b: Value) -> Value: ...
     def clip(self, z: Value, limit: float) -> Value: ...
     def standardize(self, z: Value) -> Value:
         """Returns z minus its mean, divided by its standard deviation, over the last axis."""
@@ -63,7 +67,7 @@ class StepContext:
     ):
         self._spec, self._functions, self._noise = spec, functions, noise
         self._inputs, self._recurrent, self._vectors = inputs, recurrent, vectors
-        self.tanh = functions.tanh
+        self.maximum = functions.maximum
 
     def advance(self, states: Sequence[Value]) -> list[Value]:
         """Returns the states after the step, with projection and zoneout applied.
@@ -80,13 +84,44 @@ class StepContext:
                 after[index] = states[index] * stays + after[index] * (1.0 - stays)
         return after
 
+    def tanh(self, z: Value) -> Value:
+        """Returns the hyperbolic tangent."""
+        return self._functions.activation("tanh", z)
+
+    def sigmoid(self, z: Value) -> Value:
+        """Returns the logistic function."""
+        return self._functions.activation("sigmoid", z)
+
+    def relu(self, z: Value) -> Value:
+        """Returns the positive part."""
+        return self._functions.activation("relu", z)
+
+    def softplus(self, z: Value) -> Value:
+        """Returns log(1 + exp(z))."""
+        return self._functions.activation("softplus", z)
+
+    def exp(self, z: Value) -> Value:
+        """Returns the exponential."""
+        return self._functions.activation("exp", z)
+
+    def constant(self, name: str) -> float:
+        """Returns a constant of the equation, a key of `Equation.constants`."""
+        return self._spec.constant(name)
+
+    def named(self, name: str, value: Value) -> Value:
+        """Returns the value; printed equations have a line for it under the name."""
+        return value
+
     def input(self, name: str) -> Value:
         """Returns the input product of a map, or x itself for `RAW`, (B, H)."""
         return self._inputs[name]
 
     def recurrent(self, name: str) -> Value:
         """Returns h U of a map, plus its recurrent bias if it has one, (B, H)."""
-        return self._shifted(self._recurrent[name], f"{name}_recurrent_bias")
+        bias = f"{name}_recurrent_bias"
+        if name not in self._recurrent:  # the map is blind to h
+            return self._vectors.get(bias, 0.0)
+        return self._shifted(self._recurrent[name], bias)
 
     def product(self, name: str, *values: Value) -> dict[str, Value]:
         """Returns a further product of the equation by map, (B, H); 0 for pinned gates.
@@ -112,7 +147,10 @@ class StepContext:
         also: Value | float = 0.0,
         shift: float = 0.0,
     ) -> Value | float:
-        """Returns the values of a gate in (0, 1), (B, H), or its constant if it is pinned.
+        """Returns the values of a gate, (B, H), or its constant if it is pinned.
+
+        They are in (0, 1), unless the equation or the spec gives it another activation than the
+        sigmoid.
 
         Args:
             name: Name of the gate.
@@ -128,7 +166,7 @@ class StepContext:
         if name in self._spec.peepholes:
             z = z + self._vectors[f"{name}_peephole"] * cell_state
         z = self._pre_activation(name, _plus(z, also))
-        return self._functions.sigmoid(_plus(z, shift))
+        return self._activation(self._spec.activation(name), _plus(z, shift))
 
     def candidate(self, also: Value | float = 0.0) -> Value:
         """Returns the candidate, (B, H).
@@ -171,11 +209,7 @@ class StepContext:
         return z + self._vectors[name] if name in self._vectors else z
 
     def _activation(self, name, z):
-        if name == "identity":
-            return z
-        if name == "tanh":
-            return self._functions.tanh(z)
-        return self._functions.relu(z)
+        return z if name == "identity" else self._functions.activation(name, z)
 
 
 def _plus(z, term):
@@ -214,10 +248,12 @@ class GatedCell(keras.layers.Layer):
 
     Weights, in blocks of H columns by map, in the order of the spec:
         kernel: (D, ·), a block for each of `spec.input_maps`.
-        recurrent_kernel: (P, ·), a block for each of `spec.recurrent_maps`.
+        recurrent_kernel: (P, ·), a block for each of `spec.recurrent_maps`. With K heads it
+            has H / K rows, those of a group of units for the columns of that group; a diagonal
+            has one row.
         bias: A block for each of `spec.maps`.
         recurrent_bias: A block for each map whose recurrent product has its own bias.
-        {name}_product: Weights of the further products of the equation.
+        {name}_product: Weights of the further products of the equation, with heads likewise.
         raw_projection: (D, H), if the equation reads x itself and D differs from H.
         {gate}_peephole: (H,) for each gate of `spec.peepholes`, initially zero.
         projection: (H, P), if h is projected.
@@ -301,6 +337,11 @@ class GatedCell(keras.layers.Layer):
         self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
         self.bias_constraint = keras.constraints.get(bias_constraint)
         self.seed = None if seed is None else int(seed)
+        if self.units % self.spec.heads:
+            raise ValueError(
+                f"heads must divide the number of units, got heads={self.spec.heads} and "
+                f"units={self.units}."
+            )
         self.state_size = self.spec.state_sizes(self.units)
         self.output_size = self.state_size[0]
         self.input_spec = keras.InputSpec(ndim=2)
@@ -316,9 +357,7 @@ class GatedCell(keras.layers.Layer):
         spec, H, D, P = self.spec, self.units, input_shape[-1], self.output_size
         self.features = D
         self.kernel = self._add_blocks("kernel", D, spec.input_maps, "kernel")
-        self.recurrent_kernel = self._add_blocks(
-            "recurrent_kernel", P, spec.recurrent_maps, "recurrent"
-        )
+        self.recurrent_kernel = self._add_recurrent("recurrent_kernel", P, spec.recurrent_maps)
         self.bias = self.recurrent_bias = None
         if self.use_bias:
             self.bias = self._add_bias("bias", spec.maps, spec.bias)
@@ -326,7 +365,7 @@ class GatedCell(keras.layers.Layer):
             self.recurrent_bias = self._add_bias("recurrent_bias", own, {}) if own else None
         for name, maps in spec.products.items():
             count = len(spec.definition.products[name][0])
-            weight = self._add_blocks(f"{name}_product", H, maps, "recurrent", stacked=count)
+            weight = self._add_recurrent(f"{name}_product", H, maps, count)
             setattr(self, f"{name}_product", weight)
         self.raw_projection = None
         if spec.definition.raw and D != H:
@@ -360,6 +399,50 @@ class GatedCell(keras.layers.Layer):
 
     def _add_vector(self, name, blocks, initializer="zeros"):
         return self.add_weight(name=name, shape=(blocks * self.units,), initializer=initializer)
+
+    @property
+    def _heads(self):
+        """Number of groups of units that recurrent matrices connect only within."""
+        return self.units if self.spec.recurrent_structure == "diagonal" else self.spec.heads
+
+    def _add_recurrent(self, name, rows, maps, stacked=1):
+        """Adds the weight of recurrent matrices, with a block of columns for each map.
+
+        Entries of diagonals are drawn uniformly from (-1, 1), as in Li et al. (2018) for short
+        sequences, because an initializer of matrices has no meaning for them.
+        """
+        if self.spec.recurrent_structure == "diagonal" and maps:
+            return self.add_weight(
+                name=name,
+                shape=(stacked, len(maps) * self.units),
+                initializer=keras.initializers.RandomUniform(-1.0, 1.0),
+                regularizer=self.recurrent_regularizer,
+                constraint=self.recurrent_constraint,
+            )
+        if self.spec.heads == 1:
+            return self._add_blocks(name, rows, maps, "recurrent", stacked=stacked)
+        size = self.units // self.spec.heads
+        blocks = tuple(m for m in maps for _ in range(self.spec.heads))
+        return self._add_blocks(name, size, blocks, "recurrent", size, stacked)
+
+    def _whole(self, weight):
+        """The matrices that a recurrent weight stands for: (rows, G * H)."""
+        if self.spec.recurrent_structure == "antisymmetric":
+            blocks = ops.reshape(
+                weight, (-1, self.units, weight.shape[1] // self.units, self.units)
+            )
+            return ops.reshape(blocks - ops.transpose(blocks, (0, 3, 2, 1)), weight.shape)
+        if self._heads == 1:
+            return weight
+        size = self.units // self._heads
+        group = np.arange(self.units) // size
+        columns = np.tile(group, weight.shape[1] // self.units)
+        inside = ops.cast(group[:, None] == columns, weight.dtype)
+        operands = (
+            ops.split(weight, weight.shape[0] // size) if weight.shape[0] > size else [weight]
+        )
+        whole = [ops.tile(operand, (self._heads, 1)) * inside for operand in operands]
+        return whole[0] if len(whole) == 1 else ops.concatenate(whole, axis=0)
 
     def _add_blocks(self, name, rows, maps, kind, columns=None, stacked=1):
         """Adds a weight with a block of columns for each map; returns None without maps.
@@ -451,6 +534,7 @@ class GatedCell(keras.layers.Layer):
         weights = {name: getattr(self, f"{name}_product") for name in self.spec.products}
         if self.spec.recurrent_maps:
             weights["recurrent"] = self.recurrent_kernel
+        weights = {name: self._whole(weight) for name, weight in weights.items()}
         if self.spec.projection:
             weights["projection"] = self.projection
         weights = {name: ops.cast(weight, self.compute_dtype) for name, weight in weights.items()}
@@ -666,6 +750,22 @@ class GatedCell(keras.layers.Layer):
         }
 
 
+_ACTIVATIONS = {
+    "tanh": ops.tanh,
+    "relu": ops.relu,
+    "sigmoid": ops.sigmoid,
+    "hard_sigmoid": ops.hard_sigmoid,
+    "log_sigmoid": ops.log_sigmoid,
+    "softplus": ops.softplus,
+    # Those of Keras round their constants to float32.
+    "gelu": lambda z: 0.5 * z * (1.0 + ops.erf(z * math.sqrt(0.5))),
+    "leaky_relu": lambda z: ops.maximum(z, LEAK * z),
+    "silu": ops.silu,
+    "elu": ops.elu,
+    "exp": ops.exp,
+}
+
+
 class TensorFunctions:
     """`Functions` on tensors of any Keras backend.
 
@@ -674,10 +774,13 @@ class TensorFunctions:
         matrices: Result of `GatedCell.matrices`.
     """
 
-    sigmoid, tanh, relu = staticmethod(ops.sigmoid), staticmethod(ops.tanh), staticmethod(ops.relu)
+    maximum = staticmethod(ops.maximum)
 
     def __init__(self, cell: GatedCell, matrices: Mapping[str, Tensor]):
         self._cell, self._matrices = cell, matrices
+
+    def activation(self, name: str, z: Tensor) -> Tensor:
+        return _ACTIVATIONS[name](z)
 
     def clip(self, z: Tensor, limit: float) -> Tensor:
         return ops.clip(z, -limit, limit)

@@ -435,12 +435,13 @@ def _check_spec(library, layer_format, layer):
         expressible.add("peepholes")
     if layer_format.projects:
         expressible.add("projection")
-    defaults = type(spec)(spec.equation).to_json()
+    plain = type(spec)(spec.equation)
     for field, value in spec.to_json().items():
-        if field not in expressible and value != defaults[field]:
+        default = getattr(plain, field)
+        if field not in expressible and getattr(spec, field) != default:
             raise ValueError(
                 f"{name}'s {layer_format.kind} has no {field}, which must be "
-                f"{defaults[field]!r}, got {value!r}."
+                f"{list(default) if isinstance(default, tuple) else default!r}, got {value!r}."
             )
     if spec.projection >= layer.units:
         raise ValueError(

@@ -90,14 +90,15 @@ def recurrent_matrices(cell: GatedCell) -> dict[str, np.ndarray]:
         matrices of a map are named by their operand, as "input of forget".
     """
     spec, matrices = cell.spec, {}
+    weights = cell.matrices(cell.inference_noise())
     if spec.recurrent_maps:
-        kernel = cell.recurrent_kernel
+        kernel = weights["recurrent"]
         if spec.projection:
             kernel = tf.matmul(cell.projection, kernel)
         matrices = by_map(spec.recurrent_maps, kernel)
     for product, maps in spec.products.items():
         operands = spec.definition.products[product][0]
-        rows = tf.split(getattr(cell, f"{product}_product"), len(operands))
+        rows = tf.split(weights[product], len(operands))
         for operand, row in zip(operands, rows, strict=True):
             for map_name, matrix in by_map(maps, row).items():
                 is_only = map_name not in matrices and len(operands) == 1

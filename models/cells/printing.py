@@ -8,8 +8,9 @@ from .specs import CellSpec
 def equations(spec: CellSpec, raw_projection: bool = False) -> list[str]:
     """Returns the lines that define one step of a cell, in the order of computation.
 
-    Distinct weights have distinct symbols: `W` multiplies x, `U` multiplies h, `V` and `R` are
-    further matrices of an equation, `P` projects the output, `p` are peepholes, `b` biases.
+    Distinct weights have distinct symbols: `W` multiplies x, `U` multiplies h, `V`, `Q`, `S` and
+    `R` are further matrices of an equation, `P` projects the output, `p` are peepholes, `b`
+    biases. With heads or a structure, see `recurrent_form`.
 
     Args:
         spec: Spec of the cell.
@@ -33,19 +34,45 @@ def equations(spec: CellSpec, raw_projection: bool = False) -> list[str]:
         vectors |= {f"{n}_bias": Text(f"b_{n}") for n in spec.maps}
         vectors["cell_shift"] = Text("b_cell")
         for name, maps in spec.products.items():
-            vectors |= {f"{name}_product_{n}_gain": Text(f"r_{n}") for n in maps}
+            letters = _symbols(spec)[name]
+            vectors |= {f"{name}_product_{n}_gain": Text(f"r{letters[n]}_{n}") for n in maps}
     raw = Text("x W_raw", _PRODUCT) if raw_projection else Text("x")
     context = _TextContext(
         spec, {**inputs, RAW: raw}, recurrent, vectors, _TextFunctions(spec), spec.zoneout
     )
     names = spec.definition.states
-    after = context.advance([Text(_state(name)) for name in names])
+    symbols = [_state(spec, name) for name in names]
+    after = context.advance([Text(symbol) for symbol in symbols])
     ends = [
-        f"{_state(name)}' = {_text(value)}"
-        for name, value in zip(names, after, strict=True)
-        if _text(value) not in (f"{name}'", name)
+        f"{symbol}' = {_text(value)}"
+        for name, symbol, value in zip(names, symbols, after, strict=True)
+        if _text(value) not in (f"{symbol}'", name)
     ]
     return [*context.lines, *ends]
+
+
+def recurrent_form(spec: CellSpec) -> str:
+    """Returns a sentence about the form of the recurrent matrices; "" if they are full."""
+    if spec.heads > 1:
+        return f"Recurrent matrices are block-diagonal, with {spec.heads} heads."
+    if spec.recurrent_structure == "diagonal":
+        return "Recurrent matrices are diagonal."
+    if spec.recurrent_structure == "antisymmetric":
+        return "Recurrent matrices are antisymmetric: each is a matrix minus its transpose."
+    return ""
+
+
+def _symbols(spec) -> dict[str, dict[str, str]]:
+    """The letter of the matrix of each further product with one operand, by product and map."""
+    letters = {name: ["U"] if name in spec.recurrent_maps else [] for name in spec.maps}
+    symbols = {}
+    for product, maps in spec.products.items():
+        symbols[product] = dict.fromkeys(maps, "R")
+        if len(spec.definition.products[product][0]) == 1:
+            for name in maps:
+                symbols[product][name] = next(x for x in "UVQS" if x not in letters[name])
+                letters[name].append(symbols[product][name])
+    return symbols
 
 
 def _input(spec, name):
@@ -92,6 +119,12 @@ class Text:
             return self
         return Text(f"{_text(other)} * {_text(self, _PRODUCT)}", _PRODUCT)
 
+    def __truediv__(self, other):
+        return Text(f"{_text(self, _PRODUCT)} / {_text(other, _ATOM)}", _PRODUCT)
+
+    def __rtruediv__(self, other):
+        return Text(f"{_text(other)} / {_text(self, _ATOM)}", _PRODUCT)
+
 
 def _text(value, kind=_SUM) -> str:
     """A value as text, in brackets if its precedence is lower than that of `kind`."""
@@ -100,9 +133,9 @@ def _text(value, kind=_SUM) -> str:
     return f"{value:g}"
 
 
-def _state(name):
+def _state(spec, name):
     """The symbol of a state; a gate as a state is that of the previous step."""
-    return name if name in ("h", "c") else f"last_{name}"
+    return f"last_{name}" if name in spec.definition.gates else name
 
 
 class _TextContext(StepContext):
@@ -130,21 +163,21 @@ class _TextContext(StepContext):
     def clip(self, cell_state):
         return self._named("c'", super().clip(cell_state))
 
+    def named(self, name, value):
+        return self._named(name, value)
+
 
 class _TextFunctions:
     """`Functions` on `Text`, printed by name."""
 
     def __init__(self, spec):
-        self._spec = spec
+        self._spec, self._symbols = spec, _symbols(spec)
 
-    def sigmoid(self, z):
-        return Text(f"sigmoid({z.text})")
+    def activation(self, name, z):
+        return Text(f"{name}({z.text})")
 
-    def tanh(self, z):
-        return Text(f"tanh({z.text})")
-
-    def relu(self, z):
-        return Text(f"relu({z.text})")
+    def maximum(self, a, b):
+        return Text(f"maximum({_text(a)}, {_text(b)})")
 
     def clip(self, z, limit):
         return Text(f"clip({z.text}, -{limit:g}, {limit:g})")
@@ -158,8 +191,7 @@ class _TextFunctions:
 
         def text_of(map_name):
             if len(values) == 1:
-                # A map that also has the plain product of h has another symbol for this one.
-                symbol = "V" if map_name in self._spec.recurrent_maps else "U"
+                symbol = self._symbols[name][map_name]
                 return Text(f"{_text(values[0], _ATOM)} {symbol}_{map_name}", _PRODUCT)
             terms = (f"{_text(v, _ATOM)} R_{v.text}_{map_name}" for v in values)
             return Text(" + ".join(terms), _SUM)

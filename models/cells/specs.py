@@ -14,9 +14,24 @@ from pathlib import Path
 
 from .equations import CANDIDATE, EQUATIONS, Equation
 
-ACTIVATIONS = ("tanh", "relu", "identity")
+ACTIVATIONS = (
+    "tanh",
+    "relu",
+    "identity",
+    "sigmoid",
+    "hard_sigmoid",
+    "log_sigmoid",
+    "softplus",
+    "gelu",
+    "silu",
+    "elu",
+    "leaky_relu",
+    "exp",
+)
+GATE_ACTIVATIONS = ("sigmoid", "hard_sigmoid")  # those with values from 0 to 1
 SENSES = ("x", "h", "xh")  # inputs that a gate can be blind to
 LAYER_NORMS = ("none", "products", "maps")
+RECURRENT_STRUCTURES = ("full", "diagonal", "antisymmetric")
 RECURRENT_DROPOUTS = ("state", "candidate", "weights")
 _CHRONO = re.compile(r"-?chrono:(\d+)")
 _UNIFORM = re.compile(r"uniform:([^,]+),([^,]+)")
@@ -32,8 +47,8 @@ class CellSpec:
             draws each unit independently; "chrono:T" draws log U(1, T - 1), for lags of up
             to T steps (Tallec & Ollivier 2018); "-chrono:T" negates the same draws.
         pinned: Gates fixed to a constant from 0 to 1, which have no weights.
-        blind: Inputs that a gate does not receive: "x", "h", or "xh" for neither, which
-            leaves a learnt constant per unit.
+        blind: Inputs that a gate or the candidate does not receive: "x", "h", or "xh" for
+            neither, which leaves a learnt constant per unit.
         peepholes: Gates that also receive the cell state c, the output gate the new one
             (Gers et al. 2002). Only for equations with a cell state.
         input_activation: Activation of the candidate, one of `ACTIVATIONS`.
@@ -50,6 +65,14 @@ class CellSpec:
         zoneout: Probability by state, "h" or "c", that a unit keeps its previous value
             (Krueger et al. 2017); in inference old and new values are mixed in that
             proportion.
+        gate_activations: Activation by gate, one of `ACTIVATIONS`; the sigmoid for the others,
+            unless the equation has another.
+        constants: Values of constants of the equation, by name; its own for the others.
+        heads: Number of equal groups of units, such that each reads only its own units of h:
+            recurrent matrices are block-diagonal. It divides the number of units.
+        recurrent_structure: Structure of the square recurrent matrices: "full"; "diagonal",
+            each unit reads only itself; or "antisymmetric", each matrix is U minus its
+            transpose (Chang et al. 2019).
         recurrent_dropout: Rates by kind: "state" drops the same units of h at all steps of a
             sequence (Gal & Ghahramani 2016), "candidate" drops units of the candidate
             independently at each step (Semeniuta et al. 2016), "weights" drops single
@@ -75,6 +98,10 @@ class CellSpec:
     layer_norm: str = "none"
     zoneout: Mapping[str, float] = dataclasses.field(default_factory=dict)
     recurrent_dropout: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    gate_activations: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    constants: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    heads: int = 1
+    recurrent_structure: str = "full"
 
     def __post_init__(self):
         if self.equation not in EQUATIONS:
@@ -85,9 +112,16 @@ class CellSpec:
         self._check_sense()
         # Equal cells have equal specs, whatever the order and the types of the numbers.
         gates = self.definition.gates
-        for field in ("bias", "pinned", "blind"):
-            values = getattr(self, field)
-            object.__setattr__(self, field, {g: _plain(values[g]) for g in gates if g in values})
+        for field in ("bias", "pinned", "blind", "gate_activations"):
+            values, names = getattr(self, field), (*gates, CANDIDATE)
+            object.__setattr__(self, field, {n: _plain(values[n]) for n in names if n in values})
+        for field, defaults in (
+            ("gate_activations", {g: self.definition.activations.get(g, "sigmoid") for g in gates}),
+            ("constants", self.definition.constants),
+        ):
+            changed = {n: _plain(v) for n, v in getattr(self, field).items() if v != defaults[n]}
+            object.__setattr__(self, field, dict(sorted(changed.items())))
+        object.__setattr__(self, "heads", int(self.heads))
         object.__setattr__(self, "peepholes", tuple(g for g in gates if g in self.peepholes))
         object.__setattr__(self, "cell_clip", float(self.cell_clip))
         object.__setattr__(self, "projection", int(self.projection))
@@ -99,15 +133,21 @@ class CellSpec:
     def _check_names(self):
         """Checks that every gate that is named is one of the equation."""
         gates = self.definition.gates
-        for field in ("bias", "pinned", "blind"):
+        for field in ("bias", "pinned", "blind", "gate_activations", "constants"):
             if not isinstance(getattr(self, field), Mapping):
                 raise ValueError(f"{field} must map gates to values, got {getattr(self, field)!r}.")
+        if unknown := sorted(set(map(str, self.constants)) - set(self.definition.constants)):
+            raise ValueError(
+                f"constants names {unknown}, but the constants of {self.equation!r} are "
+                f"{list(self.definition.constants)}."
+            )
         if isinstance(self.peepholes, str) or not isinstance(self.peepholes, (list, tuple)):
             raise ValueError(f"peepholes must be a list of gates, got {self.peepholes!r}.")
         if len(set(self.peepholes)) < len(self.peepholes):
             raise ValueError(f"peepholes must differ, got {list(self.peepholes)}.")
-        for field in ("bias", "pinned", "blind", "peepholes"):
-            unknown = sorted(set(map(str, getattr(self, field))) - set(gates))
+        for field in ("bias", "pinned", "blind", "peepholes", "gate_activations"):
+            known = (*gates, CANDIDATE) if field == "blind" else gates
+            unknown = sorted(set(map(str, getattr(self, field))) - set(known))
             if unknown:
                 raise ValueError(
                     f"{field} names {unknown}, but the gates of {self.equation!r} "
@@ -126,10 +166,20 @@ class CellSpec:
         for gate, value in self.blind.items():
             if value not in SENSES:
                 raise ValueError(f"blind {gate!r} must be one of {list(SENSES)}, got {value!r}.")
+        for gate, value in self.gate_activations.items():
+            if value not in ACTIVATIONS:
+                raise ValueError(
+                    f"gate_activations of {gate!r} must be one of {list(ACTIVATIONS)}, "
+                    f"got {value!r}."
+                )
+        for name, value in self.constants.items():
+            if not _is_number(value) or not math.isfinite(value):
+                raise ValueError(f"constants of {name!r} must be a number, got {value!r}.")
         for field, choices in (
             ("input_activation", ACTIVATIONS),
             ("output_activation", ACTIVATIONS),
             ("layer_norm", LAYER_NORMS),
+            ("recurrent_structure", RECURRENT_STRUCTURES),
         ):
             if getattr(self, field) not in choices:
                 raise ValueError(
@@ -138,9 +188,11 @@ class CellSpec:
         clip = self.cell_clip
         if not _is_number(clip) or not 0 <= clip < math.inf:
             raise ValueError(f"cell_clip must be a number of at least 0, got {clip!r}.")
-        units = self.projection
-        if isinstance(units, bool) or not isinstance(units, numbers.Integral) or units < 0:
-            raise ValueError(f"projection must be an integer of at least 0, got {units!r}.")
+        for field, least in (("projection", 0), ("heads", 1)):
+            value = getattr(self, field)
+            is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            if not is_integer or value < least:
+                raise ValueError(f"{field} must be an integer of at least {least}, got {value!r}.")
 
     def _check_rates(self):
         states = tuple(name for name in self.definition.states if name in ("h", "c"))
@@ -161,13 +213,19 @@ class CellSpec:
 
     def _check_sense(self):
         """Checks that every change applies to the equation."""
-        for field in ("bias", "blind", "peepholes"):
+        for field in ("bias", "blind", "peepholes", "gate_activations"):
             for gate in getattr(self, field):
                 if gate in self.pinned:
                     raise ValueError(
                         f"{field} names {gate!r}, which is pinned to {self.pinned[gate]} "
                         "and has no weights."
                     )
+        for gate in self.definition.shared:
+            if gate in self.pinned:
+                raise ValueError(
+                    f"pinned names {gate!r}, but another map of {self.equation!r} reads its "
+                    "products."
+                )
         for gate, senses in self.blind.items():
             already = self.definition.blind.get(gate, "")
             if set(senses) & set(already):
@@ -185,10 +243,25 @@ class CellSpec:
                     f"projection reduces the output of the cell state c; {self.equation!r} has "
                     "none."
                 )
+        if self.heads > 1 or self.recurrent_structure != "full":
+            self._check_structure()
         if self.output_activation != "tanh" and not self.definition.has_output_activation:
             raise ValueError(
                 f"output_activation applies to the cell state c; {self.equation!r} has none."
             )
+
+    def _check_structure(self):
+        """Checks that recurrent matrices can have heads or a structure."""
+        field = "heads" if self.heads > 1 else "recurrent_structure"
+        if self.heads > 1 and self.recurrent_structure != "full":
+            raise ValueError(
+                f"heads and a recurrent_structure of {self.recurrent_structure!r} exclude each "
+                "other."
+            )
+        if self.projection:
+            raise ValueError(f"{field} requires square recurrent matrices; h is projected.")
+        if not self.recurrent_maps and not self.products:
+            raise ValueError(f"{field} applies to recurrent matrices; this cell has none.")
 
     @property
     def definition(self) -> Equation:
@@ -209,6 +282,17 @@ class CellSpec:
     def recurrent_maps(self) -> tuple[str, ...]:
         """The maps that receive h, in the order of their blocks in the recurrent kernel."""
         return tuple(m for m in self.maps if "h" not in self._blind_to(m))
+
+    def activation(self, name: str) -> str:
+        """Returns the name of the activation of a gate or the candidate."""
+        if name == CANDIDATE:
+            return self.input_activation
+        default = self.definition.activations.get(name, "sigmoid")
+        return self.gate_activations.get(name, default)
+
+    def constant(self, name: str) -> float:
+        """Returns the value of a constant of the equation."""
+        return float(self.constants.get(name, self.definition.constants[name]))
 
     def _blind_to(self, name):
         return self.definition.blind.get(name, "") + self.blind.get(name, "")
@@ -235,8 +319,14 @@ class CellSpec:
         ]
 
     def to_json(self) -> dict:
-        """Returns the spec as JSON; `CellSpec(**spec.to_json()) == spec`."""
-        return {**dataclasses.asdict(self), "peepholes": list(self.peepholes)}
+        """Returns the spec as JSON; `CellSpec(**spec.to_json()) == spec`.
+
+        Fields that version 1.0 did not have are left out if they have their default, so that
+        it can read the spec, and hashes of specs stay the same.
+        """
+        fields = {**dataclasses.asdict(self), "peepholes": list(self.peepholes)}
+        later = {"gate_activations": {}, "constants": {}, "heads": 1, "recurrent_structure": "full"}
+        return {name: v for name, v in fields.items() if name not in later or v != later[name]}
 
 
 def _is_number(value):
@@ -329,7 +419,136 @@ CELLS = {
     "greff_cifg": CellSpec("coupled", peepholes=("forget", "output")),
     "greff_np": CellSpec("lstm"),
     "greff_fgr": CellSpec("full", peepholes=_PEEPHOLES),
+    # Units whose only state is the output.
+    "ugrnn": CellSpec("leaky"),
+    "ligru": CellSpec("leaky", input_activation="relu"),
+    "lightru": CellSpec("leaky", blind={CANDIDATE: "h"}),
+    "trnn": CellSpec("leaky", blind={"leak": "h", CANDIDATE: "h"}, input_activation="identity"),
+    "tgru": CellSpec("tgru", input_activation="identity"),
+    "mingru": CellSpec("mingru", input_activation="identity"),
+    "minlstm": CellSpec("minlstm", input_activation="identity"),
+    "cfn": CellSpec("cfn"),
+    "star": CellSpec("star"),
+    "sgrn": CellSpec("sgrn", input_activation="identity"),
+    "nbrc": CellSpec("nbrc"),
+    "brc": CellSpec("nbrc", recurrent_structure="diagonal"),
+    "minimal_rnn": CellSpec("minimal_rnn"),
+    "fastrnn": CellSpec("fastrnn", bias={"written": -3.0, "kept": 3.0}),
+    "fastgrnn": CellSpec("fastgrnn", bias={"zeta": 1.0, "nu": -4.0}),
+    "rhn": CellSpec("rhn", bias={"transform": -2.0, "deep_transform": -2.0}),
+    "atr": CellSpec("atr", input_activation="identity"),
+    "lrn": CellSpec("lrn", input_activation="identity"),
+    "sgu": CellSpec("sgu", input_activation="softplus"),
+    "dsgu": CellSpec("dsgu", input_activation="sigmoid"),
+    "miru_1": CellSpec("gru_before", pinned={"update": 0.5}),
+    "miru_2": CellSpec("gru_before", pinned={"update": 0.5, "reset": 0.5}),
+    "indrnn": CellSpec("rnn", input_activation="relu", recurrent_structure="diagonal"),
+    "antisymmetric_rnn": CellSpec("antisymmetric", recurrent_structure="antisymmetric"),
+    "antisymmetric_gated": CellSpec("antisymmetric_gated", recurrent_structure="antisymmetric"),
+    # Oscillators and other units with a second state.
+    "cornn": CellSpec("cornn"),
+    "unicornn": CellSpec("unicornn", recurrent_structure="diagonal"),
+    "lem": CellSpec("lem"),
+    "scrn": CellSpec("scrn"),
+    "intersection_rnn": CellSpec("intersection", bias={"across": 1.0, "along": 1.0}),
+    # Units with a cell state.
+    "ran": CellSpec(
+        "lstm",
+        bias=_REMEMBER,
+        pinned={"output": 1.0},
+        blind={CANDIDATE: "h"},
+        input_activation="identity",
+    ),
+    "tlstm": CellSpec("tlstm", input_activation="identity"),
+    "sru": CellSpec("sru", peepholes=("forget", "reset"), input_activation="identity"),
+    "sru_no_peephole": CellSpec("sru", input_activation="identity"),
+    "lstm_multiplicative": CellSpec("multiplicative", bias=_REMEMBER),
+    "lstm_working_memory": CellSpec("working_memory", bias=_REMEMBER),
+    "lstm_memory_controller": CellSpec(
+        "memory_controller", bias=_REMEMBER, input_activation="identity"
+    ),
+    "lstm_residual": CellSpec("residual", bias=_REMEMBER, peepholes=_PEEPHOLES),
+    "lstm_independent": CellSpec("lstm", bias=_REMEMBER, recurrent_structure="diagonal"),
+    "lstm_hard_sigmoid": CellSpec(
+        "lstm", bias=_REMEMBER, gate_activations=dict.fromkeys(_PEEPHOLES, "hard_sigmoid")
+    ),
+    "sublstm": CellSpec("sublstm", input_activation="sigmoid", output_activation="sigmoid"),
+    "nas": CellSpec("nas"),
+    "slstm": CellSpec("slstm", bias={"forget": "uniform:3,6"}),
+    "rwkv": CellSpec("rwkv", input_activation="identity"),
+    # Bradbury et al. (2017), pooling of quasi-recurrent networks with a window of 1.
+    "qrnn_f": CellSpec("leaky", blind={"leak": "h", CANDIDATE: "h"}),
+    "qrnn_fo": CellSpec(
+        "coupled",
+        blind=dict.fromkeys(("forget", "output", CANDIDATE), "h"),
+        output_activation="identity",
+    ),
+    "qrnn_ifo": CellSpec(
+        "lstm", blind=dict.fromkeys((*_PEEPHOLES, CANDIDATE), "h"), output_activation="identity"
+    ),
+    # Gates without x, or without x and h: Dey & Salem (2017), Lu & Salem (2017), Heck & Salem
+    # (2017).
+    "gru_slim_1": CellSpec("gru_before", blind={"update": "x", "reset": "x"}),
+    "gru_slim_3": CellSpec("gru_before", blind={"update": "xh", "reset": "xh"}),
+    "lstm_slim_1": CellSpec("lstm", bias=_REMEMBER, blind=dict.fromkeys(_PEEPHOLES, "x")),
+    "lstm_slim_3": CellSpec("lstm", bias=_REMEMBER, blind=dict.fromkeys(_PEEPHOLES, "xh")),
+    "mgu_slim_1": CellSpec("mgu", blind={"forget": "x"}),
+    "mgu_slim_3": CellSpec("mgu", blind={"forget": "xh"}),
 }
+
+# Publications of cells, by name, where that of the equation does not name them.
+SOURCES = {
+    "lstm_1997": "Hochreiter & Schmidhuber (1997)",
+    "lstm_chrono": "Tallec & Ollivier (2018), chrono initialisation of an LSTM",
+    "gru_chrono": "Tallec & Ollivier (2018), chrono initialisation of a GRU",
+    "lstm_projected": "Sak et al. (2014), the LSTM with a recurrent projection",
+    "lstm_layer_norm": "Ba et al. (2016), eqs. 20 to 22, layer normalisation of an LSTM",
+    "lstm_layer_norm_maps": "Ba et al. (2016); TensorFlow 1, LayerNormBasicLSTMCell",
+    "gru_layer_norm": "Ba et al. (2016), layer normalisation of a GRU",
+    "lstm_zoneout": "Krueger et al. (2017), zoneout",
+    "lstm_bias_0": "Jozefowicz et al. (2015), LSTM",
+    "lstm_bias_minus_1": "Jozefowicz et al. (2015), initial bias of the forget gate",
+    "lstm_bias_5": "Jozefowicz et al. (2015), initial bias of the forget gate",
+    "lstm_no_input": "Jozefowicz et al. (2015), LSTM-i",
+    "lstm_no_forget": "Jozefowicz et al. (2015), LSTM-f",
+    "lstm_no_output": "Jozefowicz et al. (2015), LSTM-o",
+    "greff_vanilla": "Greff et al. (2017), V: the LSTM with peepholes",
+    "greff_nig": "Greff et al. (2017), NIG: no input gate",
+    "greff_nfg": "Greff et al. (2017), NFG: no forget gate",
+    "greff_nog": "Greff et al. (2017), NOG: no output gate",
+    "greff_niaf": "Greff et al. (2017), NIAF: no input activation",
+    "greff_noaf": "Greff et al. (2017), NOAF: no output activation",
+    "greff_np": "Greff et al. (2017), NP: no peepholes",
+    "lstm_dropout_state": "Gal & Ghahramani (2016), variational dropout",
+    "lstm_dropout_candidate": "Semeniuta et al. (2016), recurrent dropout",
+    "lstm_dropout_weights": "Wan et al. (2013); Merity et al. (2018), DropConnect",
+    "ugrnn": "Collins et al. (2017), the update gate RNN; its gate is called leak here",
+    "ligru": "Ravanelli et al. (2018), the light GRU, without batch normalisation",
+    "lightru": "Ye et al. (2024), the light recurrent unit; one minus its gate is called leak here",
+    "trnn": "Balduzzi & Ghifary (2016), the strongly-typed RNN; its gate is called leak here",
+    "brc": "Vecoven et al. (2021), the bistable recurrent cell",
+    "miru_1": "Zyarah & Kudithipudi (2026), the minion recurrent unit with a reset gate",
+    "miru_2": "Zyarah & Kudithipudi (2026), the minion recurrent unit",
+    "indrnn": "Li et al. (2018), eq. 2, the independently recurrent network",
+    "ran": "Lee et al. (2017), the recurrent additive network",
+    "lstm_independent": "Gonnet & Deselaers (2020), IndyLSTM",
+    "lstm_hard_sigmoid": "Courbariaux et al. (2015), the hard sigmoid; as in Keras 1",
+    "qrnn_f": "Bradbury et al. (2017), eq. 3, f-pooling; its gate is called leak here",
+    "qrnn_fo": "Bradbury et al. (2017), eq. 4, fo-pooling with a window of 1",
+    "qrnn_ifo": "Bradbury et al. (2017), eq. 5, ifo-pooling with a window of 1",
+    "gru_slim_1": "Dey & Salem (2017), GRU1: gates without x",
+    "gru_slim_3": "Dey & Salem (2017), GRU3: gates are learnt constants",
+    "lstm_slim_1": "Lu & Salem (2017), LSTM1: gates without x",
+    "lstm_slim_3": "Lu & Salem (2017), LSTM3: gates are learnt constants",
+    "mgu_slim_1": "Heck & Salem (2017), MGU1: the gate without x",
+    "mgu_slim_3": "Heck & Salem (2017), MGU3: the gate is a learnt constant",
+}
+
+
+def source(cell: CellSpec | Mapping | str) -> str:
+    """Returns the publication of a cell: that of a name in `CELLS`, or of the equation."""
+    is_named = isinstance(cell, str) and cell in SOURCES
+    return SOURCES[cell] if is_named else find(cell).definition.source
 
 
 def find(cell: CellSpec | Mapping | str) -> CellSpec:

@@ -18,6 +18,7 @@ from keras import ops
 from .cell import GatedCell, Noise, StepContext, Tensor
 from .equations import CANDIDATE
 from .recurrent import GatedRNN
+from .specs import GATE_ACTIVATIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +33,9 @@ class CellTrace:
             slashes, such as "decoder/layer_0".
         layer: Index of the layer of the `GatedRNN` that contains the cell, from 0.
         backward: Whether the cell reads from the last step to the first.
-        gates: Gates by name, (B, T, H), without pinned ones. The second of two gates that
-            differ in their bias only, as in JANET, is "forget_2".
+        gates: Gates by name, (B, T, H), without pinned ones and maps that are not from 0
+            to 1. The second of two gates that differ in their bias only, as in JANET, is
+            "forget_2".
         candidate: Candidate, (B, T, H).
         states: States after each step by name: "h" (B, T, P), and others (B, T, H).
         first: Initial states by name: "h" (B, P), and others (B, H).
@@ -174,7 +176,9 @@ class _RecordingContext(StepContext):
         self._values = values
 
     def gate(self, name, cell_state=None, also=0.0, shift=0.0):
-        return self._record(name, super().gate(name, cell_state, also, shift))
+        value = super().gate(name, cell_state, also, shift)
+        is_gate = self._spec.activation(name) in GATE_ACTIVATIONS
+        return self._record(name, value) if is_gate else value
 
     def activate(self, z):
         return self._record(CANDIDATE, super().activate(z))

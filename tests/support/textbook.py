@@ -7,6 +7,7 @@ states.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -115,7 +116,308 @@ def mut3(w, x, h):
     return (new * z + h * (1 - z),)
 
 
-FUNCTIONS = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0), "identity": lambda z: z}
+def mingru(w, x, h):
+    """Feng et al. (2024): z = s(W x), h' = (1 - z) h + z (W x)."""
+    z = w.gate("update", x, h)
+    return ((1 - z) * h + z * w.plain_candidate(x, h),)
+
+
+def minlstm(w, x, h):
+    """Feng et al. (2024): the gates are divided by their sum."""
+    f, i = w.gate("forget", x, h), w.gate("input", x, h)
+    return ((f * h + i * w.plain_candidate(x, h)) / (f + i),)
+
+
+def cfn(w, x, h):
+    """Laurent & von Brecht (2017), equations 1 to 3."""
+    theta, eta = w.gate("forget", x, h), w.gate("input", x, h)
+    return (theta * np.tanh(h) + eta * w.plain_candidate(x, h),)
+
+
+def star(w, x, h):
+    """Turkoglu et al. (2021)."""
+    k = w.gate("input", x, h)
+    return (np.tanh(h - k * h + k * w.plain_candidate(x, h)),)
+
+
+def sgrn(w, x, h):
+    """Zu et al. (2020): W x, with its bias, is both in the gate and what the gate lets in."""
+    f = w.gate("forget", x, h)
+    return (np.tanh((1 - f) * w.candidate(w.input("forget", x)) + f * h),)
+
+
+def nbrc(w, x, h):
+    """Vecoven et al. (2021)."""
+    a, c = 1 + w.gate("reset", x, h), w.gate("update", x, h)
+    return (c * h + (1 - c) * w.candidate(w.W("candidate", x) + a * h),)
+
+
+def minimal_rnn(w, x, h):
+    """Chen (2017)."""
+    z = w.plain_candidate(x, h)
+    u = w.gate("update", x, h, also=lambda _: w.own("update", "update", z, of_h=False))
+    return (u * h + (1 - u) * z,)
+
+
+def fastrnn(w, x, h):
+    """Kusupati et al. (2018)."""
+    return (w.gate("written", x, h) * w.plain_candidate(x, h) + w.gate("kept", x, h) * h,)
+
+
+def fastgrnn(w, x, h):
+    """Kusupati et al. (2018): one W and one U for the gate and the candidate."""
+    z = w.gate("update", x, h)
+    new = w.candidate(w.input("update", x) + w.U("update", h))
+    return ((w.gate("zeta", x, h) * (1 - z) + w.gate("nu", x, h)) * new + z * h,)
+
+
+def rhn(w, x, h):
+    """Zilly et al. (2017), equations 6 to 9, two micro-steps, c = 1 - t."""
+    t = w.gate("transform", x, h)
+    s = w.plain_candidate(x, h) * t + h * (1 - t)
+
+    def also(name):
+        return w.own("deep", name, s, of_h=False)
+
+    t = w.gate("deep_transform", x, h, also=also)
+    return (w.gate("deep", x, h, also=also) * t + s * (1 - t),)
+
+
+def atr(w, x, h):
+    """Zhang et al. (2018)."""
+    p, q = w.plain_candidate(x, h), w.gate("history", x, h)
+    return (sigmoid(p + q) * p + sigmoid(p - q) * h,)
+
+
+def lrn(w, x, h):
+    """Zhang & Sennrich (2019)."""
+    i = w.gate("input", x, h, also=lambda _: h)
+    f = w.gate("forget", x, h, also=lambda _: -h)
+    return (np.tanh(i * w.plain_candidate(x, h) + f * h),)
+
+
+def antisymmetric(w, x, h):
+    """Chang et al. (2019)."""
+    epsilon, gamma = w.constant("step", 0.1), w.constant("diffusion", 0.01)
+    seen = w.W("candidate", x) + w.U("candidate", h) - gamma * h
+    return (h + epsilon * w.candidate(seen),)
+
+
+def antisymmetric_gated(w, x, h):
+    """Chang et al. (2019), with a gate that has the same recurrent matrix."""
+    epsilon, gamma = w.constant("step", 0.1), w.constant("diffusion", 0.01)
+    seen = w.U("candidate", h) - gamma * h
+    z = w.gate("input", x, h, also=lambda _: seen)
+    return (h + epsilon * z * w.candidate(w.W("candidate", x) + seen),)
+
+
+def cornn(w, x, y, z):
+    """Rusch & Mishra (2021), equation 3, damping by the old velocity."""
+    dt, gamma, epsilon = (
+        w.constant("step", 0.1),
+        w.constant("stiffness", 1),
+        w.constant("damping", 1),
+    )
+    seen = w.W("candidate", x) + w.U("candidate", y) + w.own("velocity", "candidate", z, of_h=False)
+    z = z + dt * (w.candidate(seen) - gamma * y - epsilon * z)
+    return y + dt * z, z
+
+
+def unicornn(w, x, y, z):
+    """Rusch & Mishra (2021)."""
+    dt = w.constant("step", 0.1) * w.gate("time", x, y)
+    z = z - dt * (w.plain_candidate(x, y) + w.constant("stiffness", 1) * y)
+    return y + dt * z, z
+
+
+def lem(w, x, y, z):
+    """Rusch et al. (2022), equation 3."""
+    dt = w.constant("step", 1)
+    fast, slow = dt * w.gate("fast", x, y), dt * w.gate("slow", x, y)
+    z = (1 - fast) * z + fast * w.gate("inner", x, y)
+    seen = w.W("candidate", x) + w.own("inner", "candidate", z, of_h=False)
+    return (1 - slow) * y + slow * w.candidate(seen), z
+
+
+def sgu(w, x, h):
+    """Gao & Glowacka (2016)."""
+    scaled = w.gate("scale", x, h) * h
+    inner = w.gate("inner", x, h, also=lambda _: w.own("inner", "inner", scaled))
+    z = w.gate("update", x, h)
+    return ((1 - z) * h + z * w.candidate(inner * h),)
+
+
+def dsgu(w, x, h):
+    """Gao & Glowacka (2016), the deep unit."""
+    scaled = w.gate("scale", x, h) * h
+    inner = w.gate("inner", x, h, also=lambda _: w.own("inner", "inner", scaled))
+    z = w.gate("update", x, h)
+    return ((1 - z) * h + z * w.candidate(w.own("output", "candidate", inner * h)),)
+
+
+def tgru(w, x, h, last):
+    """Balduzzi & Ghifary (2016), T-GRU."""
+
+    def also(name):
+        return w.own("last", name, last, of_h=False)
+
+    z = w.candidate(w.W("candidate", x) + also("candidate"))
+    return w.gate("forget", x, h, also=also) * h + z * w.gate("output", x, h, also=also), w.raw(x)
+
+
+def tlstm(w, x, h, c, last):
+    """Balduzzi & Ghifary (2016), T-LSTM."""
+
+    def also(name):
+        return w.own("last", name, last, of_h=False)
+
+    z, f = w.candidate(w.W("candidate", x) + also("candidate")), w.gate("forget", x, h, c, also)
+    c = w.clip(f * c + (1 - f) * z)
+    return c * w.gate("output", x, h, c, also), c, w.raw(x)
+
+
+def multiplicative(w, x, h, c):
+    """Krause et al. (2016): m = (W x) (U h) in place of h."""
+    m = w.gate("from_x", x, h, c) * w.gate("from_h", x, h, c)
+
+    def also(name):
+        return w.own("factors", name, m, of_h=False)
+
+    i, f = w.gate("input", x, h, c, also), w.gate("forget", x, h, c, also)
+    c = w.clip(f * c + i * w.candidate(w.W("candidate", x) + also("candidate")))
+    return w.h(c) * w.gate("output", x, h, c, also), c
+
+
+def working_memory(w, x, h, c):
+    """Landi et al. (2021)."""
+
+    def old(name):
+        return np.tanh(w.own("memory", name, c, of_h=False))
+
+    i, f = w.gate("input", x, h, c, old), w.gate("forget", x, h, c, old)
+    new = w.clip(f * c + i * w.plain_candidate(x, h))
+
+    def also(name):
+        return np.tanh(w.own("new_memory", name, new, of_h=False))
+
+    return w.h(new) * w.gate("output", x, h, new, also), new
+
+
+def memory_controller(w, x, h, c, v):
+    """Ben-Ari & Shwartz-Ziv (2017)."""
+
+    def also(name):
+        return w.own("controller", name, v, of_h=False)
+
+    i, f = w.gate("input", x, h, c, also), w.gate("forget", x, h, c, also)
+    c = w.clip(f * c + i * w.candidate(w.W("candidate", x) + also("candidate")))
+    o, m = w.gate("output", x, h, c, also), w.gate("controller", x, h, c, also)
+    return o * w.h(c), c, m * w.h(c)
+
+
+def residual(w, x, h, c):
+    """Kim et al. (2017)."""
+    i, f = w.gate("input", x, h, c), w.gate("forget", x, h, c)
+    c = w.clip(f * c + i * w.plain_candidate(x, h))
+    r = w.gate("shown", x, h, c, lambda name: w.own("shown", name, w.h(c), of_h=False))
+    return w.gate("output", x, h, c) * (r + w.raw(x)), c
+
+
+def sru(w, x, h, c):
+    """Lei et al. (2018), equations 1 to 4: both gates read the old c."""
+    f, r = w.gate("forget", x, h, c), w.gate("reset", x, h, c)
+    c = w.clip(f * c + (1 - f) * w.plain_candidate(x, h))
+    return r * c + (1 - r) * w.raw(x), c
+
+
+def scrn(w, x, y, h, s):
+    """Mikolov et al. (2015), equations 4 to 6."""
+    alpha = w.constant("kept", 0.95)
+    s = (1 - alpha) * w.gate("context", x, y) + alpha * s
+
+    def also(name):
+        return w.own("context", name, s, of_h=False) + w.own("last", name, h, of_h=False)
+
+    h = w.gate("hidden", x, y, also=also)
+    seen = w.own("context", "candidate", s, of_h=False) + w.own("new", "candidate", h, of_h=False)
+    return w.candidate(seen), h, s
+
+
+def intersection(w, x, y, h):
+    """Collins et al. (2017)."""
+
+    def also(name):
+        return w.own("state", name, h, of_h=False)
+
+    across, along = w.gate("across", x, y, also=also), w.gate("along", x, y, also=also)
+    deep = w.gate("deep", x, y, also=also)
+    new = w.candidate(w.W("candidate", x) + also("candidate"))
+    return across * w.raw(x) + (1 - across) * deep, along * h + (1 - along) * new
+
+
+def sublstm(w, x, h, c):
+    """Costa et al. (2017)."""
+    i, f = w.gate("input", x, h, c), w.gate("forget", x, h, c)
+    c = w.clip(f * c + w.plain_candidate(x, h) - i)
+    return w.h(c) - w.gate("output", x, h, c), c
+
+
+def nas(w, x, h, c):
+    """Zoph & Le (2017), figure 8, as in TensorFlow Addons' NASCell."""
+    one = np.tanh(w.gate("first", x, h, c) * w.gate("first_relu", x, h, c))
+    product = np.maximum(w.gate("from_x", x, h, c) * w.gate("from_h", x, h, c), 0)
+    two = np.tanh(w.gate("second", x, h, c) + product)
+    three = np.tanh(w.gate("third_tanh", x, h, c) * w.gate("third", x, h, c))
+    four = sigmoid(w.plain_candidate(x, h) + w.gate("fourth", x, h, c))
+    c = w.clip(np.tanh(one + c) * two)
+    return np.tanh(c * np.tanh(three + four)), c
+
+
+def slstm(w, x, h, c, n, m):
+    """Beck et al. (2024), equations 8 to 14, with c and n divided by exp(m)."""
+    f, i = np.exp(w.gate("forget", x, h, c)), np.exp(w.gate("input", x, h, c))
+    new_m = np.maximum(np.log(f) + m, np.log(i))
+    new = f * c * np.exp(m) + i * w.plain_candidate(x, h) * 1.0
+    total = (f * n * np.exp(m) + i) / np.exp(new_m)
+    c = w.clip(new / np.exp(new_m))
+    return w.gate("output", x, h, c) * c / total, c, total, new_m
+
+
+def rwkv(w, x, h, a, b, p, last):
+    """Peng et al. (2023): wkv without its stabiliser, with a and b divided by exp(p)."""
+    x = w.raw(x)
+
+    def of(name, target):
+        mu = w.gate(f"share_{name}", x, h)
+        return lambda _: w.own(name, target, mu * x + (1 - mu) * last, of_h=False)
+
+    r = w.gate("receptance", x, h, also=of("receptance", "receptance"))
+    k = w.gate("key", x, h, also=of("key", "key"))
+    v = w.candidate(of("value", "candidate")(0))
+    a, b = a * np.exp(p), b * np.exp(p)
+    now = np.exp(w.gate("bonus", x, h) + k)
+    average = (a + now * v) / (b + now)
+    out = w.gate("out", x, h, also=lambda name: w.own("out", name, r * average, of_h=False))
+    fade = w.gate("decay", x, h)
+    top = np.maximum(p - fade, k)
+    a, b = (np.exp(-fade) * a + np.exp(k) * v), (np.exp(-fade) * b + np.exp(k))
+    return out, a / np.exp(top), b / np.exp(top), top, x
+
+
+FUNCTIONS = {
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "identity": lambda z: z,
+    "sigmoid": sigmoid,
+    "hard_sigmoid": lambda z: np.clip(z / 6 + 0.5, 0, 1),
+    "log_sigmoid": lambda z: np.log(sigmoid(z)),
+    "softplus": lambda z: np.log(1 + np.exp(z)),
+    "gelu": lambda z: z * np.vectorize(lambda v: (1 + math.erf(v / math.sqrt(2))) / 2)(z),
+    "silu": lambda z: z * sigmoid(z),
+    "elu": lambda z: np.where(z > 0, z, np.exp(z) - 1),
+    "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
+    "exp": np.exp,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +431,8 @@ class Oracle:
             in the new h, from the values of the gates by name.
         not_x: Maps without the plain product of x.
         not_h: Maps without the plain product of h.
+        products: Maps of each further product, by name.
+        functions: Function of each gate that is not a sigmoid, by name.
     """
 
     step: Callable
@@ -136,9 +440,13 @@ class Oracle:
     mix: Callable | None = None
     not_x: tuple[str, ...] = ()
     not_h: tuple[str, ...] = ()
+    products: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    functions: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 CANDIDATE = ("candidate",)
+THREE = ("input", "forget", "output")
+MIXES = ("share_receptance", "share_key", "share_value", "bonus", "decay")
 ORACLES = {
     "rnn": Oracle(rnn, "rnn", lambda g: (0, 1)),
     "leaky": Oracle(leaky, "leaky_learnt", lambda g: (g["leak"], 1 - g["leak"])),
@@ -168,6 +476,139 @@ ORACLES = {
     "mut3": Oracle(
         mut3, "mut3", lambda g: (1 - g["update"], g["update"]), not_h=("update", "candidate")
     ),
+    "mingru": Oracle(mingru, "mingru", not_h=("update", "candidate")),
+    "minlstm": Oracle(minlstm, "minlstm", not_h=("input", "forget", "candidate")),
+    "cfn": Oracle(cfn, "cfn", not_h=CANDIDATE),
+    "star": Oracle(star, "star", not_h=CANDIDATE),
+    "sgrn": Oracle(sgrn, "sgrn", not_x=CANDIDATE, not_h=CANDIDATE),
+    "nbrc": Oracle(nbrc, "nbrc", not_h=CANDIDATE, functions={"reset": "tanh"}),
+    "minimal_rnn": Oracle(minimal_rnn, "minimal_rnn", not_x=("update",), not_h=CANDIDATE),
+    "fastrnn": Oracle(fastrnn, "fastrnn", not_x=("written", "kept"), not_h=("written", "kept")),
+    "fastgrnn": Oracle(
+        fastgrnn,
+        "fastgrnn",
+        not_x=("zeta", "nu", "candidate"),
+        not_h=("zeta", "nu", "candidate"),
+    ),
+    "rhn": Oracle(
+        rhn,
+        "rhn",
+        not_x=("deep", "deep_transform"),
+        not_h=("deep", "deep_transform"),
+        products={"deep": ("deep", "deep_transform")},
+        functions={"deep": "tanh"},
+    ),
+    "atr": Oracle(
+        atr, "atr", not_x=("history",), not_h=CANDIDATE, functions={"history": "identity"}
+    ),
+    "lrn": Oracle(lrn, "lrn", not_h=("input", "forget", "candidate")),
+    "antisymmetric": Oracle(antisymmetric, "antisymmetric_rnn"),
+    "antisymmetric_gated": Oracle(antisymmetric_gated, "antisymmetric_gated", not_h=("input",)),
+    "cornn": Oracle(cornn, "cornn", products={"velocity": CANDIDATE}),
+    "unicornn": Oracle(unicornn, "unicornn", not_x=("time",), not_h=("time",)),
+    "lem": Oracle(
+        lem, "lem", not_h=CANDIDATE, products={"inner": CANDIDATE}, functions={"inner": "tanh"}
+    ),
+    "sgu": Oracle(
+        sgu,
+        "sgu",
+        not_x=("inner", "candidate"),
+        not_h=("scale", "inner", "candidate"),
+        products={"inner": ("inner",)},
+        functions={"update": "hard_sigmoid", "scale": "identity", "inner": "tanh"},
+    ),
+    "dsgu": Oracle(
+        dsgu,
+        "dsgu",
+        not_x=("inner", "candidate"),
+        not_h=("scale", "inner", "candidate"),
+        products={"inner": ("inner",), "output": CANDIDATE},
+        functions={"update": "hard_sigmoid", "scale": "identity", "inner": "tanh"},
+    ),
+    "tgru": Oracle(
+        tgru,
+        "tgru",
+        not_h=("forget", "output", "candidate"),
+        products={"last": ("forget", "output", "candidate")},
+        functions={"output": "tanh"},
+    ),
+    "tlstm": Oracle(
+        tlstm,
+        "tlstm",
+        not_h=("forget", "output", "candidate"),
+        products={"last": ("forget", "output", "candidate")},
+        functions={"output": "tanh"},
+    ),
+    "multiplicative": Oracle(
+        multiplicative,
+        "lstm_multiplicative",
+        not_x=("from_h",),
+        not_h=(*THREE, "from_x", "candidate"),
+        products={"factors": (*THREE, "candidate")},
+        functions={"from_x": "identity", "from_h": "identity"},
+    ),
+    "working_memory": Oracle(
+        working_memory,
+        "lstm_working_memory",
+        products={"memory": ("input", "forget"), "new_memory": ("output",)},
+    ),
+    "memory_controller": Oracle(
+        memory_controller,
+        "lstm_memory_controller",
+        not_h=(*THREE, "controller", "candidate"),
+        products={"controller": (*THREE, "controller", "candidate")},
+    ),
+    "residual": Oracle(
+        residual,
+        "lstm_residual",
+        not_x=("shown",),
+        not_h=("shown",),
+        products={"shown": ("shown",)},
+        functions={"shown": "identity"},
+    ),
+    "sru": Oracle(sru, "sru", not_h=("forget", "reset", "candidate")),
+    "scrn": Oracle(
+        scrn,
+        "scrn",
+        not_x=CANDIDATE,
+        not_h=("context", "hidden", "candidate"),
+        products={"context": ("hidden", "candidate"), "last": ("hidden",), "new": CANDIDATE},
+        functions={"context": "identity"},
+    ),
+    "intersection": Oracle(
+        intersection,
+        "intersection_rnn",
+        not_h=("across", "along", "deep", "candidate"),
+        products={"state": ("across", "along", "deep", "candidate")},
+        functions={"deep": "relu"},
+    ),
+    "sublstm": Oracle(sublstm, "sublstm"),
+    "nas": Oracle(
+        nas,
+        "nas",
+        not_x=("from_h",),
+        not_h=("from_x",),
+        functions={
+            "first_relu": "relu",
+            "from_x": "identity",
+            "from_h": "identity",
+            "third_tanh": "tanh",
+        },
+    ),
+    "slstm": Oracle(slstm, "slstm", functions={"input": "identity", "forget": "log_sigmoid"}),
+    "rwkv": Oracle(
+        rwkv,
+        "rwkv",
+        not_x=("receptance", "key", "out", *MIXES, "candidate"),
+        not_h=("receptance", "key", "out", *MIXES, "candidate"),
+        products={
+            "receptance": ("receptance",),
+            "key": ("key",),
+            "value": CANDIDATE,
+            "out": ("out",),
+        },
+        functions={**dict.fromkeys(("key", "out", *MIXES), "identity"), "decay": "exp"},
+    ),
 }
 
 
@@ -185,17 +626,22 @@ class Weights:
     """Weights of a built `GatedCell`, block by block, by name of the map.
 
     `dropped` holds the masks of training for this step and row: the vectors "state" and
-    "candidate", and matrices by name of the weight.
+    "candidate", and matrices by name of the weight. `seen` holds the values of gates and
+    candidate of the last step.
     """
 
     def __init__(self, cell):
         self.spec, self.H = cell.spec, cell.units
         self._read = {w.name: np.asarray(w, "float64") for w in cell.weights}
-        self.dropped = {}
+        for name, weight in self._read.items():
+            if name == "recurrent_kernel" or name.endswith("_product"):
+                self._read[name] = self.square(weight)
+        self.dropped, self.seen = {}, {}
         gates = [g for g in cell.spec.definition.gates if g not in cell.spec.pinned]
         maps = [*gates, "candidate"]
         blind = cell.spec.blind
-        not_x, not_h = oracle(cell.spec.equation).not_x, oracle(cell.spec.equation).not_h
+        facts = oracle(cell.spec.equation)
+        not_x, not_h, self._functions = facts.not_x, facts.not_h, facts.functions
         self._columns = {
             "bias": maps,
             "gain": maps,
@@ -205,6 +651,33 @@ class Weights:
             "candidate_product": ["candidate"],
             "update_product": ["update"],
         }
+        for name, receivers in facts.products.items():
+            self._columns[f"{name}_product"] = [m for m in receivers if m in maps]
+
+    def square(self, weight):
+        """Returns the square matrices of a recurrent weight, side by side and stacked."""
+        H, structure = self.H, self.spec.recurrent_structure
+        blocks = [weight[:, at : at + H] for at in range(0, weight.shape[1], H)]
+        if structure == "antisymmetric":
+            parts = [np.split(block, len(block) // H) for block in blocks]
+            return np.hstack([np.vstack([m - m.T for m in part]) for part in parts])
+        if structure == "full" and self.spec.heads == 1:
+            return weight
+        size = 1 if structure == "diagonal" else H // self.spec.heads
+        columns = []
+        for block in blocks:
+            matrices = []
+            for rows in np.split(block, len(block) // size):  # one operand each
+                matrix = np.zeros((H, H))
+                for at in range(0, H, size):
+                    matrix[at : at + size, at : at + size] = rows[:, at : at + size]
+                matrices.append(matrix)
+            columns.append(np.vstack(matrices))
+        return np.hstack(columns)
+
+    def constant(self, name, default):
+        """Returns a constant of the equation, whose own value is the default."""
+        return self.spec.constants.get(name, default)
 
     def block(self, weight, name, values):
         """Returns the block of a map in a weight that holds the blocks of several maps."""
@@ -228,6 +701,12 @@ class Weights:
             part = self.block(weight, name, normalized(product))
         return part * self.block(weight, name, self._read[gain])
 
+    def input(self, name, x):
+        """Returns W x plus the bias, unless normalisation precedes the bias."""
+        if self.spec.layer_norm == "maps":
+            return self.W(name, x)
+        return self.W(name, x) + self.block("bias", name, self._read["bias"])
+
     def W(self, name, x):
         return self.times(x, "kernel", name, "input_gain")
 
@@ -235,8 +714,8 @@ class Weights:
         seen = h * self.dropped.get("state", 1.0)
         return self.times(seen, "recurrent_kernel", name, "recurrent_gain")
 
-    def own(self, weight, name, v):
-        if len(v) == self.H:  # it is made of h
+    def own(self, weight, name, v, of_h=True):
+        if of_h and len(v) == self.H:
             v = v * self.dropped.get("state", 1.0)
         return self.times(v, f"{weight}_product", name, f"{weight}_product_gain")
 
@@ -256,11 +735,15 @@ class Weights:
         z = self.W(name, x) + self.U(name, h)
         if f"{name}_peephole" in self._read:
             z = z + self._read[f"{name}_peephole"] * c
-        return sigmoid(self.sees(name, z if also is None else z + also(name)))
+        function = self.spec.gate_activations.get(name) or self._functions.get(name, "sigmoid")
+        z = self.sees(name, z if also is None else z + also(name))
+        self.seen[name] = FUNCTIONS[function](z)
+        return self.seen[name]
 
     def candidate(self, z):
         value = FUNCTIONS[self.spec.input_activation](self.sees("candidate", z))
-        return value * self.dropped.get("candidate", 1.0)
+        self.seen["candidate"] = value * self.dropped.get("candidate", 1.0)
+        return self.seen["candidate"]
 
     def plain_candidate(self, x, h):
         return self.candidate(self.W("candidate", x) + self.U("candidate", h))
@@ -293,7 +776,7 @@ def run(cell, xs, mask, states, noise=None):
                 new = list(equation(w, np.asarray(xs[row, t], "float64"), *state))
                 if "projection" in w._read:
                     new[0] = new[0] @ w._read["projection"]
-                for at, name in enumerate(["h", "c"][: len(state)]):
+                for at, name in enumerate(cell.spec.definition.states):
                     if name in stays:
                         new[at] = stays[name] * state[at] + (1 - stays[name]) * new[at]
                 state, begun = new, True

@@ -9,13 +9,14 @@ Shapes: B batch, H units, G maps.
 """
 
 import functools
+import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from ..cell import GatedCell, Noise, StepContext, TensorFunctions, Value, by_map, standardize
+from ..cell import LEAK, GatedCell, Noise, StepContext, TensorFunctions, Value, by_map, standardize
 
 # Kinds of values of a forward step that the backward step can read: a state before the step,
 # the input or recurrent product of a map, and the result of a function call.
@@ -210,6 +211,39 @@ def plan_of(cell: GatedCell, noise: Noise, weights: Mapping[str, Mapping[str, tf
     return plans[kind]
 
 
+def _gelu_gradient(d, y, z):
+    density = tf.exp(-0.5 * z() * z()) / math.sqrt(2 * math.pi)
+    return d * (0.5 * (1.0 + tf.math.erf(z() * math.sqrt(0.5))) + z() * density)
+
+
+def _silu_gradient(d, y, z):
+    sigmoid = tf.sigmoid(z())
+    return d * (sigmoid + y() * (1.0 - sigmoid))
+
+
+# By activation y of z: the function, and the gradient of z of the gradient d of y. It calls y or
+# z for its value, so that only what it reads has to be saved.
+_ACTIVATIONS = {
+    "sigmoid": (tf.sigmoid, lambda d, y, z: tf.raw_ops.SigmoidGrad(y=y(), dy=d)),
+    "tanh": (tf.tanh, lambda d, y, z: tf.raw_ops.TanhGrad(y=y(), dy=d)),
+    "relu": (tf.nn.relu, lambda d, y, z: tf.raw_ops.ReluGrad(gradients=d, features=y())),
+    "hard_sigmoid": (
+        lambda z: tf.nn.relu6(z + 3.0) / 6.0,
+        lambda d, y, z: tf.where((y() > 0.0) & (y() < 1.0), d / 6.0, 0.0),
+    ),
+    "log_sigmoid": (tf.math.log_sigmoid, lambda d, y, z: -d * tf.math.expm1(y())),
+    "softplus": (tf.math.softplus, lambda d, y, z: -d * tf.math.expm1(-y())),
+    "gelu": (lambda z: 0.5 * z * (1.0 + tf.math.erf(z * math.sqrt(0.5))), _gelu_gradient),
+    "silu": (lambda z: z * tf.sigmoid(z), _silu_gradient),
+    "elu": (tf.nn.elu, lambda d, y, z: tf.where(y() > 0.0, d, d * (y() + 1.0))),
+    "leaky_relu": (
+        lambda z: tf.maximum(z, LEAK * z),
+        lambda d, y, z: tf.where(y() > 0.0, d, LEAK * d),
+    ),
+    "exp": (tf.exp, lambda d, y, z: d * y()),
+}
+
+
 class _RecordingFunctions(TensorFunctions):
     """`Functions` that record the result of each call."""
 
@@ -221,14 +255,8 @@ class _RecordingFunctions(TensorFunctions):
         self.calls.append(value)
         return value
 
-    def sigmoid(self, z):
-        return self._record(tf.sigmoid(z))
-
-    def tanh(self, z):
-        return self._record(tf.tanh(z))
-
-    def relu(self, z):
-        return self._record(tf.nn.relu(z))
+    def activation(self, name, z):
+        return self._record(_ACTIVATIONS[name][0](z))
 
     def standardize(self, z):
         value, scale = standardize(z)
@@ -293,6 +321,19 @@ class TapeValue:
             )
         return TapeValue(lambda: self.value * other, (self, lambda d: d * other))
 
+    def __truediv__(self, other: Value) -> "TapeValue":
+        if isinstance(other, TapeValue):
+            quotient = TapeValue(
+                lambda: self.value / other.value,
+                (self, lambda d: d / other.value),
+                (other, lambda d: -d * quotient.value / other.value),
+            )
+            return quotient
+        return TapeValue(lambda: self.value / other, (self, lambda d: d / other))
+
+    def __rtruediv__(self, other: Value) -> "TapeValue":
+        return TapeValue.of(other) / self
+
     __radd__, __rmul__ = __add__, __mul__
 
     def total(self, zero: tf.Tensor) -> tf.Tensor:
@@ -347,19 +388,21 @@ class _ReplayingFunctions:
         return TapeValue(functools.partial(self._read, CALL, index), *parents)
 
     def _elementwise(self, z, derivative):
-        """The result y of a function of z; `derivative` maps the gradient d and y to that of z."""
+        """The result y of a function of z, of its derivative as in `_ACTIVATIONS`."""
         y = self._next()
-        y.parents = ((z, lambda d: derivative(d, y.value)),)
+        y.parents = ((z, lambda d: derivative(d, lambda: y.value, lambda: z.value)),)
         return y
 
-    def sigmoid(self, z):
-        return self._elementwise(z, lambda d, y: tf.raw_ops.SigmoidGrad(y=y, dy=d))
+    def activation(self, name, z):
+        return self._elementwise(z, _ACTIVATIONS[name][1])
 
-    def tanh(self, z):
-        return self._elementwise(z, lambda d, y: tf.raw_ops.TanhGrad(y=y, dy=d))
-
-    def relu(self, z):
-        return self._elementwise(z, lambda d, y: tf.raw_ops.ReluGrad(gradients=d, features=y))
+    def maximum(self, a, b):
+        a, b = (v if isinstance(v, TapeValue) else TapeValue.of(v) for v in (a, b))
+        return TapeValue(
+            lambda: tf.maximum(a.value, b.value),
+            (a, lambda d: tf.where(a.value >= b.value, d, 0.0)),
+            (b, lambda d: tf.where(a.value < b.value, d, 0.0)),
+        )
 
     def clip(self, z, limit):
         parent = (z, lambda d: tf.where(tf.abs(z.value) <= limit, d, 0.0))
@@ -368,9 +411,9 @@ class _ReplayingFunctions:
     def standardize(self, z):
         scale = self._next()
 
-        def derivative(d, y):
-            along = tf.reduce_mean(d * y, axis=-1, keepdims=True)
-            return scale.value * (d - tf.reduce_mean(d, axis=-1, keepdims=True) - y * along)
+        def derivative(d, y, z):
+            along = tf.reduce_mean(d * y(), axis=-1, keepdims=True)
+            return scale.value * (d - tf.reduce_mean(d, axis=-1, keepdims=True) - y() * along)
 
         return self._elementwise(z, derivative)
 

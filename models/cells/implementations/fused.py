@@ -39,7 +39,8 @@ class Map(NamedTuple):
 
 def is_rnn(spec: CellSpec) -> bool:
     """Whether a cell is the plain unit of Elman (1990) with tanh or relu."""
-    return spec.equation == "rnn" and spec.input_activation != "identity" and _is_plain(spec)
+    has_activation = spec.input_activation in ("tanh", "relu")
+    return spec.equation == "rnn" and has_activation and _is_plain(spec)
 
 
 def is_lstm(spec: CellSpec) -> bool:
@@ -56,6 +57,7 @@ def _is_plain(spec) -> bool:
     """Whether a spec makes no change that weights cannot express."""
     kinds = set(spec.recurrent_dropout) - {"weights"}  # applied before the op reads them
     changed = spec.cell_clip or spec.projection or spec.layer_norm != "none" or spec.zoneout
+    changed = changed or spec.gate_activations
     return not (changed or kinds)
 
 

@@ -60,7 +60,7 @@ def rejection_reason(peer, spec):
             continue
         if field == "projection" and peer == "pytorch" and spec.projection < H:
             continue
-        if told[field] != plain[field]:
+        if told[field] != plain.get(field):
             return field
     if peer == "keras" and spec.equation in LSTMS and inner != outer:
         return "activation"

@@ -107,11 +107,11 @@ def test_norms_beyond_floats_are_given_as_logarithms():
 def test_matrices_are_named_and_are_all_that_a_step_multiplies_the_step_before_by(name):
     cell = built(CELLS[name])
     found = jacobians.recurrent_matrices(cell)
-    weights = [np.asarray(getattr(cell, f"{name}_product")) for name in cell.spec.products]
-    if cell.spec.recurrent_maps:
-        weights.append(np.asarray(cell.recurrent_kernel))
-    if cell.spec.projection:
-        weights[-1] = np.asarray(cell.projection) @ weights[-1]
+    matrices = cell.matrices(cell.inference_noise())
+    projection = matrices.pop("projection", None)
+    weights = list(map(np.asarray, matrices.values()))
+    if projection is not None:
+        weights[-1] = np.asarray(projection) @ weights[-1]
     numbers = np.concatenate([np.zeros(0), *(np.ravel(each) for each in found.values())])
     wanted = np.concatenate([np.zeros(0), *(np.ravel(each) for each in weights)])
     np.testing.assert_allclose(np.sort(numbers), np.sort(wanted), rtol=1e-12)

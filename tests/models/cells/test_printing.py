@@ -7,10 +7,10 @@ import pytest
 
 from models.cells.cell import GatedCell
 from models.cells.equations import EQUATIONS, Equation
-from models.cells.printing import equations
+from models.cells.printing import equations, recurrent_form
 from models.cells.specs import CELLS, CellSpec
 from tests.support.close import assert_close
-from tests.support.textbook import FUNCTIONS, ORACLES, Oracle, Weights, normalized, sigmoid
+from tests.support.textbook import FUNCTIONS, ORACLES, Oracle, Weights, normalized
 
 H = 3
 
@@ -21,9 +21,9 @@ class Named(dict):
     def __init__(self, cell, x, states):
         super().__init__(x=x, **states)
         self.spec = cell.spec
-        self.read = {w.name: np.asarray(w, "float64") for w in cell.weights}
         self.columns = Weights(cell)
-        self.update(FUNCTIONS, sigmoid=sigmoid, clip=np.clip, norm=norm)
+        self.read = self.columns._read
+        self.update(FUNCTIONS, clip=np.clip, norm=norm, maximum=np.maximum)
         self["normed_x"] = lambda name: self.block("kernel", name, norm(x @ self.read["kernel"]))
         self["normed_h"] = lambda name: self.block(
             "recurrent_kernel", name, norm(states["h"] @ self.read["recurrent_kernel"])
@@ -34,14 +34,23 @@ class Named(dict):
         values = self.read[weight] if values is None else values
         return self.columns.block(weight, name, values.T).T
 
+    def product(self, letter, name):
+        """The further product of one operand whose matrix of a map has a letter."""
+        definition = self.spec.definition
+        own = [
+            product
+            for product, (operands, maps) in definition.products.items()
+            if name in maps and len(operands) == 1
+        ]
+        is_plain = "h" not in definition.blind.get(name, "") + self.spec.blind.get(name, "")
+        return dict(zip("VQS" if is_plain else "UVQS", own, strict=False)).get(letter)
+
     def __missing__(self, name):
         kind, _, rest = name.partition("_")
-        own = f"{rest}_product"
         if rest == "raw":
             return self.read["raw_projection"]
-        plain = self.spec.definition.blind.get(rest, "")
-        if kind == "V" or (kind == "U" and own in self.read and "h" in plain):
-            return self.block(own, rest)
+        if own := self.product(kind, rest):
+            return self.block(f"{own}_product", rest)
         if kind == "R":
             *last, gate = rest.split("_")
             at = self.spec.definition.gates.index(last[-1]) * H
@@ -85,6 +94,28 @@ def test_a_product_of_its_own_is_not_printed_as_the_plain_one(monkeypatch):
     check_text(cell, H)
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_a_symbol_of_a_matrix_stands_for_one_product(name):
+    """`U_update` multiplies the same operand wherever it occurs."""
+    operands = {}
+    for line in equations(CELLS[name]):
+        for operand, symbol in re.findall(r"([\w']+|\)) ([WUVQSR]_\w+)", line):
+            assert operands.setdefault(symbol, operand) == operand
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, ""),
+        ({"heads": 4}, "block-diagonal, with 4 heads"),
+        ({"recurrent_structure": "diagonal"}, "are diagonal"),
+        ({"recurrent_structure": "antisymmetric"}, "a matrix minus its transpose"),
+    ],
+)
+def test_the_form_of_recurrent_matrices_is_stated(changes, sentence):
+    assert sentence in recurrent_form(CellSpec("lstm", **changes))
+
+
 def check_text(cell, features):
     """Evaluates the printed equations, and compares the states with those of the cell."""
     rng = np.random.default_rng(0)
@@ -93,14 +124,18 @@ def check_text(cell, features):
     names = cell.spec.definition.states
     before = [rng.normal(size=(2, n)).astype("float32") for n in cell.state_size]
     x = rng.normal(size=(2, features)).astype("float32")
-    states = {n if n in "hc" else f"last_{n}": s for n, s in zip(names, before, strict=True)}
+    gates = cell.spec.definition.gates
+    symbols = [f"last_{name}" if name in gates else name for name in names]
+    states = dict(zip(symbols, before, strict=True))
     known = Named(cell, x, states)
     for line in equations(cell.spec, raw_projection=features != H):
         target, expression = line.split(" = ", 1)
-        code = re.sub(r"norm\((\w) [WU]\)_(\w+)", r"normed_\1('\2')", expression)
-        code = re.sub(r"(\w|\)) ([WUVR]_|P\b)", r"\1 @ \2", code.replace("c'", "c_new"))
+        code = re.sub(r"(\w)'", r"\1_new", expression)
+        code = re.sub(r"norm\((\w) [WU]\)_(\w+)", r"normed_\1('\2')", code)
+        # The product with a matrix precedes that of elements, unlike in Python.
+        code = re.sub(r"(\w*\([^()]*\)|\w+) ([WUVQSR]_\w+|P\b)", r"(\1 @ \2)", code)
+        code = re.sub(r"(\w|\)) ([WUVQSR]_|P\b)", r"\1 @ \2", code)
         known[target.replace("'", "_new")] = eval(code, {"__builtins__": {}}, known)
-    want, after = cell(x, before)
-    assert_close(known["h_new"], want, 1e-5)
-    if "c" in names:
-        assert_close(known["c_new"], after[1], 1e-5)
+    _, after = cell(x, before)
+    for name, symbol, want in zip(names, symbols, after, strict=True):
+        assert_close(known[name if name in gates else f"{symbol}_new"], want, 1e-5)

@@ -11,9 +11,9 @@ from models.cells import recurrent
 from models.cells.equations import EQUATIONS
 from models.cells.implementations import block, derivative, loop
 from models.cells.recurrent import DIRECTIONS, GatedRNN, implementations_of
-from models.cells.specs import CELLS, CellSpec
+from models.cells.specs import ACTIVATIONS, CELLS, CellSpec
 from tests.support import textbook
-from tests.support.cells import PLAIN, slow_except
+from tests.support.cells import LATER_EQUATIONS, PLAIN, REST, random_states, slow_except
 from tests.support.close import assert_close
 
 B, T, D, H = 6, 5, 4, 3
@@ -52,12 +52,34 @@ MORE = {
         "recurrent_dropout": {"state": 0.3, "candidate": 0.2, "weights": 0.4},
     },
     "lstm, maps": {"equation": "lstm", "layer_norm": "maps", "peepholes": ["input", "output"]},
+    "lstm, heads": {"equation": "lstm", "heads": 3, "recurrent_dropout": {"weights": 0.4}},
+    "full, heads": {"equation": "full", "heads": 3},
+    "full, diagonal": {"equation": "full", "recurrent_structure": "diagonal"},
+    "gru_before, antisymmetric": {
+        "equation": "gru_before",
+        "recurrent_structure": "antisymmetric",
+    },
+    "full, antisymmetric": {"equation": "full", "recurrent_structure": "antisymmetric"},
+    "gru, candidate blind": {"equation": "gru", "blind": {"candidate": "h"}},
+    "fastgrnn, pinned": {"equation": "fastgrnn", "pinned": {"nu": 0.5}},
+    "slstm, exponential": {"equation": "slstm", "gate_activations": {"forget": "identity"}},
+    "cornn, other constants": {"equation": "cornn", "constants": {"step": 0.5, "damping": 0.0}},
     "lstm, blind, normalised": {
         "equation": "lstm",
         "layer_norm": "products",
         "blind": {"input": "x", "forget": "h", "output": "xh"},
     },
 }
+# Each activation in a place of each kind.
+for activation in ACTIVATIONS:
+    MORE[f"lstm, {activation}"] = {
+        "equation": "lstm",
+        "blind": {"input": "h", "candidate": "h"},  # the output may be unbounded
+        "input_activation": activation,
+        "output_activation": activation,
+        "gate_activations": {"input": activation},
+        "cell_clip": 2.0,
+    }
 # Layer normalisation, and all that training drops, in every equation.
 DROPPED = {"state": 0.3, "candidate": 0.2, "weights": 0.4}
 for equation in EQUATIONS:
@@ -65,19 +87,26 @@ for equation in EQUATIONS:
         MORE[f"{equation}, {placement}"] = {"equation": equation, "layer_norm": placement}
     told = {"equation": equation, "zoneout": {"h": 0.3}, "recurrent_dropout": DROPPED}
     MORE[f"{equation}, noisy"] = told
+# Specs of equations that are tested slowly, but for the values and gradients of their cells.
+LATER = {*REST, *(name for name in MORE if MORE[name]["equation"] in LATER_EQUATIONS)}
 SPECS = CELLS | {name: CellSpec(**told) for name, told in MORE.items()}
 every_spec = pytest.mark.parametrize("name", SPECS)
 # One for each equation and one for each kind of change.
 REPRESENTATIVE = (*PLAIN, "lstm, all at once", "lstm, maps", "gru, products", "full, noisy")
 # All but every equation with each layer normalisation and with all that training drops.
-DISTINCT = (*CELLS, *(name for name in MORE if not name.endswith((" products", " maps", " noisy"))))
+ADDED = (" products", " maps", " noisy")
+DISTINCT = (*CELLS, *(name for name in MORE if not name.endswith(ADDED)))
 representative = pytest.mark.parametrize("name", slow_except(REPRESENTATIVE, SPECS))
 every_cell = pytest.mark.parametrize("name", CELLS)
 
 
 def by_every_implementation(names, dtype="float32"):
     """Each of the cells with each implementation that says it can run it here."""
-    return pytest.mark.parametrize(("name", "implementation"), implementation_pairs(names, dtype))
+    pairs = [
+        pytest.param(*pair, marks=pytest.mark.slow if pair[0] in LATER else ())
+        for pair in implementation_pairs(names, dtype)
+    ]
+    return pytest.mark.parametrize(("name", "implementation"), pairs)
 
 
 def implementation_pairs(names, dtype="float32"):
@@ -95,9 +124,7 @@ def inputs(seed=0, time=T):
 
 
 def initial_state(layer, seed=5):
-    rng = np.random.default_rng(seed)
-    sizes = [n for cell in layer.cells for n in cell.state_size]
-    return [rng.normal(size=(B, n)).astype("float32") for n in sizes]
+    return random_states(layer.cells, B, seed)
 
 
 def made(name, features=D, **kwargs):
@@ -143,7 +170,7 @@ def values_and_gradients(layer, xs, states, mask, training=False, graph=True):
 
 
 def test_every_equation_is_among_the_cells():
-    assert sorted(SPECS[name].equation for name in PLAIN) == sorted(EQUATIONS)
+    assert sorted(SPECS[name].equation for name in (*PLAIN, *REST)) == sorted(EQUATIONS)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +180,11 @@ def test_every_equation_is_among_the_cells():
             name,
             implementation,
             features,
-            marks=() if features == D or name in REPRESENTATIVE else pytest.mark.slow,
+            marks=(
+                ()
+                if name in REPRESENTATIVE or (features == D and name not in LATER - {*REST})
+                else pytest.mark.slow
+            ),
         )
         for name, implementation in implementation_pairs(SPECS)
         for features in (D, H)
@@ -293,7 +324,7 @@ def test_an_initial_bias_has_its_value_in_float64():
     np.testing.assert_array_equal(np.asarray(layer.cells[0].bias)[H : 2 * H], 0.7)
 
 
-@by_every_implementation(PLAIN, "float64")
+@by_every_implementation((*PLAIN, *REST), "float64")
 def test_gradients_are_those_of_finite_differences(name, implementation):
     layer = made(name, implementation=implementation, dtype="float64")
     xs, states = inputs().astype("float64"), initial_state(layer)
@@ -381,7 +412,7 @@ def test_agrees_with_keras(name, implementation, mask):
         np.testing.assert_allclose(a, b, atol=2e-6)
 
 
-@by_every_implementation(PLAIN)
+@by_every_implementation((*PLAIN, *REST))
 def test_what_stands_in_padding_changes_nothing(name, implementation):
     layer, xs = made(name, implementation=implementation), inputs()
     states, broken = initial_state(layer), xs.copy()
@@ -395,7 +426,7 @@ def test_what_stands_in_padding_changes_nothing(name, implementation):
     assert not np.any(padded[1][0][~MASK])  # the gradient of the padding itself
 
 
-@by_every_implementation(PLAIN)
+@by_every_implementation((*PLAIN, *REST))
 def test_the_past_never_sees_the_future(name, implementation):
     layer, xs = made(name, implementation=implementation), inputs()
     changed = xs.copy()
@@ -405,7 +436,7 @@ def test_the_past_never_sees_the_future(name, implementation):
     assert np.abs(before[:, 3:] - after[:, 3:]).max() > 1e-3
 
 
-@by_every_implementation(PLAIN)
+@by_every_implementation((*PLAIN, *REST))
 def test_backward_is_forward_over_the_reversed_input(name, implementation):
     forward = made(name, implementation=implementation)
     backward = made(name, implementation=implementation, direction="backward")

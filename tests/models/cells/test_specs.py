@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
 from models.cells import specs
+from models.cells.cell import GatedCell
 from models.cells.specs import CELLS, CellSpec
 
 
@@ -31,7 +33,7 @@ def test_a_spec_has_one_form():
     ("cell", "message"),
     [
         ("lstm_cupled", "got 'lstm_cupled'; did you mean 'lstm_coupled'[?]"),
-        ({"equation": "lstmm"}, r"equation must be one of \['coupled', .*'rnn'\], got 'lstmm'"),
+        ({"equation": "lstmm"}, r"equation must be one of \['antisymmetric', .*\], got 'lstmm'"),
         ({"bias": {}}, "must name its equation"),
         (
             {"equation": "gru", "bias": {"forget": 1}},
@@ -79,6 +81,31 @@ def test_a_spec_has_one_form():
             {"equation": "lstm", "recurrent_dropout": {"output": 0.1}},
             r"must be one of \['state', 'candidate', 'weights'\], got 'output'",
         ),
+        (
+            {"equation": "lstm", "gate_activations": {"input": "sin"}},
+            r"gate_activations of 'input' must be one of \['tanh'",
+        ),
+        (
+            {"equation": "lstm", "gate_activations": {"candidate": "relu"}},
+            r"gate_activations names \['candidate'\]",
+        ),
+        (
+            {"equation": "sgrn", "pinned": {"forget": 0.5}},
+            "pinned names 'forget', but another map of 'sgrn' reads its products",
+        ),
+        ({"equation": "lstm", "constants": {"step": 1}}, r"constants of 'lstm' are \[\]"),
+        ({"equation": "lem", "constants": {"step": "1"}}, "constants of 'step' must be a number"),
+        ({"equation": "lstm", "heads": 0}, "heads must be an integer of at least 1"),
+        ({"equation": "lstm", "heads": 2, "projection": 2}, "heads requires square recurrent"),
+        ({"equation": "mingru", "heads": 2}, "heads applies to recurrent matrices"),
+        (
+            {"equation": "lstm", "recurrent_structure": "sparse"},
+            r"recurrent_structure must be one of \['full', 'diagonal', 'antisymmetric'\]",
+        ),
+        (
+            {"equation": "lstm", "recurrent_structure": "diagonal", "heads": 2},
+            "exclude each other",
+        ),
         ({"equation": "lstm", "pinnned": {}}, r"cell has \['pinnned'\], but the fields"),
         ("{not json", "cell is not valid JSON"),
         ("nowhere/cell.json", "cell names a file that cannot be read"),
@@ -88,6 +115,28 @@ def test_a_spec_has_one_form():
 def test_a_bad_cell_says_what_would_be_good(cell, message):
     with pytest.raises(ValueError, match=message):
         specs.find(cell)
+
+
+def test_fields_added_after_the_first_version_are_written_only_if_changed():
+    plain = CellSpec("lem", gate_activations={"fast": "sigmoid"}, constants={"step": 1.0})
+    assert plain == CellSpec("lem")
+    added = {"gate_activations", "constants", "heads", "recurrent_structure"}
+    assert not added & set(plain.to_json())
+    changed = CellSpec("lem", constants={"step": 0.5}, heads=2)
+    assert changed.to_json()["constants"] == {"step": 0.5}
+    assert CellSpec(**changed.to_json()) == changed
+
+
+def test_every_cell_names_its_publication():
+    assert set(specs.SOURCES) <= set(CELLS)
+    assert specs.source("brc") == "Vecoven et al. (2021), the bistable recurrent cell"
+    assert specs.source({"equation": "gru"}) == CellSpec("gru").definition.source
+    assert all(re.search(r"\(\d{4}\)", specs.source(name)) for name in CELLS)
+
+
+def test_heads_divide_the_units():
+    with pytest.raises(ValueError, match="heads must divide the number of units, got heads=3"):
+        GatedCell(4, CellSpec("lstm", heads=3))
 
 
 def test_a_spec_that_is_nested_too_deeply_is_reported(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from models.cells.specs import CELLS
 from models.networks.probe_network import reader
+from tests.support.cells import PLAIN, slow_except
 
 
 @pytest.mark.parametrize("each", [False, True])
@@ -33,7 +34,7 @@ def test_an_answer_after_the_last_step_is_the_last_of_those_after_each():
     np.testing.assert_allclose(np.array(each(steps))[:, -1], np.array(one(steps)), atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", slow_except(PLAIN))
 def test_it_can_be_built_with_any_cell(cell):
     units = max(4, CELLS[cell].projection)
     model = reader(features=2, outputs=3, cell=cell, units=units)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.cells.specs import CELLS
 from models.layers.characters import CharacterReader
 from models.layers.crf import CRFLoss
 from models.layers.word_dropout import RareWordDropout
 from models.networks.tagger import tagger
 from models.text.words import PADDING, UNKNOWN
 from tests.support import textbook
+from tests.support.cells import PLAIN, slow_except
 
 WORDS, ALPHABET, TAGS, LONGEST = 30, 12, 4, 6
 
@@ -254,7 +254,7 @@ def read_alone(layer, characters):
     return found
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", slow_except(PLAIN))
 def test_a_word_is_read_as_if_it_were_the_only_one(cell):
     layer = reader(cell)
     given = layer(READ)
