@@ -1,24 +1,26 @@
-"""An equation of your own: minGRU (Feng et al. 2024), whose gate and candidate read x alone."""
+"""An equation of your own: a unit whose gate reads the candidate that it is about to admit."""
 
 import numpy as np
 from gated_rnn import EQUATIONS, CellSpec, GatedRNN, equations
 from gated_rnn.cells.equations import CANDIDATE, Equation
 
 
-def _mingru(step, h):
-    update = step.gate("update")
-    return ((1.0 - update) * h + update * step.candidate(),)
+def _reviewed(step, h):
+    candidate = step.candidate()
+    update = step.gate("update", also=step.product("review", candidate)["update"])
+    return ((1.0 - update) * h + update * candidate,)
 
 
-EQUATIONS["mingru"] = Equation(
-    _mingru,
+EQUATIONS["reviewed"] = Equation(
+    _reviewed,
     gates=("update",),
     states=("h",),
-    source="Feng et al. (2024), minGRU",
-    blind={"update": "h", CANDIDATE: "h"},
+    source="this page",
+    blind={"update": "x"},
+    products={"review": ((CANDIDATE,), ("update",))},
 )
 
-spec = CellSpec("mingru")
+spec = CellSpec("reviewed")
 print(*equations(spec), sep="\n")
 
 inputs = np.ones((2, 7, 4), "float32")

@@ -1,8 +1,12 @@
 """`app.cells` shows every cell, and the equations of one."""
 
+from pathlib import Path
+
 import pytest
 
 from app import cells, cli
+from models.cells import specs
+from models.cells.linearity import is_linear
 from models.cells.specs import CELLS
 
 
@@ -14,6 +18,37 @@ def test_the_table_has_every_cell(capsys):
     assert "105" in lstm.split() and "reference loop" in lstm
 
 
+def test_the_page_of_all_cells_is_printed_by_the_command(capsys):
+    cells.main(["--table"])
+    printed = capsys.readouterr().out
+    page = Path(__file__).parents[2] / "docs/cell-table.md"
+    assert page.read_text(encoding="utf-8").endswith("\n\n" + printed)
+    assert "| `mingru` | Feng et al. (2024), minGRU" in printed
+    assert len(CELLS) >= 75
+
+
+@pytest.mark.parametrize(
+    ("cell", "linear"),
+    [
+        ("mingru", True),
+        ("sru_no_peephole", True),
+        ("qrnn_ifo", True),
+        (
+            {"equation": "leaky", "blind": {"leak": "h", "candidate": "h"}, "zoneout": {"h": 0.1}},
+            True,
+        ),
+        ("sru", False),  # its gates read the cell state
+        ("cfn", False),  # tanh of the state
+        ("tgru", False),  # a matrix multiplies a state
+        ("rnn_identity", False),
+        ("ran", False),
+        ("slstm", False),
+    ],
+)
+def test_a_cell_is_linear_if_its_states_are_elementwise(cell, linear):
+    assert is_linear(specs.find(cell)) == linear
+
+
 def test_one_cell_is_shown_by_its_equations(capsys):
     cells.main(['{"equation": "lstm", "pinned": {"output": 1}, "peepholes": ["forget"]}'])
     said = capsys.readouterr().out
@@ -23,7 +58,11 @@ def test_one_cell_is_shown_by_its_equations(capsys):
 
 @pytest.mark.parametrize(
     ("argv", "message"),
-    [(["lstmm"], "cell must be one of"), (["--units", "0"], "at most 1000000, got 0")],
+    [
+        (["lstmm"], "cell must be one of"),
+        (["--units", "0"], "at most 1000000, got 0"),
+        (["lstm", "--table"], "--table prints all cells and takes no name, got 'lstm'"),
+    ],
 )
 def test_an_unknown_cell_is_an_error(capsys, argv, message):
     with pytest.raises(SystemExit) as ended:
