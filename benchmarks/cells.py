@@ -1,10 +1,15 @@
-"""Trains, exports and evaluates every cell with the command for users, on sentiment.
+"""Trains, exports, evaluates and serves every cell, on sentiment.
+
+The command for users publishes a version, and TensorFlow's C++ runtime alone, without Python,
+responds to a request (tests/support/cc_runtime.c).
 
     python -m benchmarks.cells                  # every name in models.cells.specs.CELLS
     python -m benchmarks.cells --cells rnn gru
 
 The defaults, few epochs and units on the embedded sample, are too few to compare cells.
-Accuracy is that of the served model on the test part. The exit code is 1 if a cell fails.
+Accuracy is that of the served model on the test part. The difference is the largest one of
+probabilities between the C++ runtime and TensorFlow in Python. The exit code is 1 if a cell fails
+or the difference exceeds 1e-5.
 """
 
 import json
@@ -15,15 +20,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import tensorflow as tf
+
 from app import cli
 from benchmarks import records
 from models.cells import specs
+from tests.support import cc_runtime
 
-COLUMNS = ["cell", "accuracy %", "seconds", "parameters"]
+COLUMNS = ["cell", "accuracy %", "seconds", "parameters", "difference"]
+TEXTS = ["a superb , moving film", "the plot is dull", ""]
+MAX_DIFFERENCE = 1e-5
 
 
-def train(cell: str, epochs: int, units: int) -> tuple[float, int]:
-    """Returns the accuracy on the test part and the parameters of the published version.
+def train(cell: str, epochs: int, units: int, program: Path) -> tuple[float, int, float]:
+    """Returns the accuracy on the test part, the parameters, and the difference of a version.
 
     Raises:
         subprocess.CalledProcessError: The command failed.
@@ -33,9 +44,20 @@ def train(cell: str, epochs: int, units: int) -> tuple[float, int]:
         argv += ["--epochs", str(epochs), "--units", str(units)]
         argv += ["--saved-models", f"{name}/saved_models", "--runs", f"{name}/runs"]
         subprocess.run(argv, check=True, capture_output=True, text=True)
-        path = Path(name) / "saved_models/sentiment/1/assets.extra/run.json"
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return record["scores"]["accuracy"], record["parameters"]
+        version = Path(name) / "saved_models/sentiment/1"
+        record = json.loads((version / "assets.extra/run.json").read_text(encoding="utf-8"))
+        return record["scores"]["accuracy"], record["parameters"], difference(program, version)
+
+
+def difference(program: Path, version: Path) -> float:
+    """Returns the largest difference of probabilities between C++ and Python."""
+    expected = tf.saved_model.load(version).signatures["serving_default"](text=tf.constant(TEXTS))
+    with cc_runtime.Runtime(program, version) as runtime:
+        response = runtime.run("serving_default", {"text": np.array(TEXTS, object)})
+    if response.code:
+        return float("nan")
+    actual = response.outputs["probabilities"]
+    return float(np.abs(actual - expected["probabilities"].numpy()).max())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,22 +74,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=3, help="(default: 3)")
     parser.add_argument("--units", type=int, default=16, help="(default: 16)")
     args = parser.parse_args(argv)
+    if cc_runtime.compiler() is None:
+        sys.exit("error: a C compiler is needed, and none was found")
+    with tempfile.TemporaryDirectory() as folder:
+        program = cc_runtime.build(Path(folder) / "runtime")
+        _report(args.cells, args.epochs, args.units, program)
+
+
+def _report(cells: Sequence[str], epochs: int, units: int, program: Path) -> None:
+    """Prints the table of cells; exits with 1 if one fails."""
     rows, failed = [], []
-    for cell in args.cells:
+    for cell in cells:
         print(f"training {cell}", file=sys.stderr, flush=True)
         began = time.monotonic()
         try:
-            accuracy, parameters = train(cell, args.epochs, args.units)
-        except subprocess.CalledProcessError as error:
-            print(error.stderr, file=sys.stderr, flush=True)
+            accuracy, parameters, error = train(cell, epochs, units, program)
+        except subprocess.CalledProcessError as failure:
+            print(failure.stderr, file=sys.stderr, flush=True)
             failed.append(cell)
             continue
         seconds = time.monotonic() - began
-        rows.append([cell, f"{100 * accuracy:.1f}", f"{seconds:.0f}", f"{parameters:,}"])
+        if not error <= MAX_DIFFERENCE:
+            failed.append(cell)
+        values = [f"{100 * accuracy:.1f}", f"{seconds:.0f}", f"{parameters:,}", f"{error:.0e}"]
+        rows.append([cell, *values])
     print(records.markdown_table(COLUMNS, rows))
     print(
-        f"\n{records.machine()}; sentiment, {args.epochs} epochs, {args.units} units; seconds of "
-        "the process"
+        f"\n{records.machine()}; sentiment, {epochs} epochs, {units} units; seconds of the process"
     )
     if failed:
         sys.exit(f"error: failed: {', '.join(failed)}")
