@@ -38,6 +38,7 @@ _GROUPS = {
 _ELSEWHERE = {
     "--batch-size": ("--batch-tokens", "a batch is measured in tokens, including padding"),
 }
+_TRAIN = "python -m app.train "
 _LONG_NAME = 6  # characters of a flag in which two typing errors are still near
 _MIN_PREFIX = 3  # characters of the beginning of a flag that suggest it
 
@@ -89,7 +90,12 @@ class Parser(argparse.ArgumentParser):
                 continue
             current, reason = _ELSEWHERE.get(name, ("", ""))
             near = nearest_flag(name, flags)
-            if current in flags:
+            if name.startswith("--vectors") and self.prog.startswith(_TRAIN):
+                message += (
+                    "; word vectors are for tasks that read words, such as sentiment and tagging, "
+                    "and this one reads subwords"
+                )
+            elif current in flags:
                 message += f"; {reason}; give {current}"
             elif near:
                 near = {**self.former_flags, **self.aliases}.get(near, near)

@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     config = cli.settings(task_class.Config, args)
     corpus = cli.settings(task_class.Corpus, args)
     corpus.check_paths()
+    config.check_files()
     with cli.quiet():
         from app.training import pipeline
 

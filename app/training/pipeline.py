@@ -261,7 +261,7 @@ def _learn(
     for part in PARTS:
         stream = with_progress(getattr(splits, part), f"reading {part}")
         surveys[part] = _Survey(stream, task_class.Evaluator, PartSummary(corpus.identity))
-    task = task_class.learn(config, surveys["train"].stream(), assets)
+    task = task_class.learn(config, surveys["train"].stream(), assets, splits.valid)
     left_out = {}
     for part in PARTS[1:]:
         reasons = collections.Counter(map(task.rejection_reason, surveys[part].stream()))
@@ -290,6 +290,7 @@ def _learn(
     ]
     if chosen:
         say(f"chosen by the size of the train part: {', '.join(chosen)}")
+    say(*map(encodable, task.remarks()))
     data = DataSummary(
         encodable(corpus.data), checksum.hexdigest(), counts, left_out, notes, majority, remarks
     )
@@ -383,7 +384,7 @@ def rehearse(prepared: Prepared, encoded: EncodedParts, saved_models: Path) -> N
         devices=1,
     )
     json.dumps(record)
-    report.page(record, history, evaluation, task.limits()).encode("utf-8")
+    report.page(record, history, evaluation, _card_notes(task)).encode("utf-8")
 
 
 def _as_cell(value: str | bytes | tuple[str, ...]) -> str | bytes:
@@ -455,7 +456,7 @@ def publish(
         record,
         fitted.progress.history,
         evaluated.evaluation,
-        task.limits(),
+        _card_notes(task),
         evaluated.illustrations,
     )
     (extra / "report.html").write_text(page, encoding="utf-8")
@@ -512,6 +513,7 @@ def _record(
         },
         "config": dataclasses.asdict(task.config),
         "data": dataclasses.asdict(encoded.data),
+        **({"vectors": task.vectors.record(task.config)} if task.vectors else {}),
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "networks": [dataclasses.asdict(network) for network in fitted.networks],
@@ -524,6 +526,11 @@ def _record(
         "device": "gpu" if tf.config.get_visible_devices("GPU") else "cpu",
         "devices": devices,
     }
+
+
+def _card_notes(task: Task) -> list[str]:
+    """Returns the sentences of the model card on a task."""
+    return [*task.limits(), *(f"{line[:1].upper()}{line[1:]}." for line in task.remarks())]
 
 
 def _training_warnings(task: Task, encoded: EncodedParts, progress: Progress) -> list[str]:

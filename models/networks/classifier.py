@@ -4,6 +4,7 @@ Shapes: B batch, T time, D features, K classes.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -17,6 +18,7 @@ from ..layers.pooling import MaskedPooling
 from ..layers.temperature import Temperature
 from ..layers.threshold import Threshold
 from ..layers.word_dropout import WordDropout
+from ..layers.word_vectors import embed_words, known_ids
 from ..text.words import PADDING
 
 
@@ -28,6 +30,7 @@ def classifier(
     units: int,
     layers: int,
     embedding: int,
+    vectors: Mapping[str, Any] | None = None,
     evidence: int = 0,
     leaves_out: bool = False,
     linear_path: int = 0,
@@ -46,12 +49,14 @@ def classifier(
     probability, 0 until it is assigned.
 
     Args:
-        vocabulary: One more than the largest id.
+        vocabulary: One more than the largest id of a word of the training part.
         classes: K.
         cell: Cell spec or name, as accepted by `models.cells.specs.find`.
         units: Units per direction of each layer.
         layers: Number of recurrent layers.
         embedding: D, features of a word.
+        vectors: Arguments of `WordVectors` but the vocabulary, which replaces the embedding; None
+            for an embedding that is learnt. Other layers see larger ids as the unknown word.
         evidence: Buckets of `Evidence`, whose features are appended to the embeddings; 0 for
             none.
         leaves_out: Whether the model has a second input, "left_out", for training on the
@@ -68,14 +73,15 @@ def classifier(
     inputs = {"ids": ids}
     mask = ops.not_equal(ids, PADDING)
     x = WordDropout(word_dropout, name="word_dropout")(ids) if word_dropout else ids
-    x = keras.layers.Embedding(vocabulary, embedding, dtype=dtype, name="embedding")(x)
+    x = embed_words(vocabulary, embedding, vectors, dtype)(x)
+    known = known_ids(ids, vocabulary, vectors)
     if dropout:
         x = keras.layers.Dropout(dropout, dtype=dtype, name="embedding_dropout")(x)
     if evidence:
         if leaves_out:
             inputs["left_out"] = keras.Input((classes,), name="left_out")
         counted = Evidence(vocabulary, classes, evidence, name="evidence")
-        x = keras.layers.Concatenate(dtype=dtype)([x, counted(**inputs)])
+        x = keras.layers.Concatenate(dtype=dtype)([x, counted(**{**inputs, "ids": known})])
     x = GatedRNN(
         units,
         cell,
@@ -93,7 +99,7 @@ def classifier(
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")(x)
     if linear_path:
         bag = BagOfWords(vocabulary, classes, linear_path, dtype="float32", name="linear_path")
-        logits = Mixture(dtype="float32", name="mixture")(logits, bag(ids))
+        logits = Mixture(dtype="float32", name="mixture")(logits, bag(known))
     if head is None:
         head = [
             Temperature(dtype="float32", name="calibration"),

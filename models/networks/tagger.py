@@ -4,6 +4,7 @@ Shapes: B batch, T time (words), C characters of a word, D features, K tags.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import ops
@@ -14,6 +15,7 @@ from ..layers.characters import CharacterReader
 from ..layers.crf import CRF
 from ..layers.temperature import Temperature
 from ..layers.word_dropout import RareWordDropout
+from ..layers.word_vectors import embed_words, known_ids
 from ..text.words import PADDING
 
 
@@ -26,6 +28,7 @@ def tagger(
     units: int,
     layers: int,
     embedding: int,
+    vectors: Mapping[str, Any] | None = None,
     characters: int,
     character_embedding: int,
     affixes: int = 0,
@@ -45,7 +48,7 @@ def tagger(
     temperature, 1 until it is assigned.
 
     Args:
-        vocabulary: One more than the largest id of a word.
+        vocabulary: One more than the largest id of a word of the training part.
         alphabet: One more than the largest id of a character.
         tags: K.
         cell: Cell spec or name, as accepted by `models.cells.specs.find`, for words and
@@ -53,6 +56,8 @@ def tagger(
         units: Units per direction of each layer.
         layers: Number of recurrent layers.
         embedding: D, features of a word.
+        vectors: Arguments of `WordVectors` but the vocabulary, which replaces the embedding; None
+            for an embedding that is learnt.
         characters: Units per direction of the character reader; with 0 the model reads words
             only, and "ids" is its only input.
         character_embedding: Features of a character.
@@ -69,8 +74,11 @@ def tagger(
     mask = ops.not_equal(ids, PADDING)
     x = ids
     if word_dropout:
-        x = RareWordDropout(vocabulary, word_dropout, name="word_dropout")(x)
-    x = keras.layers.Embedding(vocabulary, embedding, dtype=dtype, name="embedding")(x)
+        known = known_ids(ids, vocabulary, vectors)
+        x = RareWordDropout(vocabulary, word_dropout, name="word_dropout")(known)
+        if vectors is not None:  # words that training does not count are not dropped
+            x = ops.where(ops.equal(x, known), ids, x)
+    x = embed_words(vocabulary, embedding, vectors, dtype)(x)
     if characters:
         inputs["characters"] = keras.Input((None, None), dtype="int32", name="characters")
         read = CharacterReader(

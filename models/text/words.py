@@ -135,6 +135,7 @@ class Vocabulary(tf.Module):
         path: File of the words; an asset of exported models.
         first: Id of the first line. With 0, as for classes, there is no padding, and words
             that are not in the file have id -1.
+        lower_unknown: Whether words that are not in the file are looked up in lower case.
 
     Raises:
         ValueError: The file is empty or contains a word twice.
@@ -148,13 +149,13 @@ class Vocabulary(tf.Module):
         [3, 1]
     """
 
-    def __init__(self, path: Path, first: int = 2):
+    def __init__(self, path: Path, first: int = 2, lower_unknown: bool = False):
         super().__init__()
         words = path.read_text(encoding="utf-8").split("\n")[:-1]
         if not words or len(set(words)) < len(words):
             raise ValueError(f"{path}: a vocabulary needs words, each once, got {len(words)}.")
         self.words = tuple(words)
-        self._first = first
+        self._first, self._lower_unknown = first, lower_unknown
         self._file = tf.saved_model.Asset(str(path))
         index = tf.lookup.TextFileIndex
         self._ids = tf.lookup.StaticHashTable(
@@ -185,7 +186,11 @@ class Vocabulary(tf.Module):
         """Returns the ids of words of any shape, possibly ragged: int32 of the same shape."""
         if isinstance(words, tf.RaggedTensor):
             return words.with_flat_values(self.encode(words.flat_values))
-        return tf.cast(self._ids.lookup(words) + self._first, tf.int32)
+        lines = self._ids.lookup(words)
+        if self._lower_unknown:
+            lower = self._ids.lookup(tf.strings.lower(words, encoding="utf-8"))
+            lines = tf.where(lines < 0, lower, lines)
+        return tf.cast(lines + self._first, tf.int32)
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
         """Returns the words of ids of any shape; "" for an id without a word."""

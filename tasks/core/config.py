@@ -193,6 +193,14 @@ class Config:
         if self.cell not in specs.CELLS:  # the record holds the spec, not the path of a file
             object.__setattr__(self, "cell", json.dumps(spec.to_json()))
 
+    def check_files(self) -> None:
+        """Checks the files that settings name, before a corpus is read.
+
+        Raises:
+            UserError: A file cannot be used.
+        """
+        return
+
     def automatic(self, size: CorpusSize) -> dict[str, Any]:
         """Returns the values that settings have if they are left to the corpus, by name."""
         return {}

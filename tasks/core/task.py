@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.networks.ensemble import ensemble
+from tasks.core import word_vectors
 from tasks.core.config import Config, CorpusSize
 from tasks.core.corpus import Corpus
 from tasks.core.evaluation import Evaluator
@@ -59,6 +60,10 @@ class Task(tf.Module, abc.ABC):
         super().__init__()
         self.config = config
         self._config_file = tf.saved_model.Asset(str(folder / "config.json"))
+        self.vectors: word_vectors.KeptVectors | None = None
+        if getattr(config, "vectors", ""):
+            self.vectors = word_vectors.restore(folder)
+            self._vectors_file = tf.saved_model.Asset(str(word_vectors.record_file(folder)))
 
     @property
     def monitor(self) -> str:
@@ -83,19 +88,25 @@ class Task(tf.Module, abc.ABC):
         return config, corpus, notes
 
     @classmethod
-    def learn(cls, config: Config, train: Stream, folder: Path) -> Self:
+    def learn(
+        cls, config: Config, train: Stream, folder: Path, valid: Stream | None = None
+    ) -> Self:
         """Learns assets such as vocabularies, and validates the examples in the same pass.
 
         Args:
             config: The settings; those that are automatic follow from the size of the part.
             train: The training part.
             folder: Existing folder for the assets.
+            valid: The validation part, whose words are looked up in a file of word vectors.
 
         Raises:
             UserError: The task cannot be learnt from these examples.
         """
         measured = _MeasuredStream(train)
-        cls._learn_assets(config, measured.stream, folder)
+        counts = cls._learn_assets(config, measured.stream, folder)
+        if getattr(config, "vectors", ""):
+            words = cls._looked_up_words(config, valid) if valid else ()
+            word_vectors.learn(config, counts, words, folder)
         config = config.resolved(measured.size)
         record = json.dumps(dataclasses.asdict(config), indent=2)
         (folder / "config.json").write_text(record, encoding="utf-8")
@@ -109,8 +120,19 @@ class Task(tf.Module, abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def _learn_assets(cls, config: Config, train: Stream, folder: Path) -> None:
-        """Writes the assets learnt from the training part to `folder`."""
+    def _learn_assets(
+        cls, config: Config, train: Stream, folder: Path
+    ) -> Mapping[str | bytes, int] | None:
+        """Writes the assets learnt from the training part to `folder`.
+
+        Returns:
+            The counts of words as they are looked up, where the settings have word vectors.
+        """
+
+    @classmethod
+    def _looked_up_words(cls, config: Config, examples: Stream) -> Iterable[bytes]:
+        """Returns the words of examples as they are looked up, for settings of word vectors."""
+        raise NotImplementedError
 
     def rejection_reason(self, example: Example) -> str | None:
         """Returns why an example cannot be evaluated, such as an unknown class; None if it can."""
@@ -247,6 +269,10 @@ class Task(tf.Module, abc.ABC):
             valid: The validation part.
         """
         return None
+
+    def remarks(self) -> Sequence[str]:
+        """Describes what was learnt, in sentences that are printed before training."""
+        return self.vectors.remarks(self.config.vectors_mode) if self.vectors else ()
 
     @abc.abstractmethod
     def limits(self) -> Sequence[str]:

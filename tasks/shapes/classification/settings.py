@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Self
 
-from tasks.core import config, targets
+from tasks.core import config, targets, word_vectors
 from tasks.core.class_weights import NONE, class_weights_setting
 from tasks.core.errors import UserError
 from tasks.core.settings import flag, setting
@@ -18,7 +18,7 @@ _OF_CLASSES = (("class_weights", NONE), ("coverage", 0), ("min_precision", 0))
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Config):
+class Config(word_vectors.Config):
     """Settings of N→1."""
 
     target: str = targets.target_setting()

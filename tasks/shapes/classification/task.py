@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
 from models.networks.classifier import classifier
-from models.text.words import PADDING, LossyCounter, Vocabulary, split, truncate_bytes
+from models.text.words import PADDING, UNKNOWN, LossyCounter, Vocabulary, split, truncate_bytes
 from tasks.core import targets as names
-from tasks.core import task
+from tasks.core import task, word_vectors
 from tasks.core.errors import UserError
 from tasks.core.settings import flag
 from tasks.shapes.classification import linear_path, targets
@@ -40,11 +40,14 @@ class Classification(task.Task):
         if config.target == names.AUTO:
             config = dataclasses.replace(config, target=names.CLASSES)
         super().__init__(config, folder)
-        self.words = Vocabulary(folder / _WORDS)
+        lower_unknown = bool(config.vectors) and not config.fold_case
+        self.words = Vocabulary(folder / _WORDS, lower_unknown=lower_unknown)
+        self._trained_size = self.vectors.vocabulary if self.vectors else len(self.words)
+        self._folder = folder
         self.target = targets.find(config.target)(config, folder)
         self.Evaluator = self.target.Evaluator
         self._linear_path = linear_path.buckets(
-            config.linear_path, len(self.words), self.target.outputs
+            config.linear_path, self._trained_size, self.target.outputs
         )
         self._evidence = config.evidence if self.target.has_evidence else 0
 
@@ -86,6 +89,13 @@ class Classification(task.Task):
         # By count, then alphabetically, so that the order of the files does not matter.
         common = sorted(words.items(), key=lambda item: (-item[1], item[0]))[: config.vocabulary]
         Vocabulary.write(folder / _WORDS, (word.decode("utf-8") for word, _ in common))
+        return words
+
+    @classmethod
+    def _looked_up_words(cls, config, examples):
+        for batch in examples.batches(_BATCH_SIZE):
+            texts = tf.constant([example.values["text"] for example in batch])
+            yield from set(_words(texts, config).flat_values.numpy().tolist())
 
     def rejection_reason(self, example):
         return self.target.rejection_reason(example)
@@ -115,7 +125,8 @@ class Classification(task.Task):
     def build(self, purpose="training"):
         c, trainable = self.config, purpose != "serving"
         return classifier(
-            vocabulary=len(self.words),
+            vocabulary=self._trained_size,
+            vectors=self.vectors and self.vectors.layer(c.vectors_mode),
             classes=self.target.outputs,
             cell=c.cell,
             units=c.units,
@@ -138,8 +149,11 @@ class Classification(task.Task):
         return self.target.distillation_loss(model, teacher_outputs, outputs, weight)
 
     def adapt(self, model, train, valid):
+        if self.vectors:
+            table = word_vectors.table(self._folder)
+            model.get_layer("embedding").set_vectors(table, self.config.seed)
         if self._evidence:
-            model.get_layer("evidence").adapt(self.target.documents(train))
+            model.get_layer("evidence").adapt(self.target.documents(self._counted(train)))
         if self._linear_path:
             linear_path.fit(
                 model.get_layer("linear_path"),
@@ -154,7 +168,13 @@ class Classification(task.Task):
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the ids and the targets of encoded batches."""
         target = self.target
-        return ((b["ids"], target.linear_targets(b[target.key])) for b in batches)
+        return ((b["ids"], target.linear_targets(b[target.key])) for b in self._counted(batches))
+
+    def _counted(self, batches: Iterable[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+        """Yields encoded batches in which words known only by their vectors are unknown."""
+        for batch in batches:
+            ids = batch["ids"]
+            yield {**batch, "ids": np.where(ids < self._trained_size, ids, UNKNOWN)}
 
     def fit_on_valid(self, model, batches):
         self.target.fit_on_valid(self, model, batches)

@@ -2,14 +2,14 @@
 
 import dataclasses
 
-from tasks.core import config
+from tasks.core import word_vectors
 from tasks.core.class_weights import NONE, class_weights_setting
 from tasks.core.errors import UserError
 from tasks.core.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Config):
+class Config(word_vectors.Config):
     """Settings of N→N."""
 
     max_length: int = setting(

@@ -16,8 +16,8 @@ from models.networks.ensemble import ensemble
 from models.networks.tagger import tagger
 from models.text.ud_tokenizer import tokenize
 from models.text.windows import windows
-from models.text.words import PADDING, LossyCounter, Vocabulary, spell
-from tasks.core import calibration, class_weights, task
+from models.text.words import PADDING, UNKNOWN, LossyCounter, Vocabulary, spell
+from tasks.core import calibration, class_weights, task, word_vectors
 from tasks.core.errors import UserError
 from tasks.shapes.sequence_labelling.evaluation import Evaluator
 from tasks.shapes.sequence_labelling.inspection import Inspector
@@ -47,7 +47,10 @@ class SequenceLabelling(task.Task):
 
     def __init__(self, config, folder):
         super().__init__(config, folder)
-        self.words = Vocabulary(folder / _WORDS)
+        lower_unknown = bool(config.vectors) and not config.fold_case
+        self.words = Vocabulary(folder / _WORDS, lower_unknown=lower_unknown)
+        self._known = self.vectors.vocabulary if self.vectors else len(self.words)
+        self._folder = folder
         self.tags = Vocabulary(folder / _TAGS, first=0)
         self.characters = Vocabulary(folder / _CHARACTERS)
         self._class_weights = None
@@ -83,6 +86,12 @@ class SequenceLabelling(task.Task):
         # By count, then alphabetically, so that the order of the files does not matter.
         common = sorted(forms.items(), key=lambda item: (-item[1], item[0]))
         Vocabulary.write(folder / _WORDS, (word for word, _ in common[: config.vocabulary]))
+        return forms
+
+    @classmethod
+    def _looked_up_words(cls, config, examples):
+        words = {word for example in examples for word in example.values["tokens"]}
+        return _normalize(tf.constant(sorted(words), tf.string), config).numpy().tolist()
 
     def row(self, values):
         tokens = values["tokens"]
@@ -121,7 +130,8 @@ class SequenceLabelling(task.Task):
     def build(self, purpose="training"):
         c, trainable = self.config, purpose != "serving"
         return tagger(
-            vocabulary=len(self.words),
+            vocabulary=self._known,
+            vectors=self.vectors and self.vectors.layer(c.vectors_mode),
             alphabet=len(self.characters),
             tags=len(self.tags),
             cell=c.cell,
@@ -150,8 +160,13 @@ class SequenceLabelling(task.Task):
         return keras.Model(model.input, logits, name=model.name)
 
     def adapt(self, model, train, valid):
+        if self.vectors:
+            table = word_vectors.table(self._folder)
+            model.get_layer("embedding").set_vectors(table, self.config.seed)
         if self.config.word_dropout:
-            model.get_layer("word_dropout").adapt(batch["ids"] for batch in train)
+            ids = (batch["ids"] for batch in train)
+            known = (np.where(batch < self._known, batch, UNKNOWN) for batch in ids)
+            model.get_layer("word_dropout").adapt(known)
 
     def fit_on_valid(self, model, batches):
         if self.config.calibrate and not self.config.crf:
