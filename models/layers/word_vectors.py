@@ -32,7 +32,7 @@ def embed_words(
     return WordVectors(vocabulary, **vectors, dtype=dtype, name="embedding")
 
 
-def known_ids(ids: Tensor, vocabulary: int, vectors: Mapping[str, Any] | None) -> Tensor:
+def countable_ids(ids: Tensor, vocabulary: int, vectors: Mapping[str, Any] | None) -> Tensor:
     """Returns ids in which words that the training part does not have are the unknown word.
 
     Args:

@@ -18,7 +18,7 @@ from ..layers.pooling import MaskedPooling
 from ..layers.temperature import Temperature
 from ..layers.threshold import Threshold
 from ..layers.word_dropout import WordDropout
-from ..layers.word_vectors import embed_words, known_ids
+from ..layers.word_vectors import countable_ids, embed_words
 from ..text.words import PADDING
 
 
@@ -74,14 +74,14 @@ def classifier(
     mask = ops.not_equal(ids, PADDING)
     x = WordDropout(word_dropout, name="word_dropout")(ids) if word_dropout else ids
     x = embed_words(vocabulary, embedding, vectors, dtype)(x)
-    known = known_ids(ids, vocabulary, vectors)
+    countable = countable_ids(ids, vocabulary, vectors)
     if dropout:
         x = keras.layers.Dropout(dropout, dtype=dtype, name="embedding_dropout")(x)
     if evidence:
         if leaves_out:
             inputs["left_out"] = keras.Input((classes,), name="left_out")
         counted = Evidence(vocabulary, classes, evidence, name="evidence")
-        x = keras.layers.Concatenate(dtype=dtype)([x, counted(**{**inputs, "ids": known})])
+        x = keras.layers.Concatenate(dtype=dtype)([x, counted(**{**inputs, "ids": countable})])
     x = GatedRNN(
         units,
         cell,
@@ -99,7 +99,7 @@ def classifier(
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")(x)
     if linear_path:
         bag = BagOfWords(vocabulary, classes, linear_path, dtype="float32", name="linear_path")
-        logits = Mixture(dtype="float32", name="mixture")(logits, bag(known))
+        logits = Mixture(dtype="float32", name="mixture")(logits, bag(countable))
     if head is None:
         head = [
             Temperature(dtype="float32", name="calibration"),

@@ -15,7 +15,7 @@ from ..layers.characters import CharacterReader
 from ..layers.crf import CRF
 from ..layers.temperature import Temperature
 from ..layers.word_dropout import RareWordDropout
-from ..layers.word_vectors import embed_words, known_ids
+from ..layers.word_vectors import countable_ids, embed_words
 from ..text.words import PADDING
 
 
@@ -74,10 +74,10 @@ def tagger(
     mask = ops.not_equal(ids, PADDING)
     x = ids
     if word_dropout:
-        known = known_ids(ids, vocabulary, vectors)
-        x = RareWordDropout(vocabulary, word_dropout, name="word_dropout")(known)
+        countable = countable_ids(ids, vocabulary, vectors)
+        x = RareWordDropout(vocabulary, word_dropout, name="word_dropout")(countable)
         if vectors is not None:  # words that training does not count are not dropped
-            x = ops.where(ops.equal(x, known), ids, x)
+            x = ops.where(ops.equal(x, countable), ids, x)
     x = embed_words(vocabulary, embedding, vectors, dtype)(x)
     if characters:
         inputs["characters"] = keras.Input((None, None), dtype="int32", name="characters")

@@ -154,8 +154,8 @@ def learn(
     if not fold:
         needed |= {word.lower() for word in needed}
     with _user_errors():
-        kept = vectors.read(path, needed, settings.vectors_top, str.lower if fold else str)
-    index = {word: number for number, word in enumerate(kept.words)}
+        selected = vectors.read(path, needed, settings.vectors_top, str.lower if fold else str)
+    index = {word: number for number, word in enumerate(selected.words)}
 
     def find(word: str) -> int | None:
         return index.get(word, index.get(word.lower()))
@@ -169,12 +169,12 @@ def learn(
             + "; choose vectors of the language of the texts."
         )
     own = set(lines)
-    rest = [word for word in kept.words if word not in own]
-    table = np.zeros([_FIRST + len(lines) + len(rest), kept.format.dimensions], np.float32)
+    rest = [word for word in selected.words if word not in own]
+    table = np.zeros([_FIRST + len(lines) + len(rest), selected.format.dimensions], np.float32)
     for number, word in enumerate((*lines, *rest), start=_FIRST):
         row = find(word)
         if row is not None:
-            table[number] = kept.table[row]
+            table[number] = selected.table[row]
     with (folder / _WORDS).open("a", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{word}\n" for word in rest)
     np.save(folder / _TABLE, table)
@@ -184,12 +184,12 @@ def learn(
     )
     summary = KeptVectors(
         file=path.name,
-        sha256=kept.checksum,
-        format=str(kept.format),
-        dimensions=kept.format.dimensions,
-        rows=kept.rows,
-        malformed=kept.malformed,
-        malformed_examples=tuple(line.replace(str(path), path.name) for line in kept.examples),
+        sha256=selected.checksum,
+        format=str(selected.format),
+        dimensions=selected.format.dimensions,
+        rows=selected.rows,
+        malformed=selected.malformed,
+        malformed_examples=tuple(line.replace(str(path), path.name) for line in selected.examples),
         vocabulary=_FIRST + len(lines),
         rest=len(rest),
         covered_types=len(covered) / len(counts),

@@ -15,6 +15,7 @@ from models.layers.grid import Places, Sweep
 from models.layers.mixture import Mixture
 from models.layers.pooling import MaskedPooling
 from models.layers.word_dropout import RareWordDropout, WordDropout
+from models.layers.word_vectors import WordVectors
 
 B, T, D = 2, 4, 5
 VALUES = np.ones((B, T, D), "float32")
@@ -44,6 +45,11 @@ LAYERS = {
     "crf": (CRF, {"classes": D}, [VALUES]),
     "evidence": (Evidence, {"vocabulary": 9, "classes": 3, "buckets": 7}, [IDS]),
     "bag of words": (BagOfWords, {"vocabulary": 9, "classes": 3, "buckets": 7}, [IDS]),
+    "word vectors": (
+        WordVectors,
+        {"vocabulary": 5, "rest": 4, "dimensions": 3, "mode": "both"},
+        [IDS],
+    ),
     "mixture": (Mixture, {}, [VALUES, VALUES]),
     "characters": (
         CharacterReader,

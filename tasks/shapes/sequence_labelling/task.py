@@ -49,7 +49,7 @@ class SequenceLabelling(task.Task):
         super().__init__(config, folder)
         lower_unknown = bool(config.vectors) and not config.fold_case
         self.words = Vocabulary(folder / _WORDS, lower_unknown=lower_unknown)
-        self._known = self.vectors.vocabulary if self.vectors else len(self.words)
+        self._trained_size = self.vectors.vocabulary if self.vectors else len(self.words)
         self._folder = folder
         self.tags = Vocabulary(folder / _TAGS, first=0)
         self.characters = Vocabulary(folder / _CHARACTERS)
@@ -130,7 +130,7 @@ class SequenceLabelling(task.Task):
     def build(self, purpose="training"):
         c, trainable = self.config, purpose != "serving"
         return tagger(
-            vocabulary=self._known,
+            vocabulary=self._trained_size,
             vectors=self.vectors and self.vectors.layer(c.vectors_mode),
             alphabet=len(self.characters),
             tags=len(self.tags),
@@ -165,8 +165,8 @@ class SequenceLabelling(task.Task):
             model.get_layer("embedding").set_vectors(table, self.config.seed)
         if self.config.word_dropout:
             ids = (batch["ids"] for batch in train)
-            known = (np.where(batch < self._known, batch, UNKNOWN) for batch in ids)
-            model.get_layer("word_dropout").adapt(known)
+            countable = (np.where(batch < self._trained_size, batch, UNKNOWN) for batch in ids)
+            model.get_layer("word_dropout").adapt(countable)
 
     def fit_on_valid(self, model, batches):
         if self.config.calibrate and not self.config.crf:

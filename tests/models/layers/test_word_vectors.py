@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from models.layers.word_vectors import WordVectors, embed_words, known_ids
+from models.layers.word_vectors import WordVectors, countable_ids, embed_words
 from tests.support.close import assert_close
 
 TABLE = np.arange(1, 19, dtype="float32").reshape(6, 3)  # four words of the training part
@@ -24,10 +24,10 @@ def layer(mode, rest=2):
 def test_vectors_are_looked_up_in_both_tables(mode, rest):
     given = np.asarray(layer(mode, rest)(IDS))
     expected = TABLE[IDS]
-    known = expected.any(axis=-1)
+    present = expected.any(axis=-1)
     assert given.shape == (2, 4, 6 if mode == "both" else 3)
     for channel in np.split(given, 2, axis=-1) if mode == "both" else [given]:
-        assert_close(channel[known], expected[known], 1e-6)
+        assert_close(channel[present], expected[present], 1e-6)
 
 
 def test_only_vectors_of_words_of_the_training_part_are_tuned():
@@ -61,6 +61,6 @@ def test_a_layer_is_restored_from_its_configuration():
 
 def test_other_layers_see_the_unknown_word():
     vectors = {"rest": 2, "dimensions": 3, "mode": "tuned"}
-    assert np.asarray(known_ids(IDS, 4, vectors)).tolist() == [[2, 3, 1, 1], [1, 0, 0, 0]]
-    assert known_ids(IDS, 4, None) is IDS
+    assert np.asarray(countable_ids(IDS, 4, vectors)).tolist() == [[2, 3, 1, 1], [1, 0, 0, 0]]
+    assert countable_ids(IDS, 4, None) is IDS
     assert isinstance(embed_words(4, 3, None, "float32"), keras.layers.Embedding)

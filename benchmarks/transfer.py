@@ -1,0 +1,93 @@
+"""Accuracy with knowledge from elsewhere, compared with training from scratch.
+
+    DATA_DIR=... python -m benchmarks.transfer               # runs missing rows, prints all
+    DATA_DIR=... python -m benchmarks.transfer --show        # prints the rows that have been run
+    DATA_DIR=... python -m benchmarks.transfer --only trec   # one corpus
+
+Each row is a run of `app.train`, with the splits of `benchmarks.sentiment`; the vectors are
+GloVe's of 100 dimensions. Settings were chosen on the validation part of one seed. Records are
+stored in runs/benchmarks/, so an interrupted command resumes.
+"""
+
+import argparse
+import functools
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+from benchmarks import records, sentiment
+
+VECTORS = "vectors/glove100.txt.gz"
+# By method: flags of `app.train`.
+METHODS = {"from scratch": [], "vectors": ["--vectors", VECTORS]}
+# By corpus: its name for people, and the seeds.
+CORPORA = {"trec": ("TREC-6", (0,)), "subj": ("Subj", (0,)), "mr": ("MR", (0,))}
+# Accuracies of Kim (2014): vectors that are learnt, and the best with those of word2vec.
+PUBLISHED = {"trec": (91.2, 93.6), "subj": (89.6, 93.4), "mr": (76.1, 81.5)}
+
+
+def measure(corpus: str, method: str, seed: int) -> dict:
+    """Trains with `app.train`, and returns scores and sizes of the published model."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        flags = [*METHODS[method], "--seed", str(seed)]
+        for part, examples in sentiment.split(corpus, seed).items():
+            path = folder / f"{part}.jsonl"
+            lines = (json.dumps(dict(example.values)) + "\n" for example in examples)
+            path.write_text("".join(lines), encoding="utf-8")
+            flags += [f"--{part}", str(path)]
+        flags = [str(records.data_dir() / flag) if flag == VECTORS else flag for flag in flags]
+        record = records.train("sentiment", folder, *flags)
+    return {
+        "accuracy": record["scores"]["accuracy"],
+        "interval": record["intervals"]["accuracy"],
+        "vectors": record.get("vectors"),
+        "test": record["evaluated"]["examples"],
+        "seconds": record["seconds"],
+        "config": record["config"],
+    }
+
+
+def cells(results: list[dict | None]) -> list[str]:
+    """Returns the accuracy and the minutes of training of a method, given its results by seed."""
+    if None in results:
+        return ["not run", ""]
+    scores = [100 * result["accuracy"] for result in results]
+    if len(scores) > 1:
+        accuracy = f"{statistics.mean(scores):.1f} ± {statistics.stdev(scores):.1f}"
+    else:
+        low, high = results[0]["interval"]
+        accuracy = f"{scores[0]:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    minutes = statistics.mean(result["seconds"]["fit"] for result in results) / 60
+    return [accuracy, f"{minutes:.1f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--show", action="store_true", help="print only rows that have been run")
+    parser.add_argument("--only", choices=CORPORA, help="run one corpus")
+    args = parser.parse_args()
+    rows = []
+    for corpus, (title, seeds) in CORPORA.items():
+        for method, published in zip(METHODS, PUBLISHED[corpus], strict=True):
+            results = []
+            for seed in seeds:
+                key = f"{corpus}-{method.replace(' ', '-')}-{seed}"
+                if args.show or (args.only and args.only != corpus):
+                    results.append(records.load("transfer", key))
+                else:
+                    run = functools.partial(measure, corpus, method, seed)
+                    results.append(records.load_or_measure("transfer", key, run))
+            test = "" if None in results else f"{results[0]['test']}"
+            rows.append([title, method, *cells(results), test, len(seeds), published])
+    columns = ["corpus", "method", "accuracy %", "minutes", "test texts", "seeds", "CNN, Kim 2014"]
+    print(records.markdown_table(columns, rows))
+    print(
+        f"\n{records.machine()}; accuracy of the served model on the test part, with its 95 % "
+        "interval, or mean ± s.d. of several seeds; minutes of training"
+    )
+
+
+if __name__ == "__main__":
+    main()
