@@ -38,6 +38,8 @@ def page(title: str, remarks: Sequence[str], survey: Survey) -> str:
     if counts["train"]:
         draw = functools.partial(_class_counts, counts)
         parts += [pages.table(_label_table(counts)), pages.figure("class counts", draw)]
+    if survey.values["train"]:
+        parts.append(pages.table(_value_table(survey.values)))
     draw = functools.partial(_lengths, survey.lengths)
     parts += [
         "<h2>Lengths</h2>",
@@ -89,6 +91,16 @@ def _class_counts(counts: dict[str, Counter]) -> Figure:
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _value_table(values: dict[str, Sequence[float]]) -> Table:
+    """Returns quantiles of the numbers of each part."""
+    rows = []
+    for part, numbers in values.items():
+        if len(numbers):
+            quantiles = np.percentile(numbers, [0, 25, 50, 75, 100])
+            rows.append([part, *(f"{value:g}" for value in [*quantiles, np.mean(numbers)])])
+    return Table("Numbers", ["part", "smallest", "25 %", "median", "75 %", "largest", "mean"], rows)
 
 
 def _length_table(lengths: dict[str, Counter]) -> Table:

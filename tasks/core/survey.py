@@ -3,6 +3,7 @@
 It reads a corpus twice, and holds counts and a few examples, never the corpus.
 """
 
+import array
 import collections
 import dataclasses
 import heapq
@@ -50,12 +51,14 @@ class Survey:
         lengths: Number of examples by their number of words, of each part.
         words: Occurrences of words in the train part, by class; by "" where there are none.
         suspicions: Examples to look at.
+        values: Numbers that are predicted, of each part; none for other targets.
     """
 
     summaries: dict[str, PartSummary]
     lengths: dict[str, collections.Counter[int]]
     words: dict[str, collections.Counter[str]]
     suspicions: list[Suspicion]
+    values: dict[str, array.array]
 
 
 def survey(splits: Splits, identity: Callable[[Example], str]) -> Survey:
@@ -67,6 +70,7 @@ def survey(splits: Splits, identity: Callable[[Example], str]) -> Survey:
     """
     summaries = {part: PartSummary(identity) for part in PARTS}
     lengths = {part: collections.Counter() for part in PARTS}
+    values = {part: array.array("d") for part in PARTS}
     words: dict[str, collections.Counter[str]] = {}
     targets: dict[int, int] = {}
     conflicting = set()
@@ -77,6 +81,8 @@ def survey(splits: Splits, identity: Callable[[Example], str]) -> Survey:
         lengths[part][len(tokens)] += 1
         if part == "train":
             _count(words, example, tokens)
+        if "value" in example.values:
+            values[part].append(float(example.values["value"]))
         if "label" in example.values:
             key, target = text_hash(identity(example)), hash(example.values["label"])
             if targets.setdefault(key, target) != target:
@@ -99,7 +105,7 @@ def survey(splits: Splits, identity: Callable[[Example], str]) -> Survey:
     suspicions += [
         suspicion for _, _, suspicion in sorted(longest, reverse=True, key=lambda e: e[:2])
     ]
-    return Survey(summaries, lengths, words, suspicions)
+    return Survey(summaries, lengths, words, suspicions, values)
 
 
 def _examples(splits: Splits) -> Iterator[tuple[str, Example]]:

@@ -1,6 +1,7 @@
 """Scores of classification: accuracy, macro F1, calibration, and coverage of a threshold."""
 
 import heapq
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,10 @@ _MISTAKES = 20  # shown in the report
 
 
 class Evaluator(evaluation.Evaluator):
-    """Accuracy, macro F1, scores per class, and the most confident mistakes."""
+    """Accuracy, macro F1, scores per class, and the most confident mistakes.
+
+    Classes that are whole numbers, such as stars, also have a mean absolute error.
+    """
 
     @classmethod
     def target_classes(cls, example: Example) -> Sequence[str]:
@@ -28,8 +32,9 @@ class Evaluator(evaluation.Evaluator):
     def baselines(self, splits: Splits) -> dict[str, dict[str, float]]:
         from tasks.shapes.classification import baselines  # which imports scikit-learn
 
-        counts = baselines.confusions(splits, self.task.labels.words)
-        return {method: _scores(matrix) for method, matrix in counts.items()}
+        classes = self.task.labels.words
+        counts = baselines.confusions(splits, classes)
+        return {method: _scores(classes, matrix) for method, matrix in counts.items()}
 
     def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
         classes = self.task.labels.words
@@ -49,12 +54,16 @@ class Evaluator(evaluation.Evaluator):
             heapq.heappush(worst, (probability, -number, reference, prediction, example))
             if len(worst) > _MISTAKES:
                 heapq.heappop(worst)
-        total, scores, intervals, baselines = int(counts.sum()), _scores(counts), {}, {}
+        total, scores, intervals, baselines = int(counts.sum()), _scores(classes, counts), {}, {}
         if total:
             intervals = {
                 "accuracy": metrics.wilson_interval(int(np.trace(counts)), total),
                 "macro_f1": metrics.macro_f1_interval(counts),
             }
+            if "mean_absolute_error" in scores:
+                intervals["mean_absolute_error"] = metrics.bootstrap_interval(
+                    _errors(_ordinals(classes), counts), metrics.mean_absolute_error
+                )
         if total and "threshold" in self.fitted:
             count, correct = map(int, confident)
             scores["coverage"] = count / total
@@ -65,7 +74,7 @@ class Evaluator(evaluation.Evaluator):
         if total and self.majority in index:
             constant = np.zeros_like(counts)
             constant[:, index[self.majority]] = counts.sum(axis=1)
-            baselines["majority"] = _scores(constant)
+            baselines["majority"] = _scores(classes, constant)
         return Evaluation(
             count=total,
             scores=scores,
@@ -118,8 +127,27 @@ class _Confidence:
         return Calibration.of(self._before, self._after, self._correct, self._temperature)
 
 
-def _scores(counts: np.ndarray) -> dict[str, float]:
-    return {"accuracy": metrics.accuracy(counts), "macro_f1": metrics.macro_f1(counts)}
+def _scores(classes: Sequence[str], counts: np.ndarray) -> dict[str, float]:
+    scores = {"accuracy": metrics.accuracy(counts), "macro_f1": metrics.macro_f1(counts)}
+    ordinals = _ordinals(classes)
+    if ordinals is not None and counts.any():
+        sums = _errors(ordinals, counts).sum(axis=0)
+        scores["mean_absolute_error"] = metrics.mean_absolute_error(sums)
+    return scores
+
+
+def _ordinals(classes: Sequence[str]) -> np.ndarray | None:
+    """Returns three or more classes that are whole numbers, such as stars, as numbers, (K,)."""
+    if len(classes) < 3 or not all(re.fullmatch(r"[+-]?[0-9]{1,9}", name) for name in classes):
+        return None
+    return np.array([int(name) for name in classes], float)
+
+
+def _errors(ordinals: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Returns 1 and the absolute error of each of N predictions, (N, 2)."""
+    errors = np.abs(ordinals[:, None] - ordinals)
+    errors = np.repeat(errors.reshape(-1), counts.reshape(-1))
+    return np.stack([np.ones_like(errors), errors], axis=1)
 
 
 def _scores_by_class(classes: list[str], counts: np.ndarray) -> Table:
