@@ -121,6 +121,17 @@ class LabelledTexts(Corpus):
     def sample(self) -> dict[str, Stream]:
         return reviews.parts()
 
+    def _existing_parts(self) -> tuple[dict[str, Stream], list[str]]:
+        """Returns the parts, those of the sample as examples of the target too."""
+        parts, notes = super()._existing_parts()
+        if self.data == "sample" and self.target in (targets.LABELS, targets.NUMBER):
+            flagged = self.flagged_parts()
+            parts = {
+                part: stream if part in flagged else self._converted(stream)
+                for part, stream in parts.items()
+            }
+        return parts, notes
+
     def tfds_parts(self, name: str) -> tuple[dict[str, Stream], list[str]]:
         parts, notes = tfds.labelled_texts(name, self.tfds_dir, self.text_key, self.label_key)
         if self.target in (targets.AUTO, targets.CLASSES):

@@ -1,12 +1,14 @@
-"""N→1: a text to one of K classes.
+"""N→1: a text to one of K classes, to any of K labels, or to a number; see `targets`.
 
-Signature, B texts:
+Signature of classes, B texts:
 
     serving_default(text: string[B]) -> label: string[B], probability: float32[B],
         probabilities: float32[B, K], labels: string[B, K]
 
 `labels` are the classes of the columns of `probabilities`, the same in every row: the lines of
 the asset `labels.txt`. With --coverage or --min-precision there is also `confident: bool[B]`.
+With `--target labels` the outputs are `label`, which joins the chosen labels by `|`, `chosen:
+bool[B, K]`, `probabilities` and `labels`; with `--target number` there is `value: float32[B]`.
 """
 
 from tasks.core.declaration import Declaration

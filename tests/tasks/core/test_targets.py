@@ -142,3 +142,12 @@ def test_settings_that_a_number_does_not_have_are_replaced_and_reported():
     assert (config.evidence, config.monitor) == (0, "mean_absolute_error")
     assert notes == ["chosen for --target number: --evidence 0, --monitor mean_absolute_error"]
     assert Config().with_target("labels") == (Config(target="labels"), [])
+
+
+def test_the_sample_has_labels_but_no_numbers():
+    assert next(iter(LabelledTexts(target="labels").open().train)).values["label"] in (
+        ("negative",),
+        ("positive",),
+    )
+    with pytest.raises(UserError, match=r"must be a number .* got '(nega|posi)tive'"):
+        next(iter(LabelledTexts(target="number").open().train))
