@@ -225,7 +225,8 @@ def _fields(name: str) -> list[dataclasses.Field]:
         from app.studies import probe_settings
 
         classes = (probes.find(name), probe_settings.Config)
-    return [f for c in classes for f in dataclasses.fields(c) if f.name not in _SEPARATE_FLAGS]
+    fields = {f.name: f for c in classes for f in dataclasses.fields(c)}  # both may have a field
+    return [field for name, field in fields.items() if name not in _SEPARATE_FLAGS]
 
 
 def _switch(text: str) -> bool:
