@@ -17,6 +17,7 @@ import numpy as np
 from models.cells.recurrent import GatedRNN
 from models.cells.specs import CELLS
 from tests.support import textbook
+from tests.support.cells import random_states
 
 assert keras.backend.backend() == sys.argv[1]
 rng = np.random.default_rng(0)
@@ -26,7 +27,7 @@ for name in CELLS:
     layer = GatedRNN(3, name, return_sequences=True, return_state=True)
     layer.build(xs.shape)
     layer.set_weights([rng.normal(size=w.shape, scale=0.7) for w in layer.get_weights()])
-    states = [rng.normal(size=(3, n)).astype("float32") for n in layer.cells[0].state_size]
+    states = random_states(layer.cells, 3, 1)
     given = layer(xs, initial_state=states, mask=mask)
     outputs, lasts = textbook.run(layer.cells[0], xs, mask, states)
     for ours, theirs in zip(given, [outputs, *lasts], strict=True):
