@@ -1,4 +1,4 @@
-"""Conversion of weights from and to Keras, PyTorch and ONNX, by names of gates, in NumPy.
+"""Conversion of weights from and to Keras, PyTorch, ONNX and Haste, by names of gates, in NumPy.
 
     exported = convert.to_pytorch(layer)  # `layer` is a built `GatedRNN`
     module = getattr(torch.nn, exported.kind)(**exported.arguments)
@@ -51,6 +51,7 @@ class LayerFormat:
         arguments: Further arguments.
         peepholes: Order of the gates in its peephole weight; empty if it has no peepholes.
         projects: Whether it can project h.
+        structure: `CellSpec.recurrent_structure` of its matrices.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class LayerFormat:
     arguments: Mapping = dataclasses.field(default_factory=dict)
     peepholes: tuple[str, ...] = ()
     projects: bool = False
+    structure: str = "full"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +156,17 @@ ONNX = Library(
         "backward": {"direction": "reverse"},
         "both": {"direction": "bidirectional"},
     },
+)
+_HASTE_LSTM = LayerFormat("LSTM", ("input", CANDIDATE, "forget", "output"), _TANH)
+HASTE = Library(
+    "Haste",
+    {
+        "rnn": LayerFormat("IndRNN", (CANDIDATE,), _TANH, structure="diagonal"),
+        "lstm": _HASTE_LSTM,
+        "coupled": _HASTE_LSTM,
+        "gru": LayerFormat("GRU", _UPDATE_RESET, _TANH),
+    },
+    {"forward": {}},
 )
 # Defaults of attributes; those of "activations" for one direction, by operator.
 _ONNX_DEFAULTS = {"direction": "forward", "linear_before_reset": 0, "input_forget": 0}
@@ -363,6 +376,60 @@ def from_onnx(layer: GatedRNN, operators: Sequence[ExportedWeights]) -> None:
     _assign(layer, ONNX, cell_blocks)
 
 
+def to_haste(layer: GatedRNN) -> ExportedWeights:
+    """Returns the weights of Haste's LSTM, GRU or IndRNN for PyTorch.
+
+    Args:
+        layer: A built layer.
+
+    Returns:
+        The class, its arguments, and its state dict: "kernel" (D, G * H), "bias" (G * H,), and
+        "recurrent_kernel" (H, G * H), of a GRU also "recurrent_bias" (G * H,); of an IndRNN
+        "recurrent_scale" (H,) instead.
+
+    Raises:
+        ValueError: Haste has no module that computes the same, or the layer is not built.
+    """
+    layer_format, _ = _find_format(HASTE, layer)
+    if layer.layers > 1:
+        raise ValueError(f"Haste's modules have one layer, got layers={layer.layers}.")
+    parts = _parts(layer.cells[0], layer_format)
+    weights = {name: parts[part] for part, name in _haste_names(layer_format).items()}
+    if "recurrent_scale" in weights:
+        weights["recurrent_scale"] = weights["recurrent_scale"][0]
+    sizes = {"input_size": layer.cells[0].kernel.shape[0], "hidden_size": layer.units}
+    return ExportedWeights(layer_format.kind, sizes, weights)
+
+
+def from_haste(layer: GatedRNN, state_dict: Mapping[str, np.ndarray]) -> None:
+    """Sets the weights of a layer to those of a module of Haste for PyTorch.
+
+    Zoneout and dropout are not weights; those of the layer stay as they are.
+
+    Args:
+        layer: A built layer.
+        state_dict: Arrays by name, in the format of `to_haste`.
+
+    Raises:
+        ValueError: Names or shapes differ, or the cell cannot represent the weights; none is
+            changed.
+    """
+    layer_format, _ = _find_format(HASTE, layer)
+    _check_shapes(HASTE, to_haste(layer).weights, state_dict)
+    parts = {part: state_dict[name] for part, name in _haste_names(layer_format).items()}
+    if layer_format.structure == "diagonal":
+        parts["recurrent"] = parts["recurrent"][None]
+    _assign(layer, HASTE, [_blocks(layer_format, parts)])
+
+
+def _haste_names(layer_format):
+    """Names in a state dict by part."""
+    is_diagonal = layer_format.structure == "diagonal"
+    names = {"input": "kernel", "bias": "bias"}
+    names["recurrent"] = "recurrent_scale" if is_diagonal else "recurrent_kernel"
+    return names | ({"recurrent_bias": "recurrent_bias"} if layer_format.kind == "GRU" else {})
+
+
 def _check_attributes(layer, want, attributes):
     """Checks the attributes of an operator; returns whether `input_forget` is set."""
     default = {"hidden_size": layer.units, **_ONNX_DEFAULTS}
@@ -435,6 +502,13 @@ def _check_spec(library, layer_format, layer):
         expressible.add("peepholes")
     if layer_format.projects:
         expressible.add("projection")
+    if layer_format.structure != "full":
+        expressible.add("recurrent_structure")
+        if spec.recurrent_structure != layer_format.structure:
+            raise ValueError(
+                f"{name}'s {layer_format.kind} has the recurrent_structure "
+                f"{layer_format.structure!r}, got {spec.recurrent_structure!r}."
+            )
     plain = type(spec)(spec.equation)
     for field, value in spec.to_json().items():
         default = getattr(plain, field)

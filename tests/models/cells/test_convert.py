@@ -9,6 +9,7 @@ import pytest
 from models.cells import convert
 from models.cells.recurrent import IMPLEMENTATIONS, GatedRNN, implementations_of
 from models.cells.specs import CELLS, CellSpec
+from tests.support.textbook import sigmoid
 
 B, T, D, H = 3, 5, 4, 3
 LENGTHS = np.array([5, 2, 3])  # right-padded
@@ -77,7 +78,7 @@ def expressible(peer):
 def made(name, seed=1, **kwargs):
     """A layer with random weights, unequal gates among them."""
     options = {"return_sequences": True, "return_state": True, **kwargs}
-    layer = GatedRNN(H, SPECS.get(name, name), **options)
+    layer = GatedRNN(H, SPECS.get(name, name) if isinstance(name, str) else name, **options)
     layer.build((None, None, D))
     rng = np.random.default_rng(seed)
     layer.set_weights([rng.normal(size=w.shape, scale=0.7) for w in layer.get_weights()])
@@ -271,6 +272,64 @@ def test_onnx_runtime_computes_the_same(name, direction, lengths):
         outputs, finals = run(ours, states, None if lengths is None else mask)
         close(outputs[mask], want[mask])
         close(finals, lasts)
+
+
+def in_haste(kind, weights, xs):
+    """The outputs of Haste's modules, as their documentation has them, step by step."""
+    outputs, h, c = [], np.zeros((B, H)), np.zeros((B, H))
+    for x in np.swapaxes(xs, 0, 1):
+        z = x @ weights["kernel"] + weights["bias"]
+        if kind == "IndRNN":
+            h = np.tanh(z + h * weights["recurrent_scale"])
+        elif kind == "LSTM":
+            i, g, f, o = np.split(z + h @ weights["recurrent_kernel"], 4, axis=1)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+        else:
+            recurrent = h @ weights["recurrent_kernel"] + weights["recurrent_bias"]
+            (u, r, g), (hu, hr, hg) = np.split(z, 3, axis=1), np.split(recurrent, 3, axis=1)
+            g = np.tanh(g + sigmoid(r + hr) * hg)
+            h = sigmoid(u + hu) * h + (1 - sigmoid(u + hu)) * g
+        outputs.append(h)
+    return np.stack(outputs, axis=1)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "lstm",
+        "lstm_slim_1",
+        "lstm_coupled",
+        "gru",
+        {"equation": "rnn", "recurrent_structure": "diagonal"},
+    ],
+)
+def test_haste_computes_the_same(cell):
+    layer = made(cell)
+    exported = convert.to_haste(layer)
+    assert exported.arguments == {"input_size": D, "hidden_size": H}
+    outputs = in_haste(exported.kind, exported.weights, inputs().astype("float64"))
+    close(np.asarray(layer(inputs())[0]), outputs)
+    again = made(cell, seed=2)
+    convert.from_haste(again, exported.weights)
+    for ours, theirs in zip(layer.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("cell", "options", "message"),
+    [
+        ("rnn", {}, "IndRNN has the recurrent_structure 'diagonal', got 'full'"),
+        ("indrnn", {}, r"has \(input_activation, output_activation\) of .*'tanh'"),
+        ("lstm_independent", {}, "LSTM has no recurrent_structure"),
+        ("lstm", {"layers": 2}, "have one layer, got layers=2"),
+        ("lstm", {"direction": "both"}, "has the directions"),
+        ("mgu", {}, "Haste has no 'mgu'"),
+    ],
+)
+def test_what_haste_cannot_compute_is_refused(cell, options, message):
+    with pytest.raises(ValueError, match=message):
+        convert.to_haste(made(cell, **options))
 
 
 def test_gates_that_onnx_couples_come_as_coupled():
