@@ -84,9 +84,9 @@ def _mgu(step, h):
 
 
 def _janet(step, h):
-    """Van der Westhuizen & Lasenby (2018), with β = 1: the written share has its own bias."""
+    """Van der Westhuizen & Lasenby (2018): β lowers the bias of the written share."""
     forget = step.gate("forget")
-    written = 1.0 - step.gate("forget", shift=-1.0)
+    written = 1.0 - step.gate("forget", shift=-step.constant("beta"))
     return (forget * h + written * step.candidate(),)
 
 
@@ -498,7 +498,13 @@ EQUATIONS = {
         blind={CANDIDATE: "h"},
         products=_OWN_CANDIDATE,
     ),
-    "janet": Equation(_janet, ("forget",), ("h",), "van der Westhuizen & Lasenby (2018), β = 1"),
+    "janet": Equation(
+        _janet,
+        ("forget",),
+        ("h",),
+        "van der Westhuizen & Lasenby (2018), β = 1",
+        constants={"beta": 1.0},
+    ),
     "mut1": Equation(
         _mut1,
         ("update", "reset"),

@@ -90,7 +90,7 @@ def janet(w, x, h):
         f = written = w.spec.pinned["forget"]
     else:
         s = w.sees("forget", w.W("forget", x) + w.U("forget", h))
-        f, written = sigmoid(s), sigmoid(s - 1)
+        f, written = sigmoid(s), sigmoid(s - w.constant("beta", 1))
     return (f * h + (1 - written) * w.plain_candidate(x, h),)
 
 

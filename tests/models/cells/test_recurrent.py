@@ -63,6 +63,7 @@ MORE = {
     "gru, candidate blind": {"equation": "gru", "blind": {"candidate": "h"}},
     "fastgrnn, pinned": {"equation": "fastgrnn", "pinned": {"nu": 0.5}},
     "slstm, exponential": {"equation": "slstm", "gate_activations": {"forget": "identity"}},
+    "janet, other constant": {"equation": "janet", "constants": {"beta": 0.25}},
     "cornn, other constants": {"equation": "cornn", "constants": {"step": 0.5, "damping": 0.0}},
     "lstm, blind, normalised": {
         "equation": "lstm",
