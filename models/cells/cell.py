@@ -250,7 +250,7 @@ class GatedCell(keras.layers.Layer):
         kernel: (D, ·), a block for each of `spec.input_maps`.
         recurrent_kernel: (P, ·), a block for each of `spec.recurrent_maps`. With K heads it
             has H / K rows, those of a group of units for the columns of that group; a diagonal
-            has one row.
+            has one row; a matrix of rank R has 2 R, those of its transposed left factor first.
         bias: A block for each of `spec.maps`.
         recurrent_bias: A block for each map whose recurrent product has its own bias.
         {name}_product: Weights of the further products of the equation, with heads likewise.
@@ -419,6 +419,8 @@ class GatedCell(keras.layers.Layer):
                 regularizer=self.recurrent_regularizer,
                 constraint=self.recurrent_constraint,
             )
+        if rank := self.spec.recurrent_rank:
+            return self._add_blocks(name, rank, maps, "recurrent", stacked=2 * stacked)
         if self.spec.heads == 1:
             return self._add_blocks(name, rows, maps, "recurrent", stacked=stacked)
         size = self.units // self.spec.heads
@@ -427,11 +429,17 @@ class GatedCell(keras.layers.Layer):
 
     def _whole(self, weight):
         """The matrices that a recurrent weight stands for: (rows, G * H)."""
-        if self.spec.recurrent_structure == "antisymmetric":
-            blocks = ops.reshape(
-                weight, (-1, self.units, weight.shape[1] // self.units, self.units)
+        spec, H, maps = self.spec, self.units, weight.shape[1] // self.units
+        if rank := spec.recurrent_rank:
+            factors = ops.reshape(weight, (-1, 2, rank, maps, H))
+            left = ops.transpose(factors[:, 0], (0, 2, 3, 1))
+            return _side_by_side(ops.matmul(left, ops.transpose(factors[:, 1], (0, 2, 1, 3))))
+        if spec.recurrent_structure in ("antisymmetric", "orthogonal"):
+            blocks = ops.transpose(ops.reshape(weight, (-1, H, maps, H)), (0, 2, 1, 3))
+            blocks = blocks - ops.swapaxes(blocks, 2, 3)
+            return _side_by_side(
+                blocks if spec.recurrent_structure == "antisymmetric" else _cayley(blocks)
             )
-            return ops.reshape(blocks - ops.transpose(blocks, (0, 3, 2, 1)), weight.shape)
         if self._heads == 1:
             return weight
         size = self.units // self._heads
@@ -847,6 +855,20 @@ def fits(shape: Sequence[int | None] | None, expected: Sequence[int | None]) -> 
         return True
     pairs = zip(shape, expected, strict=False)
     return len(shape) == len(expected) and all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def _side_by_side(matrices):
+    """Square matrices (operands, maps, H, H) as one of shape (operands * H, maps * H)."""
+    _, maps, H, _ = matrices.shape
+    return ops.reshape(ops.transpose(matrices, (0, 2, 1, 3)), (-1, maps * H))
+
+
+def _cayley(matrices):
+    """The orthogonal matrix inverse(I + A) (I - A) of each antisymmetric A, (..., H, H)."""
+    dtype = keras.backend.standardize_dtype(matrices.dtype)
+    matrices = ops.cast(matrices, "float64" if dtype == "float64" else "float32")
+    ones = ops.eye(matrices.shape[-1], dtype=matrices.dtype)
+    return ops.cast(ops.solve(ones + matrices, ones - matrices), dtype)
 
 
 def _with_own_seed(initializer, index):

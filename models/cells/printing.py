@@ -59,6 +59,10 @@ def recurrent_form(spec: CellSpec) -> str:
         return "Recurrent matrices are diagonal."
     if spec.recurrent_structure == "antisymmetric":
         return "Recurrent matrices are antisymmetric: each is a matrix minus its transpose."
+    if spec.recurrent_structure == "orthogonal":
+        return "Recurrent matrices are orthogonal: Cayley transforms of antisymmetric ones."
+    if spec.recurrent_rank:
+        return f"Recurrent matrices have rank {spec.recurrent_rank}."
     return ""
 
 

@@ -31,7 +31,7 @@ ACTIVATIONS = (
 GATE_ACTIVATIONS = ("sigmoid", "hard_sigmoid")  # those with values from 0 to 1
 SENSES = ("x", "h", "xh")  # inputs that a gate can be blind to
 LAYER_NORMS = ("none", "products", "maps")
-RECURRENT_STRUCTURES = ("full", "diagonal", "antisymmetric")
+RECURRENT_STRUCTURES = ("full", "diagonal", "antisymmetric", "orthogonal")
 RECURRENT_DROPOUTS = ("state", "candidate", "weights")
 _CHRONO = re.compile(r"-?chrono:(\d+)")
 _UNIFORM = re.compile(r"uniform:([^,]+),([^,]+)")
@@ -71,8 +71,11 @@ class CellSpec:
         heads: Number of equal groups of units, such that each reads only its own units of h:
             recurrent matrices are block-diagonal. It divides the number of units.
         recurrent_structure: Structure of the square recurrent matrices: "full"; "diagonal",
-            each unit reads only itself; or "antisymmetric", each matrix is U minus its
-            transpose (Chang et al. 2019).
+            each unit reads only itself; "antisymmetric", each matrix is M minus its transpose
+            (Chang et al. 2019); or "orthogonal", each is the Cayley transform of that,
+            inverse(I + A) (I - A) (Helfrich et al. 2018).
+        recurrent_rank: Rank of the square recurrent matrices, each of which is a product of two
+            factors (Kusupati et al. 2018); 0 for full rank.
         recurrent_dropout: Rates by kind: "state" drops the same units of h at all steps of a
             sequence (Gal & Ghahramani 2016), "candidate" drops units of the candidate
             independently at each step (Semeniuta et al. 2016), "weights" drops single
@@ -102,6 +105,7 @@ class CellSpec:
     constants: Mapping[str, float] = dataclasses.field(default_factory=dict)
     heads: int = 1
     recurrent_structure: str = "full"
+    recurrent_rank: int = 0
 
     def __post_init__(self):
         if self.equation not in EQUATIONS:
@@ -122,6 +126,7 @@ class CellSpec:
             changed = {n: _plain(v) for n, v in getattr(self, field).items() if v != defaults[n]}
             object.__setattr__(self, field, dict(sorted(changed.items())))
         object.__setattr__(self, "heads", int(self.heads))
+        object.__setattr__(self, "recurrent_rank", int(self.recurrent_rank))
         object.__setattr__(self, "peepholes", tuple(g for g in gates if g in self.peepholes))
         object.__setattr__(self, "cell_clip", float(self.cell_clip))
         object.__setattr__(self, "projection", int(self.projection))
@@ -188,7 +193,7 @@ class CellSpec:
         clip = self.cell_clip
         if not _is_number(clip) or not 0 <= clip < math.inf:
             raise ValueError(f"cell_clip must be a number of at least 0, got {clip!r}.")
-        for field, least in (("projection", 0), ("heads", 1)):
+        for field, least in (("projection", 0), ("heads", 1), ("recurrent_rank", 0)):
             value = getattr(self, field)
             is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
             if not is_integer or value < least:
@@ -243,8 +248,7 @@ class CellSpec:
                     f"projection reduces the output of the cell state c; {self.equation!r} has "
                     "none."
                 )
-        if self.heads > 1 or self.recurrent_structure != "full":
-            self._check_structure()
+        self._check_structure()
         if self.output_activation != "tanh" and not self.definition.has_output_activation:
             raise ValueError(
                 f"output_activation applies to the cell state c; {self.equation!r} has none."
@@ -252,12 +256,13 @@ class CellSpec:
 
     def _check_structure(self):
         """Checks that recurrent matrices can have heads or a structure."""
-        field = "heads" if self.heads > 1 else "recurrent_structure"
-        if self.heads > 1 and self.recurrent_structure != "full":
-            raise ValueError(
-                f"heads and a recurrent_structure of {self.recurrent_structure!r} exclude each "
-                "other."
-            )
+        plain = {"heads": 1, "recurrent_structure": "full", "recurrent_rank": 0}
+        changed = [field for field, value in plain.items() if getattr(self, field) != value]
+        if not changed:
+            return
+        field = changed[0]
+        if len(changed) > 1:
+            raise ValueError(f"{changed} exclude each other.")
         if self.projection:
             raise ValueError(f"{field} requires square recurrent matrices; h is projected.")
         if not self.recurrent_maps and not self.products:
@@ -326,6 +331,7 @@ class CellSpec:
         """
         fields = {**dataclasses.asdict(self), "peepholes": list(self.peepholes)}
         later = {"gate_activations": {}, "constants": {}, "heads": 1, "recurrent_structure": "full"}
+        later["recurrent_rank"] = 0
         return {name: v for name, v in fields.items() if name not in later or v != later[name]}
 
 

@@ -658,9 +658,17 @@ class Weights:
         """Returns the square matrices of a recurrent weight, side by side and stacked."""
         H, structure = self.H, self.spec.recurrent_structure
         blocks = [weight[:, at : at + H] for at in range(0, weight.shape[1], H)]
-        if structure == "antisymmetric":
+        if rank := self.spec.recurrent_rank:
+            parts = [np.split(block, len(block) // rank) for block in blocks]
+            pairs = [zip(part[::2], part[1::2], strict=True) for part in parts]
+            return np.hstack([np.vstack([a.T @ b for a, b in pair]) for pair in pairs])
+        if structure in ("antisymmetric", "orthogonal"):
             parts = [np.split(block, len(block) // H) for block in blocks]
-            return np.hstack([np.vstack([m - m.T for m in part]) for part in parts])
+            skew = [[m - m.T for m in part] for part in parts]
+            if structure == "orthogonal":
+                one = np.eye(H)
+                skew = [[np.linalg.inv(one + m) @ (one - m) for m in part] for part in skew]
+            return np.hstack([np.vstack(part) for part in skew])
         if structure == "full" and self.spec.heads == 1:
             return weight
         size = 1 if structure == "diagonal" else H // self.spec.heads

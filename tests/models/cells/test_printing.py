@@ -110,6 +110,8 @@ def test_a_symbol_of_a_matrix_stands_for_one_product(name):
         ({"heads": 4}, "block-diagonal, with 4 heads"),
         ({"recurrent_structure": "diagonal"}, "are diagonal"),
         ({"recurrent_structure": "antisymmetric"}, "a matrix minus its transpose"),
+        ({"recurrent_structure": "orthogonal"}, "Cayley transforms"),
+        ({"recurrent_rank": 3}, "have rank 3"),
     ],
 )
 def test_the_form_of_recurrent_matrices_is_stated(changes, sentence):

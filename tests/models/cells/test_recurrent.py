@@ -60,6 +60,8 @@ MORE = {
         "recurrent_structure": "antisymmetric",
     },
     "full, antisymmetric": {"equation": "full", "recurrent_structure": "antisymmetric"},
+    "full, orthogonal": {"equation": "full", "recurrent_structure": "orthogonal"},
+    "full, rank": {"equation": "full", "recurrent_rank": 2},
     "gru, candidate blind": {"equation": "gru", "blind": {"candidate": "h"}},
     "fastgrnn, pinned": {"equation": "fastgrnn", "pinned": {"nu": 0.5}},
     "slstm, exponential": {"equation": "slstm", "gate_activations": {"forget": "identity"}},
@@ -212,6 +214,17 @@ def test_what_training_drops_agrees_with_the_textbook(name, implementation):
         np.testing.assert_allclose(ours, theirs, atol=5e-6, rtol=1e-5)
     served = layer(xs, initial_state=states, mask=MASK)
     assert np.abs(np.asarray(served[0]) - outputs).max() > 1e-3
+
+
+def test_an_orthogonal_matrix_is_orthogonal_and_one_of_low_rank_has_it():
+    for changes, rank in (({"recurrent_structure": "orthogonal"}, 5), ({"recurrent_rank": 2}, 2)):
+        cell = GatedRNN(5, CellSpec("gru", **changes)).cells[0]
+        cell.build((None, D))
+        whole = np.asarray(cell.matrices(cell.inference_noise())["recurrent"])
+        for matrix in np.split(whole, 3, axis=1):
+            assert np.linalg.matrix_rank(matrix, tol=1e-4) == rank
+            if rank == 5:
+                np.testing.assert_allclose(matrix @ matrix.T, np.eye(5), atol=1e-5)
 
 
 def test_dropout_masks_have_their_rates_and_are_drawn_again():

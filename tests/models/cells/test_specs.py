@@ -100,11 +100,16 @@ def test_a_spec_has_one_form():
         ({"equation": "mingru", "heads": 2}, "heads applies to recurrent matrices"),
         (
             {"equation": "lstm", "recurrent_structure": "sparse"},
-            r"recurrent_structure must be one of \['full', 'diagonal', 'antisymmetric'\]",
+            r"recurrent_structure must be one of \['full', 'diagonal', .*'orthogonal'\]",
         ),
         (
             {"equation": "lstm", "recurrent_structure": "diagonal", "heads": 2},
-            "exclude each other",
+            r"\['heads', 'recurrent_structure'\] exclude each other",
+        ),
+        ({"equation": "lstm", "recurrent_rank": -1}, "recurrent_rank must be an integer of at"),
+        (
+            {"equation": "lstm", "recurrent_rank": 2, "projection": 2},
+            "recurrent_rank requires square recurrent matrices",
         ),
         ({"equation": "lstm", "pinnned": {}}, r"cell has \['pinnned'\], but the fields"),
         ("{not json", "cell is not valid JSON"),
@@ -120,7 +125,7 @@ def test_a_bad_cell_says_what_would_be_good(cell, message):
 def test_fields_added_after_the_first_version_are_written_only_if_changed():
     plain = CellSpec("lem", gate_activations={"fast": "sigmoid"}, constants={"step": 1.0})
     assert plain == CellSpec("lem")
-    added = {"gate_activations", "constants", "heads", "recurrent_structure"}
+    added = {"gate_activations", "constants", "heads", "recurrent_structure", "recurrent_rank"}
     assert not added & set(plain.to_json())
     changed = CellSpec("lem", constants={"step": 0.5}, heads=2)
     assert changed.to_json()["constants"] == {"step": 0.5}
