@@ -74,3 +74,13 @@ def test_an_unknown_cell_is_an_error(capsys, argv, message):
 def test_parameters_are_counted_without_memory_for_them(capsys):
     cells.main(["lstm", "--units", "1000000", "--inputs", "1000000"])
     assert f"{4 * (2 * 10**12 + 10**6):,} parameters" in capsys.readouterr().out
+
+
+def test_the_publication_and_the_form_of_matrices_are_shown(capsys):
+    cells.main(["indrnn"])
+    said = capsys.readouterr().out
+    assert said.startswith("Li et al. (2018), eq. 2") and "matrices are diagonal" in said
+    cells.main(['{"equation": "lstm", "heads": 4}'])
+    said = capsys.readouterr().out
+    assert "block-diagonal, with 4 heads" in said
+    assert f"{4 * (128 * 128 + 32 * 128 + 128):,} parameters" in said
