@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import json
 import math
+import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,7 @@ from tasks.core.task import Config, Task
 
 _FORMAT = 3  # of the files; another number encodes every corpus again
 _CHUNK = 512  # examples encoded at once
+_ENCODERS: weakref.WeakKeyDictionary[Task, dict] = weakref.WeakKeyDictionary()
 _BLOCK, _SHARD = 2**20, 2**22  # maximum bytes of a record and of a file, except for a single row
 
 
@@ -67,14 +69,27 @@ def ops_fingerprint(task: Task, example: Example) -> str:
 
 
 def _encoder(task: Task, example: Example) -> tf.types.experimental.PolymorphicFunction:
-    """Returns `task.encode` as one graph for batches of any size of such examples."""
-    specs = {
-        key: tf.RaggedTensorSpec([None, None], tf.string)
-        if isinstance(value, tuple)
-        else tf.TensorSpec([None], tf.string)
-        for key, value in example.values.items()
-    }
-    return tf.function(task.encode, input_signature=[specs])
+    """Returns `task.encode` as one graph for batches of any size of such examples.
+
+    The fingerprint and all parts of a corpus share it, because tracing it takes seconds.
+    """
+    encoders = _ENCODERS.setdefault(task, {})
+    is_ragged = tuple((key, isinstance(value, tuple)) for key, value in example.values.items())
+    if is_ragged not in encoders:
+        specs = {
+            key: tf.RaggedTensorSpec([None, None], tf.string)
+            if ragged
+            else tf.TensorSpec([None], tf.string)
+            for key, ragged in is_ragged
+        }
+        reference = weakref.ref(task)  # the cache must not keep the task alive
+
+        @tf.function(input_signature=[specs])
+        def encode(examples: dict) -> dict:
+            return reference().encode(examples)
+
+        encoders[is_ragged] = encode
+    return encoders[is_ragged]
 
 
 class Block(NamedTuple):

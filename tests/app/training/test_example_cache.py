@@ -1,8 +1,10 @@
 """What is encoded once is read back as it was, and never for what it is not."""
 
 import dataclasses
+import gc
 import shutil
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -104,6 +106,27 @@ def test_what_is_there_is_not_encoded_again(told, monkeypatch):
     assert len(EncodedExamples.write(task, examples, folder / "train")) == len(
         EncodedExamples(folder / "train")
     )
+
+
+def test_encoding_is_traced_once_and_its_graph_is_freed_with_the_task(tmp_path, monkeypatch):
+    cls, examples = tasks.find("sentiment"), untrained.examples("sentiment", COUNT)
+    task, traced = cls.learn(cls.Config(**untrained.SMALL), examples, tmp_path), []
+    encode = cls.encode
+
+    def counted(self, values):
+        traced.append(self)
+        return encode(self, values)
+
+    monkeypatch.setattr(cls, "encode", counted)
+    example_cache.ops_fingerprint(task, next(iter(examples)))
+    for part in ("train", "valid"):
+        EncodedExamples.write(task, examples, tmp_path / part)
+    assert traced == [task]
+    traced.clear()
+    reference = weakref.ref(task)
+    del task
+    gc.collect()
+    assert reference() is None
 
 
 def test_incomplete_encoding_is_repeated(told, tmp_path):
