@@ -25,6 +25,7 @@ from models.beam_search import IMPOSSIBLE
 from tasks.core.evaluation import AttentionMaps
 from tasks.core.examples import Example
 from tests.conftest import signatures, where
+from tests.support.fitted import fitted
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--units", "24", "--embedding", "16", "--filters", "4", "--height", "16", "--width", "24"]
@@ -56,8 +57,18 @@ BAD = [
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """Images with one colour on one side, half of them with two captions."""
-    folder, random = tmp_path_factory.mktemp("corpus"), np.random.default_rng(0)
-    for part, count in (("train", 240), ("valid", 24), ("test", 24)):
+    return images(tmp_path_factory.mktemp("corpus"), 240, 24)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """The same with fewer images, for tests in which nothing has to be learned."""
+    return images(tmp_path_factory.mktemp("few"), 32, 8)
+
+
+def images(folder, train_count, other_count):
+    random = np.random.default_rng(0)
+    for part, count in (("train", train_count), ("valid", other_count), ("test", other_count)):
         lines = []
         for number in range(count):
             colour, side = random.choice([*COLOURS]), random.choice(["left", "right"])
@@ -298,11 +309,9 @@ def test_attended_images_are_drawn_upright():
         ["--input-feeding", "--layers", "2", "--sweeps", "0"],
     ],
 )
-def test_every_setting_can_be_trained_and_served(corpus, tmp_path, more):
-    version = trained(corpus, tmp_path, *more)
-    response = SavedModelSession(version).predict_columns(
-        {"image_bytes": [encoded(picture("red", "left")), *BAD]}
-    )
+def test_every_setting_can_be_trained_and_served(few, tmp_path, more):
+    session = fitted(trained, few, tmp_path, *more).export(tmp_path / "exported")
+    response = session.predict_columns({"image_bytes": [encoded(picture("red", "left")), *BAD]})
     assert response["valid"].tolist() == [True, *[False] * len(BAD)]
 
 
@@ -317,19 +326,19 @@ def encoder_weights(tmp_path_factory):
     return path
 
 
-def test_a_pretrained_encoder_reads_the_images(corpus, encoder_weights, tmp_path):
+def test_a_pretrained_encoder_reads_the_images(few, encoder_weights, tmp_path):
     more = ["--encoder", "MobileNetV2", "--encoder-weights", str(encoder_weights)]
     more += ["--height", "32", "--width", "64", "--sweeps", "1"]
-    version = trained(corpus, tmp_path, *more)
-    response = SavedModelSession(version).predict_columns(
+    session = fitted(trained, few, tmp_path, *more).export(tmp_path / "exported")
+    assets = tmp_path / "exported/draft/assets"
+    response = session.predict_columns(
         {"image_bytes": [encoded(picture("red", "left")), *BAD]}, "attend"
     )
     assert response["valid"].tolist() == [True, *[False] * len(BAD)]
     assert response["attention"].shape[2:] == (1, 2)
-    weights = (version / "assets/encoder.weights.h5").read_bytes()
-    assert weights == encoder_weights.read_bytes()
+    assert (assets / "encoder.weights.h5").read_bytes() == encoder_weights.read_bytes()
     image = encoded(picture("blue", "right"))
-    task = tasks.find("captioning").restore(version / "assets")
+    task = tasks.find("captioning").restore(assets)
     features = task.encode(
         {"image_bytes": tf.constant([image]), "captions": tf.ragged.constant([["a"]])}
     )

@@ -18,6 +18,7 @@ from app.serving import export
 from app.serving.session import SavedModelSession
 from models.beam_search import IMPOSSIBLE
 from tests.conftest import signatures, where
+from tests.support.fitted import fitted
 
 ROOT = Path(__file__).parents[2]
 NARROW = ["--coverage", "0.2", "--no-repeat-ngram", "2", "--beam-size", "2", "--n-best", "1"]
@@ -280,8 +281,8 @@ def test_pairs_of_unequal_length_are_skipped_and_counted_in_train_only(short_run
     ],
 )
 def test_every_setting_can_be_trained_and_served(corpus, tmp_path, more):
-    version = trained(corpus, tmp_path, *more)
-    response = SavedModelSession(version).predict_columns({"text": TEXTS})
+    session = fitted(trained, corpus, tmp_path, *more).export(tmp_path / "exported")
+    response = session.predict_columns({"text": TEXTS})
     assert len(response["translation"]) == len(TEXTS)
 
 
