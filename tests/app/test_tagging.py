@@ -21,6 +21,7 @@ from tests.conftest import signatures, where
 from tests.support import untrained
 from tests.support.cells import PLAIN as PLAIN_CELLS
 from tests.support.cells import slow_except
+from tests.support.fitted import fitted
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--units", "12", "--embedding", "12", "--characters", "8", "--character-embedding", "8"]
@@ -329,16 +330,19 @@ def test_a_script_without_spaces_is_learned_from_gold_tokens(tmp_path):
     for part, count in (("train", 30), ("valid", 6), ("test", 6)):
         lines = ["我/PRON 看/VERB 电影/NOUN 。/PUNCT", "电影/NOUN 好/ADJ 。/PUNCT"] * count
         (tmp_path / f"{part}.txt").write_text("\n".join(lines), encoding="utf-8")
-    version = trained(tmp_path, tmp_path / "out", "--max-word-length", "4", "--layers", "1")
-    assert json.loads((version / "assets.extra/run.json").read_text())["scores"]["accuracy"] == 1
-    [response] = SavedModelSession(version).predict(rows_of([["我", "看", "电影", "。"]]), "tokens")
-    assert [tag.decode() for tag in response["tags"]] == ["PRON", "VERB", "NOUN", "PUNCT"]
+    more = ["--max-word-length", "4", "--layers", "1"]
+    session = fitted(trained, tmp_path, tmp_path / "out", *more).export(tmp_path / "exported")
+    sentences = [["我", "看", "电影", "。"], ["电影", "好", "。"]]  # all that there are
+    responses = session.predict(rows_of(sentences), "tokens")
+    tags = [[tag.decode() for tag in response["tags"]] for response in responses]
+    assert tags == [["PRON", "VERB", "NOUN", "PUNCT"], ["NOUN", "ADJ", "PUNCT"]]
 
 
 def test_words_without_characters_or_case_folding_can_be_trained(treebank, tmp_path):
-    version = trained(treebank, tmp_path, *PLAIN, "--no-fold-case", "--epochs", "1")
-    assert set(models.load(version).input) == {"ids"}
-    [response] = SavedModelSession(version).predict(rows_of([WORDS]), "tokens")
+    more = [*PLAIN, "--no-fold-case", "--epochs", "1"]
+    stopped = fitted(trained, treebank, tmp_path, *more)
+    assert set(stopped.model.input) == {"ids"}
+    [response] = stopped.export(tmp_path / "exported").predict(rows_of([WORDS]), "tokens")
     assert len(response["tags"]) == len(WORDS)
 
 
@@ -358,11 +362,9 @@ def test_a_single_tag_is_rejected(tmp_path, capsys):
     assert "needs at least two tags, got 1: ['X']" in capsys.readouterr().err
 
 
-def test_averaged_weights_are_evaluated_and_survive_an_interruption(
-    treebank, tmp_path, monkeypatch
-):
+def test_averaged_weights_are_kept_and_survive_an_interruption(treebank, tmp_path, monkeypatch):
     more = ["--ema-momentum", "0.9", "--patience", "9", "--epochs", "4", *PLAIN]
-    uninterrupted = trained(treebank, tmp_path / "uninterrupted", *more)
+    uninterrupted = fitted(trained, treebank, tmp_path / "uninterrupted", *more)
     save = run_state.Run.save
 
     def save_and_die(self, progress, groups):
@@ -374,11 +376,10 @@ def test_averaged_weights_are_evaluated_and_survive_an_interruption(
         patch.setattr(run_state.Run, "save", save_and_die)
         with pytest.raises(KeyboardInterrupt):
             trained(treebank, tmp_path / "more", *more)
-    resumed = trained(treebank, tmp_path / "more", *more)
-    record = json.loads((uninterrupted / "assets.extra/run.json").read_text())
-    assert record["best_epoch"] > 2  # the best epoch comes after the interruption
-    plain = trained(treebank, tmp_path / "plain", *more, "--ema-momentum", "0")
-    weights = [models.load(folder).get_weights() for folder in (uninterrupted, resumed, plain)]
+    resumed = fitted(trained, treebank, tmp_path / "more", *more)
+    assert uninterrupted.progress.best_epoch > 2  # it comes after the interruption
+    plain = fitted(trained, treebank, tmp_path / "plain", *more, "--ema-momentum", "0")
+    weights = [stopped.model.get_weights() for stopped in (uninterrupted, resumed, plain)]
     for one, other in zip(*weights[:2], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(weights[0], weights[2], strict=True))
