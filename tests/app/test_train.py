@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +21,11 @@ import tasks
 from app import cli, evaluate, predict, train
 from app.serving import export, versions
 from app.training import loop, pipeline, run_state
+from models.cells.specs import CELLS
 from tests.conftest import SMALL, labelled, signatures, where
+from tests.support import fitted as fitting
 from tests.support.cells import slow_except
+from tests.support.fitted import fitted
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,11 +152,26 @@ def misled(corpus):
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory):
+def states(tmp_path_factory):
+    """The folder with what `straight` keeps of its run after each epoch, by its number."""
+    return tmp_path_factory.mktemp("states")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, states):
     """What `MISLED` comes to on the misled corpus, in one go."""
     folder = tmp_path_factory.mktemp("straight")
     mislead(labelled(folder / "corpus"))
-    return trained(folder / "corpus", folder, *MISLED)
+    save = run_state.Run.save
+
+    def save_and_copy(self, progress, groups):
+        save(self, progress, groups)
+        if not (copied := states / str(progress.epoch) / self.folder.name).exists():
+            shutil.copytree(self.folder, copied)  # a version that is published is saved as well
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_state.Run, "save", save_and_copy)
+        return trained(folder / "corpus", folder, *MISLED)
 
 
 def mislead(corpus):
@@ -171,6 +190,13 @@ def assert_same(version, other):
     assert (one["epochs"], one["best_epoch"]) == (two["epochs"], two["best_epoch"])
     for a, b in zip(weights(version), weights(other), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def assert_same_as_published(stopped, version):
+    record = json.loads((version / "assets.extra/run.json").read_text())
+    progress = stopped.progress
+    assert (progress.epoch, progress.best_epoch) == (record["epochs"], record["best_epoch"])
+    fitting.assert_same(stopped, version)
 
 
 def test_what_is_published_is_whole(published):
@@ -223,24 +249,13 @@ def test_hostile_text_is_only_text_in_the_report(corpus, tmp_path):
 
 @pytest.mark.parametrize("epoch", [1, 3, 5])
 def test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened(
-    misled, straight, tmp_path, monkeypatch, capsys, epoch
+    misled, straight, states, tmp_path, capsys, epoch
 ):
-    save = run_state.Run.save
-
-    def save_and_die(self, progress, groups):
-        save(self, progress, groups)
-        if progress.epoch == epoch:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run_state.Run, "save", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            trained(misled, tmp_path, *MISLED)
-    capsys.readouterr()
-    resumed = trained(misled, tmp_path, *MISLED)
+    shutil.copytree(states / str(epoch), tmp_path / "runs/sentiment")
+    resumed = fitted(trained, misled, tmp_path, *MISLED)
     said = capsys.readouterr().out
     assert f"after epoch {epoch}" in said and f"Epoch {epoch}/6" not in said
-    assert_same(resumed, straight)
+    assert_same_as_published(resumed, straight)
     assert models.load(straight).get_layer("calibration").temperature.numpy() != 1
     best = json.loads((straight / "assets.extra/run.json").read_text())["best_epoch"]
     assert 1 < best < 5  # so one of the epochs to die after comes after the best, another before
@@ -260,7 +275,7 @@ def test_a_run_killed_within_an_epoch_does_that_epoch_again(
         patch.setattr(keras.callbacks.TensorBoard, "on_train_batch_end", die)
         with pytest.raises(KeyboardInterrupt):
             trained(misled, tmp_path, *MISLED)
-    assert_same(trained(misled, tmp_path, *MISLED), straight)
+    assert_same_as_published(fitted(trained, misled, tmp_path, *MISLED), straight)
 
 
 def test_a_run_killed_after_fitting_is_only_published(corpus, tmp_path, monkeypatch, capsys):
@@ -377,62 +392,55 @@ def test_a_run_in_progress_is_refused_to_another(corpus, tmp_path, capsys):
 
 
 def test_two_epochs_of_half_a_pass_learn_what_one_of_a_whole_pass_does(corpus, tmp_path):
-    whole = trained(corpus, tmp_path / "whole", "--batch-tokens", "80")  # 4 batches of 10
-    half = ["--batch-tokens", "80", "--steps-per-epoch", "2", "--epochs", "2"]
-    halves = trained(corpus, tmp_path / "halves", *half)
-    bests = [json.loads((v / "assets.extra/run.json").read_text()) for v in (whole, halves)]
-    assert [record["best_epoch"] for record in bests] == [1, 2]
-    for a, b in zip(weights(whole), weights(halves), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
+    tokens = ["--batch-tokens", "80"]  # 4 batches of 10
+    whole = fitted(trained, corpus, tmp_path / "whole", *tokens)
+    half = [*tokens, "--steps-per-epoch", "2", "--epochs", "2"]
+    halves = fitted(trained, corpus, tmp_path / "halves", *half)
+    assert [stopped.progress.best_epoch for stopped in (whole, halves)] == [1, 2]
+    fitting.assert_same(whole, halves)
 
 
 @pytest.mark.parametrize(
     "cell", slow_except(["lstm_peephole", "mut1"], ["rnn", "lstm_peephole", "greff_fgr", "mut1"])
 )
-def test_cells_of_every_kind_train_and_are_published(corpus, tmp_path, cell):
-    version = trained(corpus, tmp_path, "--cell", cell)
-    assert json.loads((version / "assets.extra/run.json").read_text())["config"]["cell"] == cell
+def test_cells_of_every_kind_train_and_are_exported(corpus, tmp_path, cell):
+    stopped = fitted(trained, corpus, tmp_path, "--cell", cell)
+    assert stopped.model.get_layer("reader").spec == CELLS[cell]
+    [response] = stopped.export(tmp_path / "exported").predict([{"text": "a warm film"}])
+    assert response["label"] in (b"good", b"bad")
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_other_precisions_train_and_are_served_in_float32(corpus, tmp_path, precision):
-    version = trained(corpus, tmp_path, "--precision", precision, "--epochs", "2")
-    rows = (version / "assets.extra/history.csv").read_text().splitlines()[1:]
-    assert all(np.isfinite([float(cell) for cell in row.split(",")]).all() for row in rows)
-    saved = SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs[0]
+    stopped = fitted(trained, corpus, tmp_path, "--precision", precision, "--epochs", "2")
+    assert len(stopped.progress.history) == 2
+    assert all(np.isfinite(list(row.values())).all() for row in stopped.progress.history)
+    stopped.export(tmp_path / "exported")
+    saved = (tmp_path / "exported/draft/saved_model.pb").read_bytes()
+    saved = SavedModel.FromString(saved).meta_graphs[0]
     nodes = [n for f in saved.graph_def.library.function for n in f.node_def]
     types = {v.type for n in (*saved.graph_def.node, *nodes) for v in n.attr.values()}
     assert tf.float32.as_datatype_enum in types
     assert not {tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum} & types
 
 
-def command(corpus, folder, *more):
-    argv = [sys.executable, "-m", "app.train", "sentiment", "--data", str(corpus), *SMALL]
-    return argv + where(folder) + ["--deterministic", *more]
-
-
-def test_a_process_killed_at_any_moment_resumes_and_equals_one_that_was_not(corpus, tmp_path):
-    more = ["--epochs", "8", "--patience", "8", "--batch-tokens", "32"]
-    straight = subprocess.run(
-        command(corpus, tmp_path / "straight", *more), cwd=ROOT, capture_output=True, text=True
-    )
-    assert straight.returncode == 0, straight.stderr
-    killed = subprocess.Popen(
-        command(corpus, tmp_path / "killed", *more), cwd=ROOT, stdout=subprocess.DEVNULL
-    )
+def test_a_process_killed_at_any_moment_resumes_and_equals_one_that_was_not(
+    misled, straight, tmp_path
+):
+    command = [sys.executable, "-m", "app.train", "sentiment", "--data", str(misled), *SMALL]
+    command += ["--deterministic", *where(tmp_path), *MISLED]
+    killed = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     limit = time.monotonic() + 120
-    while not list((tmp_path / "killed").rglob("state.npz")) and killed.poll() is None:
+    while not list(tmp_path.rglob("state.npz")) and killed.poll() is None:
         assert time.monotonic() < limit
         time.sleep(0.01)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert not versions.numbers(tmp_path / "killed/saved_models/sentiment")
-    resumed = subprocess.run(
-        command(corpus, tmp_path / "killed", *more), cwd=ROOT, capture_output=True, text=True
-    )
+    assert not versions.numbers(tmp_path / "saved_models/sentiment")
+    resumed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming" in resumed.stdout
-    assert_same(*(tmp_path / name / "saved_models/sentiment/1" for name in ("killed", "straight")))
+    assert_same(tmp_path / "saved_models/sentiment/1", straight)
 
 
 def test_a_run_goes_by_what_it_was_given_in_files_too(tmp_path):
