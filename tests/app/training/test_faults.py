@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,8 +18,9 @@ import tasks
 from app import train
 from app.serving import export
 from app.training import loop, memory, run_state
-from tests.app.test_train import assert_same, fails, trained
-from tests.conftest import SMALL, where
+from tests.app.test_train import assert_same_as_published, fails, trained
+from tests.conftest import SMALL, labelled, where
+from tests.support.fitted import fitted
 
 TWO = ["--epochs", "2", "--patience", "2", "--batch-tokens", "64"]
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -39,7 +41,7 @@ def epochs(run):
         return json.loads(str(state["progress"]))["epoch"]
 
 
-def one_epoch_kept(corpus, folder, monkeypatch, *more):
+def train_one_epoch(corpus, folder):
     """Trains one epoch of two, and then stops as by Ctrl-C."""
     save = run_state.Run.save
 
@@ -47,9 +49,23 @@ def one_epoch_kept(corpus, folder, monkeypatch, *more):
         save(self, progress, groups)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(run_state.Run, "save", save_and_die)
-        train.main(command(corpus, folder, *more))
+        train.main(command(corpus, folder))
+    return run_of(folder)
+
+
+@pytest.fixture(scope="module")
+def one_epoch(tmp_path_factory):
+    """The folder of runs after one epoch of two on a corpus as `corpus` is."""
+    folder = tmp_path_factory.mktemp("one_epoch")
+    train_one_epoch(labelled(folder / "corpus"), folder)
+    return folder / "runs"
+
+
+def one_epoch_kept(one_epoch, folder):
+    """Copies the run of one epoch to a folder."""
+    shutil.copytree(one_epoch, folder / "runs")
     return run_of(folder)
 
 
@@ -59,7 +75,7 @@ def test_a_loss_that_is_no_number_names_the_lines_of_its_batch(
     lines = (corpus / "train.tsv").read_text().splitlines()
     lines[6] = "poison and nothing else here\tgood"
     (corpus / "train.tsv").write_text("\n".join(lines))
-    kept = one_epoch_kept(corpus, tmp_path, monkeypatch)
+    kept = train_one_epoch(corpus, tmp_path)
     task_class = tasks.find("sentiment")
     to_inputs = task_class.to_inputs
 
@@ -115,7 +131,7 @@ def test_out_of_memory_halves_the_batches_and_goes_on(corpus, tmp_path, monkeypa
     record = json.loads((version / "assets.extra/run.json").read_text())
     assert (record["epochs"], record["batch_tokens"]) == (2, 16)
     assert record["config"]["batch_tokens"] == 64
-    train.main(command(corpus, tmp_path, "--epochs", "3", "--patience", "3"))
+    fitted(train.main, command(corpus, tmp_path, "--epochs", "3", "--patience", "3"))
     resumed = capsys.readouterr().out
     assert f"{len(met[8:])}/{len(met[8:])} - " in resumed  # as many steps as it came down to
 
@@ -148,9 +164,11 @@ def test_memory_counts_as_unlimited_where_the_system_does_not_report_it(tmp_path
         assert memory.available_bytes() == limit
 
 
-def test_a_full_disk_is_an_error_and_the_last_state_is_kept(corpus, tmp_path, monkeypatch, capsys):
-    straight = trained(corpus, tmp_path / "straight", *TWO)
-    kept = one_epoch_kept(corpus, tmp_path / "full", monkeypatch)
+def test_a_full_disk_is_an_error_and_the_last_state_is_kept(
+    corpus, one_epoch, tmp_path, monkeypatch, capsys
+):
+    straight = fitted(trained, corpus, tmp_path / "straight", *TWO)
+    kept = one_epoch_kept(one_epoch, tmp_path / "full")
     savez, draft = np.savez, export.draft
     argv = command(corpus, tmp_path / "full")
 
@@ -172,11 +190,11 @@ def test_a_full_disk_is_an_error_and_the_last_state_is_kept(corpus, tmp_path, mo
         patch.setattr(export, "draft", full)
         assert "no space left" in fails(capsys, train.main, argv)
     assert epochs(kept) == 2 and np.savez is savez
-    assert_same(train.main(argv), straight)
+    assert_same_as_published(straight, train.main(argv))
 
 
-def test_an_unreadable_file_is_an_error(corpus, tmp_path, monkeypatch, capsys):
-    kept, argv = one_epoch_kept(corpus, tmp_path, monkeypatch), command(corpus, tmp_path)
+def test_an_unreadable_file_is_an_error(corpus, one_epoch, tmp_path, monkeypatch, capsys):
+    kept, argv = one_epoch_kept(one_epoch, tmp_path), command(corpus, tmp_path)
     opened = Path.open
 
     def closed(self, *args, **told):
@@ -197,16 +215,15 @@ def test_an_unreadable_file_is_an_error(corpus, tmp_path, monkeypatch, capsys):
     assert (kept / "state.npz").read_bytes() == state[:-100]
 
 
-def test_a_changed_corpus_is_reported_and_its_run_is_kept(corpus, tmp_path, monkeypatch, capsys):
-    kept = one_epoch_kept(corpus, tmp_path, monkeypatch)
+def test_a_changed_corpus_is_reported_and_its_run_is_kept(corpus, one_epoch, tmp_path, capsys):
+    kept = one_epoch_kept(one_epoch, tmp_path)
     before = (corpus / "train.tsv").read_text()
     (corpus / "train.tsv").write_text(before + "one film more\tgood\n")
-    capsys.readouterr()
-    train.main(command(corpus, tmp_path))
+    fitted(train.main, command(corpus, tmp_path))
     assert (
         f"starting a new run; {kept} belongs to other data and is kept" in capsys.readouterr().out
     )
     assert epochs(kept) == 1
     (corpus / "train.tsv").write_text(before)
-    train.main(command(corpus, tmp_path))
+    assert fitted(train.main, command(corpus, tmp_path)).progress.epoch == 2
     assert f"resuming {kept} after epoch 1" in capsys.readouterr().out
