@@ -219,7 +219,10 @@ def table(folder: Path) -> np.ndarray:
 
 
 def _path(value: str) -> Path:
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{FLAG}: {value!r}: {error}") from error
 
 
 def _text(word: str | bytes) -> str:

@@ -197,6 +197,11 @@ def test_what_cannot_be_used_is_rejected_before_the_corpus_is_read(
     assert re.search(message, error)
 
 
+def test_a_folder_of_an_unknown_user_is_rejected():
+    with pytest.raises(UserError, match=r"--vectors: '~no-such-user/v.txt': "):
+        tasks.find("tagging").Config(vectors="~no-such-user/v.txt").check_files()
+
+
 def test_a_licence_needs_vectors():
     with pytest.raises(UserError, match="--vectors-licence needs --vectors"):
         tasks.find("tagging").Config(vectors_licence="CC0")
