@@ -34,7 +34,8 @@ _NUMBERS = """
     Sigmoid Size Slice Softmax Softplus Split Sqrt Square Squeeze StopGradient StridedSlice Sub Sum
     Tanh TensorScatterUpdate Tile TopKV2 Transpose Unique UniqueV2 Unpack Where ZerosLike
 """
-_RECURRENT = "BlockLSTMV2"  # an LSTM over all steps in one op
+# An LSTM over all steps in one op; activations and structures of matrices of cells.
+_RECURRENT = "BlockLSTMV2 Elu Erf MatrixDiagV3 MatrixSolve"
 _STRINGS = """
     HashTableV2 LookupTableFindV2 RaggedGather RaggedRange RaggedTensorToTensor ReduceJoin
     StaticRegexFullMatch StaticRegexReplace StringLength StringLower StringSplitV2 Substr

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 import tasks
 from app.serving import compatibility, versions
+from models.cells.recurrent import GatedRNN
+from models.cells.specs import ACTIVATIONS, CELLS, RECURRENT_STRUCTURES, CellSpec
 from tests.conftest import signatures
 from tests.support import by_task, untrained
 
@@ -230,3 +232,22 @@ def test_export_rejects_an_incompatible_draft(tmp_path, monkeypatch):
     with pytest.raises(compatibility.IncompatibleModel, match=r"label must have .* float16"):
         untrained.version("sentiment", tmp_path)
     assert versions.numbers(tmp_path / "sentiment") == []
+
+
+def test_every_activation_and_structure_of_a_cell_has_ops_of_stock_servers():
+    specs = [CellSpec("rnn", input_activation=name) for name in ACTIVATIONS]
+    specs += [CellSpec("gru", recurrent_structure=name) for name in RECURRENT_STRUCTURES]
+    specs += [CellSpec("gru", recurrent_rank=2), CellSpec("gru", heads=2)]
+    specs += [CELLS[name] for name in ("slstm", "rwkv", "nas", "minlstm", "sgu", "cornn")]
+    layers = [GatedRNN(4, spec) for spec in specs]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3])])
+    def run(inputs):
+        return [layer(inputs) for layer in layers]
+
+    graph = run.get_concrete_function().graph.as_graph_def()
+    nodes = [
+        *graph.node,
+        *(node for function in graph.library.function for node in function.node_def),
+    ]
+    assert {node.op for node in nodes} <= compatibility.OPS
