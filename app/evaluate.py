@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import tasks
 from app import cli
 from app.serving import versions
+from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import PARTS
 
@@ -24,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args, task_class = cli.parse("evaluate", __doc__, argv, _add_flags, "--data PATH --part valid")
     corpus = cli.settings(task_class.Corpus, args)
     corpus.check_paths(args.part)
+    if args.compare:
+        return _compare(args, corpus)
     folder = versions.find(args.saved_models, args.task, args.version)
     with cli.quiet():
         from app.serving.session import SavedModelSession
@@ -65,6 +69,32 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         print(f"{rejected} more examples skipped: the model was not trained for their output")
     _print_evaluation(evaluation)
     return evaluation.scores
+
+
+def _compare(args: argparse.Namespace, corpus: Corpus) -> dict[str, float]:
+    """Prints the comparison of two versions, and returns the scores of the second."""
+    first, second = (
+        versions.find(args.saved_models, args.task, number, "--compare") for number in args.compare
+    )
+    with cli.quiet():
+        from app.serving import comparison
+
+        task_class = tasks.find(args.task)
+    task = task_class.restore(second / "assets")
+    _, corpus, _ = task.settle(task.config, corpus)
+    part, notes = corpus.part(args.part)
+    result = comparison.compare(args.task, first, second, part)
+    if args.json:
+        print(json.dumps(dataclasses.asdict(result)))
+    else:
+        table = result.table()
+        formatted = [
+            [f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row]
+            for row in table.rows
+        ]
+        print(*notes, *result.sentences(), "", sep="\n")
+        print(cli.columns([table.columns, *formatted]))
+    return {name: scores[1] for name, scores in result.scores.items()}
 
 
 def _recorded(folder: Path) -> tuple[str | None, dict[str, float]]:
@@ -111,6 +141,13 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
     parser.add_argument("--version", type=int, help="version of the model (default: the latest)")
     parser.add_argument(
         "--part", choices=PARTS, default="test", help="part of the corpus (default: test)"
+    )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        type=int,
+        metavar=("A", "B"),
+        help="compare two versions on the same examples, with a test of significance",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     cli.add_settings(parser, task_class.Corpus)

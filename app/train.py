@@ -1,10 +1,16 @@
 """Trains a task and publishes an evaluated SavedModel: `python -m app.train sentiment`."""
 
 import argparse
+import functools
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import tasks
 from app import cli
+from app.serving import base_version
+from app.serving.base_version import BaseVersion
+from tasks.core.errors import UserError
 
 STRATEGIES = ("none", "mirrored", "multiworker")  # of `training.distribution`, without TensorFlow
 
@@ -14,10 +20,17 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
 
     In a cluster only the chief publishes; the other processes return None.
     """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    base = _base_version(argv)
+    add_flags = functools.partial(_add_flags, base=base)
     args, task_class = cli.parse(
-        "train", __doc__, argv, _add_flags, "--data PATH --cell gru --units 64"
+        "train", __doc__, argv, add_flags, "--data PATH --cell gru --units 64"
     )
-    config = cli.settings(task_class.Config, args)
+    config = cli.settings(_config_class(task_class, base), args)
+    if (args.freeze or args.drop_labels) and not base:
+        raise UserError(
+            f"--freeze and --drop-labels need {base_version.FLAG}, the version that is continued."
+        )
     corpus = cli.settings(task_class.Corpus, args)
     corpus.check_paths()
     config.check_files()
@@ -29,14 +42,55 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         runs=args.runs,
         deterministic=args.deterministic,
         strategy=args.strategy,
+        base=base,
+        freeze=args.freeze,
+        drop_labels=args.drop_labels,
     )
     return pipeline.train(args.task, config, corpus, options)
 
 
-def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
-    cli.add_settings(parser, task_class.Corpus)
-    cli.add_settings(parser, task_class.Config)
+def _base_version(argv: Sequence[str]) -> BaseVersion | None:
+    """Returns the version that the command line continues, whose settings are its defaults."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(base_version.FLAG, dest="base", nargs="?")
     cli.add_saved_models(parser)
+    args, _ = parser.parse_known_args(argv[1:])
+    if not args.base or argv[0] not in tasks.names():
+        return None
+    return base_version.find(args.base, argv[0], args.saved_models)
+
+
+def _config_class(task_class: type, base: BaseVersion | None) -> type:
+    return base.config_class(task_class.Config) if base else task_class.Config
+
+
+def _group_names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
+def _add_flags(parser: argparse.ArgumentParser, task_class: type, base: BaseVersion | None) -> None:
+    cli.add_settings(parser, task_class.Corpus)
+    cli.add_settings(parser, _config_class(task_class, base))
+    cli.add_saved_models(parser)
+    parser.add_argument(
+        base_version.FLAG,
+        dest="base",
+        metavar="VERSION",
+        help="continue from a published version, given by its number or its folder: its weights, "
+        "words, classes and settings are the start, with a tenth of its learning rate",
+    )
+    parser.add_argument(
+        "--freeze",
+        type=_group_names,
+        default=(),
+        metavar="GROUPS",
+        help=f"with {base_version.FLAG}: layers that are not trained, such as embeddings,encoder",
+    )
+    parser.add_argument(
+        "--drop-labels",
+        action="store_true",
+        help=f"with {base_version.FLAG}: drop classes and tags that the training part lacks",
+    )
     parser.add_argument(
         "--runs",
         type=cli.utf8_path,

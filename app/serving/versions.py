@@ -44,13 +44,16 @@ def published(saved_models: Path) -> dict[str, list[int]]:
     return {name: present for name, present in models.items() if present}
 
 
-def find(saved_models: Path, task: str, version: int | None = None) -> Path:
+def find(
+    saved_models: Path, task: str, version: int | None = None, flag: str = "--version"
+) -> Path:
     """Returns the folder of a published version.
 
     Args:
         saved_models: Folder of the published models.
         task: Name of the task.
         version: Number of the version; None for the latest.
+        flag: Flag that names the version, for messages.
 
     Raises:
         UserError: There is no such version, or its files differ from those published.
@@ -62,7 +65,7 @@ def find(saved_models: Path, task: str, version: int | None = None) -> Path:
     if version is None:
         version = available[-1]
     elif version not in available:
-        raise UserError(f"--version must be one of {available} in {folder}, got {version}.")
+        raise UserError(f"{flag} must be one of {available} in {folder}, got {version}.")
     path = folder / str(version)
     try:
         manifest.verify(path)

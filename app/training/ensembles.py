@@ -15,6 +15,7 @@ import tensorflow as tf
 from app.console import say
 from app.training import distribution, loop
 from app.training.batches import Batches
+from app.training.continuation import Start
 from app.training.example_cache import EncodedExamples
 from app.training.run_state import Progress, Run
 from tasks.core.examples import Splits
@@ -84,6 +85,7 @@ def fit(
     run: Run,
     splits: Splits,
     strategy: tf.distribute.Strategy,
+    start: Start | None = None,
 ) -> Fitted:
     """Trains the networks that the config asks for, from the state of the run.
 
@@ -94,10 +96,11 @@ def fit(
         run: The run. The networks of an ensemble after the first have runs inside it.
         splits: The examples before encoding.
         strategy: Strategy from `distribution.strategy_of`.
+        start: Start from a published version; None for new weights.
     """
     count, seed = task.config.ensemble, task.config.seed
     if count == 1:
-        return Fitted(*loop.fit(task, train, valid, run, splits, strategy))
+        return Fitted(*loop.fit(task, train, valid, run, splits, strategy, start=start))
     models, progresses = [], []
     with contextlib.ExitStack() as stack:
         for number in range(count):
@@ -106,7 +109,9 @@ def fit(
             if number:
                 own = _inner_run(run, f"network-{number + 1}", strategy, stack)
             member = _with_seed(task, seed + number, run)
-            model, progress = loop.fit(member, train, valid, own, splits, strategy)
+            model, progress = loop.fit(
+                member, train, valid, own, splits, strategy, start=start, number=number
+            )
             models.append(model)
             progresses.append(progress)
         networks = tuple(
@@ -121,7 +126,9 @@ def fit(
             return Fitted(ensemble, progresses[0], networks)
         say(f"training one network on the predictions of the {count}")
         own = _inner_run(run, "distilled", strategy, stack)
-        distilled, progress = loop.fit(task, train, valid, own, splits, strategy, teacher=ensemble)
+        distilled, progress = loop.fit(
+            task, train, valid, own, splits, strategy, teacher=ensemble, start=start
+        )
     scores = [
         loop.validate(task, model, batches, strategy) for model in [*models, ensemble, distilled]
     ]

@@ -21,6 +21,7 @@ import tensorflow as tf
 from app.training import distribution, memory
 from app.training.batches import Batches, Share
 from app.training.callbacks import Checkpoint, StopOnNonFinite, WeightAverage, assign, to_arrays
+from app.training.continuation import Start
 from app.training.example_cache import EncodedExamples, origins
 from app.training.optimizers import optimizer_of
 from app.training.run_state import Progress, Run
@@ -40,6 +41,8 @@ def fit(
     splits: Splits,
     strategy: tf.distribute.Strategy | None = None,
     teacher: keras.Model | None = None,
+    start: Start | None = None,
+    number: int = 0,
 ) -> tuple[keras.Model, Progress]:
     """Trains the model of a task until its config says so, from the state of a run.
 
@@ -54,6 +57,8 @@ def fit(
         splits: The examples before encoding.
         strategy: Strategy from `distribution.strategy_of`; None for one device.
         teacher: Model whose predictions replace the targets in training; None for none.
+        start: Start from a published version; None for new weights.
+        number: Number of the network in an ensemble, from 0.
 
     Returns:
         The model with the weights of the best epoch and those of `Task.fit_on_valid`, and the
@@ -66,7 +71,7 @@ def fit(
     tokens = run.progress().tokens or task.config.batch_tokens
     while True:
         try:
-            return _fit(task, train, valid, run, splits, strategy, tokens, teacher)
+            return _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, number)
         except tf.errors.ResourceExhaustedError as error:
             if os.strerror(errno.ENOSPC) in str(error):  # the same class reports a full disk
                 raise
@@ -80,13 +85,13 @@ def fit(
         gc.collect()  # a model refers to itself, and its memory is needed now
 
 
-def _fit(task, train, valid, run, splits, strategy, tokens, teacher):
+def _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, number):
     """Does what `fit` does, with one token budget."""
     config = task.config
     train_batches = Batches(train, tokens, config.seed, config.buffer)
     valid_batches = Batches(valid, tokens, buffer=config.buffer)
     steps = config.steps_per_epoch or train_batches.steps
-    model = _build(task, strategy, steps * config.epochs)
+    model = _build(task, strategy, steps * config.epochs, start)
     machines = strategy.num_replicas_in_sync if distribution.is_cluster(strategy) else 1
     memory.check(model, train_batches, tokens, machines)
     progress = run.progress()
@@ -99,6 +104,8 @@ def _fit(task, train, valid, run, splits, strategy, tokens, teacher):
         budget = max(tokens, _ADAPT_TOKENS)
         parts = (Batches(part, budget, buffer=config.buffer) for part in (train, valid))
         task.adapt(model, *parts)
+        if start:
+            start.initialise(task, model, number)
     average = WeightAverage(model, model.optimizer, config.ema_momentum)
     if state:
         assign(average.values, state.get("average", []))
@@ -159,13 +166,16 @@ def validate(
     return {name: float(value) for name, value in logs.items()}
 
 
-def _build(task: Task, strategy: tf.distribute.Strategy, steps: int) -> keras.Model:
+def _build(
+    task: Task, strategy: tf.distribute.Strategy, steps: int, start: Start | None
+) -> keras.Model:
     """Returns the network for training, compiled, with the weights that the seed gives.
 
     Args:
         task: The task.
         strategy: Strategy that the model is built with.
         steps: Steps of all epochs, over which the learning rate changes.
+        start: Start from a published version, which may leave layers as they are.
 
     Raises:
         UserError: The weights do not fit into memory.
@@ -174,6 +184,8 @@ def _build(task: Task, strategy: tf.distribute.Strategy, steps: int) -> keras.Mo
     try:
         with strategy.scope():
             model = task.build()
+            if start:
+                start.freeze_layers(model)
             optimizer = optimizer_of(task.config, steps)
             task.compile(model, optimizer)
             optimizer.build(model.trainable_variables)

@@ -35,10 +35,13 @@ import tensorflow as tf
 import tasks
 from app import report
 from app.console import encodable, output_to, say, with_progress
-from app.serving import export
+from app.serving import comparison, export
+from app.serving.base_version import BaseVersion
+from app.serving.comparison import Comparison
 from app.serving.session import SavedModelSession
-from app.training import advice, distribution, ensembles, example_cache, run_state
+from app.training import advice, continuation, distribution, ensembles, example_cache, run_state
 from app.training.batches import Batches
+from app.training.continuation import Start
 from app.training.ensembles import Fitted
 from app.training.example_cache import EncodedExamples
 from app.training.run_state import Progress, Run
@@ -63,6 +66,9 @@ class TrainOptions:
         runs: Folder of training state and of encoded examples.
         deterministic: Whether repeated runs compute the same bits, more slowly.
         strategy: Name of the distribution strategy, one of `distribution.STRATEGIES`.
+        base: Published version that the training continues from; None for none.
+        freeze: Groups of layers that keep the weights of `base`; see `Task.layer_groups`.
+        drop_labels: Whether classes and tags that only `base` has are dropped.
         output: Stream for everything that is printed; None for standard output.
     """
 
@@ -70,6 +76,9 @@ class TrainOptions:
     runs: Path = Path("runs")
     deterministic: bool = False
     strategy: str = "none"
+    base: BaseVersion | None = None
+    freeze: Sequence[str] = ()
+    drop_labels: bool = False
     output: TextIO | None = None
 
 
@@ -108,6 +117,7 @@ class Prepared:
         run: The locked run, to be closed by the caller.
         cache: Folder of the encoded examples.
         seconds: Time that reading took.
+        start: Start from a published version; None for new weights.
     """
 
     name: str
@@ -117,6 +127,7 @@ class Prepared:
     run: Run
     cache: Path
     seconds: float
+    start: Start | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +144,8 @@ class EncodedParts:
 class Evaluated:
     """A draft, its evaluation on the test part, and illustrations for the report.
 
-    `fitted_on_valid` is what `Task.fitted_on_valid` returned, as pairs.
+    `fitted_on_valid` is what `Task.fitted_on_valid` returned, as pairs; `comparison` is that with
+    the version that was continued.
     """
 
     draft: Path
@@ -141,6 +153,7 @@ class Evaluated:
     illustrations: Sequence[Alignment | AttentionMaps]
     seconds: float
     fitted_on_valid: tuple[tuple[str, float], ...] = ()
+    comparison: Comparison | None = None
 
 
 def train(task: str, config: Config, corpus: Corpus, options: TrainOptions) -> Path | None:
@@ -174,7 +187,7 @@ def train(task: str, config: Config, corpus: Corpus, options: TrainOptions) -> P
             tf.config.experimental.enable_op_determinism()
         if strategy.num_replicas_in_sync > 1:
             say(f"{strategy.num_replicas_in_sync} devices share each batch")
-        prepared = read(task, config, corpus, options.runs)
+        prepared = read(task, config, corpus, options)
         stack.callback(prepared.run.close)
         distribution.broadcast_state(prepared.run, strategy)
         encoded = encode(prepared)
@@ -192,20 +205,25 @@ def train(task: str, config: Config, corpus: Corpus, options: TrainOptions) -> P
 # --- Reading -----------------------------------------------------------------
 
 
-def read(name: str, config: Config, corpus: Corpus, runs: Path) -> Prepared:
+def read(name: str, config: Config, corpus: Corpus, options: TrainOptions) -> Prepared:
     """Reads a corpus, learns the task from its training part, and opens the run.
 
     Args:
         name: Name of the task.
         config: Settings of the task.
         corpus: Location of the examples.
-        runs: Folder of training state.
+        options: Folders, and the version that is continued.
 
     Raises:
         UserError: The corpus is invalid, or another process trains the same run.
     """
-    began = time.monotonic()
+    began, runs = time.monotonic(), options.runs
     task_class = tasks.find(name)
+    unknown = sorted(set(options.freeze) - set(task_class.layer_groups))
+    if unknown:
+        raise UserError(
+            f"--freeze: {name} has the groups {sorted(task_class.layer_groups)}, got {unknown}."
+        )
     config, corpus, decisions = task_class.settle(config, corpus)
     splits = corpus.open()
     splits = dataclasses.replace(splits, notes=(*splits.notes, *decisions))
@@ -213,15 +231,20 @@ def read(name: str, config: Config, corpus: Corpus, runs: Path) -> Prepared:
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="draft-", dir=runs) as folder:
         assets = Path(folder)
-        data, config = _learn(task_class, config, corpus, splits, assets)
+        data, config = _learn(task_class, config, corpus, splits, assets, options)
         run = _open_run(runs / name, name, config, data.checksum, assets)
     task = task_class.restore(run.assets)
     ops = example_cache.ops_fingerprint(task, next(iter(splits.train)))
     cache = runs / "encoded" / name
     cache /= example_cache.identity(config, data.checksum, run.assets, ops)
     run.record_cache(cache)
+    start = None
+    if options.base:
+        restored = task_class.restore(options.base.folder / "assets")
+        start = continuation.Start(options.base, restored, options.freeze)
+        say(start.sentence(task))
     return Prepared(
-        name, task, _answerable(task, splits), data, run, cache, time.monotonic() - began
+        name, task, _answerable(task, splits), data, run, cache, time.monotonic() - began, start
     )
 
 
@@ -250,7 +273,12 @@ class _Survey:
 
 
 def _learn(
-    task_class: type[Task], config: Config, corpus: Corpus, splits: Splits, assets: Path
+    task_class: type[Task],
+    config: Config,
+    corpus: Corpus,
+    splits: Splits,
+    assets: Path,
+    options: TrainOptions,
 ) -> tuple[DataSummary, Config]:
     """Learns a task into `assets`, and validates every example of every part.
 
@@ -261,7 +289,17 @@ def _learn(
     for part in PARTS:
         stream = with_progress(getattr(splits, part), f"reading {part}")
         surveys[part] = _Survey(stream, task_class.Evaluator, PartSummary(corpus.identity))
-    task = task_class.learn(config, surveys["train"].stream(), assets, splits.valid)
+    base = options.base
+    task = task_class.learn(
+        config,
+        surveys["train"].stream(),
+        assets,
+        splits.valid,
+        base=base.folder / "assets" if base else None,
+        drop_labels=options.drop_labels,
+    )
+    if base:
+        continuation.write_record(base, options.freeze, assets)
     left_out = {}
     for part in PARTS[1:]:
         reasons = collections.Counter(map(task.rejection_reason, surveys[part].stream()))
@@ -400,6 +438,7 @@ def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strat
         run=prepared.run,
         splits=prepared.splits,
         strategy=strategy,
+        start=prepared.start,
     )
 
 
@@ -425,8 +464,19 @@ def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) 
     baselines = evaluation.baselines | evaluator.baselines(prepared.splits)
     evaluation = dataclasses.replace(evaluation, baselines=baselines)
     illustrations = evaluator.illustrate(session, test)
+    compared = None
+    if prepared.start:
+        base = prepared.start.base.folder
+        compared = comparison.compare(prepared.name, base, draft, test, "the new version")
+        tables = (compared.table(), *evaluation.tables)
+        evaluation = dataclasses.replace(evaluation, tables=tables)
     return Evaluated(
-        draft, evaluation, illustrations, time.monotonic() - began, tuple(fitted_on_valid.items())
+        draft,
+        evaluation,
+        illustrations,
+        time.monotonic() - began,
+        tuple(fitted_on_valid.items()),
+        compared,
     )
 
 
@@ -472,6 +522,7 @@ def publish(
         + ", ".join(f"{name} {score:.4f}" for name, score in evaluation.scores.items()),
         *(f"{name}: {context}" for name, context in contexts if context),
         *evaluation.below_baselines(),
+        *(evaluated.comparison.sentences() if evaluated.comparison else ()),
         *([calibration.sentence()] if calibration else []),
         *(f"warning: {warning}" for warning in record["warnings"]),
         f"published {version}",
@@ -491,7 +542,7 @@ def _record(
 ) -> dict[str, Any]:
     """The content of `run.json`."""
     task, progress = prepared.task, fitted.progress
-    calibration = evaluated.evaluation.calibration
+    calibration, compared = evaluated.evaluation.calibration, evaluated.comparison
     seconds = {
         "read": prepared.seconds,
         "encode": encoded.seconds,
@@ -516,6 +567,8 @@ def _record(
         **({"vectors": task.vectors.record(task.config)} if task.vectors else {}),
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
+        "base": prepared.start.base.record() if prepared.start else None,
+        "comparison": compared and dataclasses.asdict(compared),
         "networks": [dataclasses.asdict(network) for network in fitted.networks],
         "distillation": [dataclasses.asdict(gain) for gain in fitted.gains],
         "batch_tokens": progress.tokens or task.config.batch_tokens,

@@ -151,7 +151,7 @@ class Vocabulary(tf.Module):
 
     def __init__(self, path: Path, first: int = 2, lower_unknown: bool = False):
         super().__init__()
-        words = path.read_text(encoding="utf-8").split("\n")[:-1]
+        words = self.read(path)
         if not words or len(set(words)) < len(words):
             raise ValueError(f"{path}: a vocabulary needs words, each once, got {len(words)}.")
         self.words = tuple(words)
@@ -166,6 +166,11 @@ class Vocabulary(tf.Module):
             _Lines(self._file, tf.int64, index.LINE_NUMBER, tf.string, index.WHOLE_LINE),
             default_value="",
         )
+
+    @staticmethod
+    def read(path: Path) -> list[str]:
+        """Returns the words of the file of a vocabulary, in the order of their ids."""
+        return path.read_text(encoding="utf-8").split("\n")[:-1]
 
     @staticmethod
     def write(path: Path, words: Iterable[str]) -> None:

@@ -261,6 +261,13 @@ class Evaluator(abc.ABC):
         """
         return {}
 
+    def outcomes(self, example: Example, response: Mapping) -> Sequence[bool]:
+        """Returns whether each prediction of a response is right, for comparisons of versions.
+
+        None by default, for tasks whose predictions are not right or wrong.
+        """
+        return ()
+
     def preview(self) -> Evaluation:
         """Returns an evaluation of no responses, with the names of classes that it will have.
 

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Self
@@ -12,11 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from models.networks.ensemble import ensemble
+from models.text.words import Vocabulary
 from tasks.core import word_vectors
 from tasks.core.config import Config, CorpusSize
 from tasks.core.corpus import Corpus
 from tasks.core.evaluation import Evaluator
 from tasks.core.examples import Example, Stream
+from tasks.core.id_map import IdMap
 from tasks.core.inspection import Inspector
 from tasks.core.request_format import RequestFormat
 from tasks.core.settings import from_record
@@ -45,6 +48,12 @@ class Task(tf.Module, abc.ABC):
         Inspector: Class that shows gates, states and saliency for one request.
         evaluation_signature: Signature by which the task is evaluated.
         request: Inputs of that signature, by name.
+        vocabularies: Files of the vocabularies that grow if training continues from a published
+            version, by the names of their attributes.
+        label_vocabularies: Names of those that hold classes or tags.
+        inherited_assets: Files that a continued training takes from the version as they are.
+        layer_groups: Patterns of the names of layers, by the name of a group that training can
+            leave as it is.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -54,6 +63,10 @@ class Task(tf.Module, abc.ABC):
     Inspector: ClassVar[type[Inspector]]
     evaluation_signature: ClassVar[str] = "serving_default"
     request: ClassVar[dict[str, tf.TensorSpec]]
+    vocabularies: ClassVar[Mapping[str, str]] = {}
+    label_vocabularies: ClassVar[Sequence[str]] = ()
+    inherited_assets: ClassVar[Sequence[str]] = ()
+    layer_groups: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     def __init__(self, config: Config, folder: Path):
         """Loads the assets that `learn` wrote to `folder`."""
@@ -89,7 +102,13 @@ class Task(tf.Module, abc.ABC):
 
     @classmethod
     def learn(
-        cls, config: Config, train: Stream, folder: Path, valid: Stream | None = None
+        cls,
+        config: Config,
+        train: Stream,
+        folder: Path,
+        valid: Stream | None = None,
+        base: Path | None = None,
+        drop_labels: bool = False,
     ) -> Self:
         """Learns assets such as vocabularies, and validates the examples in the same pass.
 
@@ -98,12 +117,18 @@ class Task(tf.Module, abc.ABC):
             train: The training part.
             folder: Existing folder for the assets.
             valid: The validation part, whose words are looked up in a file of word vectors.
+            base: Folder of the assets of a task that is continued: its words, classes and tags
+                keep their ids, and new ones follow. None for none.
+            drop_labels: Whether classes and tags of `base` that the part does not have are
+                dropped; then ids change.
 
         Raises:
             UserError: The task cannot be learnt from these examples.
         """
         measured = _MeasuredStream(train)
         counts = cls._learn_assets(config, measured.stream, folder)
+        if base:
+            cls._continue_assets(base, folder, drop_labels)
         if getattr(config, "vectors", ""):
             words = cls._looked_up_words(config, valid) if valid else ()
             word_vectors.learn(config, counts, words, folder)
@@ -117,6 +142,26 @@ class Task(tf.Module, abc.ABC):
         """Returns the task whose assets are in `folder`, such as `assets/` of a SavedModel."""
         record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return cls(from_record(cls.Config, record), folder)
+
+    @classmethod
+    def _continue_assets(cls, base: Path, folder: Path, drop_labels: bool) -> None:
+        """Merges the assets in `folder` with those of a task that is continued."""
+        for name in cls.inherited_assets:
+            if (base / name).exists():
+                shutil.copyfile(base / name, folder / name)
+        for name, file in cls.vocabularies.items():
+            if not (folder / file).exists() or (drop_labels and name in cls.label_vocabularies):
+                continue
+            old, new = (Vocabulary.read(path / file) for path in (base, folder))
+            Vocabulary.write(folder / file, dict.fromkeys([*old, *new]))
+
+    def moved_inputs(self, id_maps: Mapping[str, IdMap]) -> Sequence[IdMap]:
+        """Returns where features that depend on a vocabulary come from; none by default.
+
+        Args:
+            id_maps: Where the ids of the vocabularies come from, by the names of `vocabularies`.
+        """
+        return ()
 
     @classmethod
     @abc.abstractmethod

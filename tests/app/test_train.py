@@ -318,7 +318,10 @@ def test_remarks_on_the_data_are_printed_and_recorded(corpus, tmp_path, capsys):
         file.write("twice\tgood\ntwice\tgood\n")
     declared = tasks.find("sentiment")
     prepared = pipeline.read(
-        "sentiment", declared.Config(), declared.Corpus(data=str(corpus)), tmp_path / "runs"
+        "sentiment",
+        declared.Config(),
+        declared.Corpus(data=str(corpus)),
+        pipeline.TrainOptions(runs=tmp_path / "runs"),
     )
     prepared.run.close()
     (remark,) = prepared.data.remarks

@@ -26,6 +26,9 @@ class Evaluator(evaluation.Evaluator):
         label = example.values.get("label", ())
         return label if isinstance(label, tuple) else (label,)
 
+    def outcomes(self, example: Example, response: Mapping) -> Sequence[bool]:
+        return (example.values["label"] == response["label"].decode("utf-8"),)
+
     def preview(self) -> Evaluation:
         return self.evaluate(())
 

@@ -12,6 +12,7 @@ from models.text.words import PADDING, UNKNOWN, LossyCounter, Vocabulary, split,
 from tasks.core import targets as names
 from tasks.core import task, word_vectors
 from tasks.core.errors import UserError
+from tasks.core.id_map import IdMap
 from tasks.core.settings import flag
 from tasks.shapes.classification import linear_path, targets
 from tasks.shapes.classification.evaluation import Evaluator
@@ -34,6 +35,10 @@ class Classification(task.Task):
     Evaluator = Evaluator
     Inspector = Inspector
     request = {"text": tf.TensorSpec([None], tf.string, "text")}
+    vocabularies = {"words": _WORDS, "labels": targets.LABELS_FILE}
+    label_vocabularies = ("labels",)
+    inherited_assets = (targets.STATISTICS_FILE,)
+    layer_groups = {"embeddings": ["embedding"], "encoder": ["embedding", "reader"]}
 
     def __init__(self, config, folder):
         # Versions of earlier releases, and settings that no corpus has completed, have classes.
@@ -96,6 +101,16 @@ class Classification(task.Task):
         for batch in examples.batches(_BATCH_SIZE):
             texts = tf.constant([example.values["text"] for example in batch])
             yield from set(_words(texts, config).flat_values.numpy().tolist())
+
+    def moved_inputs(self, id_maps):
+        if not self._evidence or "labels" not in id_maps:
+            return ()
+        # The reader sees the embedding, and the evidence of words and of pairs for each class.
+        labels, size = id_maps["labels"], self.config.embedding
+        offsets = (size, size + labels.before)
+        evidence = [np.where(labels.sources < 0, -1, labels.sources + each) for each in offsets]
+        sources = np.concatenate([np.arange(size), *evidence])
+        return [IdMap(size + 2 * labels.before, sources)]
 
     def rejection_reason(self, example):
         return self.target.rejection_reason(example)

@@ -33,6 +33,7 @@ class Generation(task.Task):
     """
 
     Config = Config
+    inherited_assets = (_SUBWORDS,)
     output_name: ClassVar[str]
 
     def __init__(self, config, folder):

@@ -31,6 +31,9 @@ class ImageToText(generation.Generation):
     Inspector = Inspector
     request = {"image_bytes": tf.TensorSpec([None], tf.string, "image_bytes")}
     output_name = "caption"
+    layer_groups = {
+        "encoder": ["convolution_*", "grid", "rows_*", "columns_*", "vector", "normed_vector"]
+    }
 
     def __init__(self, config, folder):
         super().__init__(config, folder)

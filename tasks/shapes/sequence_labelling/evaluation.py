@@ -22,6 +22,10 @@ class Evaluator(evaluation.Evaluator):
     def target_classes(cls, example: Example) -> Sequence[str]:
         return example.values["tags"]
 
+    def outcomes(self, example: Example, response: Mapping) -> Sequence[bool]:
+        pairs = zip(example.values["tags"], response["tags"], strict=True)
+        return tuple(reference == tag.decode("utf-8") for reference, tag in pairs)
+
     def preview(self) -> Evaluation:
         return self.evaluate(())
 

@@ -40,6 +40,17 @@ class SequenceLabelling(task.Task):
     Evaluator = Evaluator
     Inspector = Inspector
     evaluation_signature = "tokens"
+    vocabularies = {
+        "words": _WORDS,
+        "characters": _CHARACTERS,
+        "tags": _TAGS,
+        "training_words": _TRAINING_WORDS,
+    }
+    label_vocabularies = ("tags",)
+    layer_groups = {
+        "embeddings": ["embedding", "character_reader"],
+        "encoder": ["embedding", "character_reader", "encoder"],
+    }
     request = {
         "tokens": tf.TensorSpec([None, None], tf.string, "tokens"),
         "lengths": tf.TensorSpec([None], tf.int32, "lengths"),

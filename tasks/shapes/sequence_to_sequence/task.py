@@ -24,6 +24,7 @@ class SequenceToSequence(generation.Generation):
     Inspector = Inspector
     request = {"text": tf.TensorSpec([None], tf.string, "text")}
     output_name = "translation"
+    layer_groups = {"embeddings": ["embedding"], "encoder": ["embedding", "encoder_*"]}
 
     @classmethod
     def training_texts(cls, values):

@@ -132,7 +132,9 @@ def run_folders(folder):
 def test_a_distilled_network_learns_the_probabilities_of_its_teacher(data, tmp_path):
     settings = {"units": 8, "embedding": 8, "dropout": 0.0, "learning_rate": 0.03, "epochs": 8}
     config = tasks.find("sentiment").Config(**settings, linear_path=0, evidence=0, patience=8)
-    prepared = pipeline.read("sentiment", config, LabelledTexts(str(data)), tmp_path)
+    prepared = pipeline.read(
+        "sentiment", config, LabelledTexts(str(data)), pipeline.TrainOptions(runs=tmp_path)
+    )
     encoded = pipeline.encode(prepared)
     ids = keras.Input((None,), dtype="int32")
     logits = keras.layers.Embedding(len(prepared.task.words), 2, embeddings_initializer="zeros")(

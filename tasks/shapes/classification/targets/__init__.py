@@ -10,12 +10,12 @@ evaluator. The rest of the shape does not ask which one it has.
 """
 
 from tasks.core import targets
-from tasks.shapes.classification.targets.classes import Classes
+from tasks.shapes.classification.targets.classes import LABELS_FILE, Classes
 from tasks.shapes.classification.targets.labels import Labels
-from tasks.shapes.classification.targets.number import Number
+from tasks.shapes.classification.targets.number import STATISTICS_FILE, Number
 from tasks.shapes.classification.targets.target import Target
 
-__all__ = ["Target", "find"]
+__all__ = ["LABELS_FILE", "STATISTICS_FILE", "Target", "find"]
 
 _TARGETS: dict[str, type[Target]] = {
     targets.AUTO: Classes,  # settings that no corpus has completed

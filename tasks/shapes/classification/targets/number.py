@@ -18,7 +18,7 @@ from tasks.shapes.classification.targets import target
 from tasks.shapes.classification.targets.number_evaluation import Evaluator
 from tasks.shapes.classification.targets.target import Explanation, Target
 
-_STATISTICS = "number.json"
+STATISTICS_FILE = "number.json"
 
 
 class Learner(target.Learner):
@@ -48,7 +48,7 @@ class Learner(target.Learner):
             "maximum": values.max(),
         }
         text = json.dumps({name: float(value) for name, value in statistics.items()}, indent=2)
-        (folder / _STATISTICS).write_text(text, encoding="utf-8")
+        (folder / STATISTICS_FILE).write_text(text, encoding="utf-8")
 
 
 class Number(Target):
@@ -64,7 +64,7 @@ class Number(Target):
 
     def __init__(self, config, folder):
         super().__init__(config, folder)
-        path = folder / _STATISTICS
+        path = folder / STATISTICS_FILE
         self._file = tf.saved_model.Asset(str(path))
         statistics = json.loads(path.read_text(encoding="utf-8"))
         self.mean, self.scale = statistics["mean"], statistics["standard_deviation"]

@@ -1,0 +1,107 @@
+"""Comparison of two versions of a task on the same examples."""
+
+import dataclasses
+from pathlib import Path
+
+from scipy import stats
+
+import tasks
+from app.serving.session import SavedModelSession
+from tasks.core.errors import UserError
+from tasks.core.evaluation import Table
+from tasks.core.examples import Example, Stream
+from tasks.core.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Scores of two versions on the examples that both can be evaluated on.
+
+    Attributes:
+        versions: Names of the versions.
+        examples: Number of examples.
+        scores: Scores of both by name.
+        gained: Predictions that only the second has right: labels of texts, or tags of words.
+        lost: Predictions that only the first has right.
+        p_value: Probability of a difference at least as large between equally good versions, by
+            McNemar's exact test; None for tasks whose predictions are not right or wrong.
+    """
+
+    versions: tuple[str, str]
+    examples: int
+    scores: dict[str, tuple[float, float]]
+    gained: int
+    lost: int
+    p_value: float | None
+
+    def sentences(self) -> list[str]:
+        """Returns the comparison in sentences."""
+        first, second = self.versions
+        scores = ", ".join(f"{name} {a:.4f} and {b:.4f}" for name, (a, b) in self.scores.items())
+        lines = [f"{first} and {second} on {self.examples} examples: {scores}"]
+        if self.p_value is not None:
+            verdict = "significant" if self.p_value < 0.05 else "not significant"
+            lines.append(
+                f"{second} has {self.gained} right that {first} has wrong, and {self.lost} wrong "
+                f"that {first} has right: {verdict} (p = {self.p_value:.2g}, McNemar's test)"
+            )
+        return lines
+
+    def table(self) -> Table:
+        """Returns the comparison as a table of a report."""
+        rows = [[name, *both] for name, both in self.scores.items()]
+        if self.p_value is not None:
+            rows += [["only this one right", self.lost, self.gained]]
+            rows += [["p, McNemar's test", "", self.p_value]]
+        return Table(f"Comparison on {self.examples} examples", ["score", *self.versions], rows)
+
+
+def compare(
+    name: str, first: Path, second: Path, examples: Stream, second_name: str = ""
+) -> Comparison:
+    """Compares two versions on the examples of a part.
+
+    Args:
+        name: Name of the task.
+        first: Folder of the first version.
+        second: Folder of the second, which may be a draft.
+        examples: The examples; those that one of the versions cannot be evaluated on are left out.
+        second_name: Name of the second version; that of its folder by default.
+
+    Raises:
+        UserError: No example is left.
+    """
+    task_class = tasks.find(name)
+    restored = [task_class.restore(folder / "assets") for folder in (first, second)]
+
+    def is_common(example: Example) -> bool:
+        return not any(task.rejection_reason(example) for task in restored)
+
+    common = examples.filter(is_common)
+    (one, right), (other, right_of_other) = (
+        _evaluate(task, folder, common)
+        for task, folder in zip(restored, (first, second), strict=True)
+    )
+    if not one.count:
+        raise UserError("there is no example that both versions can be evaluated on.")
+    scores = {name: (one.scores[name], other.scores[name]) for name in one.scores}
+    pairs = list(zip(right, right_of_other, strict=True))
+    lost, gained = pairs.count((True, False)), pairs.count((False, True))
+    p_value = None
+    if pairs:
+        different = gained + lost
+        p_value = stats.binomtest(lost, different).pvalue if different else 1.0
+    names = f"{name}/{first.name}", second_name or f"{name}/{second.name}"
+    return Comparison(names, one.count, scores, gained, lost, p_value)
+
+
+def _evaluate(task: Task, folder: Path, examples: Stream):
+    """Returns the evaluation of a version, and for each prediction whether it is right."""
+    evaluator, outcomes = task.Evaluator(task), []
+
+    def responses():
+        for example, response in SavedModelSession(folder).predict_examples(task, examples):
+            outcomes.extend(evaluator.outcomes(example, response))
+            yield example, response
+
+    return evaluator.evaluate(responses()), outcomes
