@@ -110,7 +110,7 @@ class Start:
 def _extended(old: np.ndarray, new: np.ndarray, id_maps: Sequence[IdMap], path: str) -> np.ndarray:
     """Returns the values of a weight, with rows and columns of ids moved to their new ids."""
     result = old
-    known = np.ones(new.shape, bool)
+    is_old = np.ones(new.shape, bool)
     for axis, (before, after) in enumerate(zip(old.shape, new.shape, strict=True)):
         fitting = [ids for ids in id_maps if (ids.before, ids.after) == (before, after)]
         if before == after and (not fitting or fitting[0].is_identity):
@@ -125,5 +125,5 @@ def _extended(old: np.ndarray, new: np.ndarray, id_maps: Sequence[IdMap], path: 
         result = np.take(result, np.maximum(source, 0), axis=axis)
         shape = [1] * new.ndim
         shape[axis] = after
-        known &= (source >= 0).reshape(shape)
-    return np.where(known, result, new)
+        is_old &= (source >= 0).reshape(shape)
+    return np.where(is_old, result, new)
