@@ -432,8 +432,8 @@ class GatedCell(keras.layers.Layer):
         spec, H, maps = self.spec, self.units, weight.shape[1] // self.units
         if rank := spec.recurrent_rank:
             factors = ops.reshape(weight, (-1, 2, rank, maps, H))
-            left = ops.transpose(factors[:, 0], (0, 2, 3, 1))
-            return _side_by_side(ops.matmul(left, ops.transpose(factors[:, 1], (0, 2, 1, 3))))
+            rows = ops.transpose(factors[:, 0], (0, 2, 3, 1))
+            return _side_by_side(ops.matmul(rows, ops.transpose(factors[:, 1], (0, 2, 1, 3))))
         if spec.recurrent_structure in ("antisymmetric", "orthogonal"):
             blocks = ops.transpose(ops.reshape(weight, (-1, H, maps, H)), (0, 2, 1, 3))
             blocks = blocks - ops.swapaxes(blocks, 2, 3)
@@ -445,11 +445,11 @@ class GatedCell(keras.layers.Layer):
         size = self.units // self._heads
         group = np.arange(self.units) // size
         columns = np.tile(group, weight.shape[1] // self.units)
-        inside = ops.cast(group[:, None] == columns, weight.dtype)
+        same_head = ops.cast(group[:, None] == columns, weight.dtype)
         operands = (
             ops.split(weight, weight.shape[0] // size) if weight.shape[0] > size else [weight]
         )
-        whole = [ops.tile(operand, (self._heads, 1)) * inside for operand in operands]
+        whole = [ops.tile(operand, (self._heads, 1)) * same_head for operand in operands]
         return whole[0] if len(whole) == 1 else ops.concatenate(whole, axis=0)
 
     def _add_blocks(self, name, rows, maps, kind, columns=None, stacked=1):

@@ -317,8 +317,8 @@ def _sru(step, h, c):
 
 def _scrn(step, h, m, s):
     """Mikolov et al. (2015), eqs. 4 to 6: a slow context s next to hidden units m."""
-    kept = step.constant("kept")
-    s_next = step.named("s'", kept * s + (1.0 - kept) * step.gate("context"))
+    retained = step.constant("kept")
+    s_next = step.named("s'", retained * s + (1.0 - retained) * step.gate("context"))
     context = step.product("context", s_next)
     also = context["hidden"] + step.product("last", m)["hidden"]
     m_next = step.named("m'", step.gate("hidden", also=also))
@@ -362,10 +362,10 @@ def _slstm(step, h, c, n, m):
     """
     forget, input = step.gate("forget", c), step.gate("input", c)
     m_next = step.named("m'", step.maximum(forget + m, input))
-    kept = step.named("kept", step.exp(forget + m - m_next))
+    retained = step.named("kept", step.exp(forget + m - m_next))
     written = step.named("written", step.exp(input - m_next))
-    c_next = step.clip(kept * c + written * step.candidate())
-    n_next = step.named("n'", kept * n + written)
+    c_next = step.clip(retained * c + written * step.candidate())
+    n_next = step.named("n'", retained * n + written)
     return step.gate("output", c_next) * (c_next / n_next), c_next, n_next, m_next
 
 
@@ -391,10 +391,10 @@ def _rwkv(step, h, a, b, p, last_x):
     average = step.named("average", (old * a + new * value) / (old * b + new))
 
     p_next = step.named("p'", step.maximum(p - step.gate("decay"), key))
-    kept = step.named("kept", step.exp(p - step.gate("decay") - p_next))
+    retained = step.named("kept", step.exp(p - step.gate("decay") - p_next))
     written = step.named("written", step.exp(key - p_next))
     output = step.gate("out", also=step.product("out", receptance * average)["out"])
-    return output, kept * a + written * value, kept * b + written, p_next, x
+    return output, retained * a + written * value, retained * b + written, p_next, x
 
 
 @dataclasses.dataclass(frozen=True)

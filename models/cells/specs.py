@@ -151,8 +151,8 @@ class CellSpec:
         if len(set(self.peepholes)) < len(self.peepholes):
             raise ValueError(f"peepholes must differ, got {list(self.peepholes)}.")
         for field in ("bias", "pinned", "blind", "peepholes", "gate_activations"):
-            known = (*gates, CANDIDATE) if field == "blind" else gates
-            unknown = sorted(set(map(str, getattr(self, field))) - set(known))
+            allowed = (*gates, CANDIDATE) if field == "blind" else gates
+            unknown = sorted(set(map(str, getattr(self, field))) - set(allowed))
             if unknown:
                 raise ValueError(
                     f"{field} names {unknown}, but the gates of {self.equation!r} "
