@@ -346,6 +346,28 @@ def test_words_without_characters_or_case_folding_can_be_trained(treebank, tmp_p
     assert len(response["tags"]) == len(WORDS)
 
 
+def test_tags_of_entities_are_evaluated_and_monitored_as_entities(tmp_path, treebank, capsys):
+    words = ["Ada", "Lovelace", "met", "Alan", "today", "."]
+    tags = ["B-PER", "I-PER", "O", "B-PER", "O", "O"]
+    lines = [f"{word}{n} {tag}" for n in range(80) for word, tag in zip(words, tags, strict=True)]
+    sentences = ["\n".join(lines[i : i + 6]) for i in range(0, len(lines), 6)]
+    data = tmp_path / "train.conll"
+    data.write_text("\n\n".join(sentences) + "\n", encoding="utf-8")
+    flags = [*SMALL, *PLAIN, "--epochs", "4", "--learning-rate", "0.05", *where(tmp_path)]
+    version = train.main(["tagging", "--data", str(data), *flags, "--monitor", "entity_f1"])
+    record = json.loads((version / "assets.extra/run.json").read_text(encoding="utf-8"))
+    assert list(record["scores"])[:3] == ["entity_f1", "entity_precision", "entity_recall"]
+    assert 0 <= record["scores"]["entity_f1"] <= 1
+    assert record["baselines"]["majority"]["entity_f1"] == 0
+    history = (version / "assets.extra/history.csv").read_text(encoding="utf-8")
+    assert "val_entity_f1" in history.splitlines()[0]
+    page = (version / "assets.extra/report.html").read_text(encoding="utf-8")
+    assert "Errors of entities" in page and "wrong boundary" in page
+    with pytest.raises(SystemExit):
+        cli.run(lambda: trained(treebank, tmp_path, "--monitor", "entity_f1"))
+    assert "--monitor entity_f1 needs tags of entities" in capsys.readouterr().err
+
+
 def test_the_loss_has_label_smoothing(tmp_path):
     task_class = tasks.find("tagging")
     config = task_class.Config(**untrained.SMALL, label_smoothing=0.2)

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from models import metrics
+from models.text import entities
 from tasks.core import evaluation
 from tasks.core.evaluation import Confusion, Evaluation, Table, class_warnings
 from tasks.core.examples import Example
+from tasks.shapes.sequence_labelling.entity_scores import EntityScores
 
 _ADVICE = "add examples of rare tags, or try --class-weights balanced."
 _MAX_ROWS = 25  # of tables
@@ -35,10 +37,13 @@ class Evaluator(evaluation.Evaluator):
         majority = collections.Counter()  # by kind: what the most frequent tag has right
         words = []  # by sentence: correct and all words, correct and all unseen words
         mistakes = {}
+        entity_scores = EntityScores() if entities.scheme(self.task.tags.words) else None
         for example, response in responses:
             tokens, references = example.values["tokens"], example.values["tags"]
             predictions = tuple(tag.decode("utf-8") for tag in response["tags"])
             counts.update(zip(references, predictions, strict=True))
+            if entity_scores:
+                entity_scores.add(references, predictions)
             correct["sentences", predictions == tuple(references)] += 1
             majority["words"] += references.count(self.majority)
             majority["sentences"] += set(references) == {self.majority}
@@ -65,13 +70,21 @@ class Evaluator(evaluation.Evaluator):
             if total := correct[kind, True] + correct[kind, False]:
                 scores[name] = correct[kind, True] / total
                 baseline[name] = majority[kind] / total
+        intervals = _intervals(scores, words, correct)
+        tables = [_scores_by_tag(classes, matrix), _confused_tags(counts)]
+        if entity_scores:  # first, as the scores of tags that mark entities say little
+            scores = entity_scores.scores() | scores
+            intervals = entity_scores.intervals() | intervals
+            if self.majority == entities.OUTSIDE:
+                baseline |= dict.fromkeys(entity_scores.scores(), 0.0)
+            tables = [*entity_scores.tables(), *tables]
         return Evaluation(
             count=correct["sentences", True] + correct["sentences", False],
             scores=scores,
-            intervals=_intervals(scores, words, correct),
+            intervals=intervals,
             baselines={"majority": baseline} if self.majority and words else {},
             warnings=class_warnings(classes, matrix, _ADVICE),
-            tables=[_scores_by_tag(classes, matrix), _confused_tags(counts)],
+            tables=tables,
             confusions=[Confusion("Reference and predicted tags", classes, matrix).most_frequent()],
             mistakes=_frequent_mistakes(mistakes),
         )

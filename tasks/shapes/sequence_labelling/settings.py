@@ -67,9 +67,10 @@ class Config(word_vectors.Config):
     class_weights: str = class_weights_setting("tags")
     monitor: str = setting(
         "accuracy",
-        "score on the validation part that selects the best epoch: accuracy, loss or macro_f1 "
-        "(without --crf); of equal epochs, the one with the lowest loss",
-        choices=("accuracy", "loss", "macro_f1"),
+        "score on the validation part that selects the best epoch: accuracy, loss, macro_f1 "
+        "(without --crf) or entity_f1 (of tags such as B-PER); of equal epochs, the one with the "
+        "lowest loss",
+        choices=("accuracy", "loss", "macro_f1", "entity_f1"),
         affects="training",
     )
     calibrate: bool = setting(
@@ -84,7 +85,8 @@ class Config(word_vectors.Config):
         super().__post_init__()
         if self.crf and self.monitor == "macro_f1":
             raise UserError(
-                "--monitor macro_f1 cannot be combined with --crf; choose accuracy or loss."
+                "--monitor macro_f1 cannot be combined with --crf; choose accuracy, loss or "
+                "entity_f1."
             )
         if self.crf and self.class_weights != NONE:
             raise UserError(

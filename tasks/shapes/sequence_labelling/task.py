@@ -9,11 +9,13 @@ import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
 from models.layers.crf import CRF, CRFAccuracy, CRFLoss
+from models.layers.entity_f1 import EntityF1
 from models.layers.losses import SmoothedCrossEntropy, StepAccuracy
 from models.layers.macro_f1 import MacroF1
 from models.layers.temperature import Temperature, fit_temperature
 from models.networks.ensemble import ensemble
 from models.networks.tagger import tagger
+from models.text import entities
 from models.text.ud_tokenizer import tokenize
 from models.text.windows import windows
 from models.text.words import PADDING, UNKNOWN, LossyCounter, Vocabulary, spell
@@ -83,6 +85,11 @@ class SequenceLabelling(task.Task):
         if len(tags) < 2:
             raise UserError(
                 f"the train part needs at least two tags, got {len(tags)}: {sorted(tags)}."
+            )
+        if config.monitor == "entity_f1" and not entities.scheme(tags):
+            raise UserError(
+                "--monitor entity_f1 needs tags of entities, O and such as B-PER and I-PER, but "
+                f"the train part has {sorted(tags)[:5]}."
             )
         if config.class_weights != class_weights.NONE:
             weights = class_weights.resolve(config.class_weights, tags)
@@ -190,6 +197,7 @@ class SequenceLabelling(task.Task):
         return {"temperature": float(model.get_layer("calibration").temperature.numpy())}
 
     def compile(self, model, optimizer):
+        crf = None
         loss = SmoothedCrossEntropy(self.config.label_smoothing)
         accuracy = StepAccuracy("accuracy")
         if self.config.crf:
@@ -198,6 +206,8 @@ class SequenceLabelling(task.Task):
         metrics = [accuracy]
         if self.config.monitor == "macro_f1":
             metrics.append(MacroF1(len(self.tags)))
+        if self.config.monitor == "entity_f1":
+            metrics.append(EntityF1(self.tags.words, crf))
         model.compile(
             optimizer,
             loss=loss,

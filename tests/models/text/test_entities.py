@@ -1,0 +1,133 @@
+"""Entities in tags: schemes, spans, the metric and the scores, against other ways to count."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from models.layers.crf import CRF
+from models.layers.entity_f1 import EntityF1
+from models.text.entities import entities, scheme
+from tasks.shapes.sequence_labelling.entity_scores import EntityScores
+
+TYPES = ("LOC", "PER")
+SCHEMES = {"IO": "I", "BIO": "BI", "BIOES": "BIES", "BILOU": "BILU"}
+
+
+def tags_of(name):
+    return ["O", *(f"{p}-{t}" for p, t in itertools.product(SCHEMES[name], TYPES))]
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_schemes_are_recognised(name):
+    assert scheme(tags_of(name)) == name
+
+
+@pytest.mark.parametrize(
+    "tags", [["NOUN", "VERB"], ["O"], ["O", "X-PER"], ["B-PER", "I-PER"], ["O", "B-"], ["O", "B"]]
+)
+def test_other_tags_are_no_scheme(tags):
+    assert scheme(tags) is None
+
+
+def written(spans, length, name):
+    """The tags of entities that do not overlap; each scheme as its definition says."""
+    first, last, single = {
+        "IO": "III", "BIO": "BIB", "BIOES": "BES", "BILOU": "BLU"
+    }[name]  # fmt: skip
+    tags = ["O"] * length
+    for start, end, type_ in spans:
+        tags[start:end] = [f"I-{type_}"] * (end - start)
+        tags[start], tags[end - 1] = f"{first}-{type_}", f"{last}-{type_}"
+        if end - start == 1:
+            tags[start] = f"{single}-{type_}"
+    return tags
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_entities_are_those_that_were_written(name):
+    rng = np.random.default_rng(4)
+    for _ in range(50):
+        spans, position = [], 0
+        while position < 12:
+            size = int(rng.integers(1, 4))
+            if rng.random() < 0.6 and position + size <= 12:
+                spans.append((position, position + size, TYPES[rng.integers(2)]))
+                position += size + (name == "IO")  # which cannot tell neighbours apart
+            else:
+                position += 1
+        assert [tuple(entity) for entity in entities(written(spans, 12, name))] == spans
+
+
+@pytest.mark.parametrize(
+    ("tags", "spans"),  # ill-formed sequences, as `conlleval` counts them
+    [
+        ("I-PER I-PER", [(0, 2, "PER")]),
+        ("O I-PER O", [(1, 2, "PER")]),
+        ("B-PER I-LOC", [(0, 1, "PER"), (1, 2, "LOC")]),
+        ("B-PER B-PER I-PER", [(0, 1, "PER"), (1, 3, "PER")]),
+        ("I-PER B-PER", [(0, 1, "PER"), (1, 2, "PER")]),
+        ("E-PER E-PER", [(0, 1, "PER"), (1, 2, "PER")]),
+        ("S-PER I-PER", [(0, 1, "PER"), (1, 2, "PER")]),
+        ("B-PER S-PER", [(0, 1, "PER"), (1, 2, "PER")]),
+        ("", []),
+    ],
+)
+def test_ill_formed_sequences_have_the_entities_of_conlleval(tags, spans):
+    assert [tuple(entity) for entity in entities(tags.split())] == spans
+
+
+def spans_by_pattern(tags):
+    """Another way to find the entities: a regular expression over one letter per token."""
+    letters = {"L": "E", "U": "S"}
+    found = []
+    for type_ in TYPES:
+        own = "".join(letters.get(t[0], t[0]) if t.endswith(f"-{type_}") else "." for t in tags)
+        found += [(m.start(), m.end(), type_) for m in re.finditer(r"S|B?I*E|BI*|I+", own) if m[0]]
+    return set(found)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("with_crf", [False, True])
+def test_the_metric_counts_random_tags_like_a_pattern(name, with_crf):
+    tags, rng = tags_of(name), np.random.default_rng(7)
+    crf = CRF(len(tags)) if with_crf else None
+    metric = EntityF1(tags, crf)
+    correct = occurrences = 0
+    for length in (1, 6, 9):
+        references, predictions = rng.integers(len(tags), size=(2, 8, length))
+        weights = (rng.random((8, length)) < 0.9).astype("float32")
+        logits = np.eye(len(tags), dtype="float32")[predictions] * 5
+        metric.update_state(references, logits, weights)
+        for row, other, valid in zip(references, predictions, weights > 0, strict=True):
+            one, two = (
+                spans_by_pattern([tags[i] if v else "O" for i, v in zip(r, valid, strict=True)])
+                for r in (row, other)
+            )
+            correct, occurrences = correct + len(one & two), occurrences + len(one) + len(two)
+    assert correct > 0
+    assert float(metric.result()) == pytest.approx(2 * correct / occurrences)
+
+
+def test_scores_and_errors_are_those_of_counting():
+    counted = EntityScores()
+    counted.add(
+        ["B-PER", "I-PER", "O", "B-LOC", "O", "B-PER", "O", "B-LOC", "I-LOC"],
+        ["B-PER", "I-PER", "O", "B-PER", "O", "O", "B-LOC", "O", "B-LOC"],
+    )
+    counted.add(["O", "B-LOC"], ["O", "B-LOC"])
+    assert counted.scores() == {
+        "entity_f1": pytest.approx(2 * 2 / (5 + 5)),
+        "entity_precision": pytest.approx(2 / 5),
+        "entity_recall": pytest.approx(2 / 5),
+    }
+    by_type, errors = counted.tables()
+    assert [row[0] for row in by_type.rows] == ["LOC", "PER"]
+    assert by_type.rows[0][4:] == [3, 3] and by_type.rows[1][4:] == [2, 2]
+    assert {row[0]: row[1] for row in errors.rows} == {
+        "wrong type": 1, "wrong boundary": 1, "wrong type and boundary": 0, "missed": 1,
+        "spurious": 1,
+    }  # fmt: skip
+    for low, high in counted.intervals().values():
+        assert 0 <= low <= 0.4 <= high <= 1
