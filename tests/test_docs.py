@@ -106,7 +106,7 @@ def _all_flags() -> frozenset[str]:
     subjects = {f"app.{name}": tasks.names() for name in per_task}
     subjects["app.look"] = [*tasks.names(), "gradients"]
     subjects["app.study"] = [*PRESETS, *probes.names(), *tasks.names(), "evolve"]
-    subjects |= {"app.deploy": [""], "app.cells": [""], "app.cache": [""]}
+    subjects |= {"app.deploy": [""], "app.cells": [""], "app.cache": [""], "app.models": [""]}
     return frozenset().union(*(_flags_of(m, s) for m, names in subjects.items() for s in names))
 
 
