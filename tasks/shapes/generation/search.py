@@ -82,4 +82,4 @@ def _mean_log_probability(logits: Sequence[tf.Tensor]) -> tf.Tensor:
 
 def _mean(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     """Returns the mean of tensors of one shape."""
-    return tensors[0] if len(tensors) == 1 else tf.add_n(list(tensors)) / len(tensors)
+    return tensors[0] if len(tensors) == 1 else tf.reduce_mean(tf.stack(tensors), axis=0)

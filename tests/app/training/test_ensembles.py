@@ -10,6 +10,7 @@ import tensorflow as tf
 import models
 import tasks
 from app import cli, look, train
+from app.serving import export
 from app.serving.session import SavedModelSession
 from app.training import loop, pipeline, run_state
 from app.training.ensembles import Gain
@@ -229,12 +230,14 @@ def serve(task, model, requests):
     return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
-def test_an_ensemble_of_equal_networks_answers_as_one_of_them(built):
+def test_an_exported_ensemble_of_equal_networks_answers_as_one_of_them(built, tmp_path):
     task, (network, _), requests = built
     twin = task.build("serving")
     twin.set_weights(network.get_weights())
     expected = serve(task, network, requests)
-    outputs = serve(task, task.combine([network, twin]), requests)
+    session = SavedModelSession(export.draft(task, task.combine([network, twin]), tmp_path / "x"))
+    (name,) = session.signatures["serving_default"].inputs
+    outputs = session.predict_columns({name: requests.numpy()})
     assert outputs.keys() == expected.keys()
     for name, values in outputs.items():
         if values.dtype.kind == "f":
