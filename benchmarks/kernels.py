@@ -4,6 +4,7 @@
     python -m benchmarks.kernels --device gpu
     python -m benchmarks.kernels --cells gru --pass training --implementations all
     python -m benchmarks.kernels --memory           # peak memory of a training step alone
+    python -m benchmarks.kernels --scan             # minGRU by scan, next to LSTM and GRU, alone
 
 The contestants of a case run in one process and take turns; a time is the median over turns.
 PyTorch is skipped if it is not installed or sees no such device. The naive loop is
@@ -47,6 +48,15 @@ SIZES = (
     Size(128, 50, 128, 256),
     Size(256, 40, 64, 64),
     Size(16, 1000, 64, 128),
+)
+# Of the table of minGRU, whose steps are computed at once.
+SCAN_SIZES = tuple(Size(b, t, 128, 128) for t in (50, 200, 1000, 4000) for b in (1, 8, 64))
+SCAN_CONTESTANTS = (  # with the implementation, None for the layer of Keras
+    ("minGRU by scan", "mingru", "scan"),
+    ("minGRU by loop", "mingru", "loop"),
+    ("lstm", "lstm", "auto"),
+    ("Keras LSTM", "lstm", None),
+    ("Keras GRU", "gru", None),
 )
 MIN_SECONDS = 0.02  # of one timing; shorter calls are repeated within it
 PAUSE = 0.01  # seconds before a timing, as PyTorch's threads spin for a while after a call
@@ -128,6 +138,36 @@ def measure(
     ran = {name: layer.implementation_for() for name, layer in ours.items()}
     disturbance = (other_cpu_seconds() - busy) / (time.monotonic() - began)
     return {"milliseconds": milliseconds, "ran": ran, "cores_of_others": disturbance}
+
+
+def measure_scan(pass_: str, size: Size, repeats: int) -> dict:
+    """Times minGRU by `scan` next to other layers of the same size.
+
+    Args:
+        pass_: "forward" or "training".
+        size: Sizes of each layer and of its input.
+        repeats: Number of timings of each.
+
+    Returns:
+        Record with the median milliseconds by contestant, and the number of cores that other
+        processes kept busy.
+    """
+    import keras
+
+    began, busy = time.monotonic(), other_cpu_seconds()
+    calls = {}
+    for name, cell, implementation in SCAN_CONTESTANTS:
+        case = Case(cell, pass_, "float32", "forward", size)
+        if implementation is None:
+            layer = kernel_contestants.keras_layer(case)
+        else:
+            layer = kernel_contestants.gated_layer(case, implementation)
+        calls[name] = kernel_contestants.tensorflow_call(layer, case)
+    milliseconds = medians(calls, repeats, once="")
+    keras.backend.clear_session()
+    gc.collect()
+    disturbance = (other_cpu_seconds() - busy) / (time.monotonic() - began)
+    return {"milliseconds": milliseconds, "cores_of_others": disturbance}
 
 
 # --- Tables -------------------------------------------------------------------
@@ -230,7 +270,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=["auto"],
         help="this project's implementations, or all (default: auto)",
     )
-    add("--sizes", type=size, default=SIZES, metavar="B,T,D,H", help="(default: a grid of nine)")
+    sizes = "(default: a grid of nine; with --scan, of twelve)"
+    add("--sizes", type=size, default=None, metavar="B,T,D,H", help=sizes)
+    parser.add_argument("--scan", action="store_true", help="measure minGRU by scan alone")
     parser.add_argument("--repeats", type=count, default=9, help="timings of each (default: 9)")
     parser.add_argument("--no-naive", action="store_true", help="skip the naive loop")
     parser.add_argument(
@@ -243,7 +285,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="ignore stored records, for example after a change of an implementation",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.sizes = args.sizes or (SCAN_SIZES if args.scan else SIZES)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -265,6 +309,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         fresh = args.fresh or disturbed(records.load(*key))
         return records.load_or_measure(*key, measure, fresh)
 
+    if args.scan:
+        print_scan(args, stored)
+        print(f"{about}; medians of {args.repeats} interleaved timings")
+        return
     if args.memory is not True:
         print_speed(args, others, stored)
     if args.memory is not False:
@@ -303,6 +351,22 @@ def print_speed(args: argparse.Namespace, others: Sequence[str], stored: Callabl
         summary += mean_rows(title, by_size, ["Keras", *others])
     columns = ["geometric means", "/ Keras", "worst", f"/ PyTorch, batch ≥ {FULL_BATCH}", "× limit"]
     print(records.markdown_table(columns, summary) + "\n")
+
+
+def print_scan(args: argparse.Namespace, stored: Callable) -> None:
+    """Prints the times of minGRU by `scan`, and those of other layers as multiples of them."""
+    first, *others = (name for name, *_ in SCAN_CONTESTANTS)
+    rows = []
+    for pass_, size in itertools.product(args.passes, args.sizes):
+        timed = functools.partial(measure_scan, pass_, size, args.repeats)
+        record = stored(f"scan-{pass_}-{'x'.join(map(str, size))}", [args.repeats], timed)
+        milliseconds = record["milliseconds"]
+        mark = " (disturbed)" if disturbed(record) else ""
+        ratios = [f"{milliseconds[name] / milliseconds[first]:.1f}" for name in others]
+        rows.append([pass_, f"{size}{mark}", f"{milliseconds[first]:.3g}", *ratios])
+        print(f"{pass_} {size}: {' '.join(ratios)}", file=sys.stderr, flush=True)
+    columns = ["pass", "batch×time×inputs×units", f"{first}, ms", *(f"× {n}" for n in others)]
+    print(records.markdown_table(columns, rows) + "\n")
 
 
 def print_memory(args: argparse.Namespace, stored: Callable) -> None:

@@ -37,6 +37,22 @@ def test_the_table_of_kernels_has_a_positive_ratio_in_each_column(tmp_path, monk
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == stored
 
 
+def test_the_table_of_scan_has_multiples_of_its_time(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(records, "RECORDS", tmp_path)
+    kernels.main([*TINY, "--scan", "--pass", "forward"])
+    lines = capsys.readouterr().out.splitlines()[:3]
+    columns, _, row = (line.strip("| ").split(" | ") for line in lines)
+    assert columns[2:] == [
+        "minGRU by scan, ms",
+        "× minGRU by loop",
+        "× lstm",
+        "× Keras LSTM",
+        "× Keras GRU",
+    ]
+    assert row[0] == "forward" and row[1].startswith("2×3×4×5")
+    assert all(float(cell) > 0 for cell in row[2:])
+
+
 @pytest.mark.parametrize("size", ["2,3,4", "2,3,4,0", "a,b,c,d"])
 def test_an_invalid_size_is_rejected(size, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -18,7 +18,7 @@ from .specs import CellSpec
 
 DIRECTIONS = ("forward", "backward", "both")
 MERGES = ("concat", "sum", "mul", "ave", None)
-IMPLEMENTATIONS = ("auto", "portable", "reference", "loop", "block", "cudnn")
+IMPLEMENTATIONS = ("auto", "portable", "reference", "loop", "block", "scan", "cudnn")
 PORTABLE = "portable"  # any cell on any device, in core TensorFlow ops: used in served graphs
 
 # Arguments that are those of each cell.
@@ -66,9 +66,10 @@ class GatedRNN(keras.layers.Layer):
             stay in that order.
         time_major: Whether time is the first axis of inputs, outputs and mask.
         implementation: "auto" selects the fastest implementation that computes the same
-            function: "cudnn" on a GPU, for the cells that cuDNN supports, otherwise
-            "portable", which chooses between "loop" and "block" by size and runs any cell on
-            any device. "reference" is the definition and needs no TensorFlow.
+            function: "cudnn" on a GPU, for the cells that cuDNN supports; "scan", all steps at
+            once, for cells whose states are linear; otherwise "portable", which chooses among
+            "loop", "block" and "scan" by cell and size and runs any cell on any device.
+            "reference" is the definition and needs no TensorFlow.
         kernel_initializer: Initializer of the input weights, applied to each gate separately.
         recurrent_initializer: Initializer of the recurrent weights, applied to each gate
             separately.
@@ -269,8 +270,10 @@ class GatedRNN(keras.layers.Layer):
             return "reference"
         if device is None:
             device = "gpu" if _gpu_is_visible() else "cpu"
-        runs = _implementation("cudnn").runs(self.spec, device, self.compute_dtype)
-        return "cudnn" if runs else PORTABLE
+        for name in ("cudnn", "scan"):
+            if _implementation(name).runs(self.spec, device, self.compute_dtype):
+                return name
+        return PORTABLE
 
     def build(self, inputs_shape: Sequence[int | None]) -> None:
         features = inputs_shape[-1]
@@ -312,10 +315,13 @@ class GatedRNN(keras.layers.Layer):
             device = "gpu" if name == "cudnn" else "cpu"
             available = implementations_of(self.spec, device, self.compute_dtype)
         if name not in ("auto", *available):
+            reason = ""
+            if name == "scan" and keras.backend.backend() == "tensorflow":
+                reason = _reason_against_scan(self.spec)
             raise ValueError(
                 f"implementation of {self.name} must be one of {['auto', *available]} for a cell "
                 f"{self.spec.to_json()} of {self.compute_dtype} on the backend "
-                f"{keras.backend.backend()}, got {name!r}."
+                f"{keras.backend.backend()}, got {name!r}{reason}."
             )
 
     def call(
@@ -424,9 +430,12 @@ class GatedRNN(keras.layers.Layer):
     def _selected(self):
         """The module of the implementation that runs."""
         name = self.implementation_for()
-        if name == "cudnn" and self.implementation == "auto":  # XLA has no kernel for its op
+        if self.implementation == "auto":
             portable = _implementation(PORTABLE)
-            return portable if portable.is_compiled_by_xla() else _implementation(name)
+            if name == "scan":  # for more than a few steps
+                return portable
+            if name == "cudnn" and portable.is_compiled_by_xla():  # XLA has no kernel for its op
+                return portable
         return _implementation(name)
 
     def _states(self, inputs, initial_state) -> Iterator[list[Tensor]]:
@@ -596,6 +605,17 @@ def implementations_of(spec: CellSpec, device: str = "cpu", dtype: str = "float3
     """
     names = IMPLEMENTATIONS[1:]
     return [name for name in names if _implementation(name).runs(spec, device, dtype)]
+
+
+def _reason_against_scan(spec):
+    """The term of an equation that is not linear, as the end of a message."""
+    from .linearity import NotLinear, scan_order
+
+    try:
+        scan_order(spec)
+    except NotLinear as error:
+        return f", whose states are not linear: {error}"
+    return ""
 
 
 def _implementation(name: str) -> ModuleType:
