@@ -432,7 +432,7 @@ class GatedRNN(keras.layers.Layer):
         name = self.implementation_for()
         if self.implementation == "auto":
             portable = _implementation(PORTABLE)
-            if name == "scan":  # for more than a few steps
+            if name == "scan":  # for sizes where it is faster
                 return portable
             if name == "cudnn" and portable.is_compiled_by_xla():  # XLA has no kernel for its op
                 return portable

@@ -238,7 +238,7 @@ def test_every_activation_and_structure_of_a_cell_has_ops_of_stock_servers():
     specs = [CellSpec("rnn", input_activation=name) for name in ACTIVATIONS]
     specs += [CellSpec("gru", recurrent_structure=name) for name in RECURRENT_STRUCTURES]
     specs += [CellSpec("gru", recurrent_rank=2), CellSpec("gru", heads=2)]
-    specs += [CELLS[name] for name in ("slstm", "rwkv", "nas", "minlstm", "sgu", "cornn")]
+    specs += [CELLS[name] for name in ("slstm", "rwkv", "nas", "minlstm", "sgu", "cornn", "tlstm")]
     layers = [GatedRNN(4, spec) for spec in specs]
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3])])

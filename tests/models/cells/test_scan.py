@@ -138,9 +138,33 @@ def test_linear_cells_are_scanned_by_default():
     for name in ("mingru", "minlstm", "trnn", "sru_no_peephole", "qrnn_fo", "qrnn_ifo", "tgru"):
         assert GatedRNN(H, name).implementation_for("cpu") == "scan"
     assert {name for name in CELLS if is_linear(CELLS[name])} <= {*LINEAR}
+
+
+@pytest.mark.parametrize(
+    ("rows", "time", "training", "loops"),
+    [
+        (B, 100, False, False),
+        (B, 40, False, True),  # few steps
+        (2000, 100, False, True),  # arrays that do not fit the cache
+        (B, 40, True, False),
+        (B, 16, True, True),
+        (None, None, True, True),  # over the chunks, whose number is unknown
+    ],
+)
+def test_it_is_selected_where_it_is_faster(rows, time, training, loops):
     layer = made("mingru", implementation="auto")
-    graph = tf.function(layer).get_concrete_function(tf.TensorSpec([B, 40, D])).graph
-    assert not any("While" in op.type for op in graph.get_operations())
+    call = tf.function(lambda xs: layer(xs, training=training), autograph=False)
+    graph = call.get_concrete_function(tf.TensorSpec([rows, time, D])).graph
+    assert any("While" in op.type for op in graph.get_operations()) == loops
+
+
+def test_sizes_that_are_unknown_are_compared_when_served():
+    layer = made("sru_no_peephole", implementation="auto")
+    signature = [tf.TensorSpec([None, None, D])]
+    call = tf.function(layer, input_signature=signature, autograph=False)
+    for time in (0, 5, 100):
+        expected = made("sru_no_peephole", implementation="reference")(inputs(time=time))
+        assert_close_each(call(inputs(time=time)), expected)
 
 
 @pytest.mark.parametrize(
