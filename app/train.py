@@ -53,7 +53,7 @@ def _base_version(argv: Sequence[str]) -> BaseVersion | None:
     """Returns the version that the command line continues, whose settings are its defaults."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(base_version.FLAG, dest="base", nargs="?")
-    cli.add_saved_models(parser)
+    parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
     args, _ = parser.parse_known_args(argv[1:])
     if not args.base or argv[0] not in tasks.names():
         return None

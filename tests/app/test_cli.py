@@ -67,8 +67,10 @@ def test_help_ends_with_an_example(command, capsys):
 def test_settings_are_grouped_by_the_stage_that_they_affect(name, capsys):
     text = help_of(capsys, "train", name)
     config = tasks.find(name).Config
+    shared = {field.name for field in dataclasses.fields(tasks.find(name).Corpus)}
     for stage in EFFECTS:
         fields = [f for f in dataclasses.fields(config) if f.metadata["affects"] == stage]
+        fields = [field for field in fields if field.name not in shared]
         if not fields:
             continue
         group = text.split(f"\n{cli._GROUPS[stage]}:\n")[1].split("\n\n")[0]

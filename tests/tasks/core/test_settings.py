@@ -98,12 +98,15 @@ def test_a_setting_changes_the_identities_that_it_affects_and_no_other(name, tmp
             run_state.identity(name, changed, "data", tmp_path),
         )
 
-    encoded, run = identities(config)
     for field in dataclasses.fields(config):
         value, affects = other_value(field), field.metadata["affects"]
         if value is None or field.name in ("clip_value", "n_best"):
             continue
-        of_encoded, of_run = identities(dataclasses.replace(config, **{field.name: value}))
+        before = config
+        if field.name == "distill":  # which needs an ensemble
+            before = dataclasses.replace(config, ensemble=2)
+        encoded, run = identities(before)
+        of_encoded, of_run = identities(dataclasses.replace(before, **{field.name: value}))
         assert (of_encoded != encoded) == (affects == "encoding"), field.name
         assert (of_run != run) == (affects in ("encoding", "training")), field.name
 
