@@ -83,7 +83,7 @@ def compare(
         for task, folder in zip(restored, (first, second), strict=True)
     )
     if not one.count:
-        raise UserError("there is no example that both versions can be evaluated on.")
+        raise UserError("the part has no examples that both versions can be evaluated on.")
     scores = {name: (one.scores[name], other.scores[name]) for name in one.scores}
     pairs = list(zip(right, right_of_other, strict=True))
     lost, gained = pairs.count((True, False)), pairs.count((False, True))

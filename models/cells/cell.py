@@ -253,7 +253,8 @@ class GatedCell(keras.layers.Layer):
             has one row; a matrix of rank R has 2 R, those of its transposed left factor first.
         bias: A block for each of `spec.maps`.
         recurrent_bias: A block for each map whose recurrent product has its own bias.
-        {name}_product: Weights of the further products of the equation, with heads likewise.
+        {name}_product: Weights of the further products of the equation, in blocks if there are
+            several heads.
         raw_projection: (D, H), if the equation reads x itself and D differs from H.
         {gate}_peephole: (H,) for each gate of `spec.peepholes`, initially zero.
         projection: (H, P), if h is projected.

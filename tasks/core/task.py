@@ -176,8 +176,11 @@ class Task(tf.Module, abc.ABC):
 
     @classmethod
     def _looked_up_words(cls, config: Config, examples: Stream) -> Iterable[bytes]:
-        """Returns the words of examples as they are looked up, for settings of word vectors."""
-        raise NotImplementedError
+        """Returns the words of examples as they are looked up.
+
+        Only called for settings with word vectors, by tasks that read words.
+        """
+        raise NotImplementedError(f"{cls.__name__} does not look up words.")
 
     def rejection_reason(self, example: Example) -> str | None:
         """Returns why an example cannot be evaluated, such as an unknown class; None if it can."""

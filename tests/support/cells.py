@@ -11,7 +11,7 @@ from models.cells.specs import CELLS
 from tests.support import textbook
 
 # One cell for each equation that shares little with the others, for promises that no change of a
-# gate can break. Those of the other equations are tested likewise, but slowly.
+# gate can break. Those of the other equations have the same tests, marked as slow.
 _DISTINCT = ("rnn", "leaky", "lstm", "coupled", "full", "gru", "gru_before", "mgu", "janet")
 _DISTINCT += ("mut1", "mut2", "mut3", "slstm")
 PLAIN = tuple(textbook.oracle(equation).cell for equation in _DISTINCT)

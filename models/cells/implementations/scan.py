@@ -124,7 +124,7 @@ def _solve(slope, offset, valid, initial, shape):
 
     Args:
         slope: Factor of the state, of any shape that can be broadcast to `shape`; or a number.
-        offset: Term without the state, likewise.
+        offset: Term without the state, of any such shape; or a number.
         valid: (K, B, C, 1) bool, true at steps that are not masked; or None.
         initial: State before the first step, (B, H).
         shape: K, B, C, H.
@@ -204,7 +204,7 @@ def _starts(factor, added, initial):
 
     Args:
         factor: Factor of the state over a chunk, (B, C, H).
-        added: What the chunk adds to it, likewise.
+        added: What the chunk adds to it, of the same shape.
         initial: State before the first chunk, (B, H).
     """
     count = factor.shape[1]

@@ -54,14 +54,14 @@ def rejection_reason(peer, spec):
     if spec.equation not in EQUATIONS[peer]:
         return spec.equation
     inner, outer = spec.input_activation, spec.output_activation
-    told, plain = spec.to_json(), CellSpec(spec.equation).to_json()
+    values, defaults = spec.to_json(), CellSpec(spec.equation).to_json()
     words = {"equation", "bias", "pinned", "blind", "input_activation", "output_activation"}
-    for field in told:
+    for field in values:
         if field in words or (field == "peepholes" and peer == "onnx"):
             continue
         if field == "projection" and peer == "pytorch" and spec.projection < H:
             continue
-        if told[field] != plain.get(field):
+        if values[field] != defaults.get(field):
             return field
     if peer == "keras" and spec.equation in LSTMS and inner != outer:
         return "activation"

@@ -109,16 +109,22 @@ class Target(tf.Module, abc.ABC):
         """Returns the target of the loss for encoded values, padded with 0."""
 
     def memberships(self, target: tf.Tensor) -> tf.Tensor:
-        """Returns 1 for the classes that a text was counted in, (B, K), for `Evidence`."""
-        raise NotImplementedError
+        """Returns 1 for the classes that a text was counted in, (B, K), for `Evidence`.
+
+        Only called for targets that have evidence.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no evidence.")
 
     def sample_weights(self, target: tf.Tensor) -> tf.Tensor | None:
         """Returns the weights of rows in training, (B,); None if they are equal."""
         return None
 
     def documents(self, batches: Batches) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields ids, (B, T), and the class that each row is counted in, (B,)."""
-        raise NotImplementedError
+        """Yields ids, (B, T), and the class that each row is counted in, (B,).
+
+        Only called for targets that have evidence.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no evidence.")
 
     @abc.abstractmethod
     def linear_targets(self, encoded: np.ndarray) -> np.ndarray:
