@@ -29,6 +29,7 @@ from tests.support.fitted import fitted
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--units", "24", "--embedding", "16", "--filters", "4", "--height", "16", "--width", "24"]
+SMALL += ["--sweeps", "1"]
 COLOURS = {"red": (230, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 240)}
 
 
@@ -305,8 +306,8 @@ def test_attended_images_are_drawn_upright():
 @pytest.mark.parametrize(
     "more",
     [
-        ["--attention", "none", "--units", "23", "--sweeps", "1", "--monitor", "bleu"],
-        ["--input-feeding", "--layers", "2", "--sweeps", "0"],
+        ["--attention", "none", "--units", "23", "--monitor", "bleu", "--cell", "rnn"],
+        pytest.param(["--input-feeding", "--layers", "2", "--sweeps", "0"], marks=pytest.mark.slow),
     ],
 )
 def test_every_setting_can_be_trained_and_served(few, tmp_path, more):
@@ -327,7 +328,7 @@ def encoder_weights(tmp_path_factory):
 
 
 def test_a_pretrained_encoder_reads_the_images(few, encoder_weights, tmp_path):
-    more = ["--encoder", "MobileNetV2", "--encoder-weights", str(encoder_weights)]
+    more = ["--encoder", "MobileNetV2", "--encoder-weights", str(encoder_weights), "--cell", "rnn"]
     more += ["--height", "32", "--width", "64", "--sweeps", "1"]
     session = fitted(trained, few, tmp_path, *more).export(tmp_path / "exported")
     assets = tmp_path / "exported/draft/assets"

@@ -71,7 +71,8 @@ def version(request, treebank, tmp_path_factory):
     """A version with either output; windows are narrow, so that many sentences take several."""
     more = ["--crf"] if request.param == "crf" else []
     folder = tmp_path_factory.mktemp(request.param)
-    return trained(treebank, folder, "--max-length", "12", "--max-word-length", "9", *more)
+    narrow = ["--layers", "1", "--max-length", "12", "--max-word-length", "9"]
+    return trained(treebank, folder, *narrow, *more)
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +331,7 @@ def test_a_script_without_spaces_is_learned_from_gold_tokens(tmp_path):
     for part, count in (("train", 30), ("valid", 6), ("test", 6)):
         lines = ["我/PRON 看/VERB 电影/NOUN 。/PUNCT", "电影/NOUN 好/ADJ 。/PUNCT"] * count
         (tmp_path / f"{part}.txt").write_text("\n".join(lines), encoding="utf-8")
-    more = ["--max-word-length", "4", "--layers", "1"]
+    more = ["--max-word-length", "4", "--layers", "1", "--cell", "rnn"]
     session = fitted(trained, tmp_path, tmp_path / "out", *more).export(tmp_path / "exported")
     sentences = [["我", "看", "电影", "。"], ["电影", "好", "。"]]  # all that there are
     responses = session.predict(rows_of(sentences), "tokens")

@@ -23,7 +23,7 @@ from tests.support.fitted import fitted
 ROOT = Path(__file__).parents[2]
 NARROW = ["--coverage", "0.2", "--no-repeat-ngram", "2", "--beam-size", "2", "--n-best", "1"]
 SMALL = ["--units", "16", "--embedding", "16", "--vocabulary", "320", "--ema-momentum", "0"]
-CHOSEN = ["--monitor", "bleu", "--epochs", "2"]
+CHOSEN = ["--monitor", "bleu", "--epochs", "2", "--cell", "rnn"]
 WORDS = {"ka": "one", "bo": "two", "mi": "three", "te": "four", "su": "five"}
 TEXTS = [
     "ka bo mi",
@@ -276,8 +276,8 @@ def test_pairs_of_unequal_length_are_skipped_and_counted_in_train_only(short_run
 @pytest.mark.parametrize(
     "more",
     [
-        ["--attention", "additive", "--input-feeding", "--layers", "2", *NARROW],
-        ["--attention", "none"],
+        ["--attention", "additive", "--input-feeding", "--layers", "2", "--cell", "rnn", *NARROW],
+        pytest.param(["--attention", "none"], marks=pytest.mark.slow),
     ],
 )
 def test_every_setting_can_be_trained_and_served(corpus, tmp_path, more):

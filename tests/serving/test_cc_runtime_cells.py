@@ -9,14 +9,14 @@ import tasks
 from app.serving import warmup
 from tests.support import untrained
 from tests.support.cc_runtime import Runtime
-from tests.support.cells import PLAIN, slow_except
+from tests.support.cells import slow_except
 from tests.support.close import assert_close
 
 BATCHES = (1, 3, 8)
 TEXTS = ["", "dull", " ".join(["the plot is superb ,"] * 40)]
 
 
-@pytest.mark.parametrize("cell", slow_except(PLAIN))
+@pytest.mark.parametrize("cell", slow_except(("rnn", "mut1", "slstm")))
 def test_a_cell_predicts_as_the_keras_model_does(cell, program, tmp_path, untrained_copy):
     version = untrained_copy("sentiment", tmp_path, cell)
     words = tasks.find("sentiment").restore(version / "assets")

@@ -20,6 +20,7 @@ from app.training.continuation import Start
 from tasks.core.examples import Stream
 from tests.conftest import SMALL, where
 from tests.support import untrained
+from tests.support.cells import slow_except
 
 GOOD, BAD, MIXED = ("warm", "funny"), ("dull", "cold"), ("uneven", "patchy")
 FLAGS = [*SMALL, "--epochs", "4", "--learning-rate", "0.03", "--linear-path", "0"]
@@ -68,7 +69,7 @@ def words_of(version, file="words.txt"):
 # --- Every task --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", tasks.names())
+@pytest.mark.parametrize("name", slow_except(["tagging"], tasks.names()))
 def test_a_continued_network_answers_as_before_its_first_step(name, tmp_path):
     settings = {"evidence": 0, "linear_path": 0} if name == "sentiment" else {}
     version = untrained.version(name, tmp_path, **settings)

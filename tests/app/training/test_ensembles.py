@@ -175,6 +175,7 @@ def test_an_inspection_names_the_network_that_it_shows(together, tmp_path):
     assert "The model averages 2 networks; the first is shown." in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "key"), [("labels", "probabilities"), ("number", "value")])
 def test_labels_and_numbers_are_averaged_and_distilled(target, key, tmp_path):
     folder = tmp_path / "corpus"

@@ -116,7 +116,20 @@ def pairs(peer):
 
 
 def every_pair(peer):
-    return pytest.mark.parametrize(("name", "direction"), pairs(peer))
+    """Every cell of a peer; slow in all directions but the last, but for cells of an equation."""
+    return pytest.mark.parametrize(
+        ("name", "direction"),
+        [
+            pytest.param(
+                name,
+                direction,
+                marks=()
+                if name in UNFOLDED or direction == DIRECTIONS[peer][-1]
+                else pytest.mark.slow,
+            )
+            for name, direction in pairs(peer)
+        ],
+    )
 
 
 def both_ways():

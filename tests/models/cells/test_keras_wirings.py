@@ -122,7 +122,7 @@ WIRINGS = [
 every_wiring = pytest.mark.parametrize("wiring", WIRINGS, ids=lambda wiring: wiring.__name__)
 # One for each way in which Keras calls the layer and hands on its mask; the others are slow where
 # a graph of the whole model is made.
-DISTINCT = (sequential, nested, shared, initial_state, subclassed, time_distributed, bidirectional)
+DISTINCT = (sequential, initial_state, subclassed, bidirectional)
 distinct_wiring = pytest.mark.parametrize(
     "wiring",
     [

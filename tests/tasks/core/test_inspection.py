@@ -1,5 +1,7 @@
 """Inspections show what the network computes."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from app.serving import payloads
 from tasks.core import inspection
 from tasks.core.errors import UserError
 from tasks.core.inspection import numbered_tokens, select_token
+from tests.support.cells import slow_except
 from tests.support.untrained import SIZES, SMALL, examples
 
 TEXT = b"the old man saw the tower , and the women slept ."
@@ -48,10 +51,31 @@ SETTINGS = [
     ("captioning", {"attention": "none", "input_feeding": True, "sweeps": 0, "max_length": 9}),
 ]
 
+FAST = (0, 2, 5, 6)  # one of each task; the others are slow
 
-@pytest.mark.parametrize(("name", "settings"), SETTINGS, ids=str)
-def test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency(name, settings, tmp_path):
-    _, inspector, row = make_inspector(name, tmp_path, **settings)
+
+@pytest.fixture(scope="module")
+def setting_inspector(tmp_path_factory):
+    """Returns what `make_inspector` does for one of `SETTINGS`, by its number, made once."""
+
+    @functools.cache
+    def make(number):
+        name, settings = SETTINGS[number]
+        return make_inspector(name, tmp_path_factory.mktemp(name), **settings)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "number",
+    slow_except(FAST, range(len(SETTINGS))),
+    ids=lambda number: str(SETTINGS[number]),
+)
+def test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency(
+    number, setting_inspector
+):
+    name, settings = SETTINGS[number]
+    _, inspector, row = setting_inspector(number)
     inspected = inspector.inspect(row)
     feeding = settings.get("input_feeding", False)
     spec = inspector.model.get_layer("reader").spec if name == "sentiment" else None
@@ -220,8 +244,9 @@ def test_a_token_is_selected_by_its_word_and_number():
         ("captioning", [{"image_bytes": b"GIF89a"}]),
     ],
 )
-def test_an_empty_request_is_an_error(name, requests, tmp_path):
-    _, inspector, _ = make_inspector(name, tmp_path)
+def test_an_empty_request_is_an_error(name, requests, setting_inspector):
+    number = next(number for number in FAST if SETTINGS[number][0] == name)
+    _, inspector, _ = setting_inspector(number)
     for row in requests:
         with pytest.raises(UserError, match="nothing to inspect"):
             inspector.inspect(row)
