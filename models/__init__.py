@@ -25,6 +25,7 @@ _EXPORTS = {
     "EQUATIONS": "cells.equations",
     "GatedCell": "cells.cell",
     "GatedRNN": "cells.recurrent",
+    "GatedTree": "cells.tree",
     "Subwords": "text.subwords",
     "beam_search": "beam_search",
     "convert": "cells.convert",

@@ -17,6 +17,7 @@ TENSORFLOW = {
     "images.py",
     "cells/jacobians.py",
     "cells/recurrent.py",
+    "cells/tree.py",
     "layers/characters.py",
     "text/subwords.py",
     "text/ud_tokenizer.py",

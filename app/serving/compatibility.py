@@ -29,10 +29,11 @@ _NUMBERS = """
     Add AddV2 All Any ArgMax BatchMatMulV2 BiasAdd Bitcast BitwiseAnd BroadcastTo Cast ConcatV2
     Cumsum DenseBincount EnsureShape Equal Exp ExpandDims Fill FloorDiv FloorMod GatherNd GatherV2
     Greater GreaterEqual IsFinite Less LessEqual Log LogSoftmax LogicalAnd LogicalNot LogicalOr
-    MatMul Max Maximum Mean Min Minimum Mul Neg NotEqual OneHot OnesLike Pack Pad PadV2 Pow
-    Prod Range RealDiv Relu Reshape ReverseV2 Rsqrt ScatterNd SegmentMin SelectV2 Shape
+    LowerBound MatMul Max Maximum Mean Min Minimum Mul Neg NotEqual OneHot OnesLike Pack Pad PadV2
+    Pow Prod Range RealDiv Relu Reshape ReverseV2 Rsqrt ScatterNd SegmentMin SelectV2 Shape
     Sigmoid Size Slice Softmax Softplus Split Sqrt Square Squeeze StopGradient StridedSlice Sub Sum
-    Tanh TensorScatterUpdate Tile TopKV2 Transpose Unique UniqueV2 Unpack Where ZerosLike
+    Tanh TensorScatterUpdate Tile TopKV2 Transpose Unique UniqueV2 Unpack UnsortedSegmentSum Where
+    ZerosLike
 """
 # An LSTM over all steps in one op; activations and structures of matrices of cells.
 _RECURRENT = "BlockLSTMV2 Elu Erf MatrixDiagV3 MatrixSolve"
