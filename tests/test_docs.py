@@ -107,6 +107,7 @@ def _all_flags() -> frozenset[str]:
     subjects["app.look"] = [*tasks.names(), "gradients"]
     subjects["app.study"] = [*PRESETS, *probes.names(), *tasks.names(), "evolve"]
     subjects |= {"app.deploy": [""], "app.cells": [""], "app.cache": [""], "app.models": [""]}
+    subjects["app.demo"] = [""]
     return frozenset().union(*(_flags_of(m, s) for m, names in subjects.items() for s in names))
 
 

@@ -87,7 +87,7 @@ class Connection(http.client.HTTPConnection):
         except BaseException:
             sock.close()
             raise
-        self.sock = _BoundedSocket(sock, self._max_bytes)
+        self.sock = BoundedSocket(sock, self._max_bytes)
         self.sock.begin(self._deadline)
 
     def _connect(self) -> socket.socket:
@@ -107,8 +107,13 @@ class Connection(http.client.HTTPConnection):
         raise failure
 
 
-class _BoundedSocket:
-    """The part of a socket that `http.client` uses, with a deadline and a limit on bytes."""
+class BoundedSocket:
+    """The part of a socket that `http.client` uses, with a deadline and a limit on bytes.
+
+    Args:
+        sock: The socket.
+        max_bytes: Most bytes that are received in an exchange.
+    """
 
     def __init__(self, sock: socket.socket, max_bytes: int):
         self._sock, self._max_bytes = sock, max_bytes
@@ -152,7 +157,7 @@ class _BoundedSocket:
 class _Reader(io.RawIOBase):
     """Stream of a socket that counts bytes and respects the deadline."""
 
-    def __init__(self, sock: _BoundedSocket, stream: io.RawIOBase):
+    def __init__(self, sock: BoundedSocket, stream: io.RawIOBase):
         super().__init__()
         self._sock, self._stream = sock, stream
 

@@ -1,0 +1,226 @@
+"""The page in headless Chromium: every task is driven, and its result read from the page.
+
+Without Playwright (requirements-browser.txt) or Chromium these tests are skipped. With
+SCREENSHOTS=DIR they write pictures of the page at several sizes.
+"""
+
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+import tasks
+from app.serving.demo import catalogue, http_server
+from tests.support import untrained
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed"),
+]
+SECONDS = 120
+TEXT = "the old film is <b>dull</b> & far from good"
+
+
+@pytest.fixture(scope="module")
+def server(untrained_versions):
+    models = catalogue.local(untrained_versions, tasks.names())
+    rate = http_server.RateLimit(10_000, 1000)
+    with http_server.DemoServer(models, rate=rate) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """The page, opened at the size of a phone; errors of its scripts fail the test."""
+    context = browser.new_context(viewport={"width": 360, "height": 800})
+    page, errors = context.new_page(), []
+    page.set_default_timeout(1000 * SECONDS)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if "Policy" in line.text else None)
+    page.on("request", lambda request: errors.extend(_foreign(request.url, server)))
+    page.goto(server.url)
+    yield page
+    context.close()
+    assert not errors
+
+
+def _foreign(url, server):
+    """What the page loads from elsewhere."""
+    return [] if url.startswith((server.url, "blob:", "data:")) else [url]
+
+
+def send(page, task, text):
+    """Sends a text to a model, and waits for the gates, which come last."""
+    page.get_by_role("button", name=task, exact=True).click()
+    page.get_by_label("text", exact=True).fill(text)
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.wait_for_selector("#gates canvas")
+
+
+def picture(page, name):
+    """Writes pictures of the page if the tests are asked for them."""
+    folder = os.environ.get("SCREENSHOTS")
+    if not folder:
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for width in (360, 800, 1440):
+        for scheme in ("light", "dark"):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=scheme)
+            page.screenshot(path=Path(folder, f"{name}-{width}-{scheme}.png"), full_page=True)
+
+
+def fits(page):
+    """Whether nothing of the page is wider than the screen."""
+    script = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    return page.evaluate(script)
+
+
+def test_sentiment_has_probabilities_contributions_and_gates(page):
+    send(page, "sentiment", TEXT)
+    card = page.locator(".response")
+    assert {"negative", "positive"} <= set(card.locator(".bars > span").all_inner_texts())
+    words = card.locator(".contributions .words > span")
+    assert words.all_inner_texts()[:3] == ["the", "old", "film"]
+    assert re.fullmatch(r"[+\u2212]\d+\.\d %", words.first.get_attribute("title"))
+    assert card.locator("b").count() == 0  # the tags of the text stay text
+    assert TEXT in card.locator("pre").text_content()
+    assert "version 1" in card.locator(".meta").inner_text()
+    assert "h' = output * tanh(c')" in page.locator("#rest pre").inner_text()
+    assert fits(page)
+    picture(page, "sentiment")
+
+
+def test_gates_are_read_by_pointer_and_keyboard(page):
+    send(page, "sentiment", "a dull film")
+    readout, canvas = page.locator("#gates .readout"), page.locator("#gates canvas[tabindex]").first
+    canvas.hover(position={"x": 5, "y": 3})
+    assert "forget gate, step 1 (a), unit" in readout.inner_text()
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    assert "step 2 (dull)" in readout.inner_text()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert re.search(r"step 1 \(a\), unit \d+: 0\.\d\d", readout.inner_text())
+    assert page.locator("#gates select option").count() == 2
+
+
+def test_tags_stand_below_their_words(page):
+    send(page, "tagging", "the old man the boats")
+    tagged = page.locator(".response .tagged")
+    assert [each.splitlines()[0] for each in tagged.all_inner_texts()] == [
+        "the",
+        "old",
+        "man",
+        "the",
+        "boats",
+    ]
+    page.locator("#rest summary", has_text="tokens").click()  # a signature with other inputs
+    page.locator("#rest input").nth(0).fill("2")
+    page.locator("#rest input").nth(1).fill('["old", "boats"]')
+    page.locator("#rest form button").click()
+    assert page.locator("#rest .tagged").first.inner_text().startswith("old")
+    assert fits(page)
+    picture(page, "tagging")
+
+
+def test_translation_has_alternatives_and_an_alignment(page):
+    send(page, "translation", "the women slept .")
+    assert page.locator(".response ol li").count() > 1
+    card = page.locator(".response[aria-label=align]")
+    words = card.get_by_role("group", name="Source").get_by_role("button")
+    assert words.first.inner_text() == "the"
+    words.first.focus()  # by keyboard, and so by pointer
+    assert re.search(r"the: .+ \d+\.\d %", card.locator(".readout").inner_text())
+    targets = card.get_by_role("group", name="Target").get_by_role("button")
+    assert "color-mix" in targets.first.get_attribute("style")
+    assert fits(page)
+    picture(page, "translation")
+
+
+def test_an_image_is_captioned_with_attention(page, tmp_path):
+    image = next(iter(untrained.examples("captioning"))).values["image_bytes"]
+    (tmp_path / "drawn.png").write_bytes(image)
+    page.get_by_role("button", name="captioning", exact=True).click()
+    page.get_by_label("Drop a JPEG or PNG").set_input_files(tmp_path / "drawn.png")
+    page.wait_for_selector("#gates canvas")
+    card = page.locator(".response[aria-label=attend]")
+    card.get_by_role("button").first.focus()
+    assert re.search(r"most at row \d of \d", card.locator(".readout").inner_text())
+    assert card.locator("img").evaluate("image => image.naturalWidth") > 0
+    assert "photo.jpg" in card.locator("pre").text_content()
+    assert fits(page)
+    picture(page, "captioning")
+    (tmp_path / "text.png").write_text("no image")
+    page.get_by_label("Drop a JPEG or PNG").set_input_files(tmp_path / "text.png")
+    page.get_by_text("This is not an image that the model reads.").first.wait_for()
+
+
+def test_an_image_can_be_dropped(page):
+    image = next(iter(untrained.examples("captioning"))).values["image_bytes"]
+    page.get_by_role("button", name="captioning", exact=True).click()
+    script = """bytes => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([new Uint8Array(bytes)], "a.png", { type: "image/png" }));
+      const drop = document.querySelector(".drop");
+      drop.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+    }"""
+    page.evaluate(script, list(image))
+    page.wait_for_selector(".response[aria-label=attend] .stack img")
+
+
+def test_an_example_is_sent_by_keyboard_alone(page):
+    page.get_by_role("button", name="tagging", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.locator(".examples button").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".response .tagged")
+
+
+def test_errors_are_shown_in_words(page, server):
+    page.get_by_role("button", name="sentiment", exact=True).click()
+    page.get_by_label("text", exact=True).fill("a film")
+    page.route("**/api/predict", lambda route: route.fulfill(status=429, json={"error": "Wait."}))
+    page.keyboard.press("Control+Enter")
+    assert page.locator("#status .error").inner_text() == "Wait."
+
+
+def test_every_control_has_a_name(page):
+    send(page, "translation", "the women slept .")
+    script = """() => [...document.querySelectorAll("button, select, textarea, input")]
+      .filter(each => !(each.textContent.trim() || each.labels?.length || each.ariaLabel
+        || each.querySelector("img[alt]"))).map(each => each.outerHTML)"""
+    assert page.evaluate(script) == []
+
+
+def test_a_new_signature_is_shown_without_a_view(page, server):
+    """Responses whose outputs no view knows are shown as a table."""
+
+    def rename(route):
+        response = route.fetch()
+        content = response.json()
+        content["rows"] = [{"polarity": 0.25, "<i>note</i>": ["a", "b"]}]
+        route.fulfill(response=response, json=content)
+
+    page.route("**/api/predict", rename)
+    page.get_by_role("button", name="tagging", exact=True).click()
+    page.locator(".examples button").first.click()
+    cells = page.locator(".response th").all_inner_texts()
+    page.wait_for_selector(".response th")
+    cells = page.locator(".response th").all_inner_texts()
+    assert cells == ["polarity", "<i>note</i>"]
