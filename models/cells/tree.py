@@ -162,12 +162,12 @@ class GatedTree(keras.layers.Layer):
             )
             parent = tf.gather(place, tf.gather(trees.parents, order))
             children = _Children(parent, tf.size(nodes))
-            at = None if positions is None else tf.gather(positions, order)
+            ranks = None if positions is None else tf.gather(positions, order)
             after = _step(
                 cell,
                 tf.gather(projected, nodes),
                 [children.state(functools.partial(tf.identity, state)) for state in states],
-                at,
+                ranks,
                 weights,
                 children,
             )
@@ -277,10 +277,10 @@ def valid_trees(parents: Tensor, mask: Tensor | None = None, arity: int | None =
     parents = tf.cast(parents, tf.int32)
     present = tf.ones_like(parents, tf.bool) if mask is None else tf.cast(mask, tf.bool)
     count = tf.shape(parents)[1]
-    inside = (parents >= 0) & (parents < count)
-    safe = tf.where(inside, parents, 0)
-    of_nodes = tf.where(inside, tf.gather(present, safe, batch_dims=1), parents == -1)
-    trees = _Trees(parents, present & inside & of_nodes)  # of other nodes the depth is 0
+    in_range = (parents >= 0) & (parents < count)
+    safe = tf.where(in_range, parents, 0)
+    of_nodes = tf.where(in_range, tf.gather(present, safe, batch_dims=1), parents == -1)
+    trees = _Trees(parents, present & in_range & of_nodes)  # of other nodes the depth is 0
     depths = tf.where(present & (parents == -1), 1, trees.depths)
     valid = tf.reduce_all(of_nodes | ~present, axis=1)
     valid &= tf.reduce_all((depths <= count) | ~present, axis=1)
@@ -309,8 +309,8 @@ class _Trees:
     def __init__(self, parents: Tensor, present: Tensor):
         rows, count = tf.unstack(tf.shape(parents))
         total = rows * count
-        inside = present & (parents >= 0) & (parents < count)
-        flat = tf.where(inside, parents + tf.range(rows)[:, None] * count, total)
+        in_range = present & (parents >= 0) & (parents < count)
+        flat = tf.where(in_range, parents + tf.range(rows)[:, None] * count, total)
         self.parents = tf.reshape(flat, [-1])
         self.depths = tf.where(present, _depths(self.parents, count, tf.shape(parents)), 0)
         every = tf.reshape(self.depths, [-1])
