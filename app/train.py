@@ -2,16 +2,18 @@
 
 import argparse
 import functools
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import tasks
-from app import cli
+from app import cli, config_file
 from app.serving import base_version
 from app.serving.base_version import BaseVersion
 from tasks.core.errors import UserError
 
+_REPORT_EXAMPLES = 20
 STRATEGIES = ("none", "mirrored", "multiworker")  # of `training.distribution`, without TensorFlow
 
 
@@ -22,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     base = _base_version(argv)
+    argv = _with_config_file(argv, base)
     add_flags = functools.partial(_add_flags, base=base)
     args, task_class = cli.parse(
         "train", __doc__, argv, add_flags, "--data PATH --cell gru --units 64"
@@ -31,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         raise UserError(
             f"--freeze and --drop-labels need {base_version.FLAG}, the version that is continued."
         )
+    if args.report_examples < 0:
+        raise UserError(f"--report-examples must be at least 0, got {args.report_examples}.")
     corpus = cli.settings(task_class.Corpus, args)
     corpus.check_paths()
     config.check_files()
@@ -45,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         base=base,
         freeze=args.freeze,
         drop_labels=args.drop_labels,
+        report_examples=args.report_examples,
+        command=_command(args, [task_class.Corpus, _config_class(task_class, base)]),
     )
     return pipeline.train(args.task, config, corpus, options)
 
@@ -60,6 +67,28 @@ def _base_version(argv: Sequence[str]) -> BaseVersion | None:
     return base_version.find(args.base, argv[0], args.saved_models)
 
 
+def _with_config_file(argv: Sequence[str], base: BaseVersion | None) -> list[str]:
+    """Returns the command line with the settings of `--config`, if it is given."""
+    if not argv or argv[0] not in tasks.names():
+        return list(argv)
+    task_class = tasks.declaration(argv[0])
+    settings = [task_class.Corpus, _config_class(task_class, base)]
+    return config_file.with_file(argv, settings)
+
+
+def _command(args: argparse.Namespace, settings: Sequence[type]) -> str:
+    """Returns the command that repeats a run, with the flags that are not the defaults."""
+    words = ["python", "-m", "app.train", args.task, *config_file.changed_flags(args, settings)]
+    if args.base:
+        words.append(f"{base_version.FLAG}={args.base}")
+    if args.freeze:
+        words.append(f"--freeze={','.join(args.freeze)}")
+    words += ["--drop-labels"] if args.drop_labels else []
+    words += ["--deterministic"] if args.deterministic else []
+    words += [f"--strategy={args.strategy}"] if args.strategy != STRATEGIES[0] else []
+    return shlex.join(words)
+
+
 def _config_class(task_class: type, base: BaseVersion | None) -> type:
     return base.config_class(task_class.Config) if base else task_class.Config
 
@@ -71,7 +100,16 @@ def _group_names(text: str) -> tuple[str, ...]:
 def _add_flags(parser: argparse.ArgumentParser, task_class: type, base: BaseVersion | None) -> None:
     cli.add_settings(parser, task_class.Corpus)
     cli.add_settings(parser, _config_class(task_class, base))
+    config_file.add_flag(parser)
     cli.add_saved_models(parser)
+    parser.add_argument(
+        "--report-examples",
+        type=int,
+        default=_REPORT_EXAMPLES,
+        metavar="INT",
+        help="most examples of the test part that each part of the report shows; 0 for none "
+        "(default: %(default)s)",
+    )
     parser.add_argument(
         base_version.FLAG,
         dest="base",

@@ -152,6 +152,8 @@ def _card(record: Mapping, limits: Sequence[str]) -> list[str]:
         "commit": record["commit"] or "none",
         "device": record["device"],
     }
+    if record.get("command"):
+        facts["command"] = record["command"]
     settings = [[name, str(value)] for name, value in config.items()]
     return [
         items,

@@ -8,10 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from app.console import say
 from app.training.run_state import Progress, Run
 from tasks.core.errors import UserError
 from tasks.core.task import Config, ValidationSample
 
+_RECENT = 3  # epochs whose mean duration is expected of the further ones
 _PLATEAU_FACTOR = 0.5  # of the learning rate, after an epoch without improvement
 
 
@@ -191,3 +193,54 @@ class Checkpoint(keras.callbacks.Callback):
                 rate = self.model.optimizer.learning_rate
                 rate.assign(rate * _PLATEAU_FACTOR)
         progress.published = []
+
+
+class TimeLeft(keras.callbacks.Callback):
+    """Prints after each epoch how long training may still take, and at its end why it stopped.
+
+    Args:
+        progress: Progress of the run, updated before.
+        config: Settings that decide when training stops.
+        monitor: Name of the metric that selects the best epoch.
+    """
+
+    def __init__(self, progress: Progress, config: Config, monitor: str):
+        super().__init__()
+        self._progress, self._config, self._monitor = progress, config, monitor
+
+    def on_epoch_end(self, epoch, logs=None):
+        say(self.sentence())
+
+    def sentence(self) -> str:
+        """Returns the time left, or the reason for the end."""
+        progress, config = self._progress, self._config
+        if progress.wait >= config.patience:
+            return (
+                f"stopped after epoch {progress.epoch}: {self._monitor} has not improved for "
+                f"{progress.wait} epochs (--patience {config.patience}); the best epoch is "
+                f"{progress.best_epoch}"
+            )
+        if progress.epoch >= config.epochs:
+            return f"stopped after epoch {progress.epoch}: --epochs is {config.epochs}"
+        # The first epoch also builds graphs.
+        recent = [entry["seconds"] for entry in progress.history[1:] or progress.history][-_RECENT:]
+        seconds, count = sum(recent) / len(recent), config.epochs - progress.epoch
+        limit = f"at most {duration(seconds * count)} left for {count} more epochs"
+        soonest = config.patience - progress.wait
+        if soonest < count:
+            limit += (
+                f", {duration(seconds * soonest)} if {self._monitor} does not improve for {soonest}"
+            )
+        return limit
+
+
+def duration(seconds: float) -> str:
+    """Returns a duration for people.
+
+    >>> duration(44.6), duration(3000), duration(9000)
+    ('45 s', '50 min', '2 h 30 min')
+    """
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

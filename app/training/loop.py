@@ -20,7 +20,14 @@ import tensorflow as tf
 
 from app.training import distribution, memory
 from app.training.batches import Batches, Share
-from app.training.callbacks import Checkpoint, StopOnNonFinite, WeightAverage, assign, to_arrays
+from app.training.callbacks import (
+    Checkpoint,
+    StopOnNonFinite,
+    TimeLeft,
+    WeightAverage,
+    assign,
+    to_arrays,
+)
 from app.training.continuation import Start
 from app.training.example_cache import EncodedExamples, origins
 from app.training.optimizers import optimizer_of
@@ -126,7 +133,8 @@ def _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, numb
         # In this order: weights are copied before the averages are swapped back.
         callbacks = [StopOnNonFinite(batch_origins), checkpoint, average]
         log_folder = run.folder if is_chief else None
-        callbacks = _callback_list(callbacks, model, config, steps, log_folder)
+        time_left = TimeLeft(progress, config, task.monitor)
+        callbacks = _callback_list(callbacks, model, config, steps, log_folder, time_left)
         first = progress.epoch * steps
         learning = _distribute(strategy, lambda s: train_batches.training_dataset(task, first, s))
         validation = _distribute(strategy, lambda s: valid_batches.validation_dataset(task, s))
@@ -204,12 +212,13 @@ def _callback_list(
     config: Config,
     steps: int,
     folder: Path | None,
+    time_left: TimeLeft,
 ) -> keras.callbacks.CallbackList:
     """Returns callbacks with those that show progress, if `folder` is given for their logs."""
     if folder:
         tensorboard = keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)
         callbacks = [*callbacks, tensorboard]
-    return keras.callbacks.CallbackList(
+    callback_list = keras.callbacks.CallbackList(
         callbacks,
         add_progbar=folder is not None,
         model=model,
@@ -217,6 +226,11 @@ def _callback_list(
         epochs=config.epochs,
         steps=steps,
     )
+    if folder:
+        callback_list.callbacks.append(
+            time_left
+        )  # after the line of the epoch, which the list prints last
+    return callback_list
 
 
 # --- Epochs ------------------------------------------------------------------

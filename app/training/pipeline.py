@@ -44,6 +44,7 @@ from app.training.batches import Batches
 from app.training.continuation import Start
 from app.training.ensembles import Fitted
 from app.training.example_cache import EncodedExamples
+from app.training.privacy import Folders, limit_examples
 from app.training.run_state import Progress, Run
 from tasks.core import summary
 from tasks.core.corpus import Corpus
@@ -69,6 +70,8 @@ class TrainOptions:
         base: Published version that the training continues from; None for none.
         freeze: Groups of layers that keep the weights of `base`; see `Task.layer_groups`.
         drop_labels: Whether classes and tags that only `base` has are dropped.
+        report_examples: Most examples of the test part that each part of the report shows.
+        command: Command that repeats the run, for the record; "" if there is none.
         output: Stream for everything that is printed; None for standard output.
     """
 
@@ -79,6 +82,8 @@ class TrainOptions:
     base: BaseVersion | None = None
     freeze: Sequence[str] = ()
     drop_labels: bool = False
+    report_examples: int = 20
+    command: str = ""
     output: TextIO | None = None
 
 
@@ -117,6 +122,8 @@ class Prepared:
         run: The locked run, to be closed by the caller.
         cache: Folder of the encoded examples.
         seconds: Time that reading took.
+        options: Options of the training.
+        folders: Folders that the record and the report do not name.
         start: Start from a published version; None for new weights.
     """
 
@@ -127,6 +134,8 @@ class Prepared:
     run: Run
     cache: Path
     seconds: float
+    options: TrainOptions
+    folders: Folders
     start: Start | None = None
 
 
@@ -244,7 +253,16 @@ def read(name: str, config: Config, corpus: Corpus, options: TrainOptions) -> Pr
         start = continuation.Start(options.base, restored, options.freeze)
         say(start.sentence(task))
     return Prepared(
-        name, task, _answerable(task, splits), data, run, cache, time.monotonic() - began, start
+        name,
+        task,
+        _answerable(task, splits),
+        data,
+        run,
+        cache,
+        time.monotonic() - began,
+        options,
+        Folders([config, corpus], [options.saved_models, options.runs]),
+        start,
     )
 
 
@@ -502,13 +520,11 @@ def publish(
     (extra / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     history = run_state.history_table(fitted.progress.history)
     (extra / "history.csv").write_bytes(history.encode("utf-8"))
-    page = report.page(
-        record,
-        fitted.progress.history,
-        evaluated.evaluation,
-        _card_notes(task),
-        evaluated.illustrations,
+    shown, illustrations = limit_examples(
+        evaluated.evaluation, evaluated.illustrations, prepared.options.report_examples
     )
+    page = report.page(record, fitted.progress.history, shown, _card_notes(task), illustrations)
+    page = prepared.folders.left_out(page)
     (extra / "report.html").write_text(page, encoding="utf-8")
     export.complete(task, prepared.name, fitted.model, draft, prepared.splits.test)
     version = export.publish(draft)
@@ -527,6 +543,7 @@ def publish(
         *(f"warning: {warning}" for warning in record["warnings"]),
         f"published {version}",
         f"report    {version / 'assets.extra' / 'report.html'}",
+        *([f"repeat    {prepared.options.command}"] if prepared.options.command else []),
     )
     return version
 
@@ -549,8 +566,9 @@ def _record(
         "fit": progress.seconds,
         "export_and_judge": evaluated.seconds,
     }
-    return {
+    record = {
         "task": prepared.name,
+        "command": prepared.options.command,
         "scores": evaluated.evaluation.scores,
         "intervals": evaluated.evaluation.intervals,
         "baselines": evaluated.evaluation.baselines,
@@ -579,6 +597,9 @@ def _record(
         "device": "gpu" if tf.config.get_visible_devices("GPU") else "cpu",
         "devices": devices,
     }
+    if not prepared.options.report_examples and "vectors" in record:  # words of the examples
+        record["vectors"] |= {"uncovered": [], "malformed_examples": []}
+    return prepared.folders.left_out(record)
 
 
 def _card_notes(task: Task) -> list[str]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tasks
-from app.training.callbacks import Checkpoint, WeightAverage
+from app.training.callbacks import Checkpoint, TimeLeft, WeightAverage
 from app.training.run_state import Progress
 
 Config = tasks.find("sentiment").Config
@@ -58,3 +58,24 @@ def test_a_resumed_run_decides_as_an_uninterrupted_one(epoch):
     callback = checkpoint(progress, config, callback.best)
     end_epochs(callback, ROWS[epoch:], epoch)
     assert progress.best_epoch == callback.best[0] == 4
+
+
+@pytest.mark.parametrize(
+    ("epoch", "wait", "sentence"),
+    [
+        (1, 0, "at most 72 s left for 8 more epochs, 45 s if val_loss does not improve for 5"),
+        (3, 3, "at most 12 s left for 6 more epochs, 4 s if val_loss does not improve for 2"),
+        (7, 0, "at most 4 s left for 2 more epochs"),
+        (9, 4, "stopped after epoch 9: --epochs is 9"),
+        (
+            7,
+            5,
+            "stopped after epoch 7: val_loss has not improved for 5 epochs (--patience 5); "
+            "the best epoch is 2",
+        ),
+    ],
+)
+def test_the_time_left_is_that_of_recent_epochs_and_the_end_has_a_reason(epoch, wait, sentence):
+    history = [{"epoch": n + 1, "seconds": 9.0 if n == 0 else 2.0} for n in range(epoch)]
+    progress = Progress(epoch=epoch, best_epoch=2, wait=wait, history=history)
+    assert TimeLeft(progress, Config(epochs=9, patience=5), "val_loss").sentence() == sentence
