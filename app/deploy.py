@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     overrides = {label: getattr(args, label) for label in server_config.LABELS}
     labels = deployment.labels(args.to, published, overrides)
     limits = deployment.limits(args.to, args.memory, args.cpus)
-    for line in deployment.write(args.to, args.saved_models, labels, limits):
+    for line in deployment.write(args.to, args.saved_models, labels, limits, args.kubernetes):
         print(line)
     rows = [[name, *map(str, versions.values())] for name, versions in labels.items()]
     print(cli.columns([["model", *server_config.LABELS], *rows]))
@@ -90,6 +90,12 @@ def _parser() -> cli.Parser:
         metavar="FLOAT",
         help="processor limit of the container (default: the current one, initially all of this "
         "machine)",
+    )
+    parser.add_argument(
+        "--kubernetes",
+        action="store_true",
+        help="also write kubernetes.yaml: a Deployment with the same files and limits, and its "
+        "ConfigMap, Service and HorizontalPodAutoscaler",
     )
     parser.add_argument(
         "--check", action="store_true", help="check files and versions without writing anything"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from app.atomic import atomic_write
-from app.serving import server_config
+from app.serving import kubernetes, server_config
 from tasks.core.errors import UserError
 
 Labels = dict[str, dict[str, int]]  # by model: the version of each label
@@ -64,7 +64,11 @@ def limits(folder: Path, memory: str | None, cpus: float | None) -> server_confi
 
 
 def write(
-    folder: Path, saved_models: Path, labels: Labels, limits: server_config.Limits
+    folder: Path,
+    saved_models: Path,
+    labels: Labels,
+    limits: server_config.Limits,
+    with_kubernetes: bool = False,
 ) -> Iterator[str]:
     """Writes the configuration files, except those that were edited; yields a line for each.
 
@@ -73,6 +77,8 @@ def write(
         saved_models: Folder of the published models.
         labels: By model, the version of each label.
         limits: Resources of the container.
+        with_kubernetes: Whether to write a manifest for Kubernetes, too; one that exists is
+            written in any case.
 
     Raises:
         UserError: The file of models was edited and does not have these labels.
@@ -80,10 +86,12 @@ def write(
     relative = Path(os.path.relpath(saved_models, folder)).as_posix()
     contents = {
         server_config.MODELS: server_config.models(labels),
-        server_config.BATCHING: server_config.batching(),
+        server_config.BATCHING: server_config.batching(limits),
         server_config.MONITORING: server_config.monitoring(),
         server_config.COMPOSE: server_config.compose(f"./{relative}", limits),
     }
+    if with_kubernetes or (folder / kubernetes.NAME).exists():
+        contents[kubernetes.NAME] = kubernetes.manifest(labels, limits)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         path = folder / name

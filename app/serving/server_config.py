@@ -7,6 +7,7 @@ names and types of the server's own files.
 
 import dataclasses
 import hashlib
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -33,13 +34,13 @@ IMAGE = "tensorflow/serving:2.20.0"
 BASE = PurePosixPath("/models")  # folder of the saved models in the container
 LABELS = ("stable", "canary")
 _HEADER = "# Written by app.deploy, SHA-256 of what follows: "
-_GRPC_PORT, _REST_PORT = 8500, 8501
+GRPC_PORT, REST_PORT = 8500, 8501
 SERVICE = "serving"  # name of the service in the Compose file
-_METRICS = "/monitoring/prometheus/metrics"
+METRICS = "/monitoring/prometheus/metrics"
 _NOBODY = 65534  # user and group without rights
 _MAX_CPUS = 1024
 _MAX_PIDS = 1024  # threads too; the server starts some for each core
-_DEPLOY = "/deploy"  # folder of the configuration files in the container
+DEPLOY = "/deploy"  # folder of the configuration files in the container
 _TYPES = descriptor_pb2.FieldDescriptorProto
 
 
@@ -150,11 +151,14 @@ def labels(settings: ModelServerConfig) -> dict[str, dict[str, int]]:
     return {model.name: dict(model.version_labels) for model in settings.model_config_list.config}
 
 
-def batching() -> Message:
+def batching(limits: Limits) -> Message:
     """Returns the settings to merge requests: full batches under load, no wait otherwise.
 
     Padding allows requests with token lists of different lengths to be merged; the graphs
     ignore it.
+
+    Args:
+        limits: Resources of the server, which has a thread for each of its processors.
     """
     from app.serving import payloads  # imports TensorFlow
 
@@ -163,7 +167,7 @@ def batching() -> Message:
         max_batch_size {{ value: {payloads.SERVER_BATCH} }}
         batch_timeout_micros {{ value: 1000 }}
         max_enqueued_batches {{ value: 256 }}
-        num_batch_threads {{ value: {os.cpu_count() or 1} }}
+        num_batch_threads {{ value: {math.ceil(limits.cpus)} }}
         pad_variable_length_inputs: true
         """,
         MESSAGES[BATCHING](),
@@ -172,7 +176,7 @@ def batching() -> Message:
 
 def monitoring() -> Message:
     """Returns the settings to export metrics to Prometheus."""
-    return MESSAGES[MONITORING](prometheus_config={"enable": True, "path": _METRICS})
+    return MESSAGES[MONITORING](prometheus_config={"enable": True, "path": METRICS})
 
 
 def volume(source: str, target: str) -> dict[str, str | bool]:
@@ -192,6 +196,20 @@ def volume(source: str, target: str) -> dict[str, str | bool]:
     }
 
 
+def arguments() -> list[str]:
+    """Returns the arguments of the server, which has the files in `DEPLOY`."""
+    flags = {
+        "model_config_file": f"{DEPLOY}/{MODELS}",
+        "model_config_file_poll_wait_seconds": 10,
+        # A server that starts has loaded nothing yet, so no label could be assigned.
+        "allow_version_labels_for_unavailable_models": "true",
+        "enable_batching": "true",
+        "batching_parameters_file": f"{DEPLOY}/{BATCHING}",
+        "monitoring_config_file": f"{DEPLOY}/{MONITORING}",
+    }
+    return [f"--{name}={value}" for name, value in flags.items()]
+
+
 def compose(saved_models: str, limits: Limits | None = None) -> dict:
     """Returns a Compose file with one service, which uses the other files.
 
@@ -200,24 +218,15 @@ def compose(saved_models: str, limits: Limits | None = None) -> dict:
         limits: Resources of the container; None for the default.
     """
     limits = limits or Limits()
-    flags = {
-        "model_config_file": f"{_DEPLOY}/{MODELS}",
-        "model_config_file_poll_wait_seconds": 10,
-        # A server that starts has loaded nothing yet, so no label could be assigned.
-        "allow_version_labels_for_unavailable_models": "true",
-        "enable_batching": "true",
-        "batching_parameters_file": f"{_DEPLOY}/{BATCHING}",
-        "monitoring_config_file": f"{_DEPLOY}/{MONITORING}",
-    }
     return {
         "services": {
             SERVICE: {
                 "image": IMAGE,
                 "user": _user(),
-                "command": [f"--{name}={value}" for name, value in flags.items()],
+                "command": arguments(),
                 # The server does not authenticate, so only this machine can reach its ports.
-                "ports": [f"127.0.0.1:{port}:{port}" for port in (_GRPC_PORT, _REST_PORT)],
-                "volumes": [volume(saved_models, str(BASE)), volume(".", _DEPLOY)],
+                "ports": [f"127.0.0.1:{port}:{port}" for port in (GRPC_PORT, REST_PORT)],
+                "volumes": [volume(saved_models, str(BASE)), volume(".", DEPLOY)],
                 "read_only": True,
                 "tmpfs": ["/tmp:size=64m,mode=1777"],
                 "cap_drop": ["ALL"],
@@ -229,7 +238,7 @@ def compose(saved_models: str, limits: Limits | None = None) -> dict:
                 "cpus": limits.cpus,
                 "pids_limit": _MAX_PIDS,
                 "healthcheck": {
-                    "test": ["CMD", "bash", "-c", _health_check(_REST_PORT)],
+                    "test": ["CMD", "bash", "-c", _health_check(REST_PORT)],
                     "interval": "30s",
                     "timeout": "5s",
                     "retries": 3,
@@ -257,20 +266,40 @@ def _user() -> str:
 
 def _health_check(port: int) -> str:
     """Returns a command that succeeds if the server responds; its image has bash, but no curl."""
-    request = rf"GET {_METRICS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    request = rf"GET {METRICS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     return (
         f"exec 3<>/dev/tcp/127.0.0.1/{port} && printf '{request}' >&3 && "
         "head -n 1 <&3 | grep -q ' 200 '"
     )
 
 
-def text(content: Message | dict) -> str:
-    """Returns the text of a file, with a header that shows whether it was edited since."""
-    if isinstance(content, dict):
-        body = yaml.safe_dump(content, sort_keys=False)
+def text(content: Message | dict | list[dict]) -> str:
+    """Returns the text of a file, with a header that shows whether it was edited since.
+
+    Args:
+        content: A message; a mapping for YAML, or a list of them for several YAML documents.
+    """
+    if isinstance(content, dict | list):
+        documents = [content] if isinstance(content, dict) else content
+        body = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False)
     else:
         body = text_format.MessageToString(content)
     return f"{_HEADER}{_sha256(body.encode())}\n{body}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as such, and no references to equal parts."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _multiline(dumper, text):
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _multiline)
 
 
 def parse(name: str, text: str) -> Message | dict:

@@ -169,6 +169,50 @@ def test_the_container_has_no_more_rights_than_it_needs(run, tmp_path):
     assert (service()["mem_limit"], service()["cpus"]) == ("900m", 2.0)
 
 
+def test_a_pod_has_the_files_and_the_restrictions_of_the_container(run, tmp_path):
+    assert "kubernetes.yaml" not in run()
+    run("--kubernetes", "--memory", "900m", "--cpus", "1.5")
+    path = tmp_path / "to/kubernetes.yaml"
+    objects = {each["kind"]: each for each in yaml.safe_load_all(path.read_text())}
+    assert list(objects) == ["ConfigMap", "Deployment", "Service", "HorizontalPodAutoscaler"]
+    (name,) = {each["metadata"]["name"] for each in objects.values()}
+    data = objects["ConfigMap"]["data"]
+    assert data == {file: (tmp_path / "to" / file).read_text() for file in FILES[:3]}
+    assert "num_batch_threads {\n  value: 2\n}" in data["batching.config"]  # 1.5 processors
+
+    compose = yaml.safe_load((tmp_path / "to/docker-compose.yml").read_text())
+    service = compose["services"]["serving"]
+    pod = objects["Deployment"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert (container["image"], container["args"]) == (service["image"], service["command"])
+    assert container["resources"]["limits"] == {"memory": "900Mi", "cpu": "1500m"}
+    rights = container["securityContext"]
+    assert rights["readOnlyRootFilesystem"] and not rights["allowPrivilegeEscalation"]
+    assert rights["capabilities"] == {"drop": ["ALL"]}
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert mounts == {"/models": "models", "/deploy": "config", "/tmp": "tmp"}
+    assert {volume["name"] for volume in pod["spec"]["volumes"]} == set(mounts.values())
+    assert container["readinessProbe"]["httpGet"]["path"] == f"/v1/models/{min(TASKS)}"
+
+    labels = pod["metadata"]["labels"]
+    assert objects["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert objects["Service"]["spec"]["selector"] == labels
+    assert objects["Service"]["spec"]["type"] == "ClusterIP"
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"grpc": 8500, "rest": 8501}
+    assert {p["targetPort"] for p in objects["Service"]["spec"]["ports"]} == set(ports)
+    target = objects["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    assert target == {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+
+    assert f"written   {path}" in run("--stable", "sentiment=1")  # without the flag
+    config_map = next(yaml.safe_load_all(path.read_text()))
+    assert config_map["data"]["models.config"] == (tmp_path / "to/models.config").read_text()
+    assert f"unchanged {path}" in run()
+    path.write_text(path.read_text() + "# mine\n")
+    assert f"kept      {path}" in run("--stable", "sentiment=2")
+
+
 @pytest.mark.parametrize(
     "flags",
     [("--memory", value) for value in ("", "4", "0g", "4k", "4 g", "\u0664g", "9" * 9 + "g")]
