@@ -360,6 +360,38 @@ class GatedRNN(keras.layers.Layer):
             return [*results, *finals] if isinstance(results, list) else [results, *finals]
         return results
 
+    def advance(
+        self, inputs: Tensor, states: Sequence[Tensor], mask: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Reads the next steps of sequences, outside training.
+
+        It returns the same whatever `return_sequences`, `return_state` and `stateful` are, so that
+        the layer of a trained model can read a stream.
+
+        Args:
+            inputs: (B, T, D).
+            states: Previous states, in the order of `initial_state`.
+            mask: (B, T) bool, true at valid steps; None if all are.
+
+        Returns:
+            The outputs of all steps, (B, T, `output_size`), and the states after them.
+
+        Raises:
+            ValueError: The layer does not read forward.
+        """
+        if self.direction != "forward" or self.go_backwards or self.time_major:
+            raise ValueError(
+                f"{self.name}: only a layer of direction 'forward', without go_backwards and "
+                f"time_major, can read a stream, got {self.direction!r}."
+            )
+        states = [ops.convert_to_tensor(state) for state in states]
+        self._check_call(inputs, states, mask)
+        if mask is not None:
+            mask = ops.cast(mask, "bool")
+            inputs = ops.where(mask[..., None], inputs, ops.zeros_like(inputs))
+        outputs, _, finals = self._run(ops.cast(inputs, self.compute_dtype), states, mask, False)
+        return outputs, finals
+
     def _drop_features(self, inputs):
         batch, _, features = ops.shape(inputs)
         ones = ops.ones((batch, 1, features), dtype=inputs.dtype)
