@@ -2,7 +2,8 @@
 
 With --server the model runs on TensorFlow Serving, and no file of it is needed on this machine.
 With --from and --to the requests of a file are predicted and the responses written to another
-file, in bounded memory; to resume an interrupted run, repeat the command.
+file, in bounded memory; to resume an interrupted run, repeat the command. With --stream the lines
+of standard input are predicted while they arrive.
 """
 
 from __future__ import annotations
@@ -53,10 +54,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         "predict", __doc__, argv, _add_flags, "--from requests.txt --to responses.txt"
     )
     request_format = cli.settings(task_class.RequestFormat, args)
+    if args.stream:
+        _check_stream(args, request_format)
     if args.source or args.to:
         _check_files(args, request_format)
     with _open_model(args) as model:
-        if args.to:
+        if args.stream:
+            _print_stream(args, request_format, model)
+        elif args.to:
             _write(args, request_format, model)
         else:
             _print(args, request_format, model)
@@ -86,6 +91,55 @@ def _print(args: argparse.Namespace, request_format: RequestFormat, model: _Mode
                 for number, text in plots.save(plots.attention(content), Path(path)):
                     print(f"{number} in the figure: {text}", file=sys.stderr)
         sys.stdout.flush()
+
+
+def _print_stream(args: argparse.Namespace, request_format: RequestFormat, model: _Model) -> None:
+    """Prints the responses to the lines of standard input while they arrive.
+
+    What is final of a line follows what was printed of it; a response for the whole text so far is
+    printed in a line of its own.
+    """
+    from app.serving.streaming import PredictionStream, pieces_of_lines
+
+    stream = PredictionStream(model.predictor)
+    initial, separator = stream.state, ""
+    for piece, is_last in pieces_of_lines(sys.stdin.buffer):
+        responses = [stream.feed(piece)]
+        is_joined = "lengths" in responses[0] and not args.json
+        if is_last:
+            final = stream.finish()
+            responses = [*responses, final] if "lengths" in final else [final]
+            stream = PredictionStream(model.predictor, initial)
+        row, context = next(request_format.requests([piece]))
+        for response in responses:
+            if "lengths" in response and not response["lengths"]:
+                continue
+            text = _format(args, request_format, row, context, response)
+            print(separator + text if is_joined else text, end="" if is_joined else "\n")
+            separator = " " if is_joined else ""
+        if is_joined and is_last:
+            print()
+            separator = ""
+        sys.stdout.flush()
+
+
+def _check_stream(args: argparse.Namespace, request_format: RequestFormat) -> None:
+    """Checks the flags that --stream excludes.
+
+    Raises:
+        UserError: One of them is given.
+    """
+    if args.text or args.source or args.to:
+        raise UserError(
+            "--stream reads standard input and prints; it cannot be combined with requests on the "
+            "command line, --from or --to."
+        )
+    has_words = getattr(request_format, "format", "words") == "words"
+    if request_format.signature != "serving_default" or request_format.draws or not has_words:
+        raise UserError(
+            "--stream reads text and prints lines; it cannot be combined with flags for other "
+            "formats or figures."
+        )
 
 
 def _write(args: argparse.Namespace, request_format: RequestFormat, model: _Model) -> None:
@@ -250,6 +304,12 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
         metavar="FILE",
         help="new file for the responses, in the order of the requests; compressed if it ends in "
         ".gz. To resume an interrupted run, repeat the command",
+    )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="read lines of standard input while they arrive, and print what is final at once; "
+        "needs a version that was trained with --direction forward",
     )
     parser.add_argument("--version", type=int, help="version of the model (default: the latest)")
     parser.add_argument(

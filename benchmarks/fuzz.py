@@ -24,7 +24,7 @@ import tasks
 from app.serving.payloads import columns
 from benchmarks import records
 from tests.support import cc_runtime, drawn_requests, untrained
-from tests.support.odd_requests import good_rows
+from tests.support.odd_requests import good_rows, has_direction
 from tests.support.predictions import distances, row
 
 TOLERANCE = 1e-5  # of numbers, as the size of a batch changes the order of summation
@@ -111,8 +111,11 @@ def main() -> None:
         folder = Path(name)
         program = cc_runtime.build(folder / "runtime")
         targets = []
-        for task in args.tasks:
-            version = untrained.version(task, folder)
+        kinds = [(task, {}) for task in args.tasks]
+        kinds += [(task, {"direction": "forward"}) for task in args.tasks if has_direction(task)]
+        for number, (task, settings) in enumerate(kinds):
+            own = folder / str(number)
+            version = untrained.version(task, own, **settings)
             with cc_runtime.Runtime(program, version) as loaded:
                 targets += [(version, signature) for signature in sorted(loaded.signatures)]
         share = -(-args.requests // len(targets))

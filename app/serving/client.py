@@ -28,6 +28,7 @@ from tensorflow_serving.apis import (
 from app.console import printable
 from app.serving import decoding, payloads, server_url, session, warmup
 from app.serving.bounded_http import Connection, TooLargeError
+from app.serving.streaming import PredictionStream
 from tasks.core.errors import UserError
 
 MAX_RESPONSE = 64  # MiB of a response, by default
@@ -138,6 +139,17 @@ class Client(abc.ABC):
             return self._predict(signature, definition, columns, len(rows), seconds)
 
         return payloads.rows(self._with_retries(send, deadline))
+
+    def stream(self) -> PredictionStream:
+        """Starts a text that is read in pieces; the version on the server must read forward.
+
+        Give a version to `connect` for streams that outlast a deployment: a state belongs to one
+        version.
+
+        Raises:
+            UserError: The version has no streams, or the request failed.
+        """
+        return PredictionStream(self)
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -42,6 +42,8 @@ _STRINGS = """
     StaticRegexFullMatch StaticRegexReplace StringLength StringLower StringSplitV2 Substr
     UnicodeDecode UnicodeEncode UnicodeTranscode
 """
+# The state of a stream is a string: base64 of the bytes of numbers, with a checksum.
+_STREAMS = "DecodeBase64 EncodeBase64 StringJoin StringToHashBucketStrong"
 _CONVOLUTIONS = """
     AvgPool Conv2D DepthwiseConv2dNative Erfc MaxPool Relu6 SquaredDifference
 """
@@ -52,7 +54,7 @@ _IMAGES = """
     ExtractJpegShape FilterDataset IgnoreErrorsDataset ParallelMapDatasetV2 Round
     ScaleAndTranslate TensorDataset TensorSliceDataset
 """
-_GROUPS = (_FLOW, _NUMBERS, _RECURRENT, _STRINGS, _CONVOLUTIONS, _IMAGES)
+_GROUPS = (_FLOW, _NUMBERS, _RECURRENT, _STRINGS, _STREAMS, _CONVOLUTIONS, _IMAGES)
 OPS = frozenset(op for group in _GROUPS for op in group.split())
 # Ops that initialise tables and weights once, before the first request.
 INITIALIZATION_OPS = frozenset(("AssignVariableOp", "InitializeTableFromTextFileV2"))

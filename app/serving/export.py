@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from app.serving import compatibility, session, versions, warmup
+from app.serving import compatibility, session, streaming, versions, warmup
 from models import manifest
 from models.networks.ensemble import is_ensemble, members
 from tasks.core.errors import UserError
@@ -115,7 +115,10 @@ def complete(task: Task, name: str, model: keras.Model, draft: Path, examples: S
     rebuild(task, model, "reuse").save(extra / "model.keras")
     first = next(examples.batches(_WARM_UP_EXAMPLES, _WARM_UP_BYTES))
     rows = [task.row(example.values) for example in first]
-    warmup.write(draft, name, session.signatures(draft), rows)
+    signatures = session.signatures(draft)
+    if streaming.FEED in signatures:
+        rows = streaming.with_states(session.SavedModelSession(draft), rows)
+    warmup.write(draft, name, signatures, rows)
     manifest.write(draft)
 
 

@@ -13,6 +13,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
 from app.serving import payloads
+from app.serving.streaming import PredictionStream
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.task import Task
@@ -80,6 +81,14 @@ class SavedModelSession:
                 raise KeyError(name)
         arrays = {name: payloads.array(inputs[name], values) for name, values in columns.items()}
         return self._run(signature, arrays)
+
+    def stream(self) -> PredictionStream:
+        """Starts a text that is read in pieces; the version must read forward.
+
+        Raises:
+            UserError: The version has no streams.
+        """
+        return PredictionStream(self)
 
     def predict_examples(self, task: Task, examples: Stream) -> Iterator[tuple[Example, dict]]:
         """Pairs each example with the response of the signature that the task is evaluated by."""

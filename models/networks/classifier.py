@@ -34,6 +34,7 @@ def classifier(
     evidence: int = 0,
     leaves_out: bool = False,
     linear_path: int = 0,
+    direction: str = "both",
     dropout: float = 0.0,
     word_dropout: float = 0.0,
     head: Sequence[keras.layers.Layer] | None = None,
@@ -42,11 +43,11 @@ def classifier(
 ) -> keras.Model:
     """Builds a model of ids (B, T) int32, 0 at padding, to logits (B, K) float32.
 
-    Words are embedded, read by gated cells in both directions, and pooled over
-    time by mean and maximum. The output of the layer "encoder", (B, 2 * 2 * units),
-    is a vector of the text, for reuse in other models. The layer "calibration" divides the logits
-    by a temperature, 1 until it is assigned; the layer "confidence" keeps a threshold of the
-    probability, 0 until it is assigned.
+    Words are embedded, read by gated cells in both directions or forward, and pooled over
+    time by mean and maximum. The output of the layer "encoder", (B, 2 * 2 * units) or
+    (B, 2 * units), is a vector of the text, for reuse in other models. The layer "calibration"
+    divides the logits by a temperature, 1 until it is assigned; the layer "confidence" keeps a
+    threshold of the probability, 0 until it is assigned.
 
     Args:
         vocabulary: One more than the largest id of a word of the training part.
@@ -63,6 +64,8 @@ def classifier(
             examples that were counted; see `Evidence`.
         linear_path: Buckets of word pairs of `BagOfWords`, a second classifier whose logits are
             mixed with those of the network outside training; 0 for none.
+        direction: "both", or "forward" for a network that can read a stream, without a linear
+            path: that counts the distinct words of a whole text.
         dropout: Share of features dropped in training.
         word_dropout: Share of words that training replaces by the unknown word.
         head: Layers that follow the logits in place of "calibration" and "confidence".
@@ -86,7 +89,7 @@ def classifier(
         units,
         cell,
         layers=layers,
-        direction="both",
+        direction=direction,
         dropout=dropout if layers > 1 else 0.0,
         return_sequences=True,
         implementation=implementation,

@@ -33,8 +33,8 @@ class StreamReader:
         self._model = model
         self._layers = [network.get_layer(layer) for network in networks]
         self._features = [
-            keras.Model(network.input, each.input[0])
-            for network, each in zip(networks, self._layers, strict=True)
+            keras.Model(network.input, reader.input[0])
+            for network, reader in zip(networks, self._layers, strict=True)
         ]
         self._heads = [
             keras.Model(network.get_layer(after).output, network.output) for network in networks
@@ -88,7 +88,7 @@ class StreamReader:
     def head(self, outputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """Returns the output of the network for those of the layer `after` of each network."""
         results = [
-            head(each, training=False) for head, each in zip(self._heads, outputs, strict=True)
+            head(part, training=False) for head, part in zip(self._heads, outputs, strict=True)
         ]
         return results[0] if self._tail is None else self._tail(results, training=False)
 

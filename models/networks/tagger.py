@@ -13,6 +13,7 @@ from ..cells.recurrent import GatedRNN
 from ..cells.specs import CellSpec
 from ..layers.characters import CharacterReader
 from ..layers.crf import CRF
+from ..layers.lookahead import Lookahead
 from ..layers.temperature import Temperature
 from ..layers.word_dropout import RareWordDropout
 from ..layers.word_vectors import countable_ids, embed_words
@@ -34,6 +35,8 @@ def tagger(
     affixes: int = 0,
     affix_embedding: int = 24,
     crf: bool = False,
+    direction: str = "both",
+    lookahead: int = 0,
     dropout: float = 0.0,
     word_dropout: float = 0.0,
     implementation: str = "auto",
@@ -42,10 +45,10 @@ def tagger(
     """Builds a model of {"ids": (B, T), "characters": (B, T, C)} int32 to logits (B, T, K) float32.
 
     Both inputs are 0 at padding. A word is represented by its embedding and by its vector
-    from `CharacterReader`; gated cells then read the words in both directions. The output
-    of the layer "encoder", (B, T, 2 * units), holds a vector of each word in its context,
-    for reuse in other models. Without a CRF, the layer "calibration" divides the logits by a
-    temperature, 1 until it is assigned.
+    from `CharacterReader`; gated cells then read the words in both directions, or forward. The
+    output of the layer "encoder", (B, T, 2 * units) or (B, T, units), holds a vector of each word
+    in its context, for reuse in other models. Without a CRF, the layer "calibration" divides the
+    logits by a temperature, 1 until it is assigned.
 
     Args:
         vocabulary: One more than the largest id of a word of the training part.
@@ -64,6 +67,9 @@ def tagger(
         affixes: Length of the longest affix, as in `CharacterReader`.
         affix_embedding: Features of an embedded affix, as in `CharacterReader`.
         crf: Whether the logits pass through a layer "crf", for its loss and decoding.
+        direction: "both", or "forward" for a network that can read a stream.
+        lookahead: With "forward", the number of words after a word whose outputs its logits see,
+            too, by the layer "lookahead".
         dropout: Share of features dropped in training.
         word_dropout: Strength of `RareWordDropout`; 0 for none.
         implementation: Implementation of `GatedRNN`.
@@ -99,7 +105,7 @@ def tagger(
         units,
         cell,
         layers=layers,
-        direction="both",
+        direction=direction,
         dropout=dropout if layers > 1 else 0.0,
         return_sequences=True,
         implementation=implementation,
@@ -108,6 +114,8 @@ def tagger(
     )(x, mask=mask)
     if dropout:
         x = keras.layers.Dropout(dropout, dtype=dtype, name="encoder_dropout")(x)
+    if lookahead:
+        x = Lookahead(lookahead, dtype=dtype, name="lookahead")(x, mask=mask)
     logits = keras.layers.Dense(tags, dtype="float32", name="logits")(x)
     if crf:
         logits = CRF(tags, name="crf")(logits, mask=mask)

@@ -7,6 +7,7 @@ import pytest
 
 import tasks
 from tests.support import cc_runtime
+from tests.support.odd_requests import has_direction
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,9 @@ def program(tmp_path_factory):
 def version_of(tmp_path_factory, untrained_copy):
     """Returns the version of a task with a cell, published on first use."""
     folder = tmp_path_factory.mktemp("versions")
-    return functools.cache(lambda task, cell: untrained_copy(task, folder, cell))
+    return functools.cache(
+        lambda task, cell, direction="both": untrained_copy(task, folder, cell, direction)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +32,19 @@ def runtime_of(program, version_of):
     """Returns the runtime of a task's version, which tests share because its start is slow."""
     with contextlib.ExitStack() as stack:
         yield functools.cache(
-            lambda task: stack.enter_context(cc_runtime.Runtime(program, version_of(task, "lstm")))
+            lambda task, direction: stack.enter_context(
+                cc_runtime.Runtime(program, version_of(task, "lstm", direction))
+            )
         )
 
 
-@pytest.fixture(params=tasks.names())
+# Every task, and those that can read forward, which have more signatures.
+KINDS = [(task, "both") for task in tasks.names()]
+KINDS += [(task, "forward") for task in tasks.names() if has_direction(task)]
+
+
+@pytest.fixture(params=KINDS, ids=" ".join)
 def loaded_version(request, version_of, runtime_of):
-    """A version of each task, and the runtime that loaded it."""
-    return version_of(request.param, "lstm"), runtime_of(request.param)
+    """A version of each kind, and the runtime that loaded it."""
+    task, direction = request.param
+    return version_of(task, "lstm", direction), runtime_of(task, direction)

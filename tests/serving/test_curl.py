@@ -18,6 +18,8 @@ TASKS = tasks.names()
 LINES = sorted(
     {line for page in pages.names() for line in pages.commands(page) if line.startswith("curl ")}
 )
+STREAM = [line for line in pages.commands("docs/streaming.md") if line.startswith("curl ")]
+LINES = [line for line in LINES if line not in STREAM]
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +77,19 @@ def test_a_line_gets_the_outputs_of_the_signature(line, server, untrained_versio
         assert all(row.get("valid", True) for row in content["predictions"])
     else:
         assert content["outputs"].keys() == outputs
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_three_lines_carry_the_state_of_a_stream(untrained_copy, tmp_path):
+    untrained_copy("tagging", tmp_path / "models", "lstm", "forward")
+    with FakeServer(tmp_path / "models", ["tagging"]) as server:
+        start, feed, finish = STREAM
+        status, content = run_line(start, server.rest_port, tmp_path)
+        [state] = content["outputs"]
+        status, fed = run_line(feed.replace("STATE", state), server.rest_port, tmp_path)
+        assert status == 200 and fed["outputs"]["valid"] == [True]
+        [state] = fed["outputs"]["state"]
+        status, rest = run_line(finish.replace("STATE", state), server.rest_port, tmp_path)
+        assert status == 200 and rest["outputs"]["valid"] == [True]
+    tokens = [*fed["outputs"]["tokens"][0], *rest["outputs"]["tokens"][0]]
+    assert tokens == ["the", "old", "man", "the", "bo"]

@@ -107,7 +107,27 @@ def _changed(image: bytes, changes) -> bytes:
     return image
 
 
+def _batches(others):
+    return st.builds(lambda value: {"batch": value}, _INT32)
+
+
+def _states(others):
+    """Draws valid states, damaged ones and arbitrary strings."""
+    valid = st.sampled_from([row["state"] for row in others])
+    damaged = st.builds(_changed, valid, st.lists(_CHANGES, min_size=1, max_size=4))
+    letters = st.text("ABCxyz019-_", max_size=40).map(str.encode)
+    states = st.one_of(valid, damaged, letters, st.binary(max_size=60))
+    return st.builds(lambda state: {"state": state}, states)
+
+
+def _pieces(others):
+    return st.builds(lambda state, text: {**state, **text}, _states(others), _texts(others))
+
+
 _ROWS_OF = {
+    frozenset(["batch"]): _batches,
+    frozenset(["state"]): _states,
+    frozenset(["state", "text"]): _pieces,
     frozenset(["text"]): _texts,
     frozenset(["tokens", "lengths"]): _tokens,
     frozenset(["image_bytes"]): _images,

@@ -1,5 +1,6 @@
 """Requests for tests: rows of the samples, unusual rows of every kind, malformed requests."""
 
+import dataclasses
 import io
 import struct
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 import tasks
-from app.serving import payloads
+from app.serving import payloads, streaming
+from app.serving.session import SavedModelSession
 from tests.support import untrained
 
 MEGABYTE = 2**20
@@ -31,7 +33,16 @@ class Odd(NamedTuple):
 def good_rows(version: Path, count: int) -> list[dict]:
     """Returns rows of a task's sample, with every input of every signature."""
     task = tasks.find(version.parent.name).restore(version / "assets")
-    return [task.row(example.values) for example in untrained.examples(version.parent.name, count)]
+    examples = untrained.examples(version.parent.name, count)
+    rows = [task.row(example.values) for example in examples]
+    if getattr(task.config, "direction", "both") == "both":
+        return rows
+    return streaming.with_states(SavedModelSession(version), rows)
+
+
+def has_direction(task: str) -> bool:
+    """Returns whether a task can read forward, and then has the signatures of streams."""
+    return "direction" in {field.name for field in dataclasses.fields(tasks.find(task).Config)}
 
 
 def odd_rows(signature) -> dict[str, Odd]:
@@ -150,7 +161,30 @@ def _images() -> dict[str, Odd]:
     }
 
 
+def _batches() -> dict[str, Odd]:
+    return {str(value): Odd({"batch": value}, False) for value in (0, -1, 2**31 - 1)}
+
+
+def _states() -> dict[str, Odd]:
+    """States that are not valid, so that the row has no tokens."""
+    others = {
+        "half a header": b"R1JTAd",
+        "a header and zeros": b"R1JT" + b"A" * 400,
+        "padded base64": b"QUJD" * 90 + b"QQ==",
+        "base64 of another alphabet": b"+/+/" * 90,
+        "a length that base64 does not have": b"A" * 401,
+    }
+    return {kind: Odd({"state": state}, True) for kind, state in (_STRINGS | others).items()}
+
+
+def _pieces() -> dict[str, Odd]:
+    return {kind: Odd({**odd.row, "text": b"the old man"}, True) for kind, odd in _states().items()}
+
+
 _ODD = {
+    frozenset(["batch"]): _batches,
+    frozenset(["state"]): _states,
+    frozenset(["state", "text"]): _pieces,
     frozenset(["text"]): _texts,
     frozenset(["tokens", "lengths"]): _tokens,
     frozenset(["image_bytes"]): _images,

@@ -50,7 +50,9 @@ def version(
     return export.publish(draft)
 
 
-def copy(published: Path, task: str, folder: Path, cell: str = "lstm") -> Path:
+def copy(
+    published: Path, task: str, folder: Path, cell: str = "lstm", direction: str = "both"
+) -> Path:
     """Publishes a version like `version`, as a copy of one that is published on first use.
 
     Args:
@@ -58,15 +60,20 @@ def copy(published: Path, task: str, folder: Path, cell: str = "lstm") -> Path:
         task: Its name.
         folder: That of the saved models.
         cell: A name in `models.cells.specs.CELLS`.
+        direction: "both", or "forward" for a version with the signatures of streams.
     """
     published.mkdir(parents=True, exist_ok=True)
-    source = published / f"{task}-{cell}"
-    with filelock.FileLock(published / f"{task}-{cell}.lock"):
+    name = f"{task}-{cell}-{direction}"
+    settings = {} if direction == "both" else {"direction": direction}
+    if settings and task == "tagging":
+        settings["lookahead"] = 2
+    source = published / name
+    with filelock.FileLock(published / f"{name}.lock"):
         if not source.exists():
-            draft = published / f"draft-{task}-{cell}"
+            draft = published / f"draft-{name}"
             shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
             draft.mkdir()
-            version(task, draft, cell)
+            version(task, draft, cell, **settings)
             draft.rename(source)
     number = versions.next_number(folder / task)
     return Path(shutil.copytree(source / task / "1", folder / task / str(number)))

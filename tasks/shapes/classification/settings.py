@@ -5,6 +5,7 @@ from typing import Self
 
 from tasks.core import config, targets, word_vectors
 from tasks.core.class_weights import NONE, class_weights_setting
+from tasks.core.direction import direction_setting
 from tasks.core.errors import UserError
 from tasks.core.settings import flag, setting
 
@@ -40,6 +41,7 @@ class Config(word_vectors.Config):
         affects="training",
         absent=0,
     )
+    direction: str = direction_setting()
     word_dropout: float = setting(
         0.2,
         "share of words that training replaces by the unknown word",

@@ -8,9 +8,11 @@ import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
 from models.networks.classifier import classifier
+from models.text.pieces import chunks
 from models.text.words import PADDING, UNKNOWN, LossyCounter, Vocabulary, split, truncate_bytes
 from tasks.core import targets as names
 from tasks.core import task, word_vectors
+from tasks.core.direction import FORWARD
 from tasks.core.errors import UserError
 from tasks.core.id_map import IdMap
 from tasks.core.settings import flag
@@ -19,6 +21,7 @@ from tasks.shapes.classification.evaluation import Evaluator
 from tasks.shapes.classification.inspection import Inspector
 from tasks.shapes.classification.requests import RequestFormat
 from tasks.shapes.classification.settings import Config
+from tasks.shapes.classification.streaming import TextStream
 
 _WORDS = "words.txt"
 _BATCH_SIZE = 1024  # texts that are split together to count their words
@@ -51,8 +54,11 @@ class Classification(task.Task):
         self._folder = folder
         self.target = targets.find(config.target)(config, folder)
         self.Evaluator = self.target.Evaluator
+        self._reads_forward = config.direction == FORWARD
         self._linear_path = linear_path.buckets(
-            config.linear_path, self._trained_size, self.target.outputs
+            0 if self._reads_forward else config.linear_path,
+            self._trained_size,
+            self.target.outputs,
         )
         self._evidence = config.evidence if self.target.has_evidence else 0
 
@@ -78,6 +84,9 @@ class Classification(task.Task):
         if target == names.AUTO:
             target = names.CLASSES
         config, more = config.with_target(target)
+        if config.direction == FORWARD and config.linear_path:
+            config = dataclasses.replace(config, linear_path=0)
+            more = [*more, "chosen for --direction forward: --linear-path 0, which has no stream"]
         return config, corpus, [*notes, *more]
 
     @classmethod
@@ -126,8 +135,12 @@ class Classification(task.Task):
     def ids(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Returns the word ids of texts (B,): (B, T) int32, truncated to `max_length`."""
         max_length = self.config.max_length
-        words = _words(truncate_bytes(text, max_length), self.config)
-        return self.words.encode(words[:, :max_length])
+        text = truncate_bytes(text, max_length)
+        return self.word_ids(chunks(text) if self._reads_forward else text)[:, :max_length]
+
+    def word_ids(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Returns the ids of all words of texts (B,): (B, T) int32."""
+        return self.words.encode(_words(text, self.config))
 
     def to_inputs(self, encoded, *, training):
         inputs, target = encoded["ids"], self.target.to_target(encoded[self.target.key])
@@ -150,6 +163,7 @@ class Classification(task.Task):
             evidence=self._evidence,
             leaves_out=purpose == "training",
             linear_path=self._linear_path,
+            direction=c.direction,
             dropout=c.dropout if trainable else 0.0,
             word_dropout=c.word_dropout if trainable else 0.0,
             head=self.target.head(),
@@ -206,7 +220,8 @@ class Classification(task.Task):
             outputs = model(self.ids(text).to_tensor(PADDING), training=False)
             return self.target.signature_outputs(model, outputs)
 
-        return {"serving_default": classify}
+        streaming = TextStream(self, model).signatures() if self._reads_forward else {}
+        return {"serving_default": classify, **streaming}
 
     def limits(self):
         return (

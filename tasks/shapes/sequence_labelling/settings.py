@@ -4,8 +4,11 @@ import dataclasses
 
 from tasks.core import word_vectors
 from tasks.core.class_weights import NONE, class_weights_setting
+from tasks.core.direction import FORWARD, direction_setting
 from tasks.core.errors import UserError
 from tasks.core.settings import setting
+
+MAX_LOOKAHEAD = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +66,15 @@ class Config(word_vectors.Config):
         at_least=1,
         old_name="longest_word",
     )
+    direction: str = direction_setting()
+    lookahead: int = setting(
+        0,
+        "words after a word that its tag depends on, with --direction forward: its tag is known "
+        "when they have arrived",
+        at_least=0,
+        at_most=MAX_LOOKAHEAD,
+        affects="training",
+    )
     crf: bool = setting(False, "whether a CRF scores whole sequences of tags", affects="training")
     class_weights: str = class_weights_setting("tags")
     monitor: str = setting(
@@ -83,6 +95,16 @@ class Config(word_vectors.Config):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.lookahead and self.direction != FORWARD:
+            raise UserError(
+                f"--lookahead ({self.lookahead}) needs --direction forward: a network that reads "
+                "in both directions depends on all words."
+            )
+        if self.crf and self.direction == FORWARD:
+            raise UserError(
+                "--crf cannot be combined with --direction forward: it chooses the tags of a whole "
+                "sentence together, so that none is final before the last word."
+            )
         if self.crf and self.monitor == "macro_f1":
             raise UserError(
                 "--monitor macro_f1 cannot be combined with --crf; choose accuracy, loss or "

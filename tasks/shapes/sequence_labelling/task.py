@@ -16,15 +16,18 @@ from models.layers.temperature import Temperature, fit_temperature
 from models.networks.ensemble import ensemble
 from models.networks.tagger import tagger
 from models.text import entities
+from models.text.pieces import chunks
 from models.text.ud_tokenizer import tokenize
 from models.text.windows import windows
 from models.text.words import PADDING, UNKNOWN, LossyCounter, Vocabulary, spell
 from tasks.core import calibration, class_weights, task, word_vectors
+from tasks.core.direction import FORWARD
 from tasks.core.errors import UserError
 from tasks.shapes.sequence_labelling.evaluation import Evaluator
 from tasks.shapes.sequence_labelling.inspection import Inspector
 from tasks.shapes.sequence_labelling.requests import RequestFormat
 from tasks.shapes.sequence_labelling.settings import Config
+from tasks.shapes.sequence_labelling.streaming import TagStream
 
 _WORDS, _CHARACTERS, _TAGS = "words.txt", "characters.txt", "tags.txt"
 _TRAINING_WORDS = "seen.txt"  # all words of the training part, which evaluation needs
@@ -160,6 +163,8 @@ class SequenceLabelling(task.Task):
             character_embedding=c.character_embedding,
             affixes=c.affixes,
             crf=c.crf,
+            direction=c.direction,
+            lookahead=c.lookahead,
             dropout=c.dropout if trainable else 0.0,
             word_dropout=c.word_dropout if trainable else 0.0,
             implementation="auto" if trainable else PORTABLE,
@@ -218,9 +223,11 @@ class SequenceLabelling(task.Task):
     # --- Serving -------------------------------------------------------------
 
     def signatures(self, model):
+        stream = TagStream(self, model) if self.config.direction == FORWARD else None
+
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
         def serving_default(text):
-            return self._respond(model, tokenize(text))
+            return self._respond(model, tokenize(chunks(text) if stream else text), stream)
 
         @tf.function(input_signature=list(self.request.values()))
         def tag_tokens(tokens, lengths):
@@ -230,11 +237,15 @@ class SequenceLabelling(task.Task):
             )
             lengths = tf.clip_by_value(lengths, 0, tf.shape(tokens)[1])
             tokens = tf.strings.unicode_transcode(tokens, "UTF-8", "UTF-8", errors="replace")
-            return self._respond(model, tf.RaggedTensor.from_tensor(tokens, lengths=lengths))
+            tokens = tf.RaggedTensor.from_tensor(tokens, lengths=lengths)
+            return self._respond(model, tokens, stream)
 
-        return {"serving_default": serving_default, "tokens": tag_tokens}
+        streaming = stream.signatures() if stream else {}
+        return {"serving_default": serving_default, "tokens": tag_tokens, **streaming}
 
-    def _respond(self, model: keras.Model, tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
+    def _respond(
+        self, model: keras.Model, tokens: tf.RaggedTensor, stream: TagStream | None
+    ) -> dict[str, tf.Tensor]:
         """Returns the outputs of a signature for the tokens of sentences (B, T)."""
         lengths, tokens = tokens.row_lengths(), tokens[:, : self.config.max_tokens]
         longest = tf.reduce_max(tf.concat([[0], tokens.row_lengths()], 0))
@@ -243,6 +254,8 @@ class SequenceLabelling(task.Task):
             tf.constant(_MAX_CELLS, tf.int64),
             f"rows times the tokens of the longest must be at most {_MAX_CELLS}",
         )
+        if stream:  # which reads a sentence of any length without windows
+            return {**stream.respond(tokens), "lengths": tf.cast(lengths, tf.int32)}
         width = self.config.max_length
         steps, places = windows(tokens.row_lengths(), width, width // _MARGIN)
         tags, probability = self._tag(model, tokens.flat_values, steps)

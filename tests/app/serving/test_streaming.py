@@ -1,0 +1,215 @@
+"""Streams of a local version and of a server, in Python and by `app.predict --stream`."""
+
+import contextlib
+import io
+import random
+import sys
+import types
+from concurrent import futures
+
+import numpy as np
+import pytest
+
+from app import cli, predict
+from app.serving import client, warmup
+from app.serving.streaming import PredictionStream, pieces_of_lines
+from tasks.core.errors import UserError
+from tests.support import untrained
+from tests.support.fake_server import Batching, FakeServer
+
+TEXT = "Mr. X can't see the old man (好看), and the boats sank… 🙂 "
+SETTINGS = {
+    "tagging": {"direction": "forward", "lookahead": 2, "characters": 4, "layers": 1},
+    "sentiment": {"direction": "forward"},
+}
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("versions")
+    for task, settings in SETTINGS.items():
+        untrained.version(task, folder, **settings)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(versions):
+    with FakeServer(versions, list(SETTINGS), Batching(8, 0.01)) as server:
+        yield server
+
+
+@pytest.fixture(params=["local", "rest", "grpc"])
+def open_model(request, versions, running, here):
+    """Returns the context of the model of a task."""
+
+    def open_(task):
+        if request.param == "local":
+            return contextlib.nullcontext(here(versions / task / "1"))
+        return contextlib.closing(client.connect(getattr(running, request.param), task))
+
+    return open_
+
+
+def cut(text, seed, longest=40):
+    drawn, data, pieces = random.Random(seed), text.encode(), []
+    while data:
+        length = drawn.randint(1, longest)
+        pieces.append(data[:length])
+        data = data[length:]
+    return pieces
+
+
+def test_a_stream_of_tags_has_those_of_the_whole_text(open_model):
+    with open_model("tagging") as model:
+        [whole] = model.predict([{"text": TEXT * 3}])
+        responses = []
+        with model.stream() as stream:
+            responses = [stream.feed(piece) for piece in cut(TEXT * 3, 0)]
+            responses.append(stream.finish())
+    assert set(responses[0]) == {"tokens", "tags", "probability", "lengths"}
+    for name in ("tokens", "tags"):
+        assert [v for each in responses for v in each[name]] == list(whole[name])
+    assert len(responses[1]["tokens"]) > 0  # before the end
+
+
+def test_a_stream_of_a_class_ends_with_that_of_the_whole_text(open_model):
+    with open_model("sentiment") as model:
+        [whole] = model.predict([{"text": TEXT}])
+        with model.stream() as stream:
+            for piece in cut(TEXT, 1):
+                so_far = stream.feed(piece)
+            final = stream.finish()
+    assert set(so_far) == set(final) == set(whole)
+    np.testing.assert_allclose(final["probabilities"], whole["probabilities"], atol=1e-5)
+
+
+def test_concurrent_clients_whose_requests_are_merged_have_their_own_tags(running):
+    def run(seed):
+        text = TEXT * (seed % 3 + 1)
+        with contextlib.closing(client.connect(running.grpc, "tagging")) as model:
+            [whole] = model.predict([{"text": text}])
+            with model.stream() as stream:
+                responses = [stream.feed(piece) for piece in cut(text, seed)]
+                responses.append(stream.finish())
+        return [v for each in responses for v in each["tags"]] == list(whole["tags"])
+
+    with futures.ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(run, range(16)))
+
+
+def test_a_long_piece_is_read_in_several_requests(versions, here):
+    model = here(versions / "tagging" / "1")
+    text = "the old man " * 3000
+    stream = model.stream()
+    tokens = [*stream.feed(text)["tokens"], *stream.finish()["tokens"]]
+    assert tokens == [word.encode() for word in text.split()]
+
+
+def test_a_stream_continues_from_its_state(versions, here):
+    model = here(versions / "tagging" / "1")
+    stream = model.stream()
+    first = stream.feed("the old man the bo")
+    other = PredictionStream(model, stream.state)
+    assert first["tokens"].tolist() + other.feed("ats sank ")["tokens"].tolist() == [
+        *(b"the", b"old", b"man", b"the")
+    ]
+    with pytest.raises(UserError, match="the state of the stream is not valid"):
+        PredictionStream(model, b"other").feed("text")
+
+
+def test_a_version_that_reads_both_ways_has_no_streams(untrained_versions, here):
+    with pytest.raises(UserError, match="train one with --direction forward"):
+        here(untrained_versions / "tagging" / "1").stream()
+
+
+@pytest.mark.parametrize("task", SETTINGS)
+def test_the_warm_up_requests_have_valid_states(task, versions, here):
+    model = here(versions / task / "1")
+    signatures = {
+        request.model_spec.signature_name for request in warmup.read(versions / task / "1")
+    }
+    assert signatures == set(model.signatures)
+    for request in warmup.read(versions / task / "1"):
+        name = request.model_spec.signature_name
+        if name in ("feed", "finish"):
+            columns = {key: list(value.string_val) for key, value in request.inputs.items()}
+            assert model.predict_columns(columns, name)["valid"].all()
+
+
+class Arriving(io.BytesIO):
+    """A file whose bytes arrive in pieces."""
+
+    def __init__(self, pieces):
+        super().__init__()
+        self._pieces = list(pieces)
+
+    def read1(self, size=-1):
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+@pytest.mark.parametrize(
+    ("arriving", "expected"),
+    [
+        ([], []),
+        ([b"a"], [(b"a", False), (b"", True)]),
+        ([b"a\n"], [(b"a", True)]),
+        ([b"a", b"\n"], [(b"a", False), (b"", True)]),
+        (
+            [b"\xef\xbb\xbfa\nb\n\nc"],
+            [(b"a", True), (b"b", True), (b"", True), (b"c", False), (b"", True)],
+        ),
+        ([b"a", b"b", b"c\nd\n"], [(b"a", False), (b"b", False), (b"c", True), (b"d", True)]),
+    ],
+)
+def test_lines_are_read_while_they_arrive(arriving, expected):
+    assert list(pieces_of_lines(Arriving(arriving))) == expected
+
+
+def printed(monkeypatch, capsys, task, pieces, folder, *more):
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=Arriving(pieces)))
+    predict.main([task, "--saved-models", str(folder), *more])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("where", ["local", "rest"])
+def test_predict_prints_the_lines_that_it_prints_for_whole_lines(
+    where, versions, running, monkeypatch, capsys
+):
+    more = [] if where == "local" else ["--server", running.rest]
+    lines = [TEXT, "", "the boats", TEXT + TEXT]
+    text = "\n".join(lines).encode()
+    whole = printed(monkeypatch, capsys, "tagging", [text], versions, "--stream", *more)
+    for seed in range(2):
+        pieces = cut(text.decode(), seed)
+        assert printed(monkeypatch, capsys, "tagging", pieces, versions, "--stream", *more) == whole
+    predict.main(["tagging", "--saved-models", str(versions), *more, *lines])
+    assert capsys.readouterr().out == whole
+
+
+def test_predict_prints_the_class_of_the_text_so_far(versions, monkeypatch, capsys):
+    out = printed(
+        monkeypatch, capsys, "sentiment", [b"a dull ", b"film\n", b"good"], versions, "--stream"
+    )
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[-1] for row in rows] == ["a dull ", "film", "good", ""]
+    predict.main(["sentiment", "--saved-models", str(versions), "a dull film"])
+    assert capsys.readouterr().out.split("\t")[:2] == rows[1][:2]
+    out = printed(
+        monkeypatch, capsys, "sentiment", [b"a dull film\n"], versions, "--stream", "--json"
+    )
+    assert '"text": "a dull film"' in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["tagging", "--stream", "text"], "--stream reads standard input"),
+        (["tagging", "--stream", "--input", "conllu"], "--stream reads text"),
+        (["tagging", "--stream", "--format", "conllu"], "--stream reads text"),
+        (["sentiment", "--stream", "--from", "a", "--to", "b"], "--stream reads standard input"),
+    ],
+)
+def test_flags_that_a_stream_excludes_are_errors(argv, message, capsys):
+    with pytest.raises(SystemExit):
+        cli.run(lambda: predict.main(argv))
+    assert message in capsys.readouterr().err
