@@ -28,9 +28,11 @@ Shapes: B batch, T time, K tags.
 
 import numbers
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from ..cells.cell import Tensor
@@ -58,6 +60,9 @@ class CRF(keras.layers.Layer):
         initializer: Initializer of all weights; with zeros the field starts as a softmax
             per step.
         regularizer: Regularizer of all weights.
+        constraints: Which sequences are possible: `start` (K,), `transitions` (K, K) and `end`
+            (K,) of bool, such as those of `models.text.entities.constraints`. All others have
+            the probability 0, in the loss, in decoding and in marginals. None allows all.
         **kwargs: `name`, `dtype` and `trainable` of a Keras layer.
 
     Call arguments:
@@ -73,8 +78,8 @@ class CRF(keras.layers.Layer):
         most probable tags, (B, T) int32, as of the method `decode`.
 
     Raises:
-        ValueError: `classes` is not a positive integer, or the shape of the logits or of the
-            mask does not fit.
+        ValueError: `classes` is not a positive integer, the shape of the constraints, of the
+            logits or of the mask does not fit, or the constraints allow no sequence of one step.
 
     Example:
         >>> import numpy as np
@@ -86,13 +91,22 @@ class CRF(keras.layers.Layer):
         ([[1, 0]], [5.0])
     """
 
-    def __init__(self, classes: int, *, initializer="zeros", regularizer=None, **kwargs):
+    def __init__(
+        self,
+        classes: int,
+        *,
+        initializer="zeros",
+        regularizer=None,
+        constraints: Sequence | None = None,
+        **kwargs,
+    ):
         super().__init__(autocast=False, **kwargs)
         if isinstance(classes, bool) or not isinstance(classes, numbers.Integral) or classes < 1:
             raise ValueError(f"classes must be an integer of at least 1, got {classes!r}.")
         self.classes = classes = int(classes)
         self.initializer = keras.initializers.get(initializer)
         self.regularizer = keras.regularizers.get(regularizer)
+        self.constraints = _checked_constraints(constraints, classes)
         self.supports_masking = True
         # In mixed precision weights are float32 already; sums over time need more than 16 bits.
         self._float = "float64" if self.variable_dtype == "float64" else "float32"
@@ -140,7 +154,8 @@ class CRF(keras.layers.Layer):
             mask: (B, T) bool or None, as in a call.
 
         Returns:
-            (B,): 0 for a row without valid steps, NaN where a tag is out of range.
+            (B,): 0 for a row without valid steps, NaN where a tag is out of range, and -inf
+            for tags that the constraints forbid.
         """
         logits, mask = self._prepared(logits, mask)
         tags = ops.where(mask, ops.cast(tags, "int32"), 0)
@@ -162,18 +177,7 @@ class CRF(keras.layers.Layer):
             without valid steps.
         """
         logits, mask = self._prepared(logits, mask)
-        transitions, start, end = self._weights()
-        alphas, last = _beginnings(logits, mask, transitions, start, _largest)
-        score = ops.where(ops.any(mask, axis=1), _largest(last + end, axis=-1), 0.0)
-        following = ops.transpose(transitions)
-
-        def back(tag, alpha, is_last):
-            onward = ops.where(is_last, end, ops.take(following, tag[:, 0], axis=0))
-            return ops.cast(ops.argmax(alpha + onward, axis=-1, keepdims=True), "int32")
-
-        initial = ops.zeros((ops.shape(logits)[0], 1), dtype="int32")
-        tags, _ = _scan_valid_steps(back, initial, ops.flip(alphas, 1), ops.flip(mask, 1))
-        return ops.where(mask, ops.flip(tags, 1)[..., 0], 0), score
+        return _viterbi(logits, mask, *self._weights())
 
     def marginals(self, logits: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns the marginal probability of each tag at each step (forward-backward).
@@ -208,16 +212,72 @@ class CRF(keras.layers.Layer):
         return ops.where(mask[..., None], logits, 0.0), mask
 
     def _weights(self):
-        """Transitions, start and end as tensors, for backends whose ops reject variables."""
-        return [ops.copy(weight) for weight in (self.transitions, self.start, self.end)]
+        """Transitions, start and end as tensors, -inf where the constraints forbid them."""
+        weights = (self.transitions, self.start, self.end)
+        if self.constraints is None:
+            # Copies, for backends whose ops reject variables.
+            return [ops.copy(weight) for weight in weights]
+        start, transitions, end = self.constraints
+        return [
+            ops.where(np.array(allowed), weight, float("-inf"))
+            for allowed, weight in zip((transitions, start, end), weights, strict=True)
+        ]
 
     def get_config(self) -> dict[str, Any]:
+        constraints = {} if self.constraints is None else {"constraints": self.constraints}
         return {
             **super().get_config(),
             "classes": self.classes,
             "initializer": keras.initializers.serialize(self.initializer),
             "regularizer": keras.regularizers.serialize(self.regularizer),
+            **constraints,
         }
+
+
+class ConstrainedDecoder:
+    """Decodes the most probable sequences of tags among those that constraints allow.
+
+    It is a CRF without weights: the score of a sequence is the sum of its logits.
+
+    Args:
+        constraints: Which sequences are possible, as in `CRF`.
+    """
+
+    def __init__(self, constraints: Sequence):
+        start = constraints[0]
+        start, transitions, end = _checked_constraints(constraints, len(start))
+        self._weights = [
+            np.where(allowed, 0.0, -np.inf).astype("float32")
+            for allowed in (transitions, start, end)
+        ]
+
+    def decode(self, logits: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns tags (B, T) int32, 0 at masked steps, and their scores (B,).
+
+        Args:
+            logits: (B, T, K).
+            mask: (B, T) bool; None for all steps.
+        """
+        logits = ops.cast(logits, "float32")
+        mask = ops.ones_like(logits[..., 0], dtype="bool") if mask is None else mask
+        logits = ops.where(mask[..., None], logits, 0.0)
+        return _viterbi(logits, mask, *map(ops.convert_to_tensor, self._weights))
+
+
+def _checked_constraints(constraints: Sequence | None, classes: int) -> list | None:
+    """Returns start, transitions and end as lists of bool, which JSON can contain."""
+    if constraints is None:
+        return None
+    start, transitions, end = (np.asarray(each, dtype=bool) for each in constraints)
+    shapes = [each.shape for each in (start, transitions, end)]
+    if shapes != [(classes,), (classes, classes), (classes,)]:
+        raise ValueError(
+            f"constraints must have the shapes ({classes},), ({classes}, {classes}) and "
+            f"({classes},), got {shapes}."
+        )
+    if not (start & end).any():
+        raise ValueError("constraints must allow a sequence of one step.")
+    return [each.tolist() for each in (start, transitions, end)]
 
 
 @keras.saving.register_keras_serializable(package="gated")
@@ -322,6 +382,21 @@ class CRFAccuracy(keras.metrics.Mean):
             f"{config['crf']!r}: load the model with compile=False and compile it with "
             "CRFAccuracy(that layer)."
         )
+
+
+def _viterbi(logits, mask, transitions, start, end):
+    """The most probable tags, (B, T) int32, and their scores, (B,)."""
+    alphas, last = _beginnings(logits, mask, transitions, start, _largest)
+    score = ops.where(ops.any(mask, axis=1), _largest(last + end, axis=-1), 0.0)
+    following = ops.transpose(transitions)
+
+    def back(tag, alpha, is_last):
+        onward = ops.where(is_last, end, ops.take(following, tag[:, 0], axis=0))
+        return ops.cast(ops.argmax(alpha + onward, axis=-1, keepdims=True), "int32")
+
+    initial = ops.zeros((ops.shape(logits)[0], 1), dtype="int32")
+    tags, _ = _scan_valid_steps(back, initial, ops.flip(alphas, 1), ops.flip(mask, 1))
+    return ops.where(mask, ops.flip(tags, 1)[..., 0], 0), score
 
 
 def _score(logits, tags, mask, transitions, start, end):

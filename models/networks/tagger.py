@@ -3,7 +3,7 @@
 Shapes: B batch, T time (words), C characters of a word, D features, K tags.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -37,6 +37,7 @@ def tagger(
     crf: bool = False,
     direction: str = "both",
     lookahead: int = 0,
+    constraints: Sequence | None = None,
     dropout: float = 0.0,
     word_dropout: float = 0.0,
     implementation: str = "auto",
@@ -70,6 +71,7 @@ def tagger(
         direction: "both", or "forward" for a network that can read a stream.
         lookahead: With "forward", the number of words after a word whose outputs its logits see,
             too, by the layer "lookahead".
+        constraints: Constraints of the CRF, as in `CRF`; None for none.
         dropout: Share of features dropped in training.
         word_dropout: Strength of `RareWordDropout`; 0 for none.
         implementation: Implementation of `GatedRNN`.
@@ -118,7 +120,7 @@ def tagger(
         x = Lookahead(lookahead, dtype=dtype, name="lookahead")(x, mask=mask)
     logits = keras.layers.Dense(tags, dtype="float32", name="logits")(x)
     if crf:
-        logits = CRF(tags, name="crf")(logits, mask=mask)
+        logits = CRF(tags, constraints=constraints, name="crf")(logits, mask=mask)
     else:
         logits = Temperature(dtype="float32", name="calibration")(logits)
     return keras.Model(inputs, logits, name="tagger")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from models.layers.crf import CRF, CRFAccuracy, CRFLoss
+from models.layers.crf import CRF, ConstrainedDecoder, CRFAccuracy, CRFLoss
 
 # Every kind of mask, in one batch.
 MASKS = {
@@ -528,3 +528,82 @@ def test_invalid_arguments_are_an_error():
             CRF(4)(np.zeros(shape))
     with pytest.raises(ValueError, match=r"mask must be \(batch, time\), got \(2,\)"):
         CRF(4).decode(np.zeros((2, 3, 4)), np.ones(2, bool))
+
+
+def drawn_constraints(classes):
+    """Constraints that allow the path of tag 0, and others at random."""
+    rng = np.random.default_rng(7)
+    start, end = (rng.random(classes) < 0.6 for _ in range(2))
+    transitions = rng.random((classes, classes)) < 0.5
+    start[0] = end[0] = transitions[0, 0] = True
+    return start, transitions, end
+
+
+def legal_paths(logits, weights, constraints):
+    """The paths that the constraints allow, and their scores, by enumeration."""
+    start, transitions, end = constraints
+    every, scores = paths(logits, weights)
+    keep = [
+        start[path[0]] and end[path[-1]] and all(map(transitions.item, path[:-1], path[1:]))
+        for path in every
+    ]
+    return every[keep], scores[keep]
+
+
+@pytest.mark.parametrize("dtype, atol", [("float32", 1e-5), ("float64", 1e-12)])
+def test_constraints_leave_only_the_paths_that_they_allow(dtype, atol):
+    import tensorflow as tf
+
+    constraints = drawn_constraints(3)
+    _, logits, _ = drawn(3, dtype)
+    crf = CRF(3, dtype=dtype, constraints=constraints)
+    weights = [np.random.default_rng(1).normal(size=w.shape) for w in crf.get_weights()]
+    crf.set_weights(weights)
+    weights = [w.astype("float64") for w in crf.get_weights()]
+    best, score = (x.numpy() for x in crf.decode(logits, MASK))
+    unweighted, sums = (x.numpy() for x in ConstrainedDecoder(constraints).decode(logits, MASK))
+    marginals = crf.marginals(logits, MASK).numpy()
+    legal_tags = np.zeros(MASK.shape, int)
+    wanted = np.zeros(len(MASK))
+    for row, keep in enumerate(MASK[:-1]):
+        every, scores = legal_paths(logits[row][keep], weights, constraints)
+        assert 0 < len(every) < 3 ** keep.sum()
+        np.testing.assert_array_equal(best[row][keep], every[scores.argmax()])
+        np.testing.assert_allclose(score[row], scores.max(), atol=atol)
+        shares = np.exp(scores) / np.exp(scores).sum()
+        counted = [shares @ (every == tag) for tag in range(3)]
+        np.testing.assert_allclose(marginals[row][keep], np.transpose(counted), atol=atol)
+        legal_tags[row][keep] = every[len(every) // 2]
+        wanted[row] = np.log(shares[len(every) // 2])
+        zeros = [np.zeros_like(w) for w in weights]
+        every, scores = legal_paths(logits[row][keep], zeros, constraints)
+        np.testing.assert_array_equal(unweighted[row][keep], every[scores.argmax()])
+        np.testing.assert_allclose(sums[row], scores.max(), atol=1e-5)
+    with tf.GradientTape() as tape:
+        watched = tf.constant(logits)
+        tape.watch(watched)
+        value = crf.log_likelihood(watched, legal_tags, MASK)
+        total = tf.reduce_sum(value)
+    np.testing.assert_allclose(value, wanted, atol=atol)
+    given = tape.gradient(total, [watched, *(w.value for w in crf.weights)])
+    hits = np.eye(3)[legal_tags] * MASK[..., None]
+    np.testing.assert_allclose(given[0], hits - marginals, atol=atol)
+    start, transitions, end = constraints
+    for gradient, allowed in zip(given[1:], (transitions, start, end), strict=True):
+        assert np.isfinite(gradient).all() and not gradient.numpy()[~allowed].any()
+    forbidden = np.argwhere(~transitions)[0]
+    value = crf.log_likelihood(logits[:1, :2], forbidden[None])
+    assert value.numpy() == -np.inf
+
+
+def test_constraints_are_saved_and_checked():
+    constraints = drawn_constraints(3)
+    crf = CRF.from_config(CRF(3, constraints=constraints).get_config())
+    for given, want in zip(crf.constraints, constraints, strict=True):
+        np.testing.assert_array_equal(given, want)
+    assert "constraints" not in CRF(3).get_config()
+    with pytest.raises(ValueError, match="must have the shapes"):
+        CRF(2, constraints=constraints)
+    none = [np.zeros_like(each) for each in constraints]
+    with pytest.raises(ValueError, match="a sequence of one step"):
+        CRF(3, constraints=none)

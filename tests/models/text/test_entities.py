@@ -6,9 +6,18 @@ import re
 import numpy as np
 import pytest
 
-from models.layers.crf import CRF
+from models.layers.crf import CRF, ConstrainedDecoder
 from models.layers.entity_f1 import EntityF1
-from models.text.entities import entities, scheme
+from models.text.entities import (
+    complete_tags,
+    constraints,
+    count_ill_formed,
+    entities,
+    find_scheme,
+    neighbours,
+    scheme,
+)
+from models.text.entity_tags import SchemeConverter, TagReader
 from tasks.shapes.sequence_labelling.entity_scores import EntityScores
 
 TYPES = ("LOC", "PER")
@@ -131,3 +140,102 @@ def test_scores_and_errors_are_those_of_counting():
     }  # fmt: skip
     for low, high in counted.intervals().values():
         assert 0 <= low <= 0.4 <= high <= 1
+
+
+# Well-formed sequences as regular expressions, of tags that are each followed by a blank.
+WELL_FORMED = {
+    "IO": r"(O |I-\w+ )*",
+    "BIO": r"(O |B-LOC (I-LOC )*|B-PER (I-PER )*)*",
+    "BIOES": r"(O |S-\w+ |B-LOC (I-LOC )*E-LOC |B-PER (I-PER )*E-PER )*",
+    "BILOU": r"(O |U-\w+ |B-LOC (I-LOC )*L-LOC |B-PER (I-PER )*L-PER )*",
+    "IOB1": r"(O |I-LOC ([IB]-LOC )*|I-PER ([IB]-PER )*)*",
+}
+
+
+def is_well_formed(tags, name):
+    return re.fullmatch(WELL_FORMED[name], "".join(f"{tag} " for tag in tags)) is not None
+
+
+@pytest.mark.parametrize("name", WELL_FORMED)
+def test_constraints_allow_the_well_formed_sequences_and_no_other(name):
+    tags = complete_tags(TYPES, name)
+    start, transitions, end = constraints(tags, name)
+    for length in (1, 2, 3):
+        for path in itertools.product(range(len(tags)), repeat=length):
+            allowed = start[path[0]] and end[path[-1]]
+            allowed = allowed and all(transitions[pair] for pair in itertools.pairwise(path))
+            assert allowed == is_well_formed([tags[tag] for tag in path], name), path
+
+
+def test_constraints_forbid_tags_of_other_schemes():
+    start, transitions, end = constraints(["B-PER", "E-PER", "O", "odd"], "BIO")
+    assert start.tolist() == [True, False, True, False] == end.tolist()
+    assert not transitions[:, [1, 3]].any() and not transitions[[1, 3]].any()
+
+
+def drawn_tags(tags, rows=40, seed=5):
+    rng = np.random.default_rng(seed)
+    return [list(rng.choice(tags, rng.integers(0, 9))) for _ in range(rows)]
+
+
+def converted(sentences, name, target_name):
+    """The sentences in another scheme, converted together."""
+    tags, target = complete_tags(TYPES, name), complete_tags(TYPES, target_name)
+    ids = np.array([tags.index(tag) for sentence in sentences for tag in sentence], np.int32)
+    rows = np.repeat(np.arange(len(sentences)), [len(sentence) for sentence in sentences])
+    ids = SchemeConverter(tags, target, target_name).convert(ids, rows).numpy()
+    ends = np.cumsum([len(sentence) for sentence in sentences])[:-1]
+    return [[target[tag] for tag in row] for row in np.split(ids, ends)]
+
+
+@pytest.mark.parametrize("target", WELL_FORMED)
+@pytest.mark.parametrize("name", WELL_FORMED)
+def test_converted_tags_are_well_formed_and_have_the_same_entities(name, target):
+    sentences = drawn_tags(complete_tags(TYPES, name))
+    assert any(not is_well_formed(tags, name) for tags in sentences) or name == "IO"
+    for tags, result in zip(sentences, converted(sentences, name, target), strict=True):
+        assert is_well_formed(result, target)
+        if target == "IO":  # which cannot tell neighbours apart
+            assert [t[2:] for t in result] == [t[2:] for t in tags]
+        else:
+            assert entities(result) == entities(tags)
+    if name not in ("IO", "IOB1") and name == target:
+        well_formed = converted(sentences, name, target)
+        assert converted(well_formed, name, target) == well_formed
+
+
+def test_borders_are_those_of_entities():
+    tags = complete_tags(TYPES, "BIOES")
+    reader = TagReader(tags)
+    for sentence in drawn_tags(tags):
+        ids = np.array([tags.index(tag) for tag in sentence], np.int32)
+        first, last, types = (x.numpy() for x in reader.borders(ids, np.zeros(len(ids), int)))
+        starts, ends = np.flatnonzero(first), np.flatnonzero(last) + 1
+        given = [(s, e, reader.types[types[s]]) for s, e in zip(starts, ends, strict=True)]
+        assert given == entities(sentence)
+    unknown = reader.borders(np.array([-1, 0], np.int32), np.zeros(2, int))
+    assert unknown[0].numpy().tolist() == [False, True]
+
+
+def test_the_scheme_of_sequences_is_the_one_they_follow():
+    iob1 = [["I-PER", "B-PER", "O", "I-LOC"], ["O", "I-LOC"]]
+    bio = [["B-PER", "B-PER", "I-PER", "O", "B-LOC"], ["I-LOC"]]  # with a mistake
+    for sentences, name, ill_formed in ((iob1, "IOB1", 0), (bio, "BIO", 1)):
+        pairs = {}
+        for pair in itertools.chain.from_iterable(map(neighbours, sentences)):
+            pairs[pair] = pairs.get(pair, 0) + 1
+        assert find_scheme(pairs) == name
+        assert count_ill_formed(pairs, name) == ill_formed
+
+
+def test_the_metric_counts_constrained_tags():
+    tags = complete_tags(["PER"], "BIOES")
+    metric = EntityF1(tags, ConstrainedDecoder(constraints(tags, "BIOES")))
+    logits = np.full((1, 3, len(tags)), -9.0, "float32")
+    for step, tag in enumerate(["B-PER", "O", "O"]):  # B-PER alone is ill-formed
+        logits[0, step, tags.index(tag)] = 0.0
+    logits[0, 0, tags.index("S-PER")] = -1.0
+    references = np.array([[tags.index(tag) for tag in ("S-PER", "O", "O")]])
+    metric.update_state(references, logits, np.ones((1, 3), "float32"))
+    assert float(metric.result()) == 1.0
+    assert is_well_formed(["S-PER", "O", "O"], "BIOES")
