@@ -39,8 +39,8 @@ _NUMBERS = """
 _RECURRENT = "BlockLSTMV2 Elu Erf MatrixDiagV3 MatrixSolve"
 _STRINGS = """
     HashTableV2 LookupTableFindV2 RaggedGather RaggedRange RaggedTensorToTensor ReduceJoin
-    StaticRegexFullMatch StaticRegexReplace StringLength StringLower StringSplitV2 Substr
-    UnicodeDecode UnicodeEncode UnicodeTranscode
+    StaticRegexFullMatch StaticRegexReplace StringJoin StringLength StringLower StringSplitV2
+    StringUpper Substr UnicodeDecode UnicodeDecodeWithOffsets UnicodeEncode UnicodeTranscode
 """
 # The state of a stream is a string: base64 of the bytes of numbers, with a checksum.
 _STREAMS = "DecodeBase64 EncodeBase64 StringJoin StringToHashBucketStrong"

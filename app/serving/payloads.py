@@ -8,6 +8,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
 from tasks.core.predictor import Predictor
 
+_SIZES = {"lengths", "count"}  # outputs that say how many values of the others are valid
 SERVER_BATCH = 32  # most rows of a request to a server, and of a batch that it merges
 
 
@@ -40,11 +41,11 @@ def array(info: TensorInfo, values: Sequence) -> np.ndarray:
 
 
 def rows(outputs: Mapping[str, Iterable]) -> list[dict]:
-    """Converts outputs of shape (B, ...) to B rows, each truncated to its `lengths`, if any."""
+    """Converts outputs of shape (B, ...) to B rows, each truncated to its size, if it has one."""
     by_row = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
     for row in by_row:
-        if "lengths" in row:
-            length = row["lengths"]
+        for size in _SIZES & row.keys():
+            length = row[size]
             row.update({name: value[:length] for name, value in row.items() if np.ndim(value)})
     return by_row
 

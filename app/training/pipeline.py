@@ -345,7 +345,7 @@ def _learn(
         if getattr(config, field.name) is None
     ]
     if chosen:
-        say(f"chosen by the size of the train part: {', '.join(chosen)}")
+        say(f"chosen by the train part: {', '.join(chosen)}")
     say(*map(encodable, task.remarks()))
     data = DataSummary(
         encodable(corpus.data), checksum.hexdigest(), counts, left_out, notes, majority, remarks

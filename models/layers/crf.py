@@ -268,8 +268,8 @@ def _checked_constraints(constraints: Sequence | None, classes: int) -> list | N
     """Returns start, transitions and end as lists of bool, which JSON can contain."""
     if constraints is None:
         return None
-    start, transitions, end = (np.asarray(each, dtype=bool) for each in constraints)
-    shapes = [each.shape for each in (start, transitions, end)]
+    start, transitions, end = (np.asarray(allowed, dtype=bool) for allowed in constraints)
+    shapes = [allowed.shape for allowed in (start, transitions, end)]
     if shapes != [(classes,), (classes, classes), (classes,)]:
         raise ValueError(
             f"constraints must have the shapes ({classes},), ({classes}, {classes}) and "
@@ -277,7 +277,7 @@ def _checked_constraints(constraints: Sequence | None, classes: int) -> list | N
         )
     if not (start & end).any():
         raise ValueError("constraints must allow a sequence of one step.")
-    return [each.tolist() for each in (start, transitions, end)]
+    return [allowed.tolist() for allowed in (start, transitions, end)]
 
 
 @keras.saving.register_keras_serializable(package="gated")

@@ -51,14 +51,14 @@ class TagReader:
         """
         ids = tf.where(ids < 0, len(self._prefixes) - 1, ids)
         prefixes, types = tf.gather(self._prefixes, ids), tf.gather(self._types, ids)
-        inside = prefixes > 0
+        in_entity = prefixes > 0
         same_row = tf.concat([tf.zeros_like(rows[:1], tf.bool), rows[1:] == rows[:-1]], 0)
         before = tf.where(same_row, _shifted(prefixes), 0)
         type_before = tf.where(same_row, _shifted(types), -1)
         closed = (before == 0) | (before >= 3)  # O, E or S
-        first = inside & ((prefixes == 1) | (prefixes == 4) | closed | (types != type_before))
-        goes_on = inside & ~first  # the token continues the entity of the token before it
-        last = inside & ~tf.concat([goes_on[1:], tf.zeros_like(goes_on[:1])], 0)
+        first = in_entity & ((prefixes == 1) | (prefixes == 4) | closed | (types != type_before))
+        goes_on = in_entity & ~first  # the token continues the entity of the token before it
+        last = in_entity & ~tf.concat([goes_on[1:], tf.zeros_like(goes_on[:1])], 0)
         return first, last, types
 
 

@@ -25,9 +25,11 @@ class Corpus(abc.ABC):
 
     Class attributes:
         is_labelled: Whether each example has one label, of which each part gets its share.
+        samples: Names of the embedded samples, as values of --data.
     """
 
     is_labelled: ClassVar[bool] = False
+    samples: ClassVar[tuple[str, ...]] = ("sample",)
 
     data: str = setting(
         "sample", "sample, the path of a folder, file or zip, a glob pattern, or tfds:NAME"
@@ -48,12 +50,19 @@ class Corpus(abc.ABC):
 
     def __post_init__(self) -> None:
         check(self)
+        if self.data.startswith("sample:") and not self.is_sample:
+            raise UserError(f"--data: the samples are {list(self.samples)}, got {self.data!r}.")
         self.shares()
         for name in ("data", *PARTS):
             try:
                 Path(getattr(self, name)).expanduser()
             except RuntimeError as error:
                 raise UserError(f"{flag(name)}: {getattr(self, name)!r}: {error}") from error
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the examples are those of an embedded sample, unless a flag names others."""
+        return self.data in self.samples
 
     def resolved(self) -> tuple[Self, list[str]]:
         """Returns the corpus with a value for each setting that is None, and notes on these."""
@@ -113,7 +122,7 @@ class Corpus(abc.ABC):
             names = ["data", *PARTS]
         for name in names:
             value = getattr(self, name)
-            if value in ("", "sample") or (name == "data" and value.startswith("tfds:")):
+            if value in ("", *self.samples) or (name == "data" and value.startswith("tfds:")):
                 continue
             if _is_pattern(value):
                 self._paths_of_pattern(value, flag(name))
@@ -123,9 +132,9 @@ class Corpus(abc.ABC):
     def _check_flags(self) -> None:
         """Checks that the flags that name parts can be combined."""
         flags = self.flagged_parts()
-        if "train" in flags and self.data != "sample":
+        if "train" in flags and not self.is_sample:
             raise UserError("--train and --data both specify the train part; give only one.")
-        if self.data == "sample" and flags and "train" not in flags:
+        if self.is_sample and flags and "train" not in flags:
             raise UserError(f"--{flags[0]} requires --train or --data.")
 
     def _existing_parts(self) -> tuple[dict[str, Stream], list[str]]:
@@ -134,7 +143,7 @@ class Corpus(abc.ABC):
         flags = self.flagged_parts()
         if "train" in flags:
             parts, notes = {}, []
-        elif self.data == "sample":
+        elif self.is_sample:
             parts, notes = self.sample(), []
         elif self.data.startswith("tfds:"):
             parts, notes = self.tfds_parts(self.data.removeprefix("tfds:"))
@@ -188,7 +197,7 @@ class Corpus(abc.ABC):
         """
         roots = []
         for value in (self.data, self.train, self.valid, self.test):
-            if value in ("", "sample") or value.startswith("tfds:"):
+            if value in ("", *self.samples) or value.startswith("tfds:"):
                 continue
             path = Path(value).expanduser()
             if _is_pattern(value):
@@ -263,7 +272,7 @@ class Corpus(abc.ABC):
 
     @abc.abstractmethod
     def sample(self) -> dict[str, Stream]:
-        """Returns the parts of the embedded sample."""
+        """Returns the parts of the embedded sample that `data` names, of `samples`."""
 
     @abc.abstractmethod
     def parts_in(self, path: Path) -> tuple[dict[str, Stream], list[str]]:

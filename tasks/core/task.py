@@ -132,7 +132,7 @@ class Task(tf.Module, abc.ABC):
         if getattr(config, "vectors", ""):
             words = cls._looked_up_words(config, valid) if valid else ()
             word_vectors.learn(config, counts, words, folder)
-        config = config.resolved(measured.size)
+        config = cls._resolve(config, measured.size, folder)
         record = json.dumps(dataclasses.asdict(config), indent=2)
         (folder / "config.json").write_text(record, encoding="utf-8")
         return cls(config, folder)
@@ -173,6 +173,17 @@ class Task(tf.Module, abc.ABC):
         Returns:
             The counts of words as they are looked up, where the settings have word vectors.
         """
+
+    @classmethod
+    def _resolve(cls, config: Config, size: CorpusSize, folder: Path) -> Config:
+        """Returns the settings with a value for each that is None.
+
+        Args:
+            config: The settings.
+            size: Size of the training part.
+            folder: Folder of the assets that were learnt.
+        """
+        return config.resolved(size)
 
     @classmethod
     def _looked_up_words(cls, config: Config, examples: Stream) -> Iterable[bytes]:

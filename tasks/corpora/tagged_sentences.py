@@ -24,6 +24,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
@@ -32,7 +33,7 @@ from tasks.core.settings import setting
 from tasks.corpora import conllu, filesystem, tfds
 from tasks.corpora.conllu import COLUMNS, ID, TAGS
 from tasks.corpora.filesystem import AnyPath
-from tasks.corpora.samples import english_grammar
+from tasks.corpora.samples import english_entities, english_grammar
 
 SUFFIXES = (
     ".conllu", ".conll", ".jsonl", ".tsv", ".txt", ".bio", ".iob", ".iob2", ".pos", ".tagged",
@@ -55,6 +56,8 @@ class TaggedSentences(Corpus):
 
     Both are tuples of str of equal length. The origin is that of the first word.
     """
+
+    samples: ClassVar[tuple[str, ...]] = ("sample", "sample:entities")
 
     tags: str = setting("upos", "column of CoNLL-U that holds the tags", choices=TAGS)
     tokens_key: str = setting(
@@ -80,10 +83,16 @@ class TaggedSentences(Corpus):
 
     def sample(self) -> dict[str, Stream]:
         self._reject_conllu_column("the sample")
-        return english_grammar.parts()
+        sample = english_entities if self.data == "sample:entities" else english_grammar
+        return sample.parts()
 
     def tfds_parts(self, name: str) -> tuple[dict[str, Stream], list[str]]:
-        return tfds.tagged_sentences(name, self.tfds_dir, self.tokens_key, self.tags_key, self.tags)
+        parts, notes = tfds.tagged_sentences(
+            name, self.tfds_dir, self.tokens_key, self.tags_key, self.tags
+        )
+        if self.tags == "lemma":
+            parts = {part: Stream(functools.partial(_with_scripts, s)) for part, s in parts.items()}
+        return parts, notes
 
     def parts_in(self, path: Path) -> tuple[dict[str, Stream], list[str]]:
         if filesystem.is_plain_file(path):
@@ -176,7 +185,11 @@ class TaggedSentences(Corpus):
         self._check_filled(path)
         form, tags = COLUMNS.index("form"), COLUMNS.index(self.tags)
         for origin, row in self._conllu_rows(path):
-            yield (row[form], row[tags], origin) if row else None
+            yield (row[form], self._tag(row[form], row[tags]), origin) if row else None
+
+    def _tag(self, form: str, tag: str) -> str:
+        """Returns the tag that is trained for a tag of CoNLL-U: an edit script for a lemma."""
+        return _edit_script(form, tag) if self.tags == "lemma" else tag
 
     def _check_filled(self, path: AnyPath) -> None:
         """Checks that words and tags are not `_` throughout, as in some treebanks.
@@ -297,6 +310,22 @@ class TaggedSentences(Corpus):
                 # JSON can contain an unpaired surrogate, which UTF-8 cannot encode.
                 yield *(text.encode("utf-8", "replace").decode() for text in (token, tag)), origin
             yield None
+
+
+@functools.lru_cache(maxsize=2**17)
+def _edit_script(form: str, lemma: str) -> str:
+    """Returns the edit script from a form to its lemma."""
+    from models.text.edit_scripts import edit_script  # imports TensorFlow, unlike this module
+
+    return edit_script(form, lemma)
+
+
+def _with_scripts(examples: Stream) -> Iterator[Example]:
+    """Yields examples whose tags are lemmas with edit scripts instead."""
+    for example in examples:
+        tokens = example.values["tokens"]
+        scripts = tuple(map(_edit_script, tokens, example.values["tags"]))
+        yield Example({"tokens": tokens, "tags": scripts}, example.origin)
 
 
 def _split(line: str) -> list[str]:

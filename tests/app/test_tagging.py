@@ -427,3 +427,33 @@ def test_the_epoch_with_the_best_accuracy_is_published(treebank, tmp_path):
         ]
     )
     assert scores["accuracy"] == pytest.approx(max(accuracies), abs=1e-5)
+
+
+def test_lemmas_are_served_as_lemmas_also_of_unseen_words(tmp_path, monkeypatch, capsys):
+    random = np.random.default_rng(1)
+    lines = []
+    for _ in range(300):
+        stem = "".join(random.choice(list("bdgklmnprst"), 4))
+        words = [("The", "the"), (f"{stem}ies", f"{stem}y"), ("are", "be"), ("Paris", "Paris")]
+        rows = (
+            f"{n}\t{form}\t{lemma}\tX\t_\t_\t_\t_\t_\t_" for n, (form, lemma) in enumerate(words, 1)
+        )
+        lines += [*rows, ""]
+    data = tmp_path / "train.conllu"
+    data.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    flags = ["--tags", "lemma", "--epochs", "3", "--layers", "1"]
+    version = trained(data, tmp_path / "out", *flags)
+    record = json.loads((version / "assets.extra/run.json").read_text(encoding="utf-8"))
+    scores = record["scores"]
+    assert list(scores)[:2] == ["lemma_accuracy", "unseen_lemma_accuracy"]
+    assert scores["lemma_accuracy"] == scores["unseen_lemma_accuracy"] == 1
+    assert record["baselines"]["majority"]["lemma_accuracy"] < 0.6
+    session = SavedModelSession(version)
+    [response] = session.predict(rows_of([["The", "brtdies", "are", "Paris"]]), "tokens")
+    assert [lemma.decode() for lemma in response["lemmas"]] == ["the", "brtdy", "be", "Paris"]
+    capsys.readouterr()
+    argv = ["--saved-models", str(version.parent.parent), "--input", "conllu"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines[:5]).encode())))
+    predict.main(["tagging", *argv, "--format", "conllu", "--tags", "lemma"])
+    output = capsys.readouterr().out.splitlines()
+    assert output[:4] == lines[:4]

@@ -328,7 +328,7 @@ def test_remarks_on_the_data_are_printed_and_recorded(corpus, tmp_path, capsys):
     assert remark == "1 of the 42 train examples repeat another one"
     output = capsys.readouterr().out
     assert remark in output
-    assert "chosen by the size of the train part: --batch-tokens 256, --epochs 20" in output
+    assert "chosen by the train part: --batch-tokens 256, --epochs 20" in output
     assert prepared.task.config.batch_tokens == 256
     assert json.loads((prepared.run.assets / "config.json").read_text())["batch_tokens"] == 256
 

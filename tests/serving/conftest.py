@@ -6,7 +6,7 @@ import functools
 import pytest
 
 import tasks
-from tests.support import cc_runtime
+from tests.support import cc_runtime, untrained
 from tests.support.odd_requests import has_direction
 
 
@@ -23,7 +23,9 @@ def version_of(tmp_path_factory, untrained_copy):
     """Returns the version of a task with a cell, published on first use."""
     folder = tmp_path_factory.mktemp("versions")
     return functools.cache(
-        lambda task, cell, direction="both": untrained_copy(task, folder, cell, direction)
+        lambda task, cell, data="sample", direction="both": untrained_copy(
+            task, folder, cell, data=data, direction=direction
+        )
     )
 
 
@@ -32,19 +34,20 @@ def runtime_of(program, version_of):
     """Returns the runtime of a task's version, which tests share because its start is slow."""
     with contextlib.ExitStack() as stack:
         yield functools.cache(
-            lambda task, direction: stack.enter_context(
-                cc_runtime.Runtime(program, version_of(task, "lstm", direction))
+            lambda task, data="sample", direction="both": stack.enter_context(
+                cc_runtime.Runtime(program, version_of(task, "lstm", data, direction))
             )
         )
 
 
-# Every task, and those that can read forward, which have more signatures.
-KINDS = [(task, "both") for task in tasks.names()]
-KINDS += [(task, "forward") for task in tasks.names() if has_direction(task)]
+# Every task; more of those with other signatures: of entities, and of streams.
+KINDS = [(task, "sample", "both") for task in tasks.names()]
+KINDS += [(task, data, "both") for task, data in untrained.MORE]
+KINDS += [(task, "sample", "forward") for task in tasks.names() if has_direction(task)]
 
 
 @pytest.fixture(params=KINDS, ids=" ".join)
 def loaded_version(request, version_of, runtime_of):
     """A version of each kind, and the runtime that loaded it."""
-    task, direction = request.param
-    return version_of(task, "lstm", direction), runtime_of(task, direction)
+    task, data, direction = request.param
+    return version_of(task, "lstm", data, direction), runtime_of(task, data, direction)

@@ -17,14 +17,23 @@ SIZES = {"filters": 2, "height": 16, "width": 16, "max_length_ratio": 1.0, "swee
 EXAMPLES = 60
 
 
-def examples(task: str, count: int = EXAMPLES) -> Stream:
+# Versions that tests by task check, too: the task, and data that give it other signatures.
+MORE = [("tagging", "sample:entities")]
+
+
+def examples(task: str, count: int = EXAMPLES, data: str = "sample") -> Stream:
     """The first of the train part of a task's sample."""
-    train = tasks.find(task).Corpus().open().train
+    train = tasks.find(task).Corpus(data=data).open().train
     return Stream(lambda: itertools.islice(iter(train), count))
 
 
 def version(
-    task: str, folder: Path, cell: str = "lstm", learnt: Path | None = None, **settings
+    task: str,
+    folder: Path,
+    cell: str = "lstm",
+    learnt: Path | None = None,
+    data: str = "sample",
+    **settings,
 ) -> Path:
     """Publishes a version of a task below `folder` with the weights that a seed gives.
 
@@ -33,12 +42,13 @@ def version(
         folder: That of the saved models.
         cell: A name in `models.cells.specs.CELLS`.
         learnt: A new folder for what is learnt; None makes one below `folder`.
+        data: Its sample.
         **settings: Of the task's `Config`.
     """
     task_class = tasks.find(task)
     own = {name: size for name, size in SIZES.items() if hasattr(task_class.Config, name)}
     config = task_class.Config(cell=cell, **{**SMALL, **own, **settings})
-    known = examples(task)
+    known = examples(task, data=data)
     (folder / task).mkdir(parents=True, exist_ok=True)
     learnt = learnt or folder / f"learnt-{task}-{cell}"
     learnt.mkdir()
@@ -51,7 +61,12 @@ def version(
 
 
 def copy(
-    published: Path, task: str, folder: Path, cell: str = "lstm", direction: str = "both"
+    published: Path,
+    task: str,
+    folder: Path,
+    cell: str = "lstm",
+    data: str = "sample",
+    direction: str = "both",
 ) -> Path:
     """Publishes a version like `version`, as a copy of one that is published on first use.
 
@@ -60,10 +75,11 @@ def copy(
         task: Its name.
         folder: That of the saved models.
         cell: A name in `models.cells.specs.CELLS`.
+        data: Its sample.
         direction: "both", or "forward" for a version with the signatures of streams.
     """
     published.mkdir(parents=True, exist_ok=True)
-    name = f"{task}-{cell}-{direction}"
+    name = f"{task}-{cell}-{data.replace(':', '-')}-{direction}"
     settings = {} if direction == "both" else {"direction": direction}
     if settings and task == "tagging":
         settings["lookahead"] = 2
@@ -73,7 +89,7 @@ def copy(
             draft = published / f"draft-{name}"
             shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
             draft.mkdir()
-            version(task, draft, cell, **settings)
+            version(task, draft, cell, data=data, **settings)
             draft.rename(source)
     number = versions.next_number(folder / task)
     return Path(shutil.copytree(source / task / "1", folder / task / str(number)))

@@ -5,6 +5,7 @@ Signatures, B sentences of up to T tokens:
     serving_default(text: string[B]) -> tokens: string[B, T], tags: string[B, T],
         probability: float32[B, T], lengths: int32[B]
     tokens(tokens: string[B, T], lengths: int32[B]) -> the same
+    entities(text: string[B])      only if tags mark entities; see `entity_signature`
 
 The first tokenises text (`models.text.ud_tokenizer`). The second takes tokens, one length per
 sentence, and ignores what is beyond it. Outputs are padded with "" and 0 beyond `lengths`. The

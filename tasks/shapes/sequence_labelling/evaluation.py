@@ -1,6 +1,7 @@
 """Scores of sequence labelling: accuracy of tags, of unseen words and of whole sentences."""
 
 import collections
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from tasks.core import evaluation
 from tasks.core.evaluation import Confusion, Evaluation, Table, class_warnings
 from tasks.core.examples import Example
 from tasks.shapes.sequence_labelling.entity_scores import EntityScores
+from tasks.shapes.sequence_labelling.lemma_scores import LemmaScores
 
 _ADVICE = "add examples of rare tags, or try --class-weights balanced."
 _MAX_ROWS = 25  # of tables
@@ -37,13 +39,16 @@ class Evaluator(evaluation.Evaluator):
         majority = collections.Counter()  # by kind: what the most frequent tag has right
         words = []  # by sentence: correct and all words, correct and all unseen words
         mistakes = {}
-        entity_scores = EntityScores() if entities.scheme(self.task.tags.words) else None
+        lemma_scores = LemmaScores(self) if self.task.edit_scripts else None
+        entity_scores = EntityScores() if self.task.scheme.scheme_name else None
         for example, response in responses:
             tokens, references = example.values["tokens"], example.values["tags"]
             predictions = tuple(tag.decode("utf-8") for tag in response["tags"])
             counts.update(zip(references, predictions, strict=True))
             if entity_scores:
                 entity_scores.add(references, predictions)
+            if lemma_scores:
+                lemma_scores.add(tokens, references, response["lemmas"])
             correct["sentences", predictions == tuple(references)] += 1
             majority["words"] += references.count(self.majority)
             majority["sentences"] += set(references) == {self.majority}
@@ -61,7 +66,7 @@ class Evaluator(evaluation.Evaluator):
                 if reference != prediction:
                     first = (_mark_word(tokens, position), example.origin)
                     mistakes.setdefault((word, reference, prediction), [0, *first])[0] += 1
-        tags = self.task.tags.words
+        tags = self.task.scheme.reported
         classes = [*tags, *sorted({reference for reference, _ in counts} - set(tags))]
         matrix = np.array([[counts[row, column] for column in classes] for row in classes], int)
         scores = {"accuracy": metrics.accuracy(matrix)}
@@ -78,6 +83,11 @@ class Evaluator(evaluation.Evaluator):
             if self.majority == entities.OUTSIDE:
                 baseline |= dict.fromkeys(entity_scores.scores(), 0.0)
             tables = [*entity_scores.tables(), *tables]
+        if lemma_scores:
+            scores = lemma_scores.scores() | scores
+            intervals = lemma_scores.intervals() | intervals
+            baseline |= lemma_scores.baselines()
+            tables[0] = dataclasses.replace(tables[0], rows=_most_frequent(tables[0].rows))
         return Evaluation(
             count=correct["sentences", True] + correct["sentences", False],
             scores=scores,
@@ -113,6 +123,11 @@ def _scores_by_tag(classes: Sequence[str], matrix: np.ndarray) -> Table:
     scores = zip(classes, metrics.per_class(matrix), matrix.sum(axis=1), strict=True)
     rows = [[tag, *map(float, values), int(count)] for tag, values, count in scores]
     return Table("Tags", ["tag", "precision", "recall", "f1", "words"], rows)
+
+
+def _most_frequent(rows: Sequence[list]) -> list[list]:
+    """Returns the rows with the largest counts, which are the last values."""
+    return sorted(rows, key=lambda row: -row[-1])[:_MAX_ROWS]
 
 
 def _confused_tags(counts: Mapping[tuple[str, str], int]) -> Table:

@@ -28,7 +28,7 @@ class Inspector(inspection.Inspector):
             self.model,
             self.model.get_layer("encoder").input[0],
             inputs,
-            self._log_probability(self.task.tags.encode(tf.constant(tags[: len(read)]))),
+            self._log_probability(self.task.trained_ids(tags[: len(read)])),
             targets=len(read),
         )
         numbered = inspection.numbered_tokens(read)

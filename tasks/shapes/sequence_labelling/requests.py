@@ -11,7 +11,10 @@ from tasks.corpora import conllu
 
 @dataclasses.dataclass(frozen=True)
 class RequestFormat(request_format.RequestFormat):
-    """Sentences as text, as tokens or in CoNLL-U; the response is tagged words or CoNLL-U."""
+    """Sentences as text, as tokens or in CoNLL-U; the response is tagged words or entities.
+
+    The context of a request is a sentence of CoNLL-U, or the text in which entities are marked.
+    """
 
     input: str = setting(
         "text",
@@ -19,18 +22,44 @@ class RequestFormat(request_format.RequestFormat):
         "tokens; or conllu, whose tags are replaced",
         choices=("text", "tokens", "conllu"),
     )
-    format: str = setting("words", "words (word/TAG) or conllu", choices=("words", "conllu"))
+    format: str = setting(
+        "words",
+        "words (word/TAG, or the text with marked entities), conllu, conll (columns of words and "
+        "tags) or, with --entities, brat (standoff annotation of each text)",
+        choices=("words", "conllu", "conll", "brat"),
+    )
     tags: str = setting("upos", "column of CoNLL-U for the tags", choices=conllu.TAGS)
+    entities: bool = setting(
+        False, "whether to print the entities in the text instead of tags of words"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.entities and self.input != "text":
+            raise UserError(
+                f"--entities are found in text and cannot be combined with --input {self.input}."
+            )
+        allowed = ("words", "brat") if self.entities else ("words", "conllu", "conll")
+        if self.format not in allowed:
+            combined = "with" if self.entities else "without"
+            raise UserError(
+                f"--format must be one of {list(allowed)} {combined} --entities, got "
+                f"{self.format!r}."
+            )
 
     @property
     def signature(self) -> str:
+        if self.entities:
+            return "entities"
         return "serving_default" if self.input == "text" else "tokens"
 
     @property
     def by_line(self) -> bool:
         return self.input != "conllu"
 
-    def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, conllu.Sentence | None]]:
+    def requests(
+        self, lines: Iterable[bytes]
+    ) -> Iterator[tuple[dict, conllu.Sentence | bytes | None]]:
         if self.input == "conllu":
             for sentence in conllu.sentences(lines):
                 tokens = sentence.tokens()
@@ -38,13 +67,16 @@ class RequestFormat(request_format.RequestFormat):
             return
         for line in lines:
             if self.input == "text":
-                yield {"text": line}, None
+                yield {"text": line}, line if self.entities else None
             else:
                 tokens = line.split()
                 yield {"tokens": tokens, "lengths": len(tokens)}, None
 
-    def show(self, context: conllu.Sentence | None, response: dict) -> str:
-        tokens, tags, length = response["tokens"], response["tags"], response["lengths"]
+    def show(self, context: conllu.Sentence | bytes | None, response: dict) -> str:
+        if self.entities:
+            return self._show_entities(context, response)
+        tokens, length = response["tokens"], response["lengths"]
+        tags = response.get("lemmas", response["tags"])
         if len(tokens) < length:
             raise UserError(
                 f"a sentence has {length} tokens, of which this version tags {len(tokens)} "
@@ -52,5 +84,50 @@ class RequestFormat(request_format.RequestFormat):
             )
         if self.format == "words":
             return " ".join(f"{token}/{tag}" for token, tag in zip(tokens, tags, strict=True))
+        if self.format == "conll":
+            return "".join(f"{token} {tag}\n" for token, tag in zip(tokens, tags, strict=True))
         sentence = context or conllu.Sentence.from_tokens(tokens)
         return sentence.with_tags(self.tags, tags)
+
+    def _show_entities(self, text: bytes, response: dict) -> str:
+        """Formats the entities of a text."""
+        if response["truncated"]:
+            raise UserError(
+                "a text has more tokens than this version tags (--max-tokens): "
+                f"{_decoded(text)[:40]!r}…"
+            )
+        columns = (response[name] for name in ("byte_starts", "byte_ends", "types"))
+        spans = list(zip(*columns, strict=True))
+        if self.format == "brat":
+            characters = zip(response["starts"], response["ends"], strict=True)
+            return "".join(
+                f"T{number}\t{type_} {first} {last}\t{_decoded(text[start:end])}\n"
+                for number, ((start, end, type_), (first, last)) in enumerate(
+                    zip(spans, characters, strict=True), start=1
+                )
+            )
+        shown, position = [], 0
+        for start, end, type_ in spans:
+            shown.append(_decoded(text[position:start]))
+            shown.append(f"[{_decoded(text[start:end])} {type_}]")
+            position = end
+        return "".join([*shown, _decoded(text[position:])])
+
+    def to_json(self, response: dict) -> dict:
+        if not self.entities:
+            return response
+        names = {
+            "starts": "start",
+            "ends": "end",
+            "byte_starts": "byte_start",
+            "byte_ends": "byte_end",
+            "types": "type",
+            "probability": "probability",
+        }
+        columns = [response[name] for name in names]
+        rows = [dict(zip(names.values(), row, strict=True)) for row in zip(*columns, strict=True)]
+        return {"entities": rows, "truncated": response["truncated"]}
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "replace")

@@ -9,6 +9,7 @@ from tasks.core.errors import UserError
 from tasks.core.settings import setting
 
 MAX_LOOKAHEAD = 16
+AUTO, NO_SCHEME, SAME_SCHEME = "auto", "none", "same"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,14 +77,36 @@ class Config(word_vectors.Config):
         affects="training",
     )
     crf: bool = setting(False, "whether a CRF scores whole sequences of tags", affects="training")
+    scheme: str = setting(
+        AUTO,
+        "scheme of tags that mark entities: IO, IOB1, BIO, BIOES or BILOU; auto recognises it; "
+        "none: tags do not mark entities",
+        choices=(AUTO, NO_SCHEME, "IO", "IOB1", "BIO", "BIOES", "BILOU"),
+    )
+    train_scheme: str = setting(
+        "BIOES",
+        "scheme in which tags of entities are trained; responses have that of the data. BIOES, or "
+        "same: that of the data",
+        choices=("BIOES", SAME_SCHEME),
+        absent=SAME_SCHEME,
+    )
+    constrain: bool = setting(
+        True,
+        "whether tags of entities are decoded, and with --crf trained, with the constraint that "
+        "they are well formed",
+        affects="training",
+        absent=False,
+    )
     class_weights: str = class_weights_setting("tags")
-    monitor: str = setting(
-        "accuracy",
+    monitor: str | None = setting(
+        None,
         "score on the validation part that selects the best epoch: accuracy, loss, macro_f1 "
-        "(without --crf) or entity_f1 (of tags such as B-PER); of equal epochs, the one with the "
-        "lowest loss",
+        "(without --crf) or entity_f1 (of tags such as B-PER); auto is entity_f1 for tags of "
+        "entities, and accuracy for others; of equal epochs, the one with the lowest loss",
         choices=("accuracy", "loss", "macro_f1", "entity_f1"),
         affects="training",
+        absent="accuracy",
+        auto=str,
     )
     calibrate: bool = setting(
         True,

@@ -54,7 +54,7 @@ class _Held(NamedTuple):
 
 
 class _Tagged(NamedTuple):
-    """Tags, (B, N) each, of which those of `final` count."""
+    """Ids of tags, (B, N) each, of which those of `final` count."""
 
     tokens: tf.Tensor
     tags: tf.Tensor
@@ -116,10 +116,11 @@ class TagStream:
 
         return {"start": start, "feed": feed, "finish": finish}
 
-    def respond(self, tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
-        """Returns the outputs of a signature for the tokens of whole sentences, (B, T)."""
+    def tag(self, tokens: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the tags of whole sentences of N tokens: ids (N,), and probabilities (N,)."""
         tagged, held = self._read(tokens, self._initial(tokens.nrows(tf.int32)))
-        return self._outputs([tagged, self._flush(held)], None)
+        _, ids, probability, final = _joined([tagged, self._flush(held)])
+        return tf.boolean_mask(ids, final), tf.boolean_mask(probability, final)
 
     def _initial(self, rows: tf.Tensor | int) -> _Held:
         k = self._lookahead
@@ -172,8 +173,8 @@ class TagStream:
                 _Tagged(*[tf.concat(both, 1) for both in zip(tagged, more, strict=True)]),
             )
 
-        none = tf.fill([rows, 0], "")
-        tagged = _Tagged(none, none, tf.zeros([rows, 0]), tf.zeros([rows, 0], tf.bool))
+        dtypes = (tf.string, tf.int32, tf.float32, tf.bool)
+        tagged = _Tagged(*[tf.zeros([rows, 0], dtype) for dtype in dtypes])
         _, held, tagged = tf.while_loop(
             lambda start, *_: start < tf.shape(padded)[1],
             read_chunk,
@@ -237,7 +238,7 @@ class TagStream:
         position = tf.range(steps)[None]
         tagged = _Tagged(
             all_tokens[:, :steps],
-            self._task.tags.decode(tags),
+            tags,
             tf.gather(tf.nn.softmax(logits), tags, batch_dims=2),
             (position >= k - held.count[:, None]) & (position < count[:, None]),
         )
@@ -248,10 +249,10 @@ class TagStream:
             count=tf.minimum(held.count + count, k),
         )
 
-    def _outputs(self, tagged: list[_Tagged], valid: tf.Tensor | None) -> dict[str, tf.Tensor]:
+    def _outputs(self, tagged: list[_Tagged], valid: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the outputs for what was tagged; rows that are not valid have none."""
-        joined = _Tagged(*[tf.concat(each, 1) for each in zip(*tagged, strict=True)])
-        final = joined.final if valid is None else joined.final & valid[:, None]
+        joined = _joined(tagged)
+        final = joined.final & valid[:, None]
         order = tf.ragged.boolean_mask(
             tf.broadcast_to(tf.range(tf.shape(final)[1]), tf.shape(final)), final
         )
@@ -261,9 +262,18 @@ class TagStream:
         def select(values, padding):
             return tf.where(selected, tf.gather(values, index, batch_dims=1), padding)
 
-        return {
+        outputs = {
             "tokens": select(joined.tokens, ""),
-            "tags": select(joined.tags, ""),
+            "tags": select(self._task.tags.decode(joined.tags), ""),
             "probability": select(joined.probability, 0.0),
             "lengths": tf.cast(order.row_lengths(), tf.int32),
         }
+        if scripts := self._task.edit_scripts:
+            flat = (tf.reshape(values, [-1]) for values in (joined.tags, joined.tokens))
+            lemmas = tf.reshape(scripts.apply(*flat), tf.shape(joined.tokens))
+            outputs["lemmas"] = select(lemmas, "")
+        return outputs
+
+
+def _joined(tagged: list[_Tagged]) -> _Tagged:
+    return _Tagged(*[tf.concat(parts, 1) for parts in zip(*tagged, strict=True)])

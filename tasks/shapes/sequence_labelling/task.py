@@ -1,14 +1,15 @@
 """Sequence labelling: data, network and signatures."""
 
 import collections
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
-from models.layers.crf import CRF, CRFAccuracy, CRFLoss
+from models.layers.crf import CRF, ConstrainedDecoder, CRFAccuracy, CRFLoss
 from models.layers.entity_f1 import EntityF1
 from models.layers.losses import SmoothedCrossEntropy, StepAccuracy
 from models.layers.macro_f1 import MacroF1
@@ -16,6 +17,7 @@ from models.layers.temperature import Temperature, fit_temperature
 from models.networks.ensemble import ensemble
 from models.networks.tagger import tagger
 from models.text import entities
+from models.text.edit_scripts import EditScripts, is_edit_script
 from models.text.pieces import chunks
 from models.text.ud_tokenizer import tokenize
 from models.text.windows import windows
@@ -23,6 +25,9 @@ from models.text.words import PADDING, UNKNOWN, LossyCounter, Vocabulary, spell
 from tasks.core import calibration, class_weights, task, word_vectors
 from tasks.core.direction import FORWARD
 from tasks.core.errors import UserError
+from tasks.shapes.sequence_labelling import entity_scheme
+from tasks.shapes.sequence_labelling.entity_scheme import EntityScheme
+from tasks.shapes.sequence_labelling.entity_signature import entity_outputs
 from tasks.shapes.sequence_labelling.evaluation import Evaluator
 from tasks.shapes.sequence_labelling.inspection import Inspector
 from tasks.shapes.sequence_labelling.requests import RequestFormat
@@ -69,11 +74,14 @@ class SequenceLabelling(task.Task):
         self._folder = folder
         self.tags = Vocabulary(folder / _TAGS, first=0)
         self.characters = Vocabulary(folder / _CHARACTERS)
+        self.scheme = EntityScheme.restore(folder, config, self.tags.words)
+        is_lemmas = all(map(is_edit_script, self.tags.words))
+        self.edit_scripts = EditScripts(self.tags.words) if is_lemmas else None
         self._class_weights = None
         if config.class_weights != class_weights.NONE:
             path = folder / _CLASS_WEIGHTS
             self._class_weights_file = tf.saved_model.Asset(str(path))
-            self._class_weights = class_weights.read(path, self.tags.words)
+            self._class_weights = class_weights.read(path, self.scheme.reported_alone)
         training_words = folder / _TRAINING_WORDS
         self._training_words_file = tf.saved_model.Asset(str(training_words))
         lines = training_words.read_text(encoding="utf-8").split("\n")
@@ -82,23 +90,22 @@ class SequenceLabelling(task.Task):
     @classmethod
     def _learn_assets(cls, config, train, folder):
         words, tags = LossyCounter(), collections.Counter()
+        pairs = collections.Counter()  # of neighbouring tags
         for example in train:
             words.update(example.values["tokens"])
             tags.update(example.values["tags"])
+            pairs.update(entities.neighbours(example.values["tags"]))
         if len(tags) < 2:
             raise UserError(
                 f"the train part needs at least two tags, got {len(tags)}: {sorted(tags)}."
             )
-        if config.monitor == "entity_f1" and not entities.scheme(tags):
-            raise UserError(
-                "--monitor entity_f1 needs tags of entities, O and such as B-PER and I-PER, but "
-                f"the train part has {sorted(tags)[:5]}."
-            )
+        trained_tags, reported_tags = entity_scheme.learn(config, pairs, folder)
         if config.class_weights != class_weights.NONE:
             weights = class_weights.resolve(config.class_weights, tags)
+            weights = {tag: weights.get(tag, 1.0) for tag in reported_tags}
             class_weights.write(folder / _CLASS_WEIGHTS, weights)
         Vocabulary.write(folder / _TRAINING_WORDS, sorted(words))
-        Vocabulary.write(folder / _TAGS, sorted(tags))
+        Vocabulary.write(folder / _TAGS, trained_tags)
         Vocabulary.write(folder / _CHARACTERS, _frequent_characters(words))
         forms = collections.Counter()
         normalized = _normalize(tf.constant(list(words)), config).numpy()
@@ -108,6 +115,15 @@ class SequenceLabelling(task.Task):
         common = sorted(forms.items(), key=lambda item: (-item[1], item[0]))
         Vocabulary.write(folder / _WORDS, (word for word, _ in common[: config.vocabulary]))
         return forms
+
+    @classmethod
+    def _resolve(cls, config, size, folder):
+        config = super()._resolve(config, size, folder)
+        if config.monitor is not None:
+            return config
+        is_entities = entity_scheme.is_learnt(config, folder, Vocabulary.read(folder / _TAGS))
+        monitor = "entity_f1" if is_entities else "accuracy"
+        return dataclasses.replace(config, monitor=monitor)
 
     @classmethod
     def _looked_up_words(cls, config, examples):
@@ -127,9 +143,24 @@ class SequenceLabelling(task.Task):
         tokens = values["tokens"]
         steps, _ = windows(tokens.row_lengths(), self.config.max_length)
         flat = self.network_inputs(tokens.flat_values)
-        flat["tags"] = self.tags.encode(values["tags"].flat_values)
+        flat["tags"] = self._encode_tags(values["tags"].flat_values)
         encoded = {name: tf.gather(value, steps) for name, value in flat.items()}
+        if self.scheme.converts:  # after the division into windows, each of which is well formed
+            tags = encoded["tags"]
+            converted = self.scheme.to_trained(tags.flat_values, tags.value_rowids())
+            encoded["tags"] = tags.with_flat_values(converted)
         return {**encoded, "length": tf.cast(steps.row_lengths(), tf.int32)}
+
+    def _encode_tags(self, tags: tf.Tensor) -> tf.Tensor:
+        """Returns the ids of tags of the data (N,): int32, -1 for those not in the train part."""
+        if not self.scheme.converts:
+            return self.tags.encode(tags)
+        return entity_scheme.ids_of(tags, self.scheme.reported)
+
+    def trained_ids(self, tags: Sequence[str]) -> tf.Tensor:
+        """Returns the ids that the network has for the tags of one response, (T,) int32."""
+        ids = self._encode_tags(tf.constant(tags, tf.string))
+        return self.scheme.to_trained(ids, tf.zeros_like(ids)) if self.scheme.converts else ids
 
     def network_inputs(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the network's inputs for tokens (N,): ids (N,), and characters (N, C) if read."""
@@ -165,6 +196,7 @@ class SequenceLabelling(task.Task):
             crf=c.crf,
             direction=c.direction,
             lookahead=c.lookahead,
+            constraints=self.scheme.constraints,
             dropout=c.dropout if trainable else 0.0,
             word_dropout=c.word_dropout if trainable else 0.0,
             implementation="auto" if trainable else PORTABLE,
@@ -176,7 +208,8 @@ class SequenceLabelling(task.Task):
             calibration_layer = Temperature(dtype="float32", name="calibration")
             return ensemble(networks, head=[calibration_layer])
         # The geometric mean of CRFs: the mean of their scores of tags and of transitions.
-        model, crf = ensemble(networks, "log_probabilities"), CRF(len(self.tags), name="crf")
+        model = ensemble(networks, "log_probabilities")
+        crf = CRF(len(self.tags), constraints=self.scheme.constraints, name="crf")
         weights = [network.get_layer("crf").get_weights() for network in networks]
         crf.set_weights([np.mean(each, axis=0) for each in zip(*weights, strict=True)])
         logits = crf(model.output, mask=model.input["ids"] != PADDING)
@@ -212,7 +245,7 @@ class SequenceLabelling(task.Task):
         if self.config.monitor == "macro_f1":
             metrics.append(MacroF1(len(self.tags)))
         if self.config.monitor == "entity_f1":
-            metrics.append(EntityF1(self.tags.words, crf))
+            metrics.append(EntityF1(self.tags.words, crf or self._constrained_decoder()))
         model.compile(
             optimizer,
             loss=loss,
@@ -240,14 +273,45 @@ class SequenceLabelling(task.Task):
             tokens = tf.RaggedTensor.from_tensor(tokens, lengths=lengths)
             return self._respond(model, tokens, stream)
 
-        streaming = stream.signatures() if stream else {}
-        return {"serving_default": serving_default, "tokens": tag_tokens, **streaming}
+        signatures = {"serving_default": serving_default, "tokens": tag_tokens}
+        if self.scheme.scheme_name:
+
+            @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+            def entities(text):
+                tokens = tokenize(chunks(text) if stream else text)
+                tagged = self._tag_sentences(model, tokens, stream)
+                lengths = tokens.row_lengths()
+                return entity_outputs(text, tagged[0], lengths, *tagged[1:], self.scheme.reported)
+
+            signatures["entities"] = entities
+        return signatures | (stream.signatures() if stream else {})
 
     def _respond(
         self, model: keras.Model, tokens: tf.RaggedTensor, stream: TagStream | None
     ) -> dict[str, tf.Tensor]:
         """Returns the outputs of a signature for the tokens of sentences (B, T)."""
-        lengths, tokens = tokens.row_lengths(), tokens[:, : self.config.max_tokens]
+        lengths = tokens.row_lengths()
+        tokens, ids, probability = self._tag_sentences(model, tokens, stream)
+        if self.scheme.converts:
+            tags = tf.gather(tf.constant(self.scheme.reported), ids)
+        else:
+            tags = self.tags.decode(ids)
+        flat = {"tokens": tokens.flat_values, "tags": tags, "probability": probability}
+        if self.edit_scripts:
+            flat["lemmas"] = self.edit_scripts.apply(ids, tokens.flat_values)
+        outputs = {name: tokens.with_flat_values(v).to_tensor() for name, v in flat.items()}
+        return {**outputs, "lengths": tf.cast(lengths, tf.int32)}
+
+    def _tag_sentences(
+        self, model: keras.Model, tokens: tf.RaggedTensor, stream: TagStream | None
+    ) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor]:
+        """Returns the tokens of sentences (B, T) that have tags, and for each of these its tag.
+
+        Returns:
+            The first tokens of each sentence; indices of the tags of responses, (N,) int32; and
+            the probabilities of the tags, (N,).
+        """
+        tokens = tokens[:, : self.config.max_tokens]
         longest = tf.reduce_max(tf.concat([[0], tokens.row_lengths()], 0))
         tf.debugging.assert_less_equal(
             tokens.nrows() * longest,
@@ -255,19 +319,16 @@ class SequenceLabelling(task.Task):
             f"rows times the tokens of the longest must be at most {_MAX_CELLS}",
         )
         if stream:  # which reads a sentence of any length without windows
-            return {**stream.respond(tokens), "lengths": tf.cast(lengths, tf.int32)}
+            return tokens, *stream.tag(tokens)
         width = self.config.max_length
         steps, places = windows(tokens.row_lengths(), width, width // _MARGIN)
         tags, probability = self._tag(model, tokens.flat_values, steps)
         starts = tf.cast(steps.row_starts(), tf.int32)
         indices = tf.gather(starts, places[:, 0]) + places[:, 1]
-        flat = {
-            "tokens": tokens.flat_values,
-            "tags": self.tags.decode(tf.gather(tags, indices)),
-            "probability": tf.gather(probability, indices),
-        }
-        outputs = {name: tokens.with_flat_values(v).to_tensor() for name, v in flat.items()}
-        return {**outputs, "lengths": tf.cast(lengths, tf.int32)}
+        ids = tf.gather(tags, indices)
+        if self.scheme.converts:  # also repairs entities where two windows meet
+            ids = self.scheme.to_reported(ids, tokens.value_rowids())
+        return tokens, ids, tf.gather(probability, indices)
 
     def _tag(
         self, model: keras.Model, words: tf.Tensor, steps: tf.RaggedTensor
@@ -317,9 +378,26 @@ class SequenceLabelling(task.Task):
             crf = model.get_layer("crf")
             tags, probabilities = crf.decode(logits)[0], crf.marginals(logits)
         else:
-            tags = tf.argmax(logits, axis=-1, output_type=tf.int32)
             probabilities = tf.nn.softmax(logits)
-        return tags, tf.gather(probabilities, tags, batch_dims=2)
+            decoder = self._constrained_decoder()
+            if decoder:
+                tags = decoder.decode(logits, inputs["ids"] != PADDING)[0]
+            else:
+                tags = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        probability = tf.gather(probabilities, tags, batch_dims=2)
+        if self.scheme.converts:  # the sum over the tags that are the same in a response
+            same = tf.gather(tf.constant(self.scheme.reported_as_same, tf.float32), tags)
+            probability = tf.minimum(1.0, tf.reduce_sum(probabilities * same, -1))
+        return tags, probability
+
+    def _constrained_decoder(self) -> ConstrainedDecoder | None:
+        """Returns what decodes well-formed tags without a CRF; None if they are not constrained."""
+        if self.config.crf or self.scheme.constraints is None:
+            return None
+        return ConstrainedDecoder(self.scheme.constraints)
+
+    def remarks(self):
+        return (*super().remarks(), *self.scheme.remarks)
 
     def limits(self):
         c = self.config

@@ -119,6 +119,19 @@ def test_a_figure_is_the_same_as_with_a_local_version(
     assert drawn[0] == drawn[1] == drawn[2]
 
 
+@pytest.mark.parametrize("more", [[], ["--json"], ["--format", "brat"]], ids="".join)
+def test_a_server_gives_the_entities_of_a_local_version(more, tmp_path, untrained_copy, capsys):
+    untrained_copy("tagging", tmp_path, data="sample:entities")
+    texts = ["In Velmouth Anna met\r\nBo \U0001f468\u200d\U0001f469 e\u0301!", "", "a"]
+    argv = ["tagging", "--entities", *more]
+    expected = output_of(capsys, [*argv, "--saved-models", str(tmp_path), "--", *texts])
+    assert len(expected.splitlines()) >= len(texts)
+    with FakeServer(tmp_path, ["tagging"]) as server:
+        for protocol in PROTOCOLS:
+            remote = ["--server", getattr(server, protocol), "--"]
+            assert output_of(capsys, [*argv, *remote, *texts]) == expected
+
+
 def test_rows_have_the_values_and_types_of_a_local_version(server, untrained_versions, here):
     rows = [{"text": text} for text in (b"dull", "superb \u00e9", b"\xff")]
     local = here(untrained_versions / "translation" / "1")

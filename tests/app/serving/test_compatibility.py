@@ -92,9 +92,36 @@ SIGNATURES = {
 }
 
 
+# Signatures that only versions with other data have.
+SIGNATURES_OF_MORE = {
+    ("tagging", "sample:entities"): {
+        "entities": (
+            {"text": STRING},
+            {
+                **dict.fromkeys(
+                    ("starts", "ends", "byte_starts", "byte_ends"), ("int32", [-1, -1])
+                ),
+                "types": STRINGS,
+                "probability": ("float32", [-1, -1]),
+                "count": INT,
+                "truncated": BOOL,
+            },
+        )
+    }
+}
+
+
 @pytest.fixture(scope="module", params=tasks.names())
 def version(request, tmp_path_factory, untrained_copy):
     return untrained_copy(request.param, tmp_path_factory.mktemp("compatibility"))
+
+
+@pytest.mark.parametrize("case", untrained.MORE, ids="-".join)
+def test_versions_with_more_signatures_pass_and_have_them(case, tmp_path, untrained_copy):
+    task, data = case
+    version = untrained_copy(task, tmp_path, data=data)
+    compatibility.check(version)
+    assert signatures(version) == SIGNATURES[task] | SIGNATURES_OF_MORE[case]
 
 
 def test_a_published_version_passes_and_has_the_promised_signatures(version):

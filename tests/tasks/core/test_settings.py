@@ -27,10 +27,10 @@ def other_value(field):
     """A valid value that is not the default, or None for fields whose values depend on others."""
     if isinstance(field.default, bool):
         return not field.default
-    if field.metadata["auto"]:
-        return field.metadata["auto"](7)
     if choices := field.metadata["choices"]:
         return next(choice for choice in choices if choice != field.default)
+    if field.metadata["auto"]:
+        return field.metadata["auto"](7)
     if isinstance(field.default, int):
         return field.default + 1
     if isinstance(field.default, float):
