@@ -225,13 +225,17 @@ class TimeLeft(keras.callbacks.Callback):
         # The first epoch also builds graphs.
         recent = [entry["seconds"] for entry in progress.history[1:] or progress.history][-_RECENT:]
         seconds, count = sum(recent) / len(recent), config.epochs - progress.epoch
-        limit = f"at most {duration(seconds * count)} left for {count} more epochs"
+        limit = f"at most {duration(seconds * count)} left for {_epochs(count)}"
         soonest = config.patience - progress.wait
         if soonest < count:
             limit += (
                 f", {duration(seconds * soonest)} if {self._monitor} does not improve for {soonest}"
             )
         return limit
+
+
+def _epochs(count: int) -> str:
+    return "one more epoch" if count == 1 else f"{count} more epochs"
 
 
 def duration(seconds: float) -> str:
