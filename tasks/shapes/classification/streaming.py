@@ -85,10 +85,11 @@ class TextStream:
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "batch")])
         def start(batch):
-            return {"state": self._codec.start(tf.shape(batch)[0])}
+            return {"state": self._codec.start(tf.shape(tf.ensure_shape(batch, [None]))[0])}
 
         @tf.function(input_signature=[state, text])
         def feed(state, text):
+            text = tf.ensure_shape(text, [None])  # because the comparison of shapes broadcasts
             tf.debugging.assert_equal(
                 tf.shape(state), tf.shape(text), "state and text must have equal rows"
             )

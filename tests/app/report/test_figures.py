@@ -145,7 +145,13 @@ def test_a_confusion_matrix_of_many_classes_is_bounded():
 def test_tasks_of_many_classes_report_the_most_frequent(shape):
     names = [f"c{n}" for n in range(40)]
     words = types.SimpleNamespace(words=names)
-    task = types.SimpleNamespace(labels=words, tags=words, training_words=set())
+    task = types.SimpleNamespace(
+        labels=words,
+        tags=words,
+        training_words=set(),
+        scheme=types.SimpleNamespace(scheme_name=None, reported=names),
+        edit_scripts=None,
+    )
     evaluator = importlib.import_module(f"tasks.shapes.{shape}.evaluation").Evaluator(task)
     responses = []
     for n in range(39):
