@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Self
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from models.networks.ensemble import ensemble
 from models.text.words import Vocabulary
-from tasks.core import word_vectors
+from tasks.core import trained_vectors, word_vectors
 from tasks.core.config import Config, CorpusSize
 from tasks.core.corpus import Corpus
 from tasks.core.evaluation import Evaluator
@@ -25,6 +25,7 @@ from tasks.core.request_format import RequestFormat
 from tasks.core.settings import from_record
 
 Purpose = Literal["training", "reuse", "serving"]
+_BATCH_SIZE = 1024  # examples that are split to words together
 _CLASSES = ("label", "value", "tags")  # keys of examples whose values are no text
 
 
@@ -130,8 +131,13 @@ class Task(tf.Module, abc.ABC):
         if base:
             cls._continue_assets(base, folder, drop_labels)
         if getattr(config, "vectors", ""):
-            words = cls._looked_up_words(config, valid) if valid else ()
-            word_vectors.learn(config, counts, words, folder)
+            words = set()
+            for batch in valid.batches(_BATCH_SIZE) if valid else ():
+                words.update(cls._looked_up_words(config, batch).flat_values.numpy().tolist())
+            sentences = ()
+            if config.vectors == word_vectors.TRAIN:
+                sentences = cls._sentences(config, train)
+            word_vectors.learn(config, counts, words, folder, sentences)
         config = cls._resolve(config, measured.size, folder)
         record = json.dumps(dataclasses.asdict(config), indent=2)
         (folder / "config.json").write_text(record, encoding="utf-8")
@@ -186,12 +192,28 @@ class Task(tf.Module, abc.ABC):
         return config.resolved(size)
 
     @classmethod
-    def _looked_up_words(cls, config: Config, examples: Stream) -> Iterable[bytes]:
-        """Returns the words of examples as they are looked up.
+    def _looked_up_words(cls, config: Config, batch: Sequence[Example]) -> tf.RaggedTensor:
+        """Returns the words of examples as they are looked up, (B, T) strings.
 
         Only called for settings with word vectors, by tasks that read words.
+
+        Args:
+            config: The settings.
+            batch: B examples; those without labels have only the key `text`.
         """
         raise NotImplementedError(f"{cls.__name__} does not look up words.")
+
+    @classmethod
+    def _sentences(cls, config: Config, examples: Stream) -> Iterator[list[str]]:
+        """Yields the words of each example, and of each text without a label."""
+        streams = [examples]
+        if config.unlabelled:
+            path = Path(config.unlabelled).expanduser()
+            streams.append(Stream(lambda: trained_vectors.texts(path)))
+        for stream in streams:
+            for batch in stream.batches(_BATCH_SIZE):
+                for words in cls._looked_up_words(config, batch).to_list():
+                    yield [word.decode("utf-8", "replace") for word in words]
 
     def rejection_reason(self, example: Example) -> str | None:
         """Returns why an example cannot be evaluated, such as an unknown class; None if it can."""

@@ -1,4 +1,4 @@
-"""Word vectors from a file: settings, what a task keeps of the file, and coverage.
+"""Word vectors of a file or learnt here: settings, what a task keeps of them, and coverage.
 
 The vocabulary of a task with word vectors has the words of the training part, as without them,
 and after these the other words whose vectors were kept. What counts words, such as
@@ -10,6 +10,7 @@ Importable without TensorFlow.
 import contextlib
 import dataclasses
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,12 +18,13 @@ from typing import Any, Self
 import numpy as np
 
 from models.text import vectors
-from tasks.core import config
+from tasks.core import config, trained_vectors
 from tasks.core.errors import UserError
 from tasks.core.settings import setting
 
 MODES = ("tuned", "frozen", "both")
 FLAG = "--vectors"
+TRAIN = "train"  # in place of a file
 _WORDS = "words.txt"  # the vocabulary of a task, which is extended
 _RECORD, _TABLE = "vectors.json", "vectors.npy"  # the table is not part of a SavedModel
 _FIRST = 2  # id of the first word of a vocabulary
@@ -36,7 +38,15 @@ class Config(config.Config):
     vectors: str = setting(
         "",
         "file of word vectors, whose dimensions replace --embedding: text of GloVe, word2vec or "
-        "fastText, or word2vec binary, each also gzipped",
+        "fastText, or word2vec binary, each also gzipped; or train: vectors are learnt from the "
+        "words of the training part and of --unlabelled",
+    )
+    vectors_size: int = setting(
+        100, "dimensions of the vectors of --vectors train", at_least=1, at_most=4096
+    )
+    unlabelled: str = setting(
+        "",
+        "texts without labels for --vectors train, one per line: a file, or a folder of .txt files",
     )
     vectors_top: int = setting(
         50_000,
@@ -59,15 +69,23 @@ class Config(config.Config):
         super().__post_init__()
         if self.vectors_licence and not self.vectors:
             raise UserError("--vectors-licence needs --vectors.")
+        if self.unlabelled and self.vectors != TRAIN:
+            raise UserError(f"--unlabelled needs --vectors {TRAIN}.")
 
     def check_files(self) -> None:
-        if self.vectors:
+        if self.vectors == TRAIN:
+            trained_vectors.check(self.unlabelled)
+        elif self.vectors:
             with _user_errors():
                 vectors.detect(_path(self.vectors))
 
     def resolved(self, size: config.CorpusSize) -> Self:
-        """Returns the settings for a record, which has the name of the file without its folder."""
-        return dataclasses.replace(super().resolved(size), vectors=_path(self.vectors).name)
+        """Returns the settings for a record, which has the names of files without their folders."""
+        return dataclasses.replace(
+            super().resolved(size),
+            vectors=_path(self.vectors).name,
+            unlabelled=_path(self.unlabelled).name,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +93,9 @@ class KeptVectors:
     """What a task keeps of a file of word vectors.
 
     Attributes:
-        file: Name of the file.
-        sha256: Its checksum.
-        format: Its format, for people.
+        file: Name of the file, or what the vectors were learnt from.
+        sha256: Checksum of the file.
+        format: Its format, or the method, for people.
         dimensions: Features of a vector.
         rows: Rows of the file.
         malformed: Rows that were skipped.
@@ -134,21 +152,44 @@ def learn(
     counts: Mapping[str | bytes, int],
     valid: Iterable[str | bytes],
     folder: Path,
+    sentences: Iterable[Sequence[str]] = (),
 ) -> None:
-    """Reads the file of `--vectors`, extends the vocabulary in a folder and adds assets.
+    """Reads or learns the vectors, extends the vocabulary in a folder and adds assets.
 
     Args:
         settings: The settings, with `fold_case` of a task.
         counts: Occurrences of the words of the training part, as they are looked up.
         valid: Words of the validation part, as they are looked up.
         folder: Folder of the assets, with the vocabulary of the training part.
+        sentences: The words of each text, as they are looked up, from which vectors are learnt if
+            the settings say so.
 
     Raises:
-        UserError: The file is no file of word vectors, or has none of the words.
+        UserError: The file is no file of word vectors, or has none of the words; or vectors
+            cannot be learnt.
     """
+    if settings.vectors != TRAIN:
+        _keep(settings, counts, valid, folder, _path(settings.vectors))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        path = trained_vectors.learn(sentences, settings.vectors_size, settings.seed, Path(name))
+        source = "the train part"
+        if settings.unlabelled:
+            source += f" and {_path(settings.unlabelled).name}"
+        _keep(settings, counts, valid, folder, path, source)
+
+
+def _keep(
+    settings: Config,
+    counts: Mapping[str | bytes, int],
+    valid: Iterable[str | bytes],
+    folder: Path,
+    path: Path,
+    learnt_from: str = "",
+) -> None:
+    """Keeps the vectors of a file; `learnt_from` names the texts of which they were learnt."""
     fold = settings.fold_case
     counts = {_text(word): count for word, count in counts.items()}
-    path = _path(settings.vectors)
     lines = (folder / _WORDS).read_text(encoding="utf-8").split("\n")[:-1]
     needed = {*counts, *map(_text, valid), *lines}
     if not fold:
@@ -183,9 +224,9 @@ def learn(
         key=lambda item: (-item[1], item[0]),
     )
     summary = KeptVectors(
-        file=path.name,
+        file=learnt_from or path.name,
         sha256=selected.checksum,
-        format=str(selected.format),
+        format="skip-gram" if learnt_from else str(selected.format),
         dimensions=selected.format.dimensions,
         rows=selected.rows,
         malformed=selected.malformed,

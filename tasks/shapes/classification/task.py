@@ -93,8 +93,7 @@ class Classification(task.Task):
     def _learn_assets(cls, config, train, folder):
         words, learner = LossyCounter(), targets.find(config.target).Learner(config)
         for batch in train.batches(_BATCH_SIZE):
-            texts = tf.constant([example.values["text"] for example in batch])
-            words.update(_words(texts, config).flat_values.numpy().tolist())
+            words.update(cls._looked_up_words(config, batch).flat_values.numpy().tolist())
             for example in batch:
                 learner.add(example)
         learner.write(folder)
@@ -106,10 +105,8 @@ class Classification(task.Task):
         return words
 
     @classmethod
-    def _looked_up_words(cls, config, examples):
-        for batch in examples.batches(_BATCH_SIZE):
-            texts = tf.constant([example.values["text"] for example in batch])
-            yield from set(_words(texts, config).flat_values.numpy().tolist())
+    def _looked_up_words(cls, config, batch):
+        return _words(tf.constant([example.values["text"] for example in batch]), config)
 
     def moved_inputs(self, id_maps):
         if not self._evidence or "labels" not in id_maps:

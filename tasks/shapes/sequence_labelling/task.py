@@ -126,9 +126,12 @@ class SequenceLabelling(task.Task):
         return dataclasses.replace(config, monitor=monitor)
 
     @classmethod
-    def _looked_up_words(cls, config, examples):
-        words = {word for example in examples for word in example.values["tokens"]}
-        return _normalize(tf.constant(sorted(words), tf.string), config).numpy().tolist()
+    def _looked_up_words(cls, config, batch):
+        if "tokens" in batch[0].values:
+            words = tf.ragged.constant([example.values["tokens"] for example in batch], tf.string)
+        else:
+            words = tokenize(tf.constant([example.values["text"] for example in batch]))
+        return words.with_flat_values(_normalize(words.flat_values, config))
 
     def row(self, values):
         tokens = values["tokens"]
