@@ -68,16 +68,57 @@ def bootstrap_interval(
     Returns:
         The bounds; (NaN, NaN) if there are no rows or all scores are undefined.
     """
-    rng, rows = np.random.default_rng(seed), np.asarray(rows, float)
+    rows = np.asarray(rows, float)
     if not len(rows):
         return math.nan, math.nan
+    return _percentiles([score(sums) for sums in _resampled_sums(rows, seed)])
+
+
+def paired_bootstrap(
+    first: np.ndarray, second: np.ndarray, score: Callable[[np.ndarray], float], seed: int = 0
+) -> float:
+    """Returns the p-value of a difference of scores, by a paired bootstrap over examples.
+
+    The share of resamples whose difference is at least as far from the observed one as that is
+    from 0 (Riezler & Maxwell 2005); two-sided. sacreBLEU's test folds the differences first, so
+    that its p-values of small differences are lower.
+
+    Args:
+        first: Sufficient statistics of N examples, (N, S).
+        second: Those of another system for the same examples.
+        score: Returns the score of the sums (S,) of the statistics over examples.
+        seed: Seed of the resamples.
+
+    Raises:
+        ValueError: There are no examples, or the shapes differ.
+    """
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    if first.shape != second.shape or not len(first):
+        raise ValueError(
+            f"first and second must have equal shapes (N, S), got {first.shape} and {second.shape}."
+        )
+    size = first.shape[1]
+
+    def difference(sums):
+        return score(sums[size:]) - score(sums[:size])
+
+    pairs = np.concatenate([first, second], axis=1)
+    observed = difference(pairs.sum(axis=0))
+    resampled = np.array([difference(sums) for sums in _resampled_sums(pairs, seed)])
+    extreme = np.sum(np.abs(resampled - observed) >= abs(observed) - 1e-12)
+    return float((extreme + 1) / (len(resampled) + 1))
+
+
+def _resampled_sums(rows: np.ndarray, seed: int) -> np.ndarray:
+    """Returns the sums of statistics (N, S) over resampled examples, (RESAMPLES, S)."""
+    rng = np.random.default_rng(seed)
     if len(rows) > _MAX_ROWS:  # sums of random groups have the variance of their examples
         groups = rng.permutation(len(rows)) % _MAX_ROWS
         merged = np.zeros((_MAX_ROWS, rows.shape[1]))
         np.add.at(merged, groups, rows)
         rows = merged
     weights = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), RESAMPLES)
-    return _percentiles([score(sums) for sums in weights @ rows])
+    return weights @ rows
 
 
 def macro_f1_interval(counts: np.ndarray, seed: int = 0) -> tuple[float, float]:

@@ -1,12 +1,16 @@
 """Comparison of two versions of a task on the same examples."""
 
+import collections
 import dataclasses
+import functools
 from pathlib import Path
 
+import numpy as np
 from scipy import stats
 
 import tasks
 from app.serving.session import SavedModelSession
+from models import metrics
 from tasks.core.errors import UserError
 from tasks.core.evaluation import Table
 from tasks.core.examples import Example, Stream
@@ -25,6 +29,8 @@ class Comparison:
         lost: Predictions that only the first has right.
         p_value: Probability of a difference at least as large between equally good versions, by
             McNemar's exact test; None for tasks whose predictions are not right or wrong.
+        p_values: The same by name of a score, by a paired bootstrap over the examples (Koehn
+            2004); for BLEU, chrF and entity F1.
     """
 
     versions: tuple[str, str]
@@ -33,6 +39,7 @@ class Comparison:
     gained: int
     lost: int
     p_value: float | None
+    p_values: dict[str, float]
 
     def sentences(self) -> list[str]:
         """Returns the comparison in sentences."""
@@ -40,11 +47,13 @@ class Comparison:
         scores = ", ".join(f"{name} {a:.4f} and {b:.4f}" for name, (a, b) in self.scores.items())
         lines = [f"{first} and {second} on {self.examples} examples: {scores}"]
         if self.p_value is not None:
-            verdict = "significant" if self.p_value < 0.05 else "not significant"
             lines.append(
                 f"{second} has {self.gained} right that {first} has wrong, and {self.lost} wrong "
-                f"that {first} has right: {verdict} (p = {self.p_value:.2g}, McNemar's test)"
+                f"that {first} has right: {_verdict(self.p_value)}, McNemar's test)"
             )
+        for name, p_value in self.p_values.items():
+            a, b = self.scores[name]
+            lines.append(f"{name} {b - a:+.4f}: {_verdict(p_value)}, paired bootstrap)")
         return lines
 
     def table(self) -> Table:
@@ -53,7 +62,13 @@ class Comparison:
         if self.p_value is not None:
             rows += [["only this one right", self.lost, self.gained]]
             rows += [["p, McNemar's test", "", self.p_value]]
+        rows += [[f"p of {name}, bootstrap", "", p] for name, p in self.p_values.items()]
         return Table(f"Comparison on {self.examples} examples", ["score", *self.versions], rows)
+
+
+def _verdict(p_value: float) -> str:
+    """Returns the beginning of a remark that ends with the name of the test."""
+    return f"{'significant' if p_value < 0.05 else 'not significant'} (p = {p_value:.2g}"
 
 
 def compare(
@@ -78,7 +93,7 @@ def compare(
         return not any(task.rejection_reason(example) for task in restored)
 
     common = examples.filter(is_common)
-    (one, right), (other, right_of_other) = (
+    (one, right, rows), (other, right_of_other, other_rows) = (
         _evaluate(task, folder, common)
         for task, folder in zip(restored, (first, second), strict=True)
     )
@@ -91,17 +106,35 @@ def compare(
     if pairs:
         different = gained + lost
         p_value = stats.binomtest(lost, different).pvalue if different else 1.0
+    evaluator = restored[0].Evaluator(restored[0])
+    p_values = {
+        score: metrics.paired_bootstrap(
+            np.array(rows[score]),
+            np.array(other_rows[score]),
+            functools.partial(evaluator.score_of, score),
+        )
+        for score in sorted(rows.keys() & other_rows.keys())
+    }
     names = f"{name}/{first.name}", second_name or f"{name}/{second.name}"
-    return Comparison(names, one.count, scores, gained, lost, p_value)
+    return Comparison(
+        names, one.count, scores, gained, lost, p_value, dict(sorted(p_values.items()))
+    )
 
 
 def _evaluate(task: Task, folder: Path, examples: Stream):
-    """Returns the evaluation of a version, and for each prediction whether it is right."""
-    evaluator, outcomes = task.Evaluator(task), []
+    """Evaluates a version.
+
+    Returns:
+        The evaluation; for each prediction, whether it is right; and the statistics of each
+        example, by score.
+    """
+    evaluator, outcomes, rows = task.Evaluator(task), [], collections.defaultdict(list)
 
     def responses():
         for example, response in SavedModelSession(folder).predict_examples(task, examples):
             outcomes.extend(evaluator.outcomes(example, response))
+            for score, statistics in evaluator.statistics(example, response).items():
+                rows[score].append(statistics)
             yield example, response
 
-    return evaluator.evaluate(responses()), outcomes
+    return evaluator.evaluate(responses()), outcomes, rows

@@ -268,6 +268,20 @@ class Evaluator(abc.ABC):
         """
         return ()
 
+    def statistics(self, example: Example, response: Mapping) -> dict[str, Sequence[float]]:
+        """Returns the sufficient statistics of scores, for comparisons of versions.
+
+        None by default. Over examples, the statistics of a score add up to what `score_of` needs.
+
+        Returns:
+            The statistics of the example by name of the score.
+        """
+        return {}
+
+    def score_of(self, name: str, sums: np.ndarray) -> float:
+        """Returns the score of sums of `statistics`."""
+        raise NotImplementedError(f"{type(self).__name__} has no statistics of {name!r}.")
+
     def preview(self) -> Evaluation:
         """Returns an evaluation of no responses, with the names of classes that it will have.
 

@@ -93,3 +93,19 @@ def test_reliability_has_bins_of_equal_size():
     assert metrics.calibration_error(rows) == pytest.approx((3 * (0.6 - 1 / 3) + 2 * 0.35) / 5)
     assert metrics.calibration_error(metrics.reliability(np.zeros(0), np.zeros(0))) == 0
     assert len(metrics.reliability(confidence, confidence)) == 5  # fewer predictions than bins
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.15, -0.25, 1.0])
+def test_the_paired_bootstrap_of_a_mean_agrees_with_the_t_test(shift):
+    rng = np.random.default_rng(3)
+    first = rng.normal(size=200)
+    second = first + rng.normal(shift, 1, 200)
+    rows = [np.stack([values, np.ones(200)], axis=1) for values in (first, second)]
+    p_value = metrics.paired_bootstrap(*rows, lambda sums: sums[0] / sums[1])
+    assert p_value == pytest.approx(scipy.stats.ttest_rel(first, second).pvalue, abs=0.03)
+    assert metrics.paired_bootstrap(rows[0], rows[0], np.sum) == 1
+
+
+def test_the_paired_bootstrap_needs_pairs():
+    with pytest.raises(ValueError, match=r"equal shapes \(N, S\), got \(2, 1\) and \(3, 1\)"):
+        metrics.paired_bootstrap(np.ones([2, 1]), np.ones([3, 1]), np.sum)

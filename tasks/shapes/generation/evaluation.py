@@ -1,8 +1,9 @@
 """Scores of generated sentences: BLEU and chrF by sacreBLEU."""
 
 import abc
+import functools
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -50,6 +51,23 @@ class Evaluator(evaluation.Evaluator):
             self.attention(example, response)
             for example, response in zip(first, responses, strict=True)
         ]
+
+    def statistics(self, example: Example, response: Mapping) -> dict[str, Sequence[float]]:
+        prediction = response[self.task.output_name].decode("utf-8")
+        references = [self.task.references(example.values)]
+        return {
+            name: _statistics(self._metrics[name], [prediction], references)[0]
+            for name in self.reported
+        }
+
+    def score_of(self, name: str, sums: np.ndarray) -> float:
+        return _score_of(self._metrics[name], sums)
+
+    @functools.cached_property
+    def _metrics(self) -> "dict[str, Metric]":
+        from sacrebleu.metrics import BLEU, CHRF  # takes long to import
+
+        return {"bleu": BLEU(force=True), "chrf": CHRF()}
 
     def preview(self) -> Evaluation:
         return self.evaluate(())
@@ -121,11 +139,22 @@ def corpus_interval(
     metric: "Metric", predictions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[float, float]:
     """Returns the 95 % interval of a score of sacreBLEU, by a bootstrap over sentences."""
-    # The methods that sacreBLEU's own bootstrap is made of, which it does not export.
-    rows = np.array(metric._extract_corpus_statistics(predictions, _by_number(references)))
-    return metrics.bootstrap_interval(
-        rows, lambda sums: metric._compute_score_from_stats(sums.round().astype(int).tolist()).score
-    )
+    rows = np.array(_statistics(metric, predictions, references))
+    return metrics.bootstrap_interval(rows, lambda sums: _score_of(metric, sums))
+
+
+# The methods that sacreBLEU's own bootstrap is made of, which it does not export.
+
+
+def _statistics(
+    metric: "Metric", predictions: Sequence[str], references: Sequence[Sequence[str]]
+) -> list[list[int]]:
+    """Returns the sufficient statistics of each sentence."""
+    return metric._extract_corpus_statistics(predictions, _by_number(references))
+
+
+def _score_of(metric: "Metric", sums: np.ndarray) -> float:
+    return metric._compute_score_from_stats(sums.round().astype(int).tolist()).score
 
 
 def _by_number(references: Sequence[Sequence[str]]) -> list[tuple[str | None, ...]]:

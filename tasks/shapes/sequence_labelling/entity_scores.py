@@ -49,6 +49,10 @@ class EntityScores:
         f1, precision, recall = _scores(totals)
         return {"entity_f1": f1, "entity_precision": precision, "entity_recall": recall}
 
+    def statistics(self) -> list[list[int]]:
+        """Returns for each sentence its correct, predicted and reference entities."""
+        return [row.tolist() for row in self._by_sentence]
+
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Returns 95 % intervals by a bootstrap over sentences."""
         if not sum(row.sum() for row in self._by_sentence):
@@ -71,6 +75,11 @@ class EntityScores:
             Table("Entities", columns, rows),
             Table("Errors of entities", ["error", "entities", "meaning"], errors),
         ]
+
+
+def entity_f1(counts: np.ndarray) -> float:
+    """Returns F1 of counts of correct, predicted and reference entities."""
+    return _scores(counts)[0]
 
 
 def _scores(counts: np.ndarray) -> tuple[float, float, float]:

@@ -11,7 +11,7 @@ from models.text import entities
 from tasks.core import evaluation
 from tasks.core.evaluation import Confusion, Evaluation, Table, class_warnings
 from tasks.core.examples import Example
-from tasks.shapes.sequence_labelling.entity_scores import EntityScores
+from tasks.shapes.sequence_labelling.entity_scores import EntityScores, entity_f1
 from tasks.shapes.sequence_labelling.lemma_scores import LemmaScores
 
 _ADVICE = "add examples of rare tags, or try --class-weights balanced."
@@ -29,6 +29,17 @@ class Evaluator(evaluation.Evaluator):
     def outcomes(self, example: Example, response: Mapping) -> Sequence[bool]:
         pairs = zip(example.values["tags"], response["tags"], strict=True)
         return tuple(reference == tag.decode("utf-8") for reference, tag in pairs)
+
+    def statistics(self, example: Example, response: Mapping) -> dict[str, Sequence[float]]:
+        if not self.task.scheme.scheme_name:
+            return {}
+        counts = EntityScores()
+        predictions = [tag.decode("utf-8") for tag in response["tags"]]
+        counts.add(example.values["tags"], predictions)
+        return {"entity_f1": counts.statistics()[0]}
+
+    def score_of(self, name: str, sums: np.ndarray) -> float:
+        return entity_f1(sums)
 
     def preview(self) -> Evaluation:
         return self.evaluate(())

@@ -3,6 +3,7 @@
 import dataclasses
 import types
 
+import numpy as np
 import pytest
 import sacrebleu
 
@@ -171,3 +172,46 @@ def test_confident_predictions_have_coverage_and_accuracy():
     none = [(example, response | {"confident": False}) for example, response in responses]
     scores = Classification(task, None, {"threshold": 2.0}).evaluate(none).scores
     assert scores["coverage"] == 0 and "confident_accuracy" not in scores
+
+
+def test_statistics_of_examples_add_up_to_the_scores():
+    task = types.SimpleNamespace(
+        output_name="translation",
+        references=lambda values: values["translations"],
+        source_text=lambda example: "",
+    )
+    sentences = ["the old man moved the box", "a box of boats over it", "the very square river"]
+    responses = [
+        (
+            Example({"translations": (reference,)}, "x:1"),
+            {"translation": " ".join(reference.split()[:-1]).encode()},
+        )
+        for reference in sentences
+    ]
+    translation = Translation(task)
+    tagging = Tagging(
+        types.SimpleNamespace(
+            scheme=types.SimpleNamespace(scheme_name="BIO", reported=["O", "B-X", "I-X"]),
+            edit_scripts=None,
+            training_words=set(),
+        )
+    )
+    tagged = [
+        (
+            Example({"tokens": tuple("abcd"), "tags": tuple(reference.split())}, "x:1"),
+            {"tags": [tag.encode() for tag in prediction.split()]},
+        )
+        for reference, prediction in (
+            ("B-X I-X O B-X", "B-X I-X O O"),
+            ("O O B-X O", "B-X O B-X O"),
+        )
+    ]
+    for evaluator, pairs in ((translation, responses), (tagging, tagged)):
+        evaluation = evaluator.evaluate(pairs)
+        rows = [evaluator.statistics(*pair) for pair in pairs]
+        assert rows[0].keys() == evaluation.scores.keys() & {"bleu", "chrf", "entity_f1"}
+        for name in rows[0]:
+            total = np.sum([row[name] for row in rows], axis=0)
+            score = evaluator.score_of(name, total)
+            assert score == pytest.approx(evaluation.scores[name]) and score > 0
+    assert Classification(None).statistics(*responses[0]) == {}
