@@ -163,6 +163,7 @@ def errors_of_pages(installed, published, tmp_path_factory):
     return json.loads(done.stdout.rpartition("errors:")[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages.installed())
 def test_the_python_of_the_documentation_runs_outside_the_checkout(page, errors_of_pages):
     assert page not in errors_of_pages, errors_of_pages[page]

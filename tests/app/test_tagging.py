@@ -66,7 +66,7 @@ def trained(treebank, folder, *more):
     return train.main([*argv, *where(folder), *more])
 
 
-@pytest.fixture(scope="module", params=["softmax", "crf"])
+@pytest.fixture(scope="module", params=slow_except(["crf"], ["softmax", "crf"]))
 def version(request, treebank, tmp_path_factory):
     """A version with either output; windows are narrow, so that many sentences take several."""
     more = ["--crf"] if request.param == "crf" else []
@@ -264,7 +264,7 @@ def test_the_report_shows_confusion_and_mistakes_in_their_sentences(version):
         assert part in page
 
 
-@pytest.mark.parametrize("cell", slow_except(["gru", "mut1"], PLAIN_CELLS))
+@pytest.mark.parametrize("cell", slow_except(["mut1"], PLAIN_CELLS))
 def test_a_cell_of_each_equation_can_be_exported(cell, tmp_path, treebank):
     cls = tasks.find("tagging")
     train_part = cls.Corpus(data=str(treebank)).open().train
@@ -327,6 +327,7 @@ def test_a_treebank_without_the_column_is_reported(treebank, tmp_path, capsys):
     assert "every xpos is _; --tags must be one of ['upos']" in (capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_a_script_without_spaces_is_learned_from_gold_tokens(tmp_path):
     for part, count in (("train", 30), ("valid", 6), ("test", 6)):
         lines = ["我/PRON 看/VERB 电影/NOUN 。/PUNCT", "电影/NOUN 好/ADJ 。/PUNCT"] * count
@@ -385,6 +386,7 @@ def test_a_single_tag_is_rejected(tmp_path, capsys):
     assert "needs at least two tags, got 1: ['X']" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_kept_and_survive_an_interruption(treebank, tmp_path, monkeypatch):
     more = ["--ema-momentum", "0.9", "--patience", "9", "--epochs", "4", *PLAIN]
     uninterrupted = fitted(trained, treebank, tmp_path / "uninterrupted", *more)

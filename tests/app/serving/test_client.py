@@ -20,6 +20,7 @@ from app.serving import client
 from app.serving.session import SavedModelSession
 from tasks.core.errors import UserError
 from tests.support import toy_models, untrained
+from tests.support.cells import slow_except
 from tests.support.fake_server import Batching, BreakingProxy, FakeServer
 
 PROTOCOLS = ("rest", "grpc")
@@ -119,7 +120,9 @@ def test_a_figure_is_the_same_as_with_a_local_version(
     assert drawn[0] == drawn[1] == drawn[2]
 
 
-@pytest.mark.parametrize("more", [[], ["--json"], ["--format", "brat"]], ids="".join)
+@pytest.mark.parametrize(
+    "more", slow_except([["--json"]], [[], ["--json"], ["--format", "brat"]]), ids="".join
+)
 def test_a_server_gives_the_entities_of_a_local_version(more, tmp_path, untrained_copy, capsys):
     untrained_copy("tagging", tmp_path, data="sample:entities")
     texts = ["In Velmouth Anna met\r\nBo \U0001f468\u200d\U0001f469 e\u0301!", "", "a"]

@@ -261,6 +261,7 @@ def test_export_rejects_an_incompatible_draft(tmp_path, monkeypatch):
     assert versions.numbers(tmp_path / "sentiment") == []
 
 
+@pytest.mark.slow
 def test_every_activation_and_structure_of_a_cell_has_ops_of_stock_servers():
     specs = [CellSpec("rnn", input_activation=name) for name in ACTIVATIONS]
     specs += [CellSpec("gru", recurrent_structure=name) for name in RECURRENT_STRUCTURES]

@@ -17,6 +17,7 @@ from app.training.example_cache import EncodedExamples
 from tasks.core.errors import UserError
 from tasks.core.examples import Stream
 from tests.support import untrained
+from tests.support.cells import slow_except
 
 COUNT = 16
 
@@ -25,7 +26,7 @@ def read(part):
     return part.read(range(len(part.sizes)))
 
 
-@pytest.fixture(scope="module", params=tasks.names())
+@pytest.fixture(scope="module", params=slow_except(["sentiment", "translation"], tasks.names()))
 def told(request, tmp_path_factory):
     """A task, its examples, and where they are encoded, in blocks that are small."""
     cls, folder = tasks.find(request.param), tmp_path_factory.mktemp(request.param)

@@ -15,6 +15,7 @@ from app.training import example_cache
 from app.training.fingerprint import fingerprint
 from models.text.words import Vocabulary
 from tests.support import untrained
+from tests.support.cells import slow_except
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = """
@@ -73,7 +74,7 @@ def ops_fingerprint(folder, name):
     return example_cache.ops_fingerprint(task, next(iter(untrained.examples(name, 1))))
 
 
-@pytest.mark.parametrize("name", tasks.names())
+@pytest.mark.parametrize("name", slow_except(["sentiment"], tasks.names()))
 def test_it_is_the_same_in_another_process_and_after_edits_that_change_no_op(
     small_tasks, after_edits, name
 ):

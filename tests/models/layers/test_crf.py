@@ -14,6 +14,7 @@ import pytest
 from keras import ops
 
 from models.layers.crf import CRF, ConstrainedDecoder, CRFAccuracy, CRFLoss
+from tests.support.cells import slow_except
 
 # Every kind of mask, in one batch.
 MASKS = {
@@ -94,6 +95,7 @@ def test_agrees_with_the_enumeration_of_all_paths(classes, dtype, atol):
     check_enumeration(classes, dtype, atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_agrees_with_it_and_trains_on_other_backends(backend):
     if importlib.util.find_spec(backend) is None:
@@ -165,7 +167,7 @@ def test_any_batch_will_do():
     check_any_batch()
 
 
-@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("jit", slow_except([False], [False, True]), ids=["graph", "xla"])
 def test_a_graph_of_unknown_shapes_gives_what_eager_gives(jit):
     import tensorflow as tf
 

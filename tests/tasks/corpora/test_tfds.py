@@ -15,6 +15,7 @@ from tasks.corpora.labelled_text import LabelledTexts
 from tasks.corpora.parallel_text import ParallelSentences
 from tasks.corpora.tagged_sentences import TaggedSentences
 from tests.conftest import SMALL, where
+from tests.support.cells import slow_except
 
 tfds = pytest.importorskip("tensorflow_datasets")
 conll = "tensorflow_datasets.core.dataset_builders.conll"
@@ -104,7 +105,7 @@ def test_a_replaced_test_part_is_noted(prepared):
     assert "labels of its test part are not public (-1)" in notes[0]
 
 
-@pytest.mark.parametrize("name", ["imdb_reviews", "sentiment140"])
+@pytest.mark.parametrize("name", slow_except(["imdb_reviews"], ["imdb_reviews", "sentiment140"]))
 def test_a_data_set_trains_by_name(prepared, tmp_path, capsys, name):
     data = ["--data", f"tfds:{name}", "--tfds-dir", str(prepared)]
     version = train.main(["sentiment", *data, *SMALL, *where(tmp_path)])

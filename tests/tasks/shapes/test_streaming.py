@@ -14,6 +14,7 @@ from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.shapes.sequence_labelling import streaming as labelling
 from tests.support import untrained
+from tests.support.cells import slow_except
 
 SMALL = {"units": 4, "embedding": 4, "direction": "forward"}
 VARIANTS = {
@@ -123,7 +124,10 @@ def assert_same(actual, expected):
                 assert np.array_equal(one[name], value), (name, one[name], value)
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+@pytest.fixture(
+    scope="module",
+    params=slow_except(["tagging", "tagging by two", "tagging of lemmas", "sentiment"], VARIANTS),
+)
 def streaming(request, tmp_path_factory):
     return Streaming(request.param, tmp_path_factory.mktemp("task"))
 

@@ -147,6 +147,7 @@ for stream in scenes.parts().values():
 """
 
 
+@pytest.mark.slow
 def test_the_sample_is_the_same_in_every_process_and_on_every_machine(sample):
     digests = [
         hashlib.sha256(repr([dict(e.values) for e in sample[part][:FIRST]]).encode()).hexdigest()
