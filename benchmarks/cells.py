@@ -6,47 +6,59 @@ responds to a request (tests/support/cc_runtime.c).
     python -m benchmarks.cells                  # every name in models.cells.specs.CELLS
     python -m benchmarks.cells --cells rnn gru
 
-The defaults, few epochs and units on the embedded sample, are too few to compare cells.
-Accuracy is that of the served model on the test part. The difference is the largest one of
-probabilities between the C++ runtime and TensorFlow in Python. The exit code is 1 if a cell fails
-or the difference exceeds 1e-5.
+The network is the cell alone, without evidence and linear path. The defaults, few epochs and units
+on the embedded sample, are too few to compare cells. Accuracy is that of the served model on the
+test part. The difference is the largest one of probabilities between the C++ runtime and
+TensorFlow in Python. The exit code is 1 if a cell fails or the difference exceeds 1e-5. Results
+are stored in runs/benchmarks/, so an interrupted command resumes.
 """
 
+import argparse
+import contextlib
+import functools
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from app import cli
+from app import cli, train
 from benchmarks import records
 from models.cells import specs
+from tasks.core.errors import UserError
 from tests.support import cc_runtime
 
 COLUMNS = ["cell", "accuracy %", "seconds", "parameters", "difference"]
 TEXTS = ["a superb , moving film", "the plot is dull", ""]
 MAX_DIFFERENCE = 1e-5
+CELL_ALONE = ["--evidence", "0", "--linear-path", "0", "--report-examples", "0"]
 
 
-def train(cell: str, epochs: int, units: int, program: Path) -> tuple[float, int, float]:
-    """Returns the accuracy on the test part, the parameters, and the difference of a version.
+def measure(cell: str, epochs: int, units: int, program: Path) -> dict:
+    """Trains a version and runs it; returns the values of the row of a cell.
 
     Raises:
-        subprocess.CalledProcessError: The command failed.
+        UserError, ValueError, tf.errors.OpError: The command failed.
     """
-    with tempfile.TemporaryDirectory() as name:
-        argv = [sys.executable, "-m", "app.train", "sentiment", "--cell", cell]
+    began = time.monotonic()
+    keras.backend.clear_session()  # the graphs of the cells before would fill the memory
+    with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(sys.stderr):
+        argv = ["sentiment", "--cell", cell, *CELL_ALONE]
         argv += ["--epochs", str(epochs), "--units", str(units)]
         argv += ["--saved-models", f"{name}/saved_models", "--runs", f"{name}/runs"]
-        subprocess.run(argv, check=True, capture_output=True, text=True)
-        version = Path(name) / "saved_models/sentiment/1"
+        version = train.main(argv)
         record = json.loads((version / "assets.extra/run.json").read_text(encoding="utf-8"))
-        return record["scores"]["accuracy"], record["parameters"], difference(program, version)
+        return {
+            "accuracy": record["scores"]["accuracy"],
+            "parameters": record["parameters"],
+            "difference": difference(program, version),
+            "seconds": time.monotonic() - began,
+        }
 
 
 def difference(program: Path, version: Path) -> float:
@@ -71,40 +83,40 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="CELL",
         help="names in models.cells.specs.CELLS (default: all)",
     )
-    parser.add_argument("--epochs", type=int, default=3, help="(default: 3)")
+    parser.add_argument("--epochs", type=int, default=1, help="(default: 1)")
     parser.add_argument("--units", type=int, default=16, help="(default: 16)")
+    parser.add_argument("--fresh", action="store_true", help="measure again what is stored")
     args = parser.parse_args(argv)
     if cc_runtime.compiler() is None:
         sys.exit("error: a C compiler is needed, and none was found")
     with tempfile.TemporaryDirectory() as folder:
         program = cc_runtime.build(Path(folder) / "runtime")
-        _report(args.cells, args.epochs, args.units, program)
+        _report(args, program)
 
 
-def _report(cells: Sequence[str], epochs: int, units: int, program: Path) -> None:
+def _report(args: argparse.Namespace, program: Path) -> None:
     """Prints the table of cells; exits with 1 if one fails."""
     rows, failed = [], []
-    for cell in cells:
-        print(f"training {cell}", file=sys.stderr, flush=True)
-        began = time.monotonic()
+    for cell in args.cells:
+        run = functools.partial(measure, cell, args.epochs, args.units, program)
+        name = f"{cell}-{args.epochs}-{args.units}"
         try:
-            accuracy, parameters, error = train(cell, epochs, units, program)
-        except subprocess.CalledProcessError as failure:
-            print(failure.stderr, file=sys.stderr, flush=True)
+            record = records.load_or_measure("cells", name, run, args.fresh)
+        except (UserError, ValueError, tf.errors.OpError) as failure:
+            print(f"{cell}: {failure}", file=sys.stderr, flush=True)
             failed.append(cell)
             continue
-        seconds = time.monotonic() - began
-        if not error <= MAX_DIFFERENCE:
+        if not record["difference"] <= MAX_DIFFERENCE:
             failed.append(cell)
-        values = [f"{100 * accuracy:.1f}", f"{seconds:.0f}", f"{parameters:,}", f"{error:.0e}"]
+        values = [f"{100 * record['accuracy']:.1f}", f"{record['seconds']:.0f}"]
+        values += [f"{record['parameters']:,}", f"{record['difference']:.0e}"]
         rows.append([cell, *values])
     print(records.markdown_table(COLUMNS, rows))
-    print(
-        f"\n{records.machine()}; sentiment, {epochs} epochs, {units} units; seconds of the process"
-    )
+    sizes = f"{args.epochs} epochs, {args.units} units"
+    print(f"\n{records.machine()}; sentiment, {sizes}; seconds of training, export and tests")
     if failed:
         sys.exit(f"error: failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, interrupted="interrupted; the same command resumes")

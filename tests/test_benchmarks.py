@@ -1,11 +1,13 @@
-"""The benchmark of kernels fills its table and resumes; its times are not checked."""
+"""The benchmarks of kernels and of cells fill their tables and resume; times are not checked."""
 
 import math
 
 import pytest
 import tensorflow as tf
 
-from benchmarks import kernels, records
+from benchmarks import cells, kernels, records
+from tasks.core.errors import UserError
+from tests.support import cc_runtime
 
 DEVICE = "gpu" if tf.config.get_visible_devices("GPU") else "cpu"
 TINY = ["--device", DEVICE, "--sizes", "2,3,4,5", "--repeats", "1", "--no-memory"]
@@ -59,3 +61,26 @@ def test_an_invalid_size_is_rejected(size, capsys):
         kernels.main(["--sizes", size])
     assert stopped.value.code == 2
     assert f"must be four integers B,T,D,H of at least 1, got {size!r}" in capsys.readouterr().err
+
+
+def test_every_cell_has_a_row_and_a_failed_one_is_measured_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(records, "RECORDS", tmp_path)
+    monkeypatch.setattr(cc_runtime, "compiler", lambda: "cc")
+    monkeypatch.setattr(cc_runtime, "build", lambda path: path)
+    measured, differences = [], {"rnn": 2e-7, "gru": None, "mgu": 1.0, "lstm": float("nan")}
+
+    def measure(cell, epochs, units, program):
+        measured.append(cell)
+        if differences[cell] is None:
+            raise UserError("the loss is not finite.")
+        return {"accuracy": 0.5, "parameters": 7, "seconds": 2.0, "difference": differences[cell]}
+
+    monkeypatch.setattr(cells, "measure", measure)
+    for _ in range(2):
+        with pytest.raises(SystemExit) as stopped:
+            cells.main(["--cells", *differences])
+        assert stopped.value.code == "error: failed: gru, mgu, lstm"
+        output = capsys.readouterr()
+        assert "| rnn | 50.0 | 2 | 7 | 2e-07 |" in output.out and "| gru |" not in output.out
+        assert "gru: the loss is not finite." in output.err
+    assert measured == ["rnn", "gru", "mgu", "lstm", "gru"]
