@@ -69,7 +69,8 @@ def test_every_cell_has_a_row_and_a_failed_one_is_measured_again(tmp_path, monke
     monkeypatch.setattr(cc_runtime, "build", lambda path: path)
     measured, differences = [], {"rnn": 2e-7, "gru": None, "mgu": 1.0, "lstm": float("nan")}
 
-    def measure(cell, epochs, units, program):
+    def measure(cell, epochs, units, corpus, program):
+        assert (corpus / "train.jsonl").read_text().count("\n") == 400
         measured.append(cell)
         if differences[cell] is None:
             raise UserError("the loss is not finite.")
