@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from tasks import probes
+from tasks.core.errors import UserError
 from tasks.core.settings import CELL_HELP, check, find_cell, setting
 
 _PROBE_DEFAULTS = ("batch", "steps", "learning_rate")  # 0 selects the probe's own value
@@ -16,6 +17,9 @@ class Config:
     cell: str = setting("lstm", CELL_HELP)
     units: int = setting(64, "units of each layer", at_least=1)
     layers: int = setting(1, "recurrent layers", at_least=1)
+    tree: bool = setting(
+        False, "read examples as trees (GatedTree, child-sum) instead of sequences, where possible"
+    )
     embedding: int = setting(32, "size of the embedding of a symbol", at_least=1)
     batch: int = setting(0, "examples per batch; 0: the probe's own", at_least=0)
     steps: int = setting(0, "training batches; 0: the probe's own", at_least=0)
@@ -33,7 +37,12 @@ class Config:
 
     def __post_init__(self):
         check(self)
-        find_cell(self.cell)
+        spec = find_cell(self.cell)
+        if self.tree and spec.random:
+            raise UserError(
+                "--tree needs a cell without zoneout and recurrent dropout, "
+                f"got the cell {self.cell!r}."
+            )
 
 
 def of_settings(name: str, settings: Mapping[str, object]) -> tuple[probes.Probe, Config]:
@@ -42,6 +51,9 @@ def of_settings(name: str, settings: Mapping[str, object]) -> tuple[probes.Probe
     Config values of 0 that mean "the probe's own" are replaced by the probe's values.
     """
     probe = probes.find(name)
+    if settings.get("tree") and not probe.has_trees:
+        possible = [other for other in probes.names() if probes.find(other).has_trees]
+        raise UserError(f"--tree needs a probe with trees, one of {possible}, got {name!r}.")
     own = {field.name for field in dataclasses.fields(probe)}
     of_probe = {key: value for key, value in settings.items() if key in own}
     config = Config(**{key: value for key, value in settings.items() if key not in own})

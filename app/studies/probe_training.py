@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from app.studies.probe_settings import Config
 from models.networks.probe_network import reader
+from models.networks.tree_network import tree_reader
 from tasks import probes
 
 _PREDICT_BATCH = 250
@@ -17,16 +18,25 @@ _PREDICT_BATCH = 250
 
 def network(probe: probes.Probe, config: Config, dtype: str = "float32") -> keras.Model:
     """Returns the untrained network for a probe."""
-    return reader(
-        features=probe.features,
-        outputs=probe.outputs,
-        cell=config.cell,
-        units=config.units,
-        layers=config.layers,
-        embedding=config.embedding if probe.symbols else 0,
-        return_sequences=probe.per_step,
-        dtype=dtype,
-    )
+    shared = {
+        "features": probe.features,
+        "outputs": probe.outputs,
+        "cell": config.cell,
+        "units": config.units,
+        "layers": config.layers,
+        "return_sequences": probe.per_step,
+        "dtype": dtype,
+    }
+    if config.tree:
+        return tree_reader(embedding=config.embedding, **shared)
+    return reader(embedding=config.embedding if probe.symbols else 0, **shared)
+
+
+def network_inputs(
+    probe: probes.Probe, config: Config, inputs: np.ndarray
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """Returns the inputs of the network for those of a batch: themselves, or nodes and parents."""
+    return probe.trees(inputs) if config.tree else inputs
 
 
 def loss(probe: probes.Probe) -> keras.losses.Loss:
@@ -52,14 +62,16 @@ def batches(probe: probes.Probe, config: Config) -> tf.data.Dataset:
 
     def generate():
         while True:
-            yield tuple(probe.draw(rng, config.batch))
+            inputs, targets, weights = probe.draw(rng, config.batch)
+            yield network_inputs(probe, config, inputs), targets, weights
 
     sample = probe.draw(np.random.default_rng(0), 2)
-    signature = tuple(tf.TensorSpec([None] * array.ndim, array.dtype) for array in sample[:2])
+    inputs, targets = (tf.TensorSpec([None] * array.ndim, array.dtype) for array in sample[:2])
     if not probe.symbols:
-        signature = (tf.TensorSpec([None, None, probe.features], tf.float32), signature[1])
+        inputs = tf.TensorSpec([None, None, probe.features], tf.float32)
     weights = tf.TensorSpec([None] * sample.weights.ndim, tf.float32)
-    dataset = tf.data.Dataset.from_generator(generate, output_signature=(*signature, weights))
+    signature = ((inputs, inputs) if config.tree else inputs, targets, weights)
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
     return dataset.prefetch(4)
 
 
@@ -84,12 +96,13 @@ def measure(
     stream, steps = iter(batches(probe, config)), config.steps
     evaluations = min(config.evaluations, steps)
     test, history, seconds = probe.test(), [], 0.0
+    test_inputs = network_inputs(probe, config, test.inputs)
     for number in range(evaluations):
         count = steps * (number + 1) // evaluations - steps * number // evaluations
         began = time.monotonic()
         losses = [float(model.train_on_batch(*next(stream))) for _ in range(count)]
         seconds += time.monotonic() - began
-        scores = probe.score(test, outputs(model, test.inputs))
+        scores = probe.score(test, outputs(model, test_inputs))
         history.append({"steps": steps * (number + 1) // evaluations, "loss": losses[-1], **scores})
         log(", ".join(f"{name} {value:.4g}" for name, value in history[-1].items()))
         if not math.isfinite(losses[-1]):
@@ -104,8 +117,11 @@ def measure(
     }
 
 
-def outputs(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
-    """Returns the outputs of a network, computed in batches."""
-    starts = range(0, len(inputs), _PREDICT_BATCH)
-    batches = [inputs[start : start + _PREDICT_BATCH] for start in starts]
-    return np.concatenate([model.predict_on_batch(batch) for batch in batches])
+def outputs(model: keras.Model, inputs: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
+    """Returns the outputs of a network, computed in batches; of `network_inputs`."""
+    arrays = inputs if isinstance(inputs, tuple) else (inputs,)
+    starts = range(0, len(arrays[0]), _PREDICT_BATCH)
+    batches = [[array[start : start + _PREDICT_BATCH] for array in arrays] for start in starts]
+    return np.concatenate(
+        [model.predict_on_batch(batch if len(batch) > 1 else batch[0]) for batch in batches]
+    )

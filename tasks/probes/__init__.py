@@ -44,6 +44,7 @@ class Probe(abc.ABC):
     Class attributes:
         kind: Type of the targets: a number, one of several classes, or several bits.
         per_step: Whether there is a target after every step, or only after the last.
+        has_trees: Whether the examples can be read as trees (`trees`).
         greater_is_better: Whether a greater score is better.
         curves: Names of scores at increasing difficulty, by the source of the difficulty;
             each entry is plotted as one curve.
@@ -54,6 +55,7 @@ class Probe(abc.ABC):
 
     kind: ClassVar[Kind]
     per_step: ClassVar[bool] = False
+    has_trees: ClassVar[bool] = False
     greater_is_better: ClassVar[bool] = True
     curves: ClassVar[dict[str, tuple[str, ...]]] = {}
     steps: ClassVar[int] = 1000
@@ -85,6 +87,15 @@ class Probe(abc.ABC):
     @abc.abstractmethod
     def test(self) -> Batch:
         """Returns the test part, which is always the same."""
+
+    def trees(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns inputs (N, T) of a probe that `has_trees` as trees of M nodes.
+
+        Returns:
+            The symbols of the nodes, (N, M) int32 with `PADDING` at the end; and the index of each
+            node's parent, (N, M) int32, -1 for a root and for padding.
+        """
+        raise NotImplementedError
 
     @abc.abstractmethod
     def score(self, batch: Batch, outputs: np.ndarray) -> dict[str, float]:

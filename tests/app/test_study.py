@@ -21,6 +21,7 @@ from app.studies.presets import PRESETS, Claim
 from app.training import pipeline
 from models.cells import specs
 from models.cells.specs import CELLS, CellSpec
+from models.cells.tree import GatedTree
 from tasks import probes
 from tasks.core.errors import UserError
 
@@ -129,6 +130,38 @@ def test_training_on_a_probe_depends_on_its_seed_alone_and_learns():
     assert [entry["steps"] for entry in results[0]["history"]] == [30, 60]
     assert results[0]["history"][1]["loss"] < results[0]["history"][0]["loss"]
     assert results[0]["scores"]["accuracy"] > 0.5
+
+
+def test_trees_are_trained_on_the_examples_of_sequences():
+    settings = {"depth": 1, "units": 8, "steps": 3, "evaluations": 1, "batch": 4}
+    read = {}
+    for tree in (False, True):
+        probe, config = probe_settings.of_settings("listops", {**settings, "tree": tree})
+        read[tree] = next(iter(probe_training.batches(probe, config)))
+        network = probe_training.network(probe, config)
+        assert any(isinstance(layer, GatedTree) for layer in network.layers) == tree
+        outputs = probe_training.outputs(
+            network, probe_training.network_inputs(probe, config, probe.test().inputs)
+        )
+        assert outputs.shape == (1800, 10)
+    nodes, parents = probe.trees(read[False][0].numpy())
+    np.testing.assert_array_equal(read[True][0][0], nodes)
+    np.testing.assert_array_equal(read[True][0][1], parents)
+    np.testing.assert_array_equal(read[True][1], read[False][1])
+    assert probe_training.measure(probe, config)["scores"]["accuracy"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "message"),
+    [
+        ("adding", "lstm", "--tree needs a probe with trees, one of ['listops'], got 'adding'."),
+        ("listops", "lstm_zoneout", "--tree needs a cell without zoneout and recurrent dropout"),
+    ],
+)
+def test_trees_that_cannot_be_read_are_rejected(name, cell, message):
+    with pytest.raises(UserError) as error:
+        probe_settings.of_settings(name, {"tree": True, "cell": cell})
+    assert message in str(error.value)
 
 
 def test_a_non_finite_loss_is_recorded_as_nan():

@@ -3,6 +3,8 @@
 import gzip
 import json
 import math
+import statistics
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from scipy.io import savemat
 
 from tasks import probes
 from tasks.core.errors import UserError
-from tasks.probes import agreement
+from tasks.probes import agreement, listops
 
 ALL = probes.names()
 
@@ -48,6 +50,7 @@ def small_probes(tmp_path_factory):
         "jsb": {"data": str(folder / "songs.mat")},
         "next_letter": {"data": str(folder / "lines.txt")},
         "agreement": {},
+        "listops": {},
     }
     return {name: probes.find(name)(**settings[name]) for name in ALL}
 
@@ -129,6 +132,7 @@ NO_MEMORY = {
     "timing": lambda probe, test: np.zeros((len(test.targets), 4)),
     "mnist": _commonest,
     "agreement": _commonest,
+    "listops": _commonest,
     "jsb": _shares,
     "next_letter": _shares,
 }
@@ -207,6 +211,55 @@ def test_attractors_are_nouns_of_the_other_number_between_subject_and_verb():
             names = {"Smiths", "Clintons", "Lees"}
         count = sum(word in others | names for word in after)
         assert count == sentence.attractors or (index % 5 and not sentence.attractors)
+
+
+def _calculated(words):
+    """Returns the value of an expression by a stack, and its depth."""
+    stack, depth, deepest = [[]], 0, 0
+    for word in words:
+        if word.startswith("["):
+            stack.append([word])
+            depth, deepest = depth + 1, max(deepest, depth + 1)
+        elif word == "]":
+            operator, *numbers = stack.pop()
+            assert 2 <= len(numbers) <= 4
+            functions = {"[MAX": max, "[MIN": min, "[MED": statistics.median, "[SUM": sum}
+            stack[-1].append(math.floor(functions[operator](numbers)) % 10)
+            depth -= 1
+        else:
+            stack[-1].append(int(word))
+    ((number,),) = stack
+    return number, deepest
+
+
+def test_the_class_is_the_value_of_the_expression_and_the_test_has_all_depths():
+    probe, counts = probes.find("listops")(depth=3), Counter()
+    for batch in (probe.draw(np.random.default_rng(1), 300), probe.test()):
+        for symbols, target in zip(batch.inputs, batch.targets, strict=True):
+            number, depth = _calculated([listops.WORDS[s] for s in symbols if s])
+            assert number == target
+            counts[depth] += 1
+        if len(counts) == 3:  # of training, evenly spread
+            assert set(counts) == {1, 2, 3} and min(counts.values()) > 70
+            counts.clear()
+    assert counts == dict.fromkeys(range(1, 7), 300)
+    of_deep = np.zeros((len(batch.targets), 10))
+    of_deep[-300:] = 9.0 * (np.arange(10) == batch.targets[-300:, None])
+    of_deep[:-300] = 9.0 * (np.arange(10) != batch.targets[:-300, None])
+    scores = probe.score(batch, of_deep)
+    assert scores["accuracy"] == pytest.approx(1 / 6)
+    assert scores["6 operators deep"] == 1 and scores["5 operators deep"] == 0
+
+
+def test_trees_of_expressions_have_digits_below_their_operators():
+    words = "[MAX 2 [SUM 9 [MIN 4 4 ] ] 0 ]", "[MED 1 5 ]"
+    rows = [[listops.WORDS.index(word) for word in text.split()] for text in words]
+    inputs = np.array([rows[0], rows[1] + [0] * 7])
+    nodes, parents = probes.find("listops")().trees(inputs)
+    assert [listops.WORDS[symbol] for symbol in nodes[0]] == words[0].replace(" ]", "").split()
+    assert parents.tolist() == [[-1, 0, 0, 2, 2, 4, 4, 0], [-1, 0, 0, -1, -1, -1, -1, -1]]
+    assert nodes[1].tolist() == [*rows[1][:3], 0, 0, 0, 0, 0]
+    assert nodes.dtype == parents.dtype == np.int32
 
 
 def test_no_noun_is_both_singular_and_plural():
