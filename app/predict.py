@@ -112,7 +112,7 @@ def _print_stream(args: argparse.Namespace, request_format: RequestFormat, model
             stream = PredictionStream(model.predictor, initial)
         row, context = next(request_format.requests([piece]))
         for response in responses:
-            if "lengths" in response and not response["lengths"]:
+            if not response.get("lengths", len(response)):  # nothing is final yet
                 continue
             text = _format(args, request_format, row, context, response)
             print(separator + text if is_joined else text, end="" if is_joined else "\n")
@@ -309,7 +309,7 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
         "--stream",
         action="store_true",
         help="read lines of standard input while they arrive, and print what is final at once; "
-        "needs a version that was trained with --direction forward",
+        "needs a version that was trained with --direction forward, or with --stream",
     )
     parser.add_argument("--version", type=int, help="version of the model (default: the latest)")
     parser.add_argument(

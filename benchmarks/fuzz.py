@@ -24,8 +24,9 @@ import tasks
 from app.serving.payloads import columns
 from benchmarks import records
 from tests.support import cc_runtime, drawn_requests, untrained
-from tests.support.odd_requests import good_rows, has_direction
+from tests.support.odd_requests import good_rows
 from tests.support.predictions import distances, row
+from tests.support.untrained import STREAMS
 
 TOLERANCE = 1e-5  # of numbers, as the size of a batch changes the order of summation
 COLUMNS = ["task", "signature", "requests", "statuses", "crashes", "changed neighbours"]
@@ -112,7 +113,7 @@ def main() -> None:
         program = cc_runtime.build(folder / "runtime")
         targets = []
         kinds = [(task, {}) for task in args.tasks]
-        kinds += [(task, {"direction": "forward"}) for task in args.tasks if has_direction(task)]
+        kinds += [(task, STREAMS[task]) for task in args.tasks if task in STREAMS]
         for number, (task, settings) in enumerate(kinds):
             own = folder / str(number)
             version = untrained.version(task, own, **settings)

@@ -23,15 +23,17 @@ Shapes: B rows, F numbers, I integers.
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 FORMAT = 1
 MAX_PIECE = 2**14  # bytes of a text that a request reads
-MAX_TEXT = 2**16  # bytes of text in a state
+MAX_TEXT = 2**16  # bytes of text in a state, unless a codec allows more
 _CHECKSUM_BYTES = 8
 # Of objects, because strings of NumPy would lose the byte 0.
 _BYTES = np.array([bytes([value]) for value in range(256)], object)
@@ -59,6 +61,7 @@ class StateCodec:
         fingerprint: 8 bytes that identify the version; see `fingerprint`.
         cell: Name of the cell; of a longer one than 64 bytes, a hash is kept.
         initial: The state before the first step, of one row; F and I follow from it.
+        max_text: Bytes of text that a state may hold.
 
     Example:
         >>> initial = State(tf.zeros([1, 3]), tf.zeros([1, 1], tf.int32), tf.constant([""]))
@@ -69,7 +72,7 @@ class StateCodec:
         [True, False]
     """
 
-    def __init__(self, fingerprint: bytes, cell: str, initial: State):
+    def __init__(self, fingerprint: bytes, cell: str, initial: State, max_text: int = MAX_TEXT):
         if len(fingerprint) != 8:
             raise ValueError(f"fingerprint must have 8 bytes, got {len(fingerprint)}.")
         name = cell.encode()
@@ -81,6 +84,7 @@ class StateCodec:
         self._key = [int.from_bytes(part, "little", signed=True) for part in _halves(digest[:16])]
         self._key = [value & (2**63 - 1) for value in self._key]
         self._text_start = len(self._header) + 4 * (self._integers + self._numbers)
+        self._max_bytes = self._text_start + max_text + _CHECKSUM_BYTES
         with tf.init_scope():
             self._initial_bytes = self._to_bytes(initial).numpy()[0]
         self._initial = tf.io.encode_base64(self._initial_bytes).numpy()
@@ -98,7 +102,8 @@ class StateCodec:
 
         A row that is not valid has the values of the initial state.
         """
-        longest = -(-(self._text_start + MAX_TEXT + _CHECKSUM_BYTES) * 4 // 3)
+        longest = -(-self._max_bytes * 4 // 3)
+        rows = tf.size(strings)
         valid = tf.strings.length(strings) <= longest
         valid &= tf.strings.regex_full_match(strings, _BASE64)
         data = tf.io.decode_base64(tf.where(valid, strings, self._initial))
@@ -110,7 +115,7 @@ class StateCodec:
         valid &= checksum == self._checksum(body)
         valid &= tf.strings.substr(body, 0, len(self._header)) == self._header
         numbers = self._slice(data, len(self._header) + 4 * self._integers, self._numbers)
-        numbers = tf.reshape(tf.io.decode_raw(numbers, tf.float32), [-1, self._numbers])
+        numbers = tf.reshape(tf.io.decode_raw(numbers, tf.float32), [rows, self._numbers])
         valid &= tf.reduce_all(tf.math.is_finite(numbers), axis=1)
         # Everything is read again from data that is valid in every row.
         data = tf.where(valid, data, self._initial_bytes)
@@ -121,8 +126,8 @@ class StateCodec:
         length = tf.strings.length(data) - _CHECKSUM_BYTES - self._text_start
         text = tf.strings.substr(data, tf.fill(tf.shape(length), self._text_start), length)
         state = State(
-            tf.reshape(numbers, [-1, self._numbers]),
-            tf.reshape(integers, [-1, self._integers]),
+            tf.reshape(numbers, [rows, self._numbers]),
+            tf.reshape(integers, [rows, self._integers]),
             text,
         )
         return state, valid
@@ -160,16 +165,42 @@ def _bytes_of(values: tf.Tensor) -> tf.Tensor:
     They are those of the machine, which is little-endian wherever TensorFlow Serving runs.
     """
     size = values.shape[1] * values.dtype.size
-    values = tf.reshape(tf.bitcast(values, tf.uint8), [-1, size])
+    values = tf.reshape(tf.bitcast(values, tf.uint8), [tf.shape(values)[0], size])
     return tf.strings.reduce_join(tf.gather(_BYTES, tf.cast(values, tf.int32)), axis=1)
 
 
-def fingerprint(parts: Iterable[bytes]) -> bytes:
-    """Returns 8 bytes that identify a model version.
+def pieces_to_read(text: tf.Tensor, states: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Returns the bytes of pieces that a request reads: at most `MAX_PIECE`, none without a state.
 
     Args:
-        parts: Everything that a state depends on: weights, settings, vocabularies.
+        text: The pieces, (B,) strings.
+        states: The strings of their states, (B,).
+        valid: Whether each state is valid, (B,) bool.
+
+    Raises:
+        tf.errors.InvalidArgumentError: There are not as many pieces as states.
     """
+    text = tf.ensure_shape(text, [None])  # because the comparison of shapes broadcasts
+    tf.debugging.assert_equal(
+        tf.shape(states), tf.shape(text), "state and text must have equal rows"
+    )
+    return tf.where(valid, tf.strings.substr(text, 0, MAX_PIECE), "")
+
+
+def fingerprint_of(model: keras.Model, parts: Iterable[str]) -> bytes:
+    """Returns 8 bytes that identify the weights of a network and other parts of its version.
+
+    Args:
+        model: The network.
+        parts: Settings and vocabularies.
+    """
+    weights = sorted(model.weights, key=lambda weight: weight.path)
+    values = (weight.numpy().tobytes() for weight in weights)
+    return fingerprint(itertools.chain((part.encode() for part in parts), values))
+
+
+def fingerprint(parts: Iterable[bytes]) -> bytes:
+    """Returns 8 bytes that identify everything that a state depends on."""
     total = hashlib.sha256()
     for part in parts:
         total.update(hashlib.sha256(part).digest())

@@ -44,8 +44,8 @@ class PredictionStream:
         self._predictor = predictor
         if FEED not in predictor.signatures:
             raise UserError(
-                "this version reads no streams, only whole texts; train one with --direction "
-                "forward."
+                "this version reads no streams, only whole texts. Train tagging and sentiment with "
+                "--direction forward, and translation with --stream, to publish one that does."
             )
         if state is None:
             [response] = predictor.predict([{"batch": 0}], START)

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from ..streaming import fingerprint
 from .ensemble import is_ensemble, members
 
 
@@ -22,37 +21,33 @@ class StreamReader:
         model: The network.
         layer: Name of its recurrent layer, a `GatedRNN` of direction "forward".
         after: Name of the layer whose output `head` starts from.
+        until: Name of the layer, of each network and of an ensemble, whose output `head` returns;
+            None for the output of the network.
 
     Attributes:
         output_size: Features of the outputs of the recurrent layers of all networks.
         initial: Initial states, (1, S).
     """
 
-    def __init__(self, model: keras.Model, layer: str, after: str):
+    def __init__(self, model: keras.Model, layer: str, after: str, until: str | None = None):
         networks = members(model)
-        self._model = model
         self._layers = [network.get_layer(layer) for network in networks]
         self._features = [
             keras.Model(network.input, reader.input[0])
             for network, reader in zip(networks, self._layers, strict=True)
         ]
         self._heads = [
-            keras.Model(network.get_layer(after).output, network.output) for network in networks
+            keras.Model(network.get_layer(after).output, _output(network, until))
+            for network in networks
         ]
         self._tail = None
         if is_ensemble(model):
-            self._tail = keras.Model(model.get_layer("logits").input, model.output)
+            self._tail = keras.Model(model.get_layer("logits").input, _output(model, until))
         self._sizes = [size for each in self._layers for size in each.state_size]
         self.output_size = sum(each.output_size for each in self._layers)
         with tf.init_scope():
             initial = [state for each in self._layers for state in each.get_initial_state(1)]
             self.initial = tf.concat(initial, axis=1)
-
-    def fingerprint(self, parts: Sequence[bytes]) -> bytes:
-        """Returns 8 bytes that identify the weights and other parts of the version."""
-        weights = sorted(self._model.weights, key=lambda weight: weight.path)
-        values = (weight.numpy().tobytes() for weight in weights)
-        return fingerprint([*parts, *values])
 
     def advance(
         self,
@@ -91,6 +86,10 @@ class StreamReader:
             head(part, training=False) for head, part in zip(self._heads, outputs, strict=True)
         ]
         return results[0] if self._tail is None else self._tail(results, training=False)
+
+
+def _output(model: keras.Model, layer: str | None) -> keras.KerasTensor:
+    return model.get_layer(layer).output if layer else model.output
 
 
 def split_features(values: tf.Tensor, sizes: Sequence[int]) -> list[tf.Tensor]:

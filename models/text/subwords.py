@@ -137,6 +137,11 @@ class Subwords(tf.Module):
         """One more than the largest id."""
         return len(self._pieces)
 
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """The pieces that were learnt, in the order of their ids."""
+        return self._pieces.words
+
     # One function, because it is called for both sides of a corpus and by every signature.
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def encode(self, text: tf.Tensor) -> tf.RaggedTensor:

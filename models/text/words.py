@@ -22,6 +22,7 @@ from pathlib import Path
 import tensorflow as tf
 
 PADDING, UNKNOWN = 0, 1  # ids without a word
+_MAX_BYTES = 2**30  # of a text; in base64 fewer than an int32 can count
 MAX_TOKEN_BYTES = 128  # a subword, of at most 32 characters, has no more
 
 BLANK = r"[\s\p{Z}\p{Cc}]+"
@@ -65,7 +66,12 @@ def truncate_bytes(text: tf.Tensor, tokens: int) -> tf.Tensor:
         text: (B,) strings.
         tokens: Tokens read per text.
     """
-    return tf.strings.substr(text, 0, min(tokens * MAX_TOKEN_BYTES, tf.int32.max))
+    return tf.strings.substr(text, 0, max_bytes(tokens))
+
+
+def max_bytes(tokens: int) -> int:
+    """Returns the bytes of a text that `truncate_bytes` leaves at most."""
+    return min(tokens * MAX_TOKEN_BYTES, _MAX_BYTES)
 
 
 def spell(words: tf.Tensor, longest: int) -> tf.RaggedTensor:

@@ -7,7 +7,6 @@ import pytest
 
 import tasks
 from tests.support import cc_runtime, untrained
-from tests.support.odd_requests import has_direction
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +22,8 @@ def version_of(tmp_path_factory, untrained_copy):
     """Returns the version of a task with a cell, published on first use."""
     folder = tmp_path_factory.mktemp("versions")
     return functools.cache(
-        lambda task, cell, data="sample", direction="both": untrained_copy(
-            task, folder, cell, data=data, direction=direction
+        lambda task, cell, data="sample", streams=False: untrained_copy(
+            task, folder, cell, data=data, streams=streams
         )
     )
 
@@ -34,20 +33,20 @@ def runtime_of(program, version_of):
     """Returns the runtime of a task's version, which tests share because its start is slow."""
     with contextlib.ExitStack() as stack:
         yield functools.cache(
-            lambda task, data="sample", direction="both": stack.enter_context(
-                cc_runtime.Runtime(program, version_of(task, "lstm", data, direction))
+            lambda task, data="sample", streams=False: stack.enter_context(
+                cc_runtime.Runtime(program, version_of(task, "lstm", data, streams))
             )
         )
 
 
 # Every task; more of those with other signatures: of entities, and of streams.
-KINDS = [(task, "sample", "both") for task in tasks.names()]
-KINDS += [(task, data, "both") for task, data in untrained.MORE]
-KINDS += [(task, "sample", "forward") for task in tasks.names() if has_direction(task)]
+KINDS = [(task, "sample", False) for task in tasks.names()]
+KINDS += [(task, data, False) for task, data in untrained.MORE]
+KINDS += [(task, "sample", True) for task in untrained.STREAMS]
 
 
-@pytest.fixture(params=KINDS, ids=" ".join)
+@pytest.fixture(params=KINDS, ids=lambda kind: f"{kind[0]} {kind[1]}{' streams' * kind[2]}")
 def loaded_version(request, version_of, runtime_of):
     """A version of each kind, and the runtime that loaded it."""
-    task, data, direction = request.param
-    return version_of(task, "lstm", data, direction), runtime_of(task, data, direction)
+    task, data, streams = request.param
+    return version_of(task, "lstm", data, streams), runtime_of(task, data, streams)

@@ -81,7 +81,7 @@ def test_a_line_gets_the_outputs_of_the_signature(line, server, untrained_versio
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_three_lines_carry_the_state_of_a_stream(untrained_copy, tmp_path):
-    untrained_copy("tagging", tmp_path / "models", direction="forward")
+    untrained_copy("tagging", tmp_path / "models", streams=True)
     with FakeServer(tmp_path / "models", ["tagging"]) as server:
         start, feed, finish = STREAM
         status, content = run_line(start, server.rest_port, tmp_path)

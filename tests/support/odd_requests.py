@@ -1,6 +1,5 @@
 """Requests for tests: rows of the samples, unusual rows of every kind, malformed requests."""
 
-import dataclasses
 import io
 import struct
 from collections.abc import Iterator, Mapping
@@ -11,8 +10,7 @@ import numpy as np
 from PIL import Image
 
 import tasks
-from app.serving import payloads, streaming
-from app.serving.session import SavedModelSession
+from app.serving import payloads, session, streaming
 from tests.support import untrained
 
 MEGABYTE = 2**20
@@ -35,14 +33,9 @@ def good_rows(version: Path, count: int) -> list[dict]:
     task = tasks.find(version.parent.name).restore(version / "assets")
     examples = untrained.examples(version.parent.name, count)
     rows = [task.row(example.values) for example in examples]
-    if getattr(task.config, "direction", "both") == "both":
+    if streaming.FEED not in session.signatures(version):
         return rows
-    return streaming.with_states(SavedModelSession(version), rows)
-
-
-def has_direction(task: str) -> bool:
-    """Returns whether a task can read forward, and then has the signatures of streams."""
-    return "direction" in {field.name for field in dataclasses.fields(tasks.find(task).Config)}
+    return streaming.with_states(session.SavedModelSession(version), rows)
 
 
 def odd_rows(signature) -> dict[str, Odd]:

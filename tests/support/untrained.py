@@ -19,6 +19,12 @@ EXAMPLES = 60
 
 # Versions that tests by task check, too: the task, and data that give it other signatures.
 MORE = [("tagging", "sample:entities")]
+# The settings that give the versions of a task the signatures of streams.
+STREAMS = {
+    "sentiment": {"direction": "forward"},
+    "tagging": {"direction": "forward", "lookahead": 2},
+    "translation": {"stream": True},
+}
 
 
 def examples(task: str, count: int = EXAMPLES, data: str = "sample") -> Stream:
@@ -66,7 +72,7 @@ def copy(
     folder: Path,
     cell: str = "lstm",
     data: str = "sample",
-    direction: str = "both",
+    streams: bool = False,
 ) -> Path:
     """Publishes a version like `version`, as a copy of one that is published on first use.
 
@@ -76,13 +82,11 @@ def copy(
         folder: That of the saved models.
         cell: A name in `models.cells.specs.CELLS`.
         data: Its sample.
-        direction: "both", or "forward" for a version with the signatures of streams.
+        streams: Whether the version has the signatures of streams; `STREAMS` has the settings.
     """
     published.mkdir(parents=True, exist_ok=True)
-    name = f"{task}-{cell}-{data.replace(':', '-')}-{direction}"
-    settings = {} if direction == "both" else {"direction": direction}
-    if settings and task == "tagging":
-        settings["lookahead"] = 2
+    name = f"{task}-{cell}-{data.replace(':', '-')}{'-streams' * streams}"
+    settings = STREAMS[task] if streams else {}
     source = published / name
     with filelock.FileLock(published / f"{name}.lock"):
         if not source.exists():

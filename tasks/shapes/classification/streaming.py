@@ -29,7 +29,7 @@ import keras
 import tensorflow as tf
 
 from models.networks.stream_reader import StreamReader, split_features
-from models.streaming import MAX_PIECE, State, StateCodec
+from models.streaming import State, StateCodec, fingerprint_of, pieces_to_read
 from models.text.pieces import chunks, complete
 from models.text.words import PADDING
 
@@ -76,8 +76,7 @@ class TextStream:
         parts = [settings, "\n".join(task.words.words), "\n".join(names)]
         with tf.init_scope():
             initial = self._to_state(self._initial(), tf.constant([""]))
-        fingerprint = self._reader.fingerprint([part.encode() for part in parts])
-        self._codec = StateCodec(fingerprint, task.config.cell, initial)
+        self._codec = StateCodec(fingerprint_of(model, parts), task.config.cell, initial)
 
     def signatures(self) -> dict[str, Callable]:
         """Returns the signatures of the module by name."""
@@ -89,12 +88,8 @@ class TextStream:
 
         @tf.function(input_signature=[state, text])
         def feed(state, text):
-            text = tf.ensure_shape(text, [None])  # because the comparison of shapes broadcasts
-            tf.debugging.assert_equal(
-                tf.shape(state), tf.shape(text), "state and text must have equal rows"
-            )
             before, rest, valid = self._unpack(state)
-            text = tf.where(valid, tf.strings.substr(text, 0, MAX_PIECE), "")
+            text = pieces_to_read(text, state, valid)
             done, rest = complete(tf.strings.join([rest, text]))
             read = self._read(self._task.word_ids(done), before)
             state = self._codec.pack(self._to_state(read, rest))

@@ -26,7 +26,7 @@ import tensorflow as tf
 
 from models.layers.lookahead import stack_steps
 from models.networks.stream_reader import StreamReader, split_features
-from models.streaming import MAX_PIECE, State, StateCodec
+from models.streaming import State, StateCodec, fingerprint_of, pieces_to_read
 from models.text.pieces import chunks, complete
 from models.text.ud_tokenizer import tokenize
 from models.text.words import PADDING
@@ -76,11 +76,11 @@ class TagStream:
         self._reader = StreamReader(model, "encoder", after)
         settings = json.dumps(dataclasses.asdict(task.config), sort_keys=True)
         vocabularies = (task.words, task.characters, task.tags)
-        words = ("\n".join(vocabulary.words).encode() for vocabulary in vocabularies)
+        words = ("\n".join(vocabulary.words) for vocabulary in vocabularies)
         with tf.init_scope():
             initial = self._to_state(self._initial(1), tf.constant([""]))
         self._codec = StateCodec(
-            self._reader.fingerprint([settings.encode(), *words]), task.config.cell, initial
+            fingerprint_of(model, [settings, *words]), task.config.cell, initial
         )
 
     def signatures(self) -> dict[str, Callable]:
@@ -93,12 +93,8 @@ class TagStream:
 
         @tf.function(input_signature=[state, text])
         def feed(state, text):
-            text = tf.ensure_shape(text, [None])  # because the comparison of shapes broadcasts
-            tf.debugging.assert_equal(
-                tf.shape(state), tf.shape(text), "state and text must have equal rows"
-            )
             held, rest, valid = self._unpack(state)
-            text = tf.where(valid, tf.strings.substr(text, 0, MAX_PIECE), "")
+            text = pieces_to_read(text, state, valid)
             done, rest = complete(tf.strings.join([rest, text]))
             tagged, held = self._read(tokenize(done), held)
             state = self._codec.pack(self._to_state(held, rest))

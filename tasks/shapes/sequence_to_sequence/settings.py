@@ -29,6 +29,12 @@ class Config(generation.Config):
         at_least=1,
         old_name="unequal",
     )
+    stream: bool = setting(
+        False,
+        "whether versions also have the signatures start, feed and finish, for texts that arrive "
+        "in pieces, which are translated at their end",
+        affects="serving",
+    )
     max_length_ratio: float = setting(
         2.0,
         "maximum subwords of a translation: this times those of its source, plus 10",

@@ -11,6 +11,7 @@ from tasks.shapes.sequence_to_sequence.evaluation import Evaluator
 from tasks.shapes.sequence_to_sequence.inspection import Inspector
 from tasks.shapes.sequence_to_sequence.requests import RequestFormat
 from tasks.shapes.sequence_to_sequence.settings import Config
+from tasks.shapes.sequence_to_sequence.streaming import SourceStream
 
 _ONLY_BLANKS = r"^[\s\x0b\x1c-\x1f\x85\pZ]+$"
 
@@ -83,10 +84,13 @@ class SequenceToSequence(generation.Generation):
         spec, decoder = self.request["text"], self.search_decoder(model)
         search = self.source_search(model)
 
-        @tf.function(input_signature=[spec])
-        def serving_default(text):
+        def translate(text):
             hypotheses, _, _ = search(text)
             return self.best_outputs(hypotheses)
+
+        @tf.function(input_signature=[spec])
+        def serving_default(text):
+            return translate(text)
 
         @tf.function(input_signature=[spec])
         def n_best(text):
@@ -108,7 +112,10 @@ class SequenceToSequence(generation.Generation):
                 "target_lengths": lengths,
             }
 
-        return {"serving_default": serving_default, "n_best": n_best, "align": align}
+        signatures = {"serving_default": serving_default, "n_best": n_best, "align": align}
+        if self.config.stream:
+            signatures |= SourceStream(self, model).signatures(translate)
+        return signatures
 
     def prepare_source(self, source):
         ids = self.source_ids(source)
@@ -125,10 +132,14 @@ class SequenceToSequence(generation.Generation):
     def source_ids(self, text: tf.Tensor) -> tf.Tensor:
         """Returns the subword ids of texts (B,): (B, S) int32, padded with 0, S >= 1."""
         max_length = self.config.max_length
-        # One token more, since the last word may have been cut.
-        text = tf.strings.regex_replace(truncate_bytes(text, max_length + 1), _ONLY_BLANKS, "")
+        text = tf.strings.regex_replace(self.truncate_source(text), _ONLY_BLANKS, "")
         ids = self.subwords.encode(text)[:, :max_length].to_tensor(PADDING)
         return tf.pad(ids, [[0, 0], [0, tf.maximum(1 - tf.shape(ids)[1], 0)]])
+
+    def truncate_source(self, text: tf.Tensor) -> tf.Tensor:
+        """Returns the bytes of texts (B,) on which a translation depends; it reads no others."""
+        # One token more, since the last word may have been cut.
+        return truncate_bytes(text, self.config.max_length + 1)
 
     def limits(self):
         return (

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import random
 import sys
 import types
@@ -21,6 +22,7 @@ TEXT = "Mr. X can't see the old man (好看), and the boats sank… 🙂 "
 SETTINGS = {
     "tagging": {"direction": "forward", "lookahead": 2, "characters": 4, "layers": 1},
     "sentiment": {"direction": "forward"},
+    "translation": {"stream": True},
 }
 
 
@@ -83,6 +85,14 @@ def test_a_stream_of_a_class_ends_with_that_of_the_whole_text(open_model):
     np.testing.assert_allclose(final["probabilities"], whole["probabilities"], atol=1e-5)
 
 
+def test_a_stream_of_a_source_ends_with_the_translation_of_the_whole_text(open_model):
+    with open_model("translation") as model:
+        [whole] = model.predict([{"text": TEXT}])
+        with model.stream() as stream:
+            assert [stream.feed(piece) for piece in cut(TEXT, 2)][-1] == {}
+            assert stream.finish() == pytest.approx(whole)
+
+
 def test_concurrent_clients_whose_requests_are_merged_have_their_own_tags(running):
     def run(seed):
         text = TEXT * (seed % 3 + 1)
@@ -118,7 +128,7 @@ def test_a_stream_continues_from_its_state(versions, here):
 
 
 def test_a_version_that_reads_both_ways_has_no_streams(untrained_versions, here):
-    with pytest.raises(UserError, match="train one with --direction forward"):
+    with pytest.raises(UserError, match="this version reads no streams, only whole texts"):
         here(untrained_versions / "tagging" / "1").stream()
 
 
@@ -198,6 +208,17 @@ def test_predict_prints_the_class_of_the_text_so_far(versions, monkeypatch, caps
         monkeypatch, capsys, "sentiment", [b"a dull film\n"], versions, "--stream", "--json"
     )
     assert '"text": "a dull film"' in out
+
+
+def test_predict_prints_the_translation_of_a_line_when_it_ends(versions, monkeypatch, capsys):
+    folder = ["--saved-models", str(versions)]
+    predict.main(["translation", *folder, "the old man .", ""])
+    whole = capsys.readouterr().out
+    for more in ([], ["--json"]):
+        pieces = [b"the ol", b"d man .", b"\n\n"]
+        out = printed(monkeypatch, capsys, "translation", pieces, versions, "--stream", *more)
+        lines = [json.loads(line)["translation"] for line in out.splitlines()] if more else out
+        assert lines == (whole.splitlines() if more else whole)
 
 
 @pytest.mark.parametrize(

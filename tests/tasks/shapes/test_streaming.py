@@ -16,7 +16,8 @@ from tasks.shapes.sequence_labelling import streaming as labelling
 from tests.support import untrained
 from tests.support.cells import slow_except
 
-SMALL = {"units": 4, "embedding": 4, "direction": "forward"}
+SMALL = {"units": 4, "embedding": 4}
+FORWARD = {"sentiment": {"direction": "forward"}, "tagging": {"direction": "forward"}}
 VARIANTS = {
     "tagging": ("tagging", 1, {"lookahead": 2, "layers": 2, "characters": 4}),
     "tagging at once": ("tagging", 1, {"characters": 0, "cell": "gru"}),
@@ -25,6 +26,12 @@ VARIANTS = {
     "tagging of lemmas": ("tagging", 1, {"lookahead": 1, "characters": 4, "cell": "rnn"}),
     "sentiment": ("sentiment", 1, {"layers": 2}),
     "sentiment by two": ("sentiment", 2, {"evidence": 0, "cell": "mingru"}),
+    "translation": ("translation", 1, {"stream": True, "max_length_ratio": 0.1, "beam_size": 1}),
+}
+OUTPUTS = {
+    "tagging": ("tokens", "tags", "probability", "lemmas"),
+    "sentiment": ("label", "probabilities"),
+    "translation": ("translation", "log_probability"),
 }
 TEXTS = [
     "Mr. X can't pay $50 (or 20%)... 好看\u0301的 电影！ U.S. the old man the boats".encode(),
@@ -55,9 +62,10 @@ class Streaming:
         name, networks, settings = VARIANTS[variant]
         self.variant = variant
         cls = tasks.find(name)
-        config = cls.Config(**{**SMALL, **settings}, max_length=2000)
+        settings = {**SMALL, **FORWARD.get(name, {}), "max_length": 2000, **settings}
+        config = cls.Config(**{"n_best": 1, **settings} if name == "translation" else settings)
         self.task = cls.learn(config, examples(variant, name), folder)
-        self.is_tagging = name == "tagging"
+        self.name, self.is_tagging = name, name == "tagging"
         drawn = np.random.default_rng(0)
         made = [self.task.build("serving") for _ in range(networks)]
         model = made[0] if networks == 1 else self.task.combine(made)
@@ -103,12 +111,12 @@ class Streaming:
         ]
 
     def final(self, response):
+        names = [name for name in OUTPUTS[self.name] if name in response]
         if not self.is_tagging:
-            return {name: response[name] for name in ("label", "probabilities")}
+            return {name: response[name] for name in names}
         length = response["lengths"]
         assert not any(response["tokens"][length:]) and not any(response["tags"][length:])
-        names = ("tokens", "tags", "probability", "lemmas")
-        return {name: response[name][:length] for name in names if name in response}
+        return {name: response[name][:length] for name in names}
 
 
 def by_row(outputs):
@@ -118,7 +126,7 @@ def by_row(outputs):
 def assert_same(actual, expected):
     for one, other in zip(actual, expected, strict=True):
         for name, value in other.items():
-            if name in ("probability", "probabilities"):
+            if name in ("probability", "probabilities", "log_probability"):
                 np.testing.assert_allclose(one[name], value, atol=1e-5)
             else:
                 assert np.array_equal(one[name], value), (name, one[name], value)
@@ -136,6 +144,8 @@ def test_pieces_have_the_responses_of_the_whole_text(streaming):
     whole, drawn = streaming.whole(TEXTS), random.Random(0)
     if streaming.is_tagging:
         assert len({tag for row in whole for tag in row["tags"]}) > 1
+    if streaming.name == "translation":
+        assert len({row["translation"] for row in whole}) > 2
     for longest in (1, 5, 40, 10_000):
         cuts = []
         for text in TEXTS:
@@ -188,6 +198,8 @@ def test_a_feed_reads_a_limited_piece_and_says_so(streaming):
 
 
 def test_the_size_of_a_state_does_not_depend_on_what_was_read(streaming):
+    if streaming.name == "translation":
+        pytest.skip("the state has the text")
     state, sizes = streaming.start(1), set()
     for _ in range(4):
         state = streaming.run("feed", state, [b"the boats " * 30])["state"].tolist()
@@ -213,12 +225,29 @@ def test_other_weights_make_other_states(tmp_path):
         folder = tmp_path / str(seed)
         folder.mkdir()
         cls = tasks.find("sentiment")
-        task = cls.learn(cls.Config(**SMALL), untrained.examples("sentiment"), folder)
+        config = cls.Config(**SMALL, direction="forward")
+        task = cls.learn(config, untrained.examples("sentiment"), folder)
         tf.keras.utils.set_random_seed(seed)
         made.append(task.signatures(task.build("serving")))
     state = made[0]["start"](tf.zeros([1], tf.int32))["state"]
     assert made[0]["finish"](state)["valid"].numpy().tolist() == [True]
     assert made[1]["finish"](state)["valid"].numpy().tolist() == [False]
+
+
+def test_the_state_of_a_source_is_bounded_and_so_is_what_is_translated(tmp_path):
+    cls = tasks.find("translation")
+    config = cls.Config(**SMALL, stream=True, max_length=2, beam_size=1, n_best=1)
+    task = cls.learn(config, untrained.examples("translation"), tmp_path)
+    signatures = task.signatures(task.build("serving"))
+    state, sizes = signatures["start"](tf.zeros([1], tf.int32))["state"], []
+    for _ in range(5):
+        fed = signatures["feed"](state, [b"ab cd" * 50])
+        assert fed["bytes_read"].numpy().tolist() == [250] and fed["valid"].numpy().all()
+        state = fed["state"]
+        sizes.append(len(state.numpy()[0]))
+    assert sizes[0] < sizes[1] == sizes[-1] < 700
+    whole = signatures["serving_default"]([b"ab cd" * 250])
+    assert signatures["finish"](state)["translation"] == whole["translation"]
 
 
 def test_networks_that_read_both_ways_have_no_streams(tmp_path):
