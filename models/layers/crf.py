@@ -36,6 +36,7 @@ import numpy as np
 from keras import ops
 
 from ..cells.cell import Tensor
+from .fixed_lag import FixedLagDecoder
 
 
 @keras.saving.register_keras_serializable(package="gated")
@@ -179,6 +180,10 @@ class CRF(keras.layers.Layer):
         logits, mask = self._prepared(logits, mask)
         return _viterbi(logits, mask, *self._weights())
 
+    def fixed_lag_decoder(self, lag: int) -> FixedLagDecoder:
+        """Returns what decodes each tag when the next `lag` steps are known."""
+        return FixedLagDecoder(*self._weights(), lag)
+
     def marginals(self, logits: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns the marginal probability of each tag at each step (forward-backward).
 
@@ -262,6 +267,10 @@ class ConstrainedDecoder:
         mask = ops.ones_like(logits[..., 0], dtype="bool") if mask is None else mask
         logits = ops.where(mask[..., None], logits, 0.0)
         return _viterbi(logits, mask, *map(ops.convert_to_tensor, self._weights))
+
+    def fixed_lag_decoder(self, lag: int) -> FixedLagDecoder:
+        """Returns what decodes each tag when the next `lag` steps are known."""
+        return FixedLagDecoder(*self._weights, lag)
 
 
 def _checked_constraints(constraints: Sequence | None, classes: int) -> list | None:

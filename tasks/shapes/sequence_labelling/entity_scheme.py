@@ -45,9 +45,10 @@ def learn(
             "--monitor entity_f1 needs tags of entities, O and such as B-PER and I-PER, but "
             f"the train part has {tags[:_MAX_NAMED]}."
         )
-    # A network that reads forward returns tags before it has read those that they must fit.
     is_converted = config.constrain or config.train_scheme != SAME_SCHEME
-    if not name or not is_converted or config.direction == FORWARD:
+    if config.direction == FORWARD and not config.constrain:
+        is_converted = False  # because ill-formed tags are repaired by those that follow
+    if not name or not is_converted:
         return tags, tags
     trained = name if config.train_scheme == SAME_SCHEME else config.train_scheme
     record = {
@@ -121,8 +122,8 @@ class EntityScheme(tf.Module):
             scheme = cls(name, tags)
             if name and config.direction == FORWARD:
                 scheme.remarks = (
-                    f"tags mark entities ({name}); read forward, they are trained and returned as "
-                    "they are, without constraints (--direction)",
+                    f"tags mark entities ({name}); read forward and without constraints, they are "
+                    "trained and returned as they are (--direction, --constrain)",
                 )
             return scheme
         scheme = cls(constrain=config.constrain, tags=tags, **json.loads(path.read_text("utf-8")))
@@ -149,6 +150,7 @@ class EntityScheme(tf.Module):
         self.reported_as_same = alone[:, None] == alone
         self._to_trained = SchemeConverter(self.reported, tags, trained)
         self._to_reported = SchemeConverter(tags, self.reported, scheme)
+        self._reported_after = _reported_after(tags, self.reported, scheme, trained)
         if constrain:
             self.constraints = entities.constraints(tags, trained)
         self.remarks = (_remark(scheme, trained, ill_formed, constrain),)
@@ -163,6 +165,42 @@ class EntityScheme(tf.Module):
     def to_reported(self, ids: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Returns the indices of `reported` of ids of the network, which may be ill-formed."""
         return self._to_reported.convert(ids, rows)
+
+    def to_reported_one_by_one(
+        self, ids: tf.Tensor, mask: tf.Tensor, before: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the indices of `reported` of tags, each by itself and the one before.
+
+        This is enough if the tags are well formed, as decoding with constraints makes them.
+
+        Args:
+            ids: Ids of the network, (B, T) int32.
+            mask: (B, T) bool, true at valid steps, which have no others between them.
+            before: The id before the first valid one of each row, -1 for none, (B,) int32.
+        """
+        previous = tf.where(mask, ids, before[:, None])
+        previous = tf.concat([before[:, None], previous], axis=1)[:, :-1]
+        return tf.gather_nd(self._reported_after, tf.stack([previous + 1, ids], axis=-1))
+
+
+def _reported_after(
+    tags: Sequence[str], reported: Sequence[str], scheme: str, trained: str
+) -> np.ndarray:
+    """Returns the index of the reported tag for each tag after none and after each, (K + 1, K)."""
+    table = np.zeros((len(tags) + 1, len(tags)), np.int32)
+    for row, before in enumerate(["", *tags]):
+        for column, tag in enumerate(tags):
+            written = tag
+            if scheme != trained and tag != entities.OUTSIDE:
+                prefix, type_ = entities.split_tag(tag)
+                first = prefix in ("B", "S")
+                adjacent = first and before[:2] in ("E-", "S-") and before[2:] == type_
+                last = prefix in ("E", "S")
+                written = entities.written_tag(
+                    type_, scheme, first=first, last=last, adjacent=adjacent
+                )
+            table[row, column] = reported.index(written)
+    return table
 
 
 def ids_of(tags: tf.Tensor, choices: Sequence[str]) -> tf.Tensor:

@@ -9,6 +9,7 @@ from tasks.core.errors import UserError
 from tasks.core.settings import setting
 
 MAX_LOOKAHEAD = 16
+MAX_LAG = 64
 AUTO, NO_SCHEME, SAME_SCHEME = "auto", "none", "same"
 
 
@@ -76,6 +77,14 @@ class Config(word_vectors.Config):
         at_most=MAX_LOOKAHEAD,
         affects="training",
     )
+    lag: int = setting(
+        4,
+        "words after a word whose tags are chosen together with its own, with --direction forward "
+        "and --crf or tags of entities: its tag is known when they have their --lookahead",
+        at_least=1,
+        at_most=MAX_LAG,
+        affects="serving",
+    )
     crf: bool = setting(False, "whether a CRF scores whole sequences of tags", affects="training")
     scheme: str = setting(
         AUTO,
@@ -122,11 +131,6 @@ class Config(word_vectors.Config):
             raise UserError(
                 f"--lookahead ({self.lookahead}) needs --direction forward: a network that reads "
                 "in both directions depends on all words."
-            )
-        if self.crf and self.direction == FORWARD:
-            raise UserError(
-                "--crf cannot be combined with --direction forward: it chooses the tags of a whole "
-                "sentence together, so that none is final before the last word."
             )
         if self.crf and self.monitor == "macro_f1":
             raise UserError(

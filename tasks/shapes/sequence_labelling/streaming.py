@@ -13,7 +13,11 @@ Signatures, B streams:
 `MAX_PIECE` bytes of it, and says how many in `bytes_read`. A row whose state is not valid (see
 `models.streaming`) has no tokens, an empty state and `valid` false.
 
-Shapes: B rows, T tokens of a piece, K steps of lookahead, D features.
+With a CRF, or constraints of entities, tags are chosen together, each when the next words are
+known (`models.layers.fixed_lag`): the tag of a token is final W = K + L tokens later, of which the
+network needs the first K and the decoder the others. Without, it is final K tokens later: L = 0.
+
+Shapes: B rows, T tokens of a piece, K steps of lookahead, L steps of lag, D features, C tags.
 """
 
 import dataclasses
@@ -24,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import keras
 import tensorflow as tf
 
+from models.layers.fixed_lag import Chosen, nothing_chosen
 from models.layers.lookahead import stack_steps
 from models.networks.stream_reader import StreamReader, split_features
 from models.streaming import State, StateCodec, fingerprint_of, pieces_to_read
@@ -35,6 +40,7 @@ if TYPE_CHECKING:  # which imports this module
     from tasks.shapes.sequence_labelling.task import SequenceLabelling
 
 _CHUNK_TOKENS = 4096  # tokens that the network reads at once, to bound the memory of a request
+_CHUNK_PAIRS = 2**22  # of tags, at all tokens that are decoded at once, for the same reason
 
 
 class _Held(NamedTuple):
@@ -42,19 +48,21 @@ class _Held(NamedTuple):
 
     Attributes:
         states: States of the cells, (B, S).
-        outputs: Outputs of the last K tokens, which have no tags yet, (B, K, D).
-        tokens: These tokens, (B, K); the first ones are "" if there were fewer.
+        outputs: Outputs of the last W tokens, which have no tags yet, (B, W, D).
+        tokens: These tokens, (B, W); the first ones are "" if there were fewer.
         count: Number of tokens that have no tags yet, (B,) int32.
+        chosen: What was chosen for the tokens before; without a decoder this does not change.
     """
 
     states: tf.Tensor
     outputs: tf.Tensor
     tokens: tf.Tensor
     count: tf.Tensor
+    chosen: Chosen
 
 
 class _Tagged(NamedTuple):
-    """Ids of tags, (B, N) each, of which those of `final` count."""
+    """Indices of the tags of responses, (B, N) each, of which those of `final` count."""
 
     tokens: tf.Tensor
     tags: tf.Tensor
@@ -71,9 +79,14 @@ class TagStream:
     """
 
     def __init__(self, task: "SequenceLabelling", model: keras.Model):
-        self._task, self._lookahead = task, task.config.lookahead
+        self._task, self._model, self._lookahead = task, model, task.config.lookahead
+        self._is_decoded = task.fixed_lag_decoder(model) is not None
+        self._lag = task.config.lag if self._is_decoded else 0
+        self._wait = self._lookahead + self._lag
         after = "lookahead" if self._lookahead else "encoder"
-        self._reader = StreamReader(model, "encoder", after)
+        # The output of a CRF needs a mask; it is that of the layer before.
+        until = "logits" if task.config.crf else None
+        self._reader = StreamReader(model, "encoder", after, until)
         settings = json.dumps(dataclasses.asdict(task.config), sort_keys=True)
         vocabularies = (task.words, task.characters, task.tags)
         words = ("\n".join(vocabulary.words) for vocabulary in vocabularies)
@@ -120,45 +133,50 @@ class TagStream:
         return tf.boolean_mask(ids, final), tf.boolean_mask(probability, final)
 
     def _initial(self, rows: tf.Tensor | int) -> _Held:
-        k = self._lookahead
         return _Held(
             tf.repeat(self._reader.initial, rows, axis=0),
-            tf.zeros([rows, k, self._reader.output_size]),
-            tf.fill([rows, k], ""),
+            tf.zeros([rows, self._wait, self._reader.output_size]),
+            tf.fill([rows, self._wait], ""),
             tf.zeros([rows], tf.int32),
+            nothing_chosen(rows, len(self._task.tags) if self._is_decoded else 0),
         )
 
     def _to_state(self, held: _Held, rest: tf.Tensor) -> State:
-        rows, size = tf.shape(held.count)[0], self._lookahead * self._reader.output_size
+        rows, size = tf.shape(held.count)[0], self._wait * self._reader.output_size
         outputs = tf.reshape(held.outputs, [rows, size])
-        parts = [*tf.unstack(held.tokens, num=self._lookahead, axis=1), rest]
+        parts = [*tf.unstack(held.tokens, num=self._wait, axis=1), rest]
         return State(
-            tf.concat([held.states, outputs], axis=1),
-            held.count[:, None],
+            tf.concat([held.states, outputs, held.chosen.shares], axis=1),
+            tf.stack([held.count, held.chosen.tag], axis=1),
             tf.strings.join(parts, " "),  # neither tokens nor the rest contain blanks
         )
 
     def _unpack(self, strings: tf.Tensor) -> tuple[_Held, tf.Tensor, tf.Tensor]:
         """Returns where each stream is, its incomplete token, and whether its state is valid."""
-        k, size = self._lookahead, self._reader.output_size
+        wait, size, tags = self._wait, self._reader.output_size, len(self._task.tags)
         state, valid = self._codec.unpack(strings)
-        states, outputs = split_features(state.numbers, [self._reader.initial.shape[1], k * size])
-        parts = tf.strings.split(state.text, " ").to_tensor("", shape=[None, k + 1])
+        sizes = [self._reader.initial.shape[1], wait * size, tags * self._is_decoded]
+        states, outputs, shares = split_features(state.numbers, sizes)
+        parts = tf.strings.split(state.text, " ").to_tensor("", shape=[None, wait + 1])
         parts = tf.where(valid[:, None], parts, "")
         held = _Held(
             states,
-            tf.reshape(outputs, [tf.shape(strings)[0], k, size]),
-            parts[:, :k],
-            tf.clip_by_value(state.integers[:, 0], 0, k),
+            tf.reshape(outputs, [tf.shape(strings)[0], wait, size]),
+            parts[:, :wait],
+            tf.clip_by_value(state.integers[:, 0], 0, wait),
+            Chosen(tf.clip_by_value(state.integers[:, 1], -1, tags - 1), shares),
         )
-        return held, parts[:, k], valid
+        return held, parts[:, wait], valid
 
     def _read(self, tokens: tf.RaggedTensor, held: _Held) -> tuple[_Tagged, _Held]:
         """Reads the next tokens (B, T), some steps at a time so that they take constant memory."""
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
         padded = tokens.to_tensor("")
         rows = tf.shape(padded)[0]
-        width = tf.maximum(_CHUNK_TOKENS // tf.maximum(rows, 1), 1)
+        tokens_at_once = _CHUNK_TOKENS
+        if self._is_decoded:
+            tokens_at_once = min(tokens_at_once, max(_CHUNK_PAIRS // len(self._task.tags) ** 2, 1))
+        width = tf.maximum(tokens_at_once // tf.maximum(rows, 1), 1)
 
         def read_chunk(start, held, tagged):
             chunk = padded[:, start : start + width]
@@ -172,6 +190,7 @@ class TagStream:
 
         dtypes = (tf.string, tf.int32, tf.float32, tf.bool)
         tagged = _Tagged(*[tf.zeros([rows, 0], dtype) for dtype in dtypes])
+        shares = held.chosen.shares.shape[1]
         _, held, tagged = tf.while_loop(
             lambda start, *_: start < tf.shape(padded)[1],
             read_chunk,
@@ -180,9 +199,10 @@ class TagStream:
                 tf.TensorShape([]),
                 _Held(
                     tf.TensorShape([None, self._reader.initial.shape[1]]),
-                    tf.TensorShape([None, self._lookahead, self._reader.output_size]),
-                    tf.TensorShape([None, self._lookahead]),
+                    tf.TensorShape([None, self._wait, self._reader.output_size]),
+                    tf.TensorShape([None, self._wait]),
                     tf.TensorShape([None]),
+                    Chosen(tf.TensorShape([None]), tf.TensorShape([None, shares])),
                 ),
                 _Tagged(*[tf.TensorShape([None, None])] * 4),
             ],
@@ -208,43 +228,72 @@ class TagStream:
 
     def _flush(self, held: _Held) -> _Tagged:
         """Returns the tags of the tokens that have none yet, at the end of a sentence."""
-        count = tf.fill(tf.shape(held.count), self._lookahead)
-        return self._tag(
-            tf.fill(tf.shape(held.tokens), ""), tf.zeros_like(held.outputs), count, held
-        )[0]
+        count = tf.fill(tf.shape(held.count), self._wait)
+        tokens = tf.fill(tf.shape(held.tokens), "")
+        return self._tag(tokens, tf.zeros_like(held.outputs), count, held, is_end=True)[0]
 
     def _tag(
-        self, tokens: tf.Tensor, outputs: tf.Tensor, count: tf.Tensor, held: _Held
+        self,
+        tokens: tf.Tensor,
+        outputs: tf.Tensor,
+        count: tf.Tensor,
+        held: _Held,
+        is_end: bool = False,
     ) -> tuple[_Tagged, _Held]:
-        """Tags the tokens that now have K successors.
+        """Tags the tokens that now have W successors.
 
         Args:
             tokens: (B, T) strings.
             outputs: Outputs at these tokens, (B, T, D), 0 at those that are not valid.
             count: Number of valid tokens, which come first, (B,) int32.
             held: Where the streams are.
+            is_end: Whether the sentence ends with the tokens that have no tags yet.
         """
-        k = self._lookahead
+        wait = self._wait
         joined = tf.concat([held.outputs, outputs], axis=1)
         all_tokens = tf.concat([held.tokens, tokens], axis=1)
         steps = tf.shape(tokens)[1]
         logits = self._reader.head(
-            [stack_steps(each, k) for each in self._reader.by_network(joined)]
+            [stack_steps(each, self._lookahead) for each in self._reader.by_network(joined)]
         )
-        tags = tf.argmax(logits, axis=-1, output_type=tf.int32)
         position = tf.range(steps)[None]
-        tagged = _Tagged(
-            all_tokens[:, :steps],
-            tags,
-            tf.gather(tf.nn.softmax(logits), tags, batch_dims=2),
-            (position >= k - held.count[:, None]) & (position < count[:, None]),
-        )
-        last = count[:, None] + tf.range(k)[None]
+        final = (position >= wait - held.count[:, None]) & (position < count[:, None])
+        tags, probability, chosen = self._choose(logits, final, held.chosen, is_end)
+        tagged = _Tagged(all_tokens[:, :steps], tags, probability, final)
+        last = count[:, None] + tf.range(wait)[None]
         return tagged, held._replace(
             outputs=tf.gather(joined, last, batch_dims=1),
             tokens=tf.gather(all_tokens, last, batch_dims=1),
-            count=tf.minimum(held.count + count, k),
+            count=tf.minimum(held.count + count, wait),
+            chosen=chosen,
         )
+
+    def _choose(
+        self, logits: tf.Tensor, final: tf.Tensor, chosen: Chosen, is_end: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, Chosen]:
+        """Returns the tags of responses (B, T), their probabilities (B, T), and what was chosen.
+
+        Args:
+            logits: (B, T + L, C).
+            final: (B, T) bool, true at the steps that get a tag.
+            chosen: What was chosen for the steps before.
+            is_end: Whether the last of these steps is that of the sentence.
+        """
+        probabilities = tf.nn.softmax(logits[:, : tf.shape(final)[1]])
+        decoder = self._task.fixed_lag_decoder(self._model)
+        if decoder is None:
+            tags = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            return tags, self._task.probability_of(tags, probabilities), chosen
+        is_last = None
+        if is_end:
+            is_last = tf.range(tf.shape(logits)[1]) == tf.shape(final)[1] - 1
+        tags, marginals, after = decoder.decode(logits, final, chosen, is_last)
+        if self._task.config.crf:
+            probabilities = marginals
+        probability = self._task.probability_of(tags, probabilities)
+        if self._task.scheme.converts:
+            tags = self._task.scheme.to_reported_one_by_one(tags, final, chosen.tag)
+        return tags, probability, after
 
     def _outputs(self, tagged: list[_Tagged], valid: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the outputs for what was tagged; rows that are not valid have none."""
@@ -261,7 +310,7 @@ class TagStream:
 
         outputs = {
             "tokens": select(joined.tokens, ""),
-            "tags": select(self._task.tags.decode(joined.tags), ""),
+            "tags": select(self._task.reported_tags(joined.tags), ""),
             "probability": select(joined.probability, 0.0),
             "lengths": tf.cast(order.row_lengths(), tf.int32),
         }

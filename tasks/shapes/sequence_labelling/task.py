@@ -11,6 +11,7 @@ import tensorflow as tf
 from models.cells.recurrent import PORTABLE
 from models.layers.crf import CRF, ConstrainedDecoder, CRFAccuracy, CRFLoss
 from models.layers.entity_f1 import EntityF1
+from models.layers.fixed_lag import FixedLagDecoder
 from models.layers.losses import SmoothedCrossEntropy, StepAccuracy
 from models.layers.macro_f1 import MacroF1
 from models.layers.temperature import Temperature, fit_temperature
@@ -295,15 +296,31 @@ class SequenceLabelling(task.Task):
         """Returns the outputs of a signature for the tokens of sentences (B, T)."""
         lengths = tokens.row_lengths()
         tokens, ids, probability = self._tag_sentences(model, tokens, stream)
-        if self.scheme.converts:
-            tags = tf.gather(tf.constant(self.scheme.reported), ids)
-        else:
-            tags = self.tags.decode(ids)
+        tags = self.reported_tags(ids)
         flat = {"tokens": tokens.flat_values, "tags": tags, "probability": probability}
         if self.edit_scripts:
             flat["lemmas"] = self.edit_scripts.apply(ids, tokens.flat_values)
         outputs = {name: tokens.with_flat_values(v).to_tensor() for name, v in flat.items()}
         return {**outputs, "lengths": tf.cast(lengths, tf.int32)}
+
+    def reported_tags(self, ids: tf.Tensor) -> tf.Tensor:
+        """Returns the tags of responses for their indices, strings of the same shape."""
+        if self.scheme.converts:
+            return tf.gather(tf.constant(self.scheme.reported), ids)
+        return self.tags.decode(ids)
+
+    def probability_of(self, tags: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        """Returns the probability of tags in responses, float32 (...).
+
+        Args:
+            tags: Ids of the network, int32 (...).
+            probabilities: Of all tags of the network, (..., K).
+        """
+        if not self.scheme.converts:
+            return tf.gather(probabilities, tags, batch_dims=2)
+        # The sum over the tags that are the same in a response.
+        same = tf.gather(tf.constant(self.scheme.reported_as_same, tf.float32), tags)
+        return tf.minimum(1.0, tf.reduce_sum(probabilities * same, -1))
 
     def _tag_sentences(
         self, model: keras.Model, tokens: tf.RaggedTensor, stream: TagStream | None
@@ -387,11 +404,14 @@ class SequenceLabelling(task.Task):
                 tags = decoder.decode(logits, inputs["ids"] != PADDING)[0]
             else:
                 tags = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        probability = tf.gather(probabilities, tags, batch_dims=2)
-        if self.scheme.converts:  # the sum over the tags that are the same in a response
-            same = tf.gather(tf.constant(self.scheme.reported_as_same, tf.float32), tags)
-            probability = tf.minimum(1.0, tf.reduce_sum(probabilities * same, -1))
-        return tags, probability
+        return tags, self.probability_of(tags, probabilities)
+
+    def fixed_lag_decoder(self, model: keras.Model) -> FixedLagDecoder | None:
+        """Returns what decodes the tags of a stream; None if each is chosen by itself."""
+        if self.config.crf:
+            return model.get_layer("crf").fixed_lag_decoder(self.config.lag)
+        decoder = self._constrained_decoder()
+        return decoder and decoder.fixed_lag_decoder(self.config.lag)
 
     def _constrained_decoder(self) -> ConstrainedDecoder | None:
         """Returns what decodes well-formed tags without a CRF; None if they are not constrained."""

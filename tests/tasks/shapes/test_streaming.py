@@ -9,10 +9,12 @@ import tensorflow as tf
 
 import tasks
 from models.streaming import MAX_PIECE
+from models.text import entities
 from models.text.edit_scripts import edit_script
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.shapes.sequence_labelling import streaming as labelling
+from tasks.shapes.sequence_labelling.entity_scheme import EntityScheme
 from tests.support import untrained
 from tests.support.cells import slow_except
 
@@ -22,7 +24,11 @@ VARIANTS = {
     "tagging": ("tagging", 1, {"lookahead": 2, "layers": 2, "characters": 4}),
     "tagging at once": ("tagging", 1, {"characters": 0, "cell": "gru"}),
     "tagging by two": ("tagging", 2, {"lookahead": 1, "characters": 0, "cell": "slstm"}),
-    "tagging of entities": ("tagging", 1, {"lookahead": 1, "characters": 0}),
+    "tagging by a CRF": ("tagging", 1, {"crf": True, "lag": 2, "characters": 0}),
+    "tagging of entities": ("tagging", 1, {"lookahead": 1, "lag": 1, "characters": 0}),
+    "tagging by two CRFs of entities": (
+        *("tagging", 2, {"crf": True, "lag": 3, "lookahead": 1, "characters": 0, "cell": "gru"}),
+    ),
     "tagging of lemmas": ("tagging", 1, {"lookahead": 1, "characters": 4, "cell": "rnn"}),
     "sentiment": ("sentiment", 1, {"layers": 2}),
     "sentiment by two": ("sentiment", 2, {"evidence": 0, "cell": "mingru"}),
@@ -72,6 +78,7 @@ class Streaming:
         for weight in model.weights:
             if weight.path.split("/")[-1] not in ("temperature", "threshold", "documents"):
                 weight.assign(drawn.normal(scale=0.7, size=weight.shape))
+        self.model = model
         self.signatures = self.task.signatures(model)
 
     def run(self, name, *columns):
@@ -155,6 +162,64 @@ def test_pieces_have_the_responses_of_the_whole_text(streaming):
                 steps = (drawn.randint(1, longest) for _ in range(len(text)))
                 cuts.append([cut for cut in itertools.accumulate(steps) if cut < len(text)])
         assert_same(streaming.pieces(TEXTS, cuts), whole)
+
+
+def test_tags_of_entities_are_well_formed(streaming):
+    if "entities" not in streaming.variant:
+        pytest.skip("no entities")
+    assert streaming.task.scheme.constraints is not None
+    for row in streaming.whole(TEXTS):
+        before = "O"
+        for tag in (tag.decode() for tag in row["tags"]):
+            assert tag[0] != "I" or before[1:] == tag[1:], row["tags"]
+            before = tag
+
+
+@pytest.mark.parametrize(("crf", "scheme"), [(False, "BIO"), (True, "IOB1")])
+def test_a_lag_as_long_as_the_text_decodes_all_tags_together(crf, scheme, tmp_path):
+    cls = tasks.find("tagging")
+    settings = {"direction": "forward", "lookahead": 1, "characters": 0, "lag": 64, "crf": crf}
+    config = cls.Config(**SMALL, **settings, scheme=scheme)
+    examples = untrained.examples("tagging", data="sample:entities")
+    task = cls.learn(config, examples, tmp_path)
+    model, drawn = task.build("serving"), np.random.default_rng(2)
+    for weight in model.weights:  # so that words, rather than transitions, decide
+        scale = 3.0 if weight.path.endswith(("kernel", "embeddings")) else 0.3
+        if not weight.path.endswith("temperature"):
+            weight.assign(drawn.normal(scale=scale, size=weight.shape))
+    words = [word for example in examples for word in example.values["tokens"]]
+    text = " ".join(words[:60])
+    outputs = task.signatures(model)["serving_default"]([text])
+    tokens = outputs["tokens"][0]
+    inputs = task.network_inputs(tokens)
+    ids, probability = task._decode(model, {name: v[None] for name, v in inputs.items()})
+    ids = task.scheme.to_reported(ids[0], tf.zeros_like(ids[0]))
+    expected = [task.scheme.reported[number] for number in ids.numpy()]
+    assert outputs["tags"][0].numpy().tolist() == [tag.encode() for tag in expected]
+    np.testing.assert_allclose(outputs["probability"][0], probability[0], atol=1e-5)
+    assert len(set(expected)) > 1
+
+
+@pytest.mark.parametrize("scheme", ["IO", "IOB1", "BIO", "BIOES", "BILOU"])
+def test_well_formed_tags_are_converted_one_by_one_as_together(scheme):
+    tags = entities.complete_tags(["LOC", "PER"], "BIOES")
+    made = EntityScheme(scheme, tags, trained="BIOES", constrain=True)
+    start, follow, end = made.constraints
+    rows = [
+        row
+        for row in itertools.product(range(len(tags)), repeat=4)
+        if start[row[0]] and end[row[-1]] and all(follow[pair] for pair in itertools.pairwise(row))
+    ]
+    assert len(rows) > 100
+    ids = tf.constant(rows)
+    together = made.to_reported(tf.reshape(ids, [-1]), tf.repeat(tf.range(len(rows)), 4))
+    # In two calls, of which the second has steps before that are not valid.
+    none = tf.fill([len(rows)], -1)
+    first = made.to_reported_one_by_one(ids[:, :2], tf.ones([len(rows), 2], tf.bool), none)
+    padded = tf.concat([tf.zeros_like(ids[:, :1]), ids[:, 2:]], axis=1)
+    mask = tf.constant([[False, True, True]] * len(rows))
+    second = made.to_reported_one_by_one(padded, mask, ids[:, 1])[:, 1:]
+    assert tf.concat([first, second], 1).numpy().ravel().tolist() == together.numpy().tolist()
 
 
 def test_small_chunks_change_nothing(streaming, monkeypatch, tmp_path):
@@ -260,7 +325,7 @@ def test_networks_that_read_both_ways_have_no_streams(tmp_path):
     ("settings", "message"),
     [
         ({"lookahead": 2}, r"--lookahead \(2\) needs --direction forward"),
-        ({"crf": True, "direction": "forward"}, "--crf cannot be combined with --direction"),
+        ({"lag": 0, "direction": "forward"}, "--lag must be at least 1"),
         ({"direction": "backward"}, r"--direction must be one of \['both', 'forward'\]"),
         ({"lookahead": 17, "direction": "forward"}, "--lookahead must be at least 0 and at most"),
     ],
