@@ -1,8 +1,10 @@
 """Losses and metrics for predictions of a step or of a text.
 
-Shapes: B batch, T time, V classes.
+Shapes: B batch, T time, V classes; A annotations, with V logits together.
 """
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -98,3 +100,90 @@ class StepAccuracy(keras.metrics.Mean):
         correct = ops.equal(ops.argmax(y_pred, axis=-1), ops.cast(y_true, "int32"))
         weights = None if sample_weight is None else ops.reshape(sample_weight, (-1,))
         super().update_state(ops.reshape(correct, (-1,)), weights)
+
+
+@keras.saving.register_keras_serializable(package="gated")
+class JointCrossEntropy(keras.losses.Loss):
+    """Sum of the cross-entropies of A annotations under their logits, side by side.
+
+    Args:
+        sizes: Number of logits of each annotation, which sum up to V.
+        smoothing: Label smoothing, as in `SmoothedCrossEntropy`.
+        reduction: Reduction over steps, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the loss, as in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Ids (B, T, A); an id of -1 is unknown and adds nothing.
+        y_pred: Logits (B, T, V).
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        smoothing: float = 0.0,
+        reduction: str = "mean_with_sample_weight",
+        name: str = "cross_entropy",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.sizes = list(sizes)
+        self._single = SmoothedCrossEntropy(smoothing)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        ids = ops.cast(y_true, "int32")
+        losses = []
+        for index, logits in enumerate(split_logits(y_pred, self.sizes)):
+            own = ids[..., index]
+            loss = self._single.call(ops.maximum(own, 0), logits)
+            losses.append(ops.where(own < 0, 0.0, loss))
+        return sum(losses[1:], start=losses[0])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "sizes": self.sizes, "smoothing": self._single.smoothing}
+
+
+@keras.saving.register_keras_serializable(package="gated")
+class JointAccuracy(keras.metrics.Mean):
+    """Share of steps of which all annotations, or one of them, have the largest logit.
+
+    An unknown id, -1, is predicted by no network and counts as wrong.
+
+    Args:
+        sizes: Number of logits of each annotation.
+        annotation: Index of the annotation; None for all.
+        name: Name of the metric.
+        dtype: Dtype of the metric, as in `keras.metrics.Metric`.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        annotation: int | None = None,
+        name: str = "accuracy",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        self.sizes, self.annotation = list(sizes), annotation
+
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
+        """Counts the steps of ids (B, T, A) and logits (B, T, V), with weights (B, T)."""
+        predicted = [ops.argmax(logits, -1) for logits in split_logits(y_pred, self.sizes)]
+        correct = ops.equal(ops.stack(predicted, -1), ops.cast(y_true, predicted[0].dtype))
+        if self.annotation is None:
+            correct = ops.all(correct, axis=-1)
+        else:
+            correct = correct[..., self.annotation]
+        weights = None if sample_weight is None else ops.reshape(sample_weight, (-1,))
+        super().update_state(ops.reshape(correct, (-1,)), weights)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "sizes": self.sizes, "annotation": self.annotation}
+
+
+def split_logits(logits: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Returns the logits of each annotation (..., size) of those side by side (..., V)."""
+    ends = list(itertools.accumulate(sizes))
+    return [logits[..., end - size : end] for size, end in zip(sizes, ends, strict=True)]

@@ -1,6 +1,6 @@
 """Network of N→N: the logits of K tags for each word, from words and their characters.
 
-Shapes: B batch, T time (words), C characters of a word, D features, K tags.
+Shapes: B batch, T time (words), C characters of a word, D features, K tags of all annotations.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def tagger(
     *,
     vocabulary: int,
     alphabet: int,
-    tags: int,
+    tags: int | Mapping[str, int],
     cell: CellSpec | Mapping | str,
     units: int,
     layers: int,
@@ -49,12 +49,14 @@ def tagger(
     from `CharacterReader`; gated cells then read the words in both directions, or forward. The
     output of the layer "encoder", (B, T, 2 * units) or (B, T, units), holds a vector of each word
     in its context, for reuse in other models. Without a CRF, the layer "calibration" divides the
-    logits by a temperature, 1 until it is assigned.
+    logits by a temperature, 1 until it is assigned. Several annotations share all layers but
+    these two: each has a layer "logits_NAME" and a layer "calibration_NAME", and the logits of all
+    of them are side by side.
 
     Args:
         vocabulary: One more than the largest id of a word of the training part.
         alphabet: One more than the largest id of a character.
-        tags: K.
+        tags: K, or the number of tags of each of several annotations, by name.
         cell: Cell spec or name, as accepted by `models.cells.specs.find`, for words and
             characters.
         units: Units per direction of each layer.
@@ -67,7 +69,8 @@ def tagger(
         character_embedding: Features of a character.
         affixes: Length of the longest affix, as in `CharacterReader`.
         affix_embedding: Features of an embedded affix, as in `CharacterReader`.
-        crf: Whether the logits pass through a layer "crf", for its loss and decoding.
+        crf: Whether the logits pass through a layer "crf", for its loss and decoding; only for
+            one annotation.
         direction: "both", or "forward" for a network that can read a stream.
         lookahead: With "forward", the number of words after a word whose outputs its logits see,
             too, by the layer "lookahead".
@@ -76,7 +79,12 @@ def tagger(
         word_dropout: Strength of `RareWordDropout`; 0 for none.
         implementation: Implementation of `GatedRNN`.
         dtype: A Keras dtype policy, such as "mixed_bfloat16".
+
+    Raises:
+        ValueError: A CRF has several annotations.
     """
+    if crf and isinstance(tags, Mapping):
+        raise ValueError(f"a CRF has the tags of one annotation, got {sorted(tags)}.")
     ids = keras.Input((None,), dtype="int32", name="ids")
     inputs = {"ids": ids}
     mask = ops.not_equal(ids, PADDING)
@@ -118,6 +126,13 @@ def tagger(
         x = keras.layers.Dropout(dropout, dtype=dtype, name="encoder_dropout")(x)
     if lookahead:
         x = Lookahead(lookahead, dtype=dtype, name="lookahead")(x, mask=mask)
+    if isinstance(tags, Mapping):
+        heads = []
+        for name, count in tags.items():
+            own = keras.layers.Dense(count, dtype="float32", name=f"logits_{name}")(x)
+            heads.append(Temperature(dtype="float32", name=f"calibration_{name}")(own))
+        logits = keras.layers.Concatenate(dtype="float32", name="annotations")(heads)
+        return keras.Model(inputs, logits, name="tagger")
     logits = keras.layers.Dense(tags, dtype="float32", name="logits")(x)
     if crf:
         logits = CRF(tags, constraints=constraints, name="crf")(logits, mask=mask)

@@ -41,7 +41,11 @@ def outputs(
 
 
 def logits_and_classes(
-    task: "Task", model: keras.Model, batches: Iterable[dict[str, np.ndarray]], seed: int = 0
+    task: "Task",
+    model: keras.Model,
+    batches: Iterable[dict[str, np.ndarray]],
+    seed: int = 0,
+    column: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the logits and the correct classes of the rows or steps with a sample weight.
 
@@ -52,6 +56,8 @@ def logits_and_classes(
         model: A network that returns logits (..., K).
         batches: Encoded examples, padded with 0.
         seed: Seed of the sample.
+        column: Column of the classes in the targets, if these have several; steps whose class is
+            negative, which is unknown, are left out.
 
     Returns:
         Logits (N, K) float32, and classes (N,).
@@ -60,7 +66,9 @@ def logits_and_classes(
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # random keys, logits, classes
     count, limit = 0, 1
     for values, targets, weight in outputs(task, model, batches):
+        targets = targets if column is None else targets[..., column]
         chosen = np.ones(targets.shape, bool) if weight is None else weight > 0
+        chosen &= targets >= 0
         parts.append((rng.random(chosen.sum()), values[chosen], targets[chosen]))
         count, limit = count + len(parts[-1][0]), max(1, _MAX_VALUES // values.shape[-1])
         if count > 2 * limit:

@@ -26,7 +26,7 @@ from tasks.core.settings import from_record
 
 Purpose = Literal["training", "reuse", "serving"]
 _BATCH_SIZE = 1024  # examples that are split to words together
-_CLASSES = ("label", "value", "tags")  # keys of examples whose values are no text
+_CLASSES = ("label", "value")  # keys of examples whose values are no text
 
 
 class ValidationSample(NamedTuple):
@@ -375,8 +375,10 @@ class _MeasuredStream:
         count = tokens = 0
         for example in self._examples:
             count += 1
-            values = example.values.items()
-            tokens += sum(_tokens(value) for key, value in values if key not in _CLASSES)
+            values = example.values
+            if "tokens" in values:  # the others are annotations of them
+                values = {"tokens": values["tokens"]}
+            tokens += sum(_tokens(v) for key, v in values.items() if key not in _CLASSES)
             yield example
         self.size = CorpusSize(count, tokens)
 

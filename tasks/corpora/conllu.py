@@ -5,7 +5,7 @@ Ranges of multiword tokens (1-2), empty nodes (1.1) and comments are not words.
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tasks.core.errors import UserError
 from tasks.corpora import filesystem
@@ -88,11 +88,19 @@ class Sentence:
 
         All other bytes are unchanged. The text ends with an empty line.
         """
-        tags, text = iter(tags), []
+        return self.with_columns({column: tags})
+
+    def with_columns(self, columns: Mapping[str, Iterable[str]]) -> str:
+        """Returns the text of the sentence with the values of some columns replaced.
+
+        All other bytes are unchanged. The text ends with an empty line.
+        """
+        values, text = zip(*columns.values(), strict=True), []
         for line, row in self.lines:
             if row:
                 row = [*row]
-                row[COLUMNS.index(column)] = next(tags)
+                for column, value in zip(columns, next(values), strict=True):
+                    row[COLUMNS.index(column)] = value
                 line = "\t".join(row)
             text.append(line)
         return "\n".join([*text, ""])

@@ -22,7 +22,7 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -47,19 +47,24 @@ _BLANKS = re.compile("[ \t]+")
 _HASH = re.compile("#( |$)")  # the first column of a comment, or the word #
 _NOT_TAG = re.compile("[0-9=:]")  # is in comments such as `# 1`
 
-Word = tuple[str, str, str]  # a word, its tag and its origin
+Word = tuple[str, tuple[str, ...], str]  # a word, its tag of each annotation, and its origin
 
 
 @dataclasses.dataclass(frozen=True)
 class TaggedSentences(Corpus):
     """Location of tagged sentences; each example has `tokens` and `tags`.
 
-    Both are tuples of str of equal length. The origin is that of the first word.
+    Both are tuples of str of equal length. With several annotations, each is in the example by its
+    name, too, and `tags` is the first. The origin is that of the first word.
     """
 
     samples: ClassVar[tuple[str, ...]] = ("sample", "sample:entities")
 
-    tags: str = setting("upos", "column of CoNLL-U that holds the tags", choices=TAGS)
+    tags: str = setting(
+        "upos",
+        f"column of CoNLL-U that holds the tags: {', '.join(TAGS)}; or several, separated by "
+        "commas, which one network learns together",
+    )
     tokens_key: str = setting(
         "",
         "key of the words in .jsonl and tfds:, or their column number in other files "
@@ -77,6 +82,17 @@ class TaggedSentences(Corpus):
     def __post_init__(self) -> None:
         super().__post_init__()
         filesystem.check_encoding(self.encoding)
+        names = self.annotations
+        if not set(names) <= set(TAGS) or len(set(names)) < len(names):
+            raise UserError(
+                f"--tags must be one of {list(TAGS)}, or several different ones separated by "
+                f"commas, got {self.tags!r}."
+            )
+
+    @property
+    def annotations(self) -> tuple[str, ...]:
+        """The columns of CoNLL-U that hold tags."""
+        return tuple(self.tags.split(","))
 
     def identity(self, example: Example) -> str:
         return " ".join(example.values["tokens"])
@@ -87,6 +103,10 @@ class TaggedSentences(Corpus):
         return sample.parts()
 
     def tfds_parts(self, name: str) -> tuple[dict[str, Stream], list[str]]:
+        if len(self.annotations) > 1:
+            raise UserError(
+                f"tfds:{name}: --tags {self.tags}: several annotations are read from CoNLL-U only."
+            )
         parts, notes = tfds.tagged_sentences(
             name, self.tfds_dir, self.tokens_key, self.tags_key, self.tags
         )
@@ -133,7 +153,9 @@ class TaggedSentences(Corpus):
 
     def _file(self, path: AnyPath) -> Stream:
         def read() -> Iterator[Example]:
-            return filesystem.require_examples(path, _sentences(self._reader(path)(path)))
+            names = self.annotations
+            names = names if len(names) > 1 else ()
+            return filesystem.require_examples(path, _sentences(self._reader(path)(path), names))
 
         access = filesystem.Access.of(self)
         return Stream(read, lambda: filesystem.encoding_notes([path], self.encoding, access))
@@ -183,20 +205,23 @@ class TaggedSentences(Corpus):
 
     def _conllu(self, path: AnyPath) -> Iterator[Word | None]:
         self._check_filled(path)
-        form, tags = COLUMNS.index("form"), COLUMNS.index(self.tags)
+        columns = {name: COLUMNS.index(name) for name in self.annotations}
         for origin, row in self._conllu_rows(path):
-            yield (row[form], self._tag(row[form], row[tags]), origin) if row else None
-
-    def _tag(self, form: str, tag: str) -> str:
-        """Returns the tag that is trained for a tag of CoNLL-U: an edit script for a lemma."""
-        return _edit_script(form, tag) if self.tags == "lemma" else tag
+            if not row:
+                yield None
+                continue
+            form = row[COLUMNS.index("form")]
+            for name, column in columns.items():
+                _check(name if len(columns) > 1 else "tag", row[column], origin)
+            tags = (_trained_tag(name, form, row[column]) for name, column in columns.items())
+            yield form, tuple(tags), origin
 
     def _check_filled(self, path: AnyPath) -> None:
         """Checks that words and tags are not `_` throughout, as in some treebanks.
 
         Reads only until both columns have had a value.
         """
-        filled, required = set(), {"form", self.tags}
+        filled, required = set(), {"form", *self.annotations}
         for _, row in self._conllu_rows(path):
             filled.update(name for name, value in zip(COLUMNS, row, strict=False) if value != "_")
             if required <= filled:
@@ -206,8 +231,9 @@ class TaggedSentences(Corpus):
                 f"{path}: every form is _: this treebank is distributed without its words."
             )
         if filled:
+            empty = next(name for name in self.annotations if name not in filled)
             raise UserError(
-                f"{path}: every {self.tags} is _; --tags must be one of "
+                f"{path}: every {empty} is _; --tags must be one of "
                 f"{[name for name in TAGS if name in filled]} here, got {self.tags!r}."
             )
 
@@ -256,7 +282,7 @@ class TaggedSentences(Corpus):
                     f"{origin}: expected {expected}, got {filesystem.columns(len(row))}: "
                     f"{filesystem.shorten(line)}."
                 )
-            yield row[token], row[tag], origin
+            yield row[token], (row[tag],), origin
 
     def _column(self, flag: str, number: str, count: int, origin: str) -> int:
         """Returns the index of a column, given its number as the value of a flag."""
@@ -277,7 +303,7 @@ class TaggedSentences(Corpus):
                         f"{origin}: expected word/TAG items separated by spaces, got "
                         f"{filesystem.shorten(item)}."
                     )
-                yield token, tag, origin
+                yield token, (tag,), origin
             yield None
 
     def _jsonl(self, path: AnyPath) -> Iterator[Word | None]:
@@ -308,8 +334,14 @@ class TaggedSentences(Corpus):
                     )
                 tag = tag if isinstance(tag, str) else json.dumps(tag)
                 # JSON can contain an unpaired surrogate, which UTF-8 cannot encode.
-                yield *(text.encode("utf-8", "replace").decode() for text in (token, tag)), origin
+                token, tag = (text.encode("utf-8", "replace").decode() for text in (token, tag))
+                yield token, (tag,), origin
             yield None
+
+
+def _trained_tag(column: str, form: str, tag: str) -> str:
+    """Returns the tag that is trained for a tag of CoNLL-U: an edit script for a lemma."""
+    return _edit_script(form, tag) if column == "lemma" else tag
 
 
 @functools.lru_cache(maxsize=2**17)
@@ -355,19 +387,29 @@ def _candidates(root: AnyPath) -> Iterator[tuple[AnyPath, str]]:
             yield entry, _CONLL_PARTS[suffix]
 
 
-def _sentences(words: Iterator[Word | None]) -> Iterator[Example]:
-    """Groups words into sentences; None ends a sentence."""
+def _sentences(words: Iterator[Word | None], names: Sequence[str]) -> Iterator[Example]:
+    """Groups words into sentences; None ends a sentence.
+
+    Args:
+        words: The words.
+        names: Names of the annotations, if they are several.
+    """
     tokens, tags, first_origin = [], [], ""
     for word in itertools.chain(words, [None]):
         if word is not None:
-            token, tag, origin = word
+            token, own, origin = word
             _check("word", token, origin)
-            _check("tag", tag, origin)
+            for tag in own:
+                _check("tag", tag, origin)
             tokens.append(token)
-            tags.append(tag)
+            tags.append(own)
             first_origin = first_origin or origin
         elif tokens:
-            yield Example({"tokens": tuple(tokens), "tags": tuple(tags)}, first_origin)
+            columns = list(zip(*tags, strict=True))
+            values = {"tokens": tuple(tokens), "tags": columns[0]}
+            if names:
+                values |= dict(zip(names, columns, strict=True))
+            yield Example(values, first_origin)
             tokens, tags, first_origin = [], [], ""
 
 

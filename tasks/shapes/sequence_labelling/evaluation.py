@@ -1,7 +1,6 @@
 """Scores of sequence labelling: accuracy of tags, of unseen words and of whole sentences."""
 
 import collections
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -9,14 +8,21 @@ import numpy as np
 from models import metrics
 from models.text import entities
 from tasks.core import evaluation
-from tasks.core.evaluation import Confusion, Evaluation, Table, class_warnings
+from tasks.core.evaluation import Confusion, Evaluation, class_warnings
 from tasks.core.examples import Example
+from tasks.shapes.sequence_labelling import joint_evaluation, tables
 from tasks.shapes.sequence_labelling.entity_scores import EntityScores, entity_f1
-from tasks.shapes.sequence_labelling.lemma_scores import LemmaScores
+from tasks.shapes.sequence_labelling.word_scores import (
+    WordScores,
+    is_features,
+    is_right,
+    lemmas,
+    repeated,
+)
 
 _ADVICE = "add examples of rare tags, or try --class-weights balanced."
+_JOINT_ADVICE = "add examples of rare tags."
 _MAX_ROWS = 25  # of tables
-_MAX_CONTEXT = 25  # words shown before and after a mistake
 
 
 class Evaluator(evaluation.Evaluator):
@@ -27,6 +33,8 @@ class Evaluator(evaluation.Evaluator):
         return example.values["tags"]
 
     def outcomes(self, example: Example, response: Mapping) -> Sequence[bool]:
+        if self.task.annotations:
+            return joint_evaluation.outcomes(self.task.annotations, example, response)
         pairs = zip(example.values["tags"], response["tags"], strict=True)
         return tuple(reference == tag.decode("utf-8") for reference, tag in pairs)
 
@@ -45,12 +53,18 @@ class Evaluator(evaluation.Evaluator):
         return self.evaluate(())
 
     def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
+        if self.task.annotations:
+            return joint_evaluation.evaluate(self, responses, _JOINT_ADVICE)
         counts = collections.Counter()  # by reference and prediction
         correct = collections.Counter()  # by kind, and whether correct
         majority = collections.Counter()  # by kind: what the most frequent tag has right
         words = []  # by sentence: correct and all words, correct and all unseen words
         mistakes = {}
-        lemma_scores = LemmaScores(self) if self.task.edit_scripts else None
+        column = self._column()
+        ud_scores = None
+        if column:
+            name = joint_evaluation.score_name(column)
+            ud_scores = WordScores(name, self.task.training_words)
         entity_scores = EntityScores() if self.task.scheme.scheme_name else None
         for example, response in responses:
             tokens, references = example.values["tokens"], example.values["tags"]
@@ -58,8 +72,8 @@ class Evaluator(evaluation.Evaluator):
             counts.update(zip(references, predictions, strict=True))
             if entity_scores:
                 entity_scores.add(references, predictions)
-            if lemma_scores:
-                lemma_scores.add(tokens, references, response["lemmas"])
+            if ud_scores:
+                ud_scores.add(tokens, *self._outcomes(column, example, response))
             correct["sentences", predictions == tuple(references)] += 1
             majority["words"] += references.count(self.majority)
             majority["sentences"] += set(references) == {self.majority}
@@ -75,11 +89,9 @@ class Evaluator(evaluation.Evaluator):
                     words[-1][2] += reference == prediction
                     words[-1][3] += 1
                 if reference != prediction:
-                    first = (_mark_word(tokens, position), example.origin)
+                    first = (tables.mark_word(tokens, position), example.origin)
                     mistakes.setdefault((word, reference, prediction), [0, *first])[0] += 1
-        tags = self.task.scheme.reported
-        classes = [*tags, *sorted({reference for reference, _ in counts} - set(tags))]
-        matrix = np.array([[counts[row, column] for column in classes] for row in classes], int)
+        classes, matrix = tables.confusion_matrix(self.task.scheme.reported, counts)
         scores = {"accuracy": metrics.accuracy(matrix)}
         baseline = {"accuracy": majority["words"] / max(1, int(matrix.sum()))}
         for kind, name in (("unseen", "unseen_accuracy"), ("sentences", "sentence_accuracy")):
@@ -87,28 +99,48 @@ class Evaluator(evaluation.Evaluator):
                 scores[name] = correct[kind, True] / total
                 baseline[name] = majority[kind] / total
         intervals = _intervals(scores, words, correct)
-        tables = [_scores_by_tag(classes, matrix), _confused_tags(counts)]
+        shown = [tables.scores_by_tag(classes, matrix), tables.confused_tags(counts, _MAX_ROWS)]
         if entity_scores:  # first, as the scores of tags that mark entities say little
             scores = entity_scores.scores() | scores
             intervals = entity_scores.intervals() | intervals
             if self.majority == entities.OUTSIDE:
                 baseline |= dict.fromkeys(entity_scores.scores(), 0.0)
-            tables = [*entity_scores.tables(), *tables]
-        if lemma_scores:
-            scores = lemma_scores.scores() | scores
-            intervals = lemma_scores.intervals() | intervals
-            baseline |= lemma_scores.baselines()
-            tables[0] = dataclasses.replace(tables[0], rows=_most_frequent(tables[0].rows))
+            shown = [*entity_scores.tables(), *shown]
+        if ud_scores:
+            scores = ud_scores.scores() | scores
+            intervals = ud_scores.intervals() | intervals
+            baseline |= ud_scores.baselines()
+            shown[0] = tables.most_frequent(shown[0], _MAX_ROWS)
         return Evaluation(
             count=correct["sentences", True] + correct["sentences", False],
             scores=scores,
             intervals=intervals,
             baselines={"majority": baseline} if self.majority and words else {},
             warnings=class_warnings(classes, matrix, _ADVICE),
-            tables=tables,
+            tables=shown,
             confusions=[Confusion("Reference and predicted tags", classes, matrix).most_frequent()],
-            mistakes=_frequent_mistakes(mistakes),
+            mistakes=tables.frequent_mistakes(
+                mistakes, _MAX_ROWS, ["word", "reference", "prediction"]
+            ),
         )
+
+    def _column(self) -> str:
+        """Returns the column of Universal Dependencies that tags have a score of; "" for none."""
+        if self.task.edit_scripts:
+            return "lemma"
+        return "feats" if is_features(self.task.scheme.reported) else ""
+
+    def _outcomes(self, column: str, example: Example, response: Mapping) -> list[list[bool]]:
+        """Returns whether each word is right, and whether the most frequent tag would be."""
+        tokens, references = example.values["tokens"], example.values["tags"]
+        predictions = response["tags"]
+        if column == "lemma":
+            references, predictions = lemmas(references, tokens), response["lemmas"]
+        predictions = [value.decode("utf-8") for value in predictions]
+        return [
+            [is_right(column, *pair) for pair in zip(references, values, strict=True)]
+            for values in (predictions, repeated(self.majority, tokens))
+        ]
 
 
 def _intervals(
@@ -128,49 +160,3 @@ def _intervals(
 
 def _share(sums: np.ndarray) -> float:
     return sums[0] / sums[1] if sums[1] else np.nan
-
-
-def _scores_by_tag(classes: Sequence[str], matrix: np.ndarray) -> Table:
-    scores = zip(classes, metrics.per_class(matrix), matrix.sum(axis=1), strict=True)
-    rows = [[tag, *map(float, values), int(count)] for tag, values, count in scores]
-    return Table("Tags", ["tag", "precision", "recall", "f1", "words"], rows)
-
-
-def _most_frequent(rows: Sequence[list]) -> list[list]:
-    """Returns the rows with the largest counts, which are the last values."""
-    return sorted(rows, key=lambda row: -row[-1])[:_MAX_ROWS]
-
-
-def _confused_tags(counts: Mapping[tuple[str, str], int]) -> Table:
-    """The pairs of tags that are confused most often."""
-    totals = collections.Counter()
-    for (reference, _), count in counts.items():
-        totals[reference] += count
-    pairs = [(count, *pair) for pair, count in counts.items() if pair[0] != pair[1]]
-    pairs.sort(key=lambda pair: (-pair[0], *pair[1:]))
-    rows = [
-        [reference, prediction, count, count / totals[reference]]
-        for count, reference, prediction in pairs[:_MAX_ROWS]
-    ]
-    columns = ["reference", "prediction", "words", "share of the reference"]
-    return Table("Most frequent confusions", columns, rows)
-
-
-def _frequent_mistakes(mistakes: Mapping[tuple[str, str, str], list]) -> Table:
-    rows = [
-        [count, word, reference, prediction, sentence, origin]
-        for (word, reference, prediction), (count, sentence, origin) in mistakes.items()
-    ]
-    rows.sort(key=lambda row: (-row[0], *row[1:4]))
-    columns = ["count", "word", "reference", "prediction", "first sentence", "origin"]
-    return Table("Most frequent mistakes", columns, rows[:_MAX_ROWS])
-
-
-def _mark_word(tokens: Sequence[str], position: int) -> str:
-    """Returns a sentence with one word in brackets; a long one is cut around the word."""
-    words = [*tokens]
-    words[position] = f"[{words[position]}]"
-    first, end = max(0, position - _MAX_CONTEXT), position + _MAX_CONTEXT
-    before = ["…"] if first > 0 else []
-    after = ["…"] if end < len(words) else []
-    return " ".join([*before, *words[first:end], *after])

@@ -24,11 +24,16 @@ class Inspector(inspection.Inspector):
         read = words[: self.task.config.max_length]
         network_inputs = self.task.network_inputs(tf.constant(read))
         inputs = {name: values[None] for name, values in network_inputs.items()}
+        if self.task.annotations:
+            logits = self.task.head(self.model(inputs, training=False), 0)
+            ids = tf.argmax(logits[0], axis=-1, output_type=tf.int32)
+        else:
+            ids = self.task.trained_ids(tags[: len(read)])
         saliency = inspection.saliency(
             self.model,
             self.model.get_layer("encoder").input[0],
             inputs,
-            self._log_probability(self.task.trained_ids(tags[: len(read)])),
+            self._log_probability(ids),
             targets=len(read),
         )
         numbered = inspection.numbered_tokens(read)
@@ -40,6 +45,11 @@ class Inspector(inspection.Inspector):
         ]
         tagged = [f"{word}/{tag}" for word, tag in zip(words, tags, strict=True)]
         notes = []
+        if self.task.annotations:
+            others = ", ".join(self.task.annotation_names[1:])
+            notes.append(
+                f"The saliency is that of {self.task.annotation_names[0]}, not of {others}."
+            )
         if len(read) < len(words):
             notes.append(
                 f"The first {len(read)} of {len(words)} words are shown: the model reads longer "
@@ -60,6 +70,7 @@ class Inspector(inspection.Inspector):
             if self.task.config.crf:
                 marginals = self.model.get_layer("crf").marginals(logits)
                 logits = tf.math.log(tf.maximum(marginals, 1e-30))
+            logits = self.task.head(logits, 0)
             return inspection.target_log_probability(logits, indices, tags)
 
         return log_probability

@@ -28,13 +28,23 @@ class RequestFormat(request_format.RequestFormat):
         "tags) or, with --entities, brat (standoff annotation of each text)",
         choices=("words", "conllu", "conll", "brat"),
     )
-    tags: str = setting("upos", "column of CoNLL-U for the tags", choices=conllu.TAGS)
+    tags: str | None = setting(
+        None,
+        f"column of CoNLL-U for the tags: {', '.join(conllu.TAGS)}; auto is upos, and all columns "
+        "of a version with several, of which this can select one or, separated by commas, some",
+        auto=str,
+    )
     entities: bool = setting(
         False, "whether to print the entities in the text instead of tags of words"
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not set(self._columns()) <= set(conllu.TAGS):
+            raise UserError(
+                f"--tags must be one of {list(conllu.TAGS)}, or several separated by commas, got "
+                f"{self.tags!r}."
+            )
         if self.entities and self.input != "text":
             raise UserError(
                 f"--entities are found in text and cannot be combined with --input {self.input}."
@@ -46,6 +56,10 @@ class RequestFormat(request_format.RequestFormat):
                 f"--format must be one of {list(allowed)} {combined} --entities, got "
                 f"{self.format!r}."
             )
+
+    def _columns(self) -> list[str]:
+        """Returns the columns that the flag names."""
+        return [] if self.tags is None else self.tags.split(",")
 
     @property
     def signature(self) -> str:
@@ -76,18 +90,39 @@ class RequestFormat(request_format.RequestFormat):
         if self.entities:
             return self._show_entities(context, response)
         tokens, length = response["tokens"], response["lengths"]
-        tags = response.get("lemmas", response["tags"])
         if len(tokens) < length:
             raise UserError(
                 f"a sentence has {length} tokens, of which this version tags {len(tokens)} "
                 f"(--max-tokens): {' '.join(tokens)[:40]!r}…"
             )
+        columns = self._annotations(response)
+        words = list(zip(tokens, *columns.values(), strict=True))
         if self.format == "words":
-            return " ".join(f"{token}/{tag}" for token, tag in zip(tokens, tags, strict=True))
+            return " ".join(map("/".join, words))
         if self.format == "conll":
-            return "".join(f"{token} {tag}\n" for token, tag in zip(tokens, tags, strict=True))
+            return "".join(f"{' '.join(word)}\n" for word in words)
         sentence = context or conllu.Sentence.from_tokens(tokens)
-        return sentence.with_tags(self.tags, tags)
+        return sentence.with_columns(columns)
+
+    def _annotations(self, response: dict) -> dict[str, list[str]]:
+        """Returns the annotations of a response, by the column of CoNLL-U that they belong to.
+
+        Raises:
+            UserError: The version does not have a column that the flag names.
+        """
+        columns = self._columns()
+        several = [name for name in conllu.COLUMNS if name in response]
+        if several:
+            missing = [name for name in columns if name not in several]
+            if missing:
+                raise UserError(f"--tags: this version has {several}, got {missing[0]!r}.")
+            return {name: response[name] for name in columns or several}
+        if len(columns) > 1:
+            raise UserError(
+                f"--tags must be a single column, because this version has one annotation, got "
+                f"{self.tags!r}."
+            )
+        return {(columns or ["upos"])[0]: response.get("lemmas", response["tags"])}
 
     def _show_entities(self, text: bytes, response: dict) -> str:
         """Formats the entities of a text."""

@@ -7,10 +7,13 @@ from tasks.core.class_weights import NONE, class_weights_setting
 from tasks.core.direction import FORWARD, direction_setting
 from tasks.core.errors import UserError
 from tasks.core.settings import setting
+from tasks.corpora import conllu
 
 MAX_LOOKAHEAD = 16
 MAX_LAG = 64
 AUTO, NO_SCHEME, SAME_SCHEME = "auto", "none", "same"
+# Scores of one of several annotations, such as columns of CoNLL-U.
+MONITORED = tuple(f"{name}_accuracy" for name in conllu.TAGS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +112,12 @@ class Config(word_vectors.Config):
     class_weights: str = class_weights_setting("tags")
     monitor: str | None = setting(
         None,
-        "score on the validation part that selects the best epoch: accuracy, loss, macro_f1 "
-        "(without --crf) or entity_f1 (of tags such as B-PER); auto is entity_f1 for tags of "
-        "entities, and accuracy for others; of equal epochs, the one with the lowest loss",
-        choices=("accuracy", "loss", "macro_f1", "entity_f1"),
+        "score on the validation part that selects the best epoch: accuracy (with several "
+        "annotations, of words of which all are right), loss, macro_f1 (without --crf), entity_f1 "
+        "(of tags such as B-PER), or that of one of several annotations, such as lemma_accuracy; "
+        "auto is entity_f1 for tags of entities, and accuracy for others; of equal epochs, the one "
+        "with the lowest loss",
+        choices=("accuracy", "loss", "macro_f1", "entity_f1", *MONITORED),
         affects="training",
         absent="accuracy",
         auto=str,

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,7 +13,13 @@ from models.cells.recurrent import PORTABLE
 from models.layers.crf import CRF, ConstrainedDecoder, CRFAccuracy, CRFLoss
 from models.layers.entity_f1 import EntityF1
 from models.layers.fixed_lag import FixedLagDecoder
-from models.layers.losses import SmoothedCrossEntropy, StepAccuracy
+from models.layers.losses import (
+    JointAccuracy,
+    JointCrossEntropy,
+    SmoothedCrossEntropy,
+    StepAccuracy,
+    split_logits,
+)
 from models.layers.macro_f1 import MacroF1
 from models.layers.temperature import Temperature, fit_temperature
 from models.networks.ensemble import ensemble
@@ -26,7 +33,7 @@ from models.text.words import PADDING, UNKNOWN, LossyCounter, Vocabulary, spell
 from tasks.core import calibration, class_weights, task, word_vectors
 from tasks.core.direction import FORWARD
 from tasks.core.errors import UserError
-from tasks.shapes.sequence_labelling import entity_scheme
+from tasks.shapes.sequence_labelling import annotations, entity_scheme
 from tasks.shapes.sequence_labelling.entity_scheme import EntityScheme
 from tasks.shapes.sequence_labelling.entity_signature import entity_outputs
 from tasks.shapes.sequence_labelling.evaluation import Evaluator
@@ -44,7 +51,15 @@ _MAX_CELLS = 2**21  # of a response: rows times the tokens of the longest
 
 
 class SequenceLabelling(task.Task):
-    """Task of this shape; a subclass adds its `Corpus`."""
+    """Task of this shape; a subclass adds its `Corpus`.
+
+    Attributes:
+        annotations: The annotations, if there are several; `tags` are those of the first.
+        tags: Vocabulary of the tags that the network is trained on.
+        scheme: Scheme of the tags.
+        edit_scripts: The scripts of the lemmas; None if the tags are not scripts.
+        training_words: The words of the train part.
+    """
 
     Config = Config
     RequestFormat = RequestFormat
@@ -73,11 +88,16 @@ class SequenceLabelling(task.Task):
         self.words = Vocabulary(folder / _WORDS, lower_unknown=lower_unknown)
         self._trained_size = self.vectors.vocabulary if self.vectors else len(self.words)
         self._folder = folder
-        self.tags = Vocabulary(folder / _TAGS, first=0)
+        self.annotations, self._annotations_file = annotations.restore(folder, _TAGS)
         self.characters = Vocabulary(folder / _CHARACTERS)
-        self.scheme = EntityScheme.restore(folder, config, self.tags.words)
-        is_lemmas = all(map(is_edit_script, self.tags.words))
-        self.edit_scripts = EditScripts(self.tags.words) if is_lemmas else None
+        if self.annotations:
+            self.tags, self.edit_scripts = self.annotations[0].tags, None
+            self.scheme = EntityScheme(None, self.tags.words)
+        else:
+            self.tags = Vocabulary(folder / _TAGS, first=0)
+            self.scheme = EntityScheme.restore(folder, config, self.tags.words)
+            is_lemmas = all(map(is_edit_script, self.tags.words))
+            self.edit_scripts = EditScripts(self.tags.words) if is_lemmas else None
         self._class_weights = None
         if config.class_weights != class_weights.NONE:
             path = folder / _CLASS_WEIGHTS
@@ -90,23 +110,32 @@ class SequenceLabelling(task.Task):
 
     @classmethod
     def _learn_assets(cls, config, train, folder):
-        words, tags = LossyCounter(), collections.Counter()
+        words = LossyCounter()
+        counts: dict[str, collections.Counter[str]] = {}  # of tags, by annotation
         pairs = collections.Counter()  # of neighbouring tags
         for example in train:
+            if not counts:
+                names = annotations.names_of(example.values)
+                annotations.check(config, names)
+                counts = {name: collections.Counter() for name in names}
             words.update(example.values["tokens"])
-            tags.update(example.values["tags"])
-            pairs.update(entities.neighbours(example.values["tags"]))
-        if len(tags) < 2:
-            raise UserError(
-                f"the train part needs at least two tags, got {len(tags)}: {sorted(tags)}."
-            )
-        trained_tags, reported_tags = entity_scheme.learn(config, pairs, folder)
-        if config.class_weights != class_weights.NONE:
-            weights = class_weights.resolve(config.class_weights, tags)
-            weights = {tag: weights.get(tag, 1.0) for tag in reported_tags}
-            class_weights.write(folder / _CLASS_WEIGHTS, weights)
+            for name, own in counts.items():
+                own.update(example.values[name])
+            if len(counts) == 1:
+                pairs.update(entities.neighbours(example.values["tags"]))
+        counts = counts or {annotations.FIRST: collections.Counter()}
+        for name, own in counts.items():
+            if len(own) < 2:
+                of_name = "" if len(counts) == 1 else f" of {name}"
+                raise UserError(
+                    f"the train part needs at least two tags{of_name}, got {len(own)}: "
+                    f"{sorted(own)}."
+                )
+        if len(counts) > 1:
+            annotations.write(folder, counts, _TAGS)
+        else:
+            cls._learn_tags(config, counts["tags"], pairs, folder)
         Vocabulary.write(folder / _TRAINING_WORDS, sorted(words))
-        Vocabulary.write(folder / _TAGS, trained_tags)
         Vocabulary.write(folder / _CHARACTERS, _frequent_characters(words))
         forms = collections.Counter()
         normalized = _normalize(tf.constant(list(words)), config).numpy()
@@ -118,10 +147,40 @@ class SequenceLabelling(task.Task):
         return forms
 
     @classmethod
+    def _learn_tags(
+        cls,
+        config: Config,
+        tags: Mapping[str, int],
+        pairs: Mapping[tuple[str, str], int],
+        folder: Path,
+    ) -> None:
+        """Writes the tags of a single annotation, their scheme and their weights.
+
+        Args:
+            config: The settings.
+            tags: Counts of tags.
+            pairs: Counts of neighbouring tags.
+            folder: Folder of the assets.
+        """
+        trained_tags, reported_tags = entity_scheme.learn(config, pairs, folder)
+        if config.class_weights != class_weights.NONE:
+            weights = class_weights.resolve(config.class_weights, tags)
+            weights = {tag: weights.get(tag, 1.0) for tag in reported_tags}
+            class_weights.write(folder / _CLASS_WEIGHTS, weights)
+        Vocabulary.write(folder / _TAGS, trained_tags)
+
+    @classmethod
+    def _continue_assets(cls, base, folder, drop_labels):
+        annotations.reject_continuing(base, folder)
+        super()._continue_assets(base, folder, drop_labels)
+
+    @classmethod
     def _resolve(cls, config, size, folder):
         config = super()._resolve(config, size, folder)
         if config.monitor is not None:
             return config
+        if annotations.is_learnt(folder):
+            return dataclasses.replace(config, monitor="accuracy")
         is_entities = entity_scheme.is_learnt(config, folder, Vocabulary.read(folder / _TAGS))
         monitor = "entity_f1" if is_entities else "accuracy"
         return dataclasses.replace(config, monitor=monitor)
@@ -139,15 +198,30 @@ class SequenceLabelling(task.Task):
         return {"text": " ".join(tokens), "tokens": tokens, "lengths": len(tokens)}
 
     def rejection_reason(self, example):
+        names = annotations.names_of(example.values)
+        own = self.annotation_names
+        if set(names) != set(own):
+            if not self.annotations:
+                return "sentences with several annotations (--tags); the version has one"
+            return f"sentences without the annotations of the version (--tags {','.join(own)})"
         if len(example.values["tokens"]) > self.config.max_tokens:
             return f"sentences of more than {self.config.max_tokens} tokens (--max-tokens)"
         return None
+
+    @property
+    def annotation_names(self) -> tuple[str, ...]:
+        """Names of the annotations; `tags` if there is only one."""
+        return tuple(each.name for each in self.annotations) or (annotations.FIRST,)
 
     def encode(self, values):
         tokens = values["tokens"]
         steps, _ = windows(tokens.row_lengths(), self.config.max_length)
         flat = self.network_inputs(tokens.flat_values)
-        flat["tags"] = self._encode_tags(values["tags"].flat_values)
+        if self.annotations:  # (N, A)
+            columns = [each.tags.encode(values[each.name].flat_values) for each in self.annotations]
+            flat["tags"] = tf.stack(columns, axis=1)
+        else:
+            flat["tags"] = self._encode_tags(values["tags"].flat_values)
         encoded = {name: tf.gather(value, steps) for name, value in flat.items()}
         if self.scheme.converts:  # after the division into windows, each of which is well formed
             tags = encoded["tags"]
@@ -177,6 +251,9 @@ class SequenceLabelling(task.Task):
 
     def to_inputs(self, encoded, *, training):
         inputs = {name: encoded[name] for name in ("ids", "characters") if name in encoded}
+        if self.annotations:
+            # An annotation that the train part does not have, -1, is left to loss and metrics.
+            return inputs, encoded["tags"], tf.cast(encoded["ids"] != PADDING, tf.float32)
         valid = (encoded["ids"] != PADDING) & (encoded["tags"] >= 0)  # -1: not in the train part
         tags, weights = tf.maximum(encoded["tags"], 0), tf.cast(valid, tf.float32)
         if self._class_weights is not None and training:
@@ -189,7 +266,7 @@ class SequenceLabelling(task.Task):
             vocabulary=self._trained_size,
             vectors=self.vectors and self.vectors.layer(c.vectors_mode),
             alphabet=len(self.characters),
-            tags=len(self.tags),
+            tags=self._tag_counts() if self.annotations else len(self.tags),
             cell=c.cell,
             units=c.units,
             layers=c.layers,
@@ -206,6 +283,16 @@ class SequenceLabelling(task.Task):
             implementation="auto" if trainable else PORTABLE,
             dtype=c.precision if purpose == "training" else "float32",
         )
+
+    def _tag_counts(self) -> dict[str, int]:
+        """Returns the number of tags of each of several annotations."""
+        return {each.name: len(each.tags) for each in self.annotations}
+
+    def head(self, logits: tf.Tensor, index: int) -> tf.Tensor:
+        """Returns the logits of one annotation, of those of all of them side by side."""
+        if not self.annotations:
+            return logits
+        return split_logits(logits, list(self._tag_counts().values()))[index]
 
     def combine(self, networks):
         if not self.config.crf:
@@ -229,16 +316,47 @@ class SequenceLabelling(task.Task):
             model.get_layer("word_dropout").adapt(countable)
 
     def fit_on_valid(self, model, batches):
-        if self.config.calibrate and not self.config.crf:
-            values = calibration.logits_and_classes(self, model, batches, self.config.seed)
-            model.get_layer("calibration").temperature.assign(fit_temperature(*values))
+        if not self.config.calibrate or self.config.crf:
+            return
+        for column, layer in enumerate(self._calibration_layers(model).values()):
+            network, of_column = model, None
+            if self.annotations:
+                network, of_column = keras.Model(model.input, layer.output), column
+            values = calibration.logits_and_classes(
+                self, network, batches, self.config.seed, of_column
+            )
+            layer.temperature.assign(fit_temperature(*values))
 
     def fitted_on_valid(self, model):
         if self.config.crf:
             return {}
-        return {"temperature": float(model.get_layer("calibration").temperature.numpy())}
+        layers = self._calibration_layers(model)
+        return {name: float(layer.temperature.numpy()) for name, layer in layers.items()}
+
+    def _calibration_layers(self, model: keras.Model) -> dict[str, Temperature]:
+        """Returns the layers with temperatures, by the names of these."""
+        if not self.annotations:
+            return {"temperature": model.get_layer("calibration")}
+        names = self.annotation_names
+        return {f"{name}_temperature": model.get_layer(f"calibration_{name}") for name in names}
+
+    def _compile_joint(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        """Compiles a model of several annotations."""
+        sizes = list(self._tag_counts().values())
+        metrics = [JointAccuracy(sizes, name="accuracy")]
+        for index, name in enumerate(self.annotation_names):
+            metrics.append(JointAccuracy(sizes, index, name=f"{name}_accuracy"))
+        model.compile(
+            optimizer,
+            loss=JointCrossEntropy(sizes, self.config.label_smoothing),
+            weighted_metrics=metrics,
+            jit_compile=False,  # XLA would compile again for each length
+        )
 
     def compile(self, model, optimizer):
+        if self.annotations:
+            self._compile_joint(model, optimizer)
+            return
         crf = None
         loss = SmoothedCrossEntropy(self.config.label_smoothing)
         accuracy = StepAccuracy("accuracy")
@@ -296,6 +414,10 @@ class SequenceLabelling(task.Task):
         """Returns the outputs of a signature for the tokens of sentences (B, T)."""
         lengths = tokens.row_lengths()
         tokens, ids, probability = self._tag_sentences(model, tokens, stream)
+        if self.annotations:
+            flat = {"tokens": tokens.flat_values, **self._joint_outputs(tokens, ids, probability)}
+            outputs = {name: tokens.with_flat_values(v).to_tensor() for name, v in flat.items()}
+            return {**outputs, "lengths": tf.cast(lengths, tf.int32)}
         tags = self.reported_tags(ids)
         flat = {"tokens": tokens.flat_values, "tags": tags, "probability": probability}
         if self.edit_scripts:
@@ -322,6 +444,25 @@ class SequenceLabelling(task.Task):
         same = tf.gather(tf.constant(self.scheme.reported_as_same, tf.float32), tags)
         return tf.minimum(1.0, tf.reduce_sum(probabilities * same, -1))
 
+    def _joint_outputs(
+        self, tokens: tf.RaggedTensor, ids: tf.Tensor, probability: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Returns the outputs of several annotations for N tokens, (N,) each.
+
+        Args:
+            tokens: (B, T) strings.
+            ids: Indices of tags, (N, A) int32.
+            probability: Of the tags, (N, A).
+        """
+        outputs = {}
+        for index, annotation in enumerate(self.annotations):
+            values = annotation.values(ids[:, index], tokens.flat_values)
+            own = {annotation.name: values, f"{annotation.name}_probability": probability[:, index]}
+            if not index:
+                own |= {"tags": values, "probability": probability[:, 0]}
+            outputs |= own
+        return outputs
+
     def _tag_sentences(
         self, model: keras.Model, tokens: tf.RaggedTensor, stream: TagStream | None
     ) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor]:
@@ -329,7 +470,7 @@ class SequenceLabelling(task.Task):
 
         Returns:
             The first tokens of each sentence; indices of the tags of responses, (N,) int32; and
-            the probabilities of the tags, (N,).
+            the probabilities of the tags, (N,). With several annotations both are (N, A).
         """
         tokens = tokens[:, : self.config.max_tokens]
         longest = tf.reduce_max(tf.concat([[0], tokens.row_lengths()], 0))
@@ -361,7 +502,8 @@ class SequenceLabelling(task.Task):
             steps: Indices of the words of each window, (W, T) int32.
 
         Returns:
-            For each of `steps.flat_values` its tag, int32, and the probability of the tag.
+            For each of `steps.flat_values` its tag, int32, and the probability of the tag; with
+            several annotations, these of each.
         """
         width = tf.reduce_max(tf.concat([[1], steps.row_lengths()], 0))
         count = tf.maximum(_CHUNK_TOKENS // width, 1)
@@ -379,12 +521,13 @@ class SequenceLabelling(task.Task):
             grown = [tf.concat(both, 0) for both in zip(tagged, outputs, strict=True)]
             return start + count, *grown
 
-        start, vector = tf.constant(0, tf.int64), tf.TensorShape([None])
+        inner = [len(self.annotations)] if self.annotations else []
+        start, shape = tf.constant(0, tf.int64), tf.TensorShape([None, *inner])
         _, tags, probabilities = tf.while_loop(
             lambda start, *_: start < steps.nrows(),
             tag_chunk,
-            [start, tf.zeros([0], tf.int32), tf.zeros([0])],
-            shape_invariants=[start.shape, vector, vector],
+            [start, tf.zeros([0, *inner], tf.int32), tf.zeros([0, *inner])],
+            shape_invariants=[start.shape, shape, shape],
             parallel_iterations=1,
         )
         return tags, probabilities
@@ -392,8 +535,16 @@ class SequenceLabelling(task.Task):
     def _decode(
         self, model: keras.Model, inputs: dict[str, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the tag (W, T), int32, and its probability (W, T) at each step of W windows."""
+        """Returns the tag (W, T), int32, and its probability (W, T) at each step of W windows.
+
+        With several annotations both are (W, T, A).
+        """
         logits = model(inputs, training=False)  # with their mask, which a CRF needs
+        if self.annotations:
+            heads = split_logits(logits, list(self._tag_counts().values()))
+            tags = [tf.argmax(head, axis=-1, output_type=tf.int32) for head in heads]
+            shares = [tf.reduce_max(tf.nn.softmax(head), axis=-1) for head in heads]
+            return tf.stack(tags, axis=-1), tf.stack(shares, axis=-1)
         if self.config.crf:
             crf = model.get_layer("crf")
             tags, probabilities = crf.decode(logits)[0], crf.marginals(logits)
@@ -420,7 +571,15 @@ class SequenceLabelling(task.Task):
         return ConstrainedDecoder(self.scheme.constraints)
 
     def remarks(self):
-        return (*super().remarks(), *self.scheme.remarks)
+        marking = (each.name for each in self.annotations if entities.scheme(each.tags.words))
+        return (
+            *super().remarks(),
+            *self.scheme.remarks,
+            *(
+                f"tags of {name} mark entities; with other annotations they are trained as they are"
+                for name in marking
+            ),
+        )
 
     def limits(self):
         c = self.config

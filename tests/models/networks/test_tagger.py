@@ -28,6 +28,7 @@ KINDS = {
     "affixes": {"characters": 3, "affixes": 2, "affix_embedding": 4},
     "words": {"characters": 0},
     "words, crf": {"characters": 0, "crf": True},
+    "several annotations": {"characters": 3, "tags": {"upos": 3, "feats": 1}},
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -218,6 +219,18 @@ def test_a_gradient_reaches_every_trainable_weight(kind, dtype):
         assert gradient is not None, weight.path
         assert np.isfinite(tf.convert_to_tensor(gradient)).all(), weight.path
         assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, weight.path
+
+
+def test_several_annotations_share_all_but_their_heads():
+    joint, single = made(tags={"upos": 3, "feats": 4}), made(tags=4)
+    paths = [weight.path.replace("_feats", "") for weight in joint.weights]
+    for weight in single.weights:
+        weight.assign(joint.weights[paths.index(weight.path)])
+    inputs = batch(single, drawn(3, 5))
+    np.testing.assert_allclose(joint(inputs)[..., 3:], single(inputs), atol=1e-6)
+    assert len(joint.weights) - len(single.weights) == 3  # kernel, bias and temperature
+    with pytest.raises(ValueError, match="a CRF has the tags of one annotation"):
+        made(tags={"upos": 3, "feats": 4}, crf=True)
 
 
 # --- Characters ----------------------------------------------------------------------

@@ -61,7 +61,9 @@ def test_an_unknown_majority_is_no_baseline():
 
 def test_tagging_has_intervals_and_the_majority_baseline():
     scheme = types.SimpleNamespace(scheme_name=None, reported=["N", "V"])
-    task = types.SimpleNamespace(scheme=scheme, edit_scripts=None, training_words={"old"})
+    task = types.SimpleNamespace(
+        scheme=scheme, edit_scripts=None, annotations=(), training_words={"old"}
+    )
     responses = []
     for n, (references, predictions) in enumerate([("NNV", "NNV"), ("NV", "NN"), ("NN", "NN")]):
         tokens = ("new", *["old"] * (len(references) - 1))

@@ -18,7 +18,9 @@ SENTENCES = [  # words, scripts, predicted scripts, and the lemmas that they mak
 def test_lemmas_are_compared_instead_of_scripts():
     scheme = types.SimpleNamespace(scheme_name=None, reported=[KEEP, SINGULAR, BE])
     known = {"The", "cats", "be"}
-    task = types.SimpleNamespace(scheme=scheme, edit_scripts=object(), training_words=known)
+    task = types.SimpleNamespace(
+        scheme=scheme, edit_scripts=object(), annotations=(), training_words=known
+    )
     responses = [
         (
             Example({"tokens": tuple(words), "tags": tuple(scripts)}, f"x:{number}"),
