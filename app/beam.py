@@ -10,8 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 
-from app import cli
-from app.serving import versions
+from app import cli, model_name
 from tasks.core.errors import UserError
 
 # Beam's own DirectRunner first tries to fetch another runner from the network.
@@ -20,7 +19,7 @@ _LOCAL_RUNNER = "--runner=FnApiRunner"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes the responses to the lines of some files."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = model_name.with_task(sys.argv[1:] if argv is None else argv)
     end = argv.index("--") if "--" in argv else len(argv)
     args, task_class = cli.parse(
         "beam", __doc__, argv[:end], _add_flags, "--from 'lines-*.txt' --to out"
@@ -37,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if not importlib.util.find_spec("apache_beam"):
         raise UserError("apache-beam is not installed; run: pip install -r requirements-beam.txt")
-    folder = versions.find(args.saved_models, args.task, args.version)
+    folder = model_name.version(args)
     with cli.quiet():
         from apache_beam.io.filesystems import FileSystems
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -54,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
     cli.add_saved_models(parser)
+    model_name.add_flag(parser, "name of the model")
     parser.add_argument(
         "--from",
         dest="source",

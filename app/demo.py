@@ -59,7 +59,10 @@ def _parser() -> cli.Parser:
         ],
     )
     parser.add_argument(
-        "models", nargs="*", metavar="TASK", help="models to show (default: all that are published)"
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="models to show (default: all that are published)",
     )
     cli.add_saved_models(parser)
     parser.add_argument(

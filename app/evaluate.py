@@ -4,12 +4,13 @@ import argparse
 import collections
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tasks
-from app import cli
+from app import cli, model_name
 from app.serving import versions
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
@@ -23,12 +24,13 @@ _MAX_CLASSES = 20  # largest confusion matrix that fits on a screen
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Prints the evaluation, and returns the scores."""
+    argv = model_name.with_task(sys.argv[1:] if argv is None else argv)
     args, task_class = cli.parse("evaluate", __doc__, argv, _add_flags, "--data PATH --part valid")
     corpus = cli.settings(task_class.Corpus, args)
     corpus.check_paths(args.part)
     if args.compare:
         return _compare(args, corpus)
-    folder = versions.find(args.saved_models, args.task, args.version)
+    folder = model_name.version(args)
     with cli.quiet():
         from app.serving.session import SavedModelSession
 
@@ -74,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 def _compare(args: argparse.Namespace, corpus: Corpus) -> dict[str, float]:
     """Prints the comparison of two versions, and returns the scores of the second."""
     first, second = (
-        versions.find(args.saved_models, args.task, number, "--compare") for number in args.compare
+        versions.find(args.saved_models, *version, "--compare", args.task)
+        for version in (versions.parse(text, model_name.of(args)) for text in args.compare)
     )
     with cli.quiet():
         from app.serving import comparison
@@ -103,11 +106,10 @@ def _recorded(folder: Path) -> tuple[str | None, dict[str, float]]:
     They are the most frequent class of the train part, and what was fitted on the validation
     part; None and nothing if they are not recorded.
     """
-    path = folder / "assets.extra" / "run.json"
+    record = versions.record(folder)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
         return record["data"].get("majority"), dict(record.get("fitted_on_valid", {}))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         return None, {}  # a model without its record can be evaluated
 
 
@@ -138,6 +140,7 @@ def _print_evaluation(evaluation: "Evaluation") -> None:
 
 def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
     cli.add_saved_models(parser)
+    model_name.add_flag(parser, "name of the model")
     parser.add_argument("--version", type=int, help="version of the model (default: the latest)")
     parser.add_argument(
         "--part", choices=PARTS, default="test", help="part of the corpus (default: test)"
@@ -145,9 +148,9 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
     parser.add_argument(
         "--compare",
         nargs=2,
-        type=int,
         metavar=("A", "B"),
-        help="compare two versions on the same examples, with a test of significance",
+        help="compare two versions, such as 1 2 or films/3 sentiment/2, on the same examples, "
+        "with a test of significance",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     cli.add_settings(parser, task_class.Corpus)

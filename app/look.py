@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tasks
-from app import cli
-from app.serving import versions
+from app import cli, model_name
 from app.studies import gradient_settings
 
 LOOKS = Path("looks")
@@ -39,11 +38,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == [GRADIENTS]:
         return _gradients(argv[1:])
+    argv = model_name.with_task(argv)
     args, task_class = cli.parse("look", __doc__, argv, _add_flags, "TEXT --token WORD")
     cli.check_out(args.out)
     request = os.fsencode(args.text)
     ((row, _),) = task_class.RequestFormat().requests([request])
-    version = versions.find(args.saved_models, args.task, args.version)
+    version = model_name.version(args)
     with cli.quiet():
         import models
         from app import report
@@ -62,13 +62,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
         inspection = dataclasses.replace(inspection, notes=(note, *inspection.notes))
     files = report.inspection_files(
         inspection,
-        f"{args.task}, version {version.name}",
+        f"{model_name.of(args)}, version {version.name}",
         request.decode("utf-8", "replace"),
         equations(
             specs.find(task.config.cell), any("raw_projection" in w.path for w in model.weights)
         ),
     )
-    folder = cli.new_folder(args.out, LOOKS / args.task)
+    folder = cli.new_folder(args.out, LOOKS / model_name.of(args))
     _write(folder, files)
     print(inspection.response, f"{folder / 'index.html'} and {len(files) - 1} figures", sep="\n")
     return folder
@@ -114,6 +114,7 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
     cli.add_saved_models(parser)
+    model_name.add_flag(parser, "name of the model")
     parser.add_argument("text", help="input text; for captioning, the path of an image")
     parser.add_argument("--version", type=int, help="version to inspect (default: the latest)")
     parser.add_argument(
@@ -124,7 +125,7 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
         "with the greatest saliency)",
     )
     cli.add_former_flag(parser, "--at", "token")
-    cli.add_out(parser, f"{LOOKS}/TASK")
+    cli.add_out(parser, f"{LOOKS}/MODEL")
 
 
 if __name__ == "__main__":

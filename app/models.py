@@ -1,23 +1,27 @@
-"""Lists the published models, or removes versions of them: `python -m app.models`.
+"""Lists the published models, compares them, or removes versions: `python -m app.models`.
 
-Without flags every version is listed, with its cell, data, first score and its interval, date and
-size. --delete removes versions, and --prune all but the latest. A version that the files of
-`app.deploy` name is never removed. `app.evaluate --compare A B` compares two versions.
+Without flags every version is listed, with its task, cell, data, scores and their intervals, the
+version that it continues, date and size. --compare shows the settings and scores in which two
+versions differ. --delete removes versions, and --prune all but the latest. A version that the
+files of `app.deploy` name is never removed. --runs lists what training keeps in runs/, and
+--clean removes that of published versions.
 """
 
+import argparse
 import dataclasses
 import json
+import shlex
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tasks
 from app import cli
 from app.serving import versions
 from tasks.core.errors import UserError
+from tasks.core.settings import flag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Version:
     """A published version.
 
     Attributes:
-        model: Name of the model, which is that of its task.
+        model: Name of the model.
         number: Number of the version.
         folder: Its folder.
         record: Its `run.json`; empty if it cannot be read.
@@ -34,48 +38,74 @@ class Version:
     model: str
     number: int
     folder: Path
-    record: dict[str, Any]
+    record: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Its model and number, such as "sentiment/3"."""
+        return f"{self.model}/{self.number}"
+
+    @property
+    def task(self) -> str:
+        """Its task; "" if it is not known."""
+        return str(self.record.get("task", ""))
 
     @property
     def size(self) -> int:
         """Bytes of its files."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
+    def scores(self) -> dict[str, str]:
+        """Returns the scores by name, each with its interval."""
+        intervals = self.record.get("intervals", {})
+        texts = {}
+        for name, value in self.record.get("scores", {}).items():
+            low, high = intervals.get(name, (None, None))
+            texts[name] = f"{value:.4f}" + ("" if low is None else f" ({low:.4f} to {high:.4f})")
+        return texts
+
     def row(self) -> list[str]:
         """Returns a row of the list."""
-        scores, config = self.record.get("scores", {}), self.record.get("config", {})
-        score = ""
-        if scores:
-            name, value = next(iter(scores.items()))
-            low, high = self.record.get("intervals", {}).get(name, (None, None))
-            interval = "" if low is None else f" ({low:.4f} to {high:.4f})"
-            score = f"{name} {value:.4f}{interval}"
         networks = len(self.record.get("networks", ()))
-        cell = str(config.get("cell", "")) + (f" x {networks}" if networks else "")
+        cell = str(self.record.get("config", {}).get("cell", ""))
+        cell += f" x {networks}" if networks else ""
         base = (self.record.get("base") or {}).get("version", "")
         day = time.strftime("%Y-%m-%d", time.localtime(self.folder.stat().st_mtime))
         source = str(self.record.get("data", {}).get("source", ""))
+        scores = ", ".join(f"{name} {text}" for name, text in self.scores().items())
         size = f"{self.size / 2**20:.1f} MiB"
-        return [self.model, str(self.number), cell, source, score, base, day, size]
+        return [self.model, str(self.number), self.task, cell, source, base, day, size, scores]
 
     def summary(self) -> dict[str, Any]:
         """Returns what `--json` prints."""
-        keys = ("scores", "intervals", "config", "data", "base", "parameters", "commit")
+        keys = ("task", "scores", "intervals", "config", "data", "base", "parameters", "commit")
         values = {key: self.record.get(key) for key in keys}
         return {"model": self.model, "version": self.number, "bytes": self.size, **values}
 
 
-_COLUMNS = ["model", "version", "cell", "data", "first score", "continues", "date", "size"]
+_DEPLOY = Path("deploy")
+_COLUMNS = ["model", "version", "task", "cell", "data", "continues", "date", "size", "scores"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the versions, or removes some."""
+    """Prints the versions or what training keeps, or removes some of it."""
     args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
     if args.delete and not args.model:
         raise UserError("--delete needs the name of a model before it, such as sentiment.")
     if args.keep < 1:
         raise UserError(f"--keep must be at least 1, got {args.keep}.")
-    published = [version for version in find(args.saved_models) if _is_chosen(version, args.model)]
+    if args.unused_days < 0:
+        raise UserError(f"--unused-days must be at least 0, got {args.unused_days}.")
+    if args.clean and not args.runs:
+        raise UserError("--clean needs --runs, which lists what would be removed.")
+    if args.runs:
+        _runs(args)
+        return
+    published = find(args.saved_models)
+    if args.compare:
+        _compare(*(_version(text, args.model, published) for text in args.compare))
+        return
+    published = [version for version in published if args.model in (None, version.model)]
     if not published:
         raise UserError(
             f"{args.saved_models} holds no published version"
@@ -94,24 +124,73 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def find(saved_models: Path) -> list[Version]:
     """Returns the published versions of all models, in order of name and number."""
-    found_versions = []
+    listed = []
     for model, numbers in versions.published(saved_models).items():
         for number in numbers:
             folder = saved_models / model / str(number)
-            found_versions.append(Version(model, number, folder, _record(folder)))
-    return found_versions
+            listed.append(Version(model, number, folder, versions.record(folder)))
+    return listed
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((folder / "assets.extra/run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}  # such as a version of another program
-    return record if isinstance(record, dict) else {}
+def _version(text: str, model: str | None, published: Sequence[Version]) -> Version:
+    """Returns the version that a value of --compare names."""
+    name, number = versions.parse(text, model or "")
+    if not name:
+        raise UserError(f"--compare needs the models, too, such as sentiment/{number}; got {text}.")
+    for version in published:
+        if (version.model, version.number) == (name, number):
+            return version
+    titles = [version.title for version in published]
+    raise UserError(f"--compare must name versions of {titles}, got {name}/{number}.")
 
 
-def _is_chosen(version: Version, model: str | None) -> bool:
-    return model is None or version.model == model
+def _compare(first: Version, second: Version) -> None:
+    """Prints the settings and scores in which two versions of a task differ."""
+    for version in (first, second):
+        if not version.task:
+            raise UserError(f"--compare: {version.folder} has no record of its training.")
+    if first.task != second.task:
+        raise UserError(
+            f"--compare must name two versions of one task, got {first.title} of {first.task} and "
+            f"{second.title} of {second.task}."
+        )
+    one, other = _described(first), _described(second)
+    rows = [
+        [name, one.get(name, ""), other.get(name, "")]
+        for name in dict.fromkeys([*one, *other])
+        if one.get(name) != other.get(name)
+    ]
+    if rows:
+        print(cli.columns([["", first.title, second.title], *rows]))
+    else:
+        print(f"{first.title} and {second.title} have the same settings, data and scores")
+    command = ["python", "-m", "app.evaluate", first.task, "--compare", first.title, second.title]
+    print(
+        "the scores are those of each version's own test part; on the same examples, with a test "
+        f"of significance: {shlex.join(command)}"
+    )
+
+
+def _described(version: Version) -> dict[str, str]:
+    """Returns settings, data and scores of a version by name, in words."""
+    record, data = version.record, version.record.get("data", {})
+    base = record.get("base") or {}
+    settings = {
+        flag(name): value if isinstance(value, str) else json.dumps(value)
+        for name, value in record.get("config", {}).items()
+    }
+    counts = ", ".join(f"{part} {count}" for part, count in data.get("examples", {}).items())
+    return {
+        **settings,
+        "data": str(data.get("source", "")),
+        "examples": counts,
+        "SHA-256 of the data": str(data.get("checksum", ""))[:12],
+        "continues": str(base.get("version", "")),
+        "networks": str(len(record.get("networks", ())) or 1),
+        "best epoch": f"{record.get('best_epoch', '')} of {record.get('epochs', '')}",
+        "parameters": str(record.get("parameters", "")),
+        **{f"score {name}": text for name, text in version.scores().items()},
+    }
 
 
 def _named(published: Sequence[Version], numbers: Sequence[int]) -> list[Version]:
@@ -130,15 +209,18 @@ def _older(published: Sequence[Version], keep: int) -> list[Version]:
     return older
 
 
-def _deployed(folder: Path) -> set[tuple[str, int]]:
-    """Returns the models and versions that the files of a deployment name; none without files."""
-    path = folder / "models.config"
-    if not path.exists():
-        return set()
-    with cli.quiet():
-        from app.serving import deployment, server_config
-    labels = server_config.labels(deployment.read(path))
-    return {(model, number) for model, named in labels.items() for number in named.values()}
+def _deployed(folders: Sequence[Path]) -> set[tuple[str, int]]:
+    """Returns the models and versions that the files of deployments name; none without files."""
+    named = set()
+    for folder in folders or [_DEPLOY]:
+        path = folder / "models.config"
+        if path.exists():
+            with cli.quiet():
+                from app.serving import deployment, server_config
+            named |= server_config.served(deployment.read(path))
+        elif folders:
+            raise UserError(f"--deploy: {path} does not exist.")
+    return named
 
 
 def _remove(
@@ -167,20 +249,89 @@ def _remove(
     print(f"{count} of {len(unwanted)} removed, {freed / 2**20:.1f} MiB freed")
 
 
+def _runs(args: argparse.Namespace) -> None:
+    """Prints what training keeps, or removes what can be made again."""
+    from app.training import cached_corpora, stored_runs
+
+    stored, corpora = stored_runs.find(args.runs), cached_corpora.find(args.runs)
+    if args.model:
+        stored = [run for run in stored if run.model == args.model]
+        corpora = [
+            corpus for corpus in corpora if any(r.parent.name == args.model for r in corpus.runs)
+        ]
+    if not stored and not corpora:
+        print(f"nothing in {args.runs}" + (f" belongs to {args.model}" if args.model else ""))
+    elif args.clean:
+        _clean(args)
+    else:
+        now = time.time()
+        states = [(run, run.state) for run in stored]
+        for corpus in corpora:
+            reason = corpus.stale_reason(args.unused_days, now)
+            states.append((corpus, f"encoded examples of {corpus.task}, {reason or 'complete'}"))
+        rows = [["folder", "size", "last used", "state"]]
+        for item, state in states:
+            day = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.last_used))
+            rows.append([str(item.folder), _mebibytes(item.size), day, state])
+        total = _mebibytes(sum(item.size for item, _ in states))
+        print(cli.columns(rows), f"{len(states)} in all, {total}", sep="\n")
+
+
+def _clean(args: argparse.Namespace) -> None:
+    from app.training import cached_corpora, stored_runs
+
+    if args.model:
+        raise UserError(f"--clean removes the state of all models; leave out {args.model}.")
+    sizes = []
+    for run in stored_runs.remove_published(args.runs, args.saved_models, args.unused_days):
+        print(f"removed {run.folder}: {_mebibytes(run.size)}, {run.state}", flush=True)
+        sizes.append(run.size)
+    for corpus, reason in cached_corpora.remove_stale(args.runs, args.unused_days):
+        print(f"removed {corpus.folder}: {_mebibytes(corpus.size)}, {reason}", flush=True)
+        sizes.append(corpus.size)
+    print(f"{len(sizes)} removed, {_mebibytes(sum(sizes))} freed")
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
+
+
 def _parser() -> cli.Parser:
     parser = cli.Parser(
         "python -m app.models",
         description=__doc__,
-        examples=["python -m app.models sentiment", "python -m app.models --prune --keep 3"],
+        examples=[
+            "python -m app.models sentiment",
+            "python -m app.models --compare sentiment/1 films/2",
+            "python -m app.models --prune --keep 3",
+            "python -m app.models --runs --clean",
+        ],
     )
-    parser.add_argument("model", nargs="?", choices=tasks.names(), help="one model (default: all)")
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="name of one model (default: all)"
+    )
     cli.add_saved_models(parser)
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--json", action="store_true", help="print one JSON array")
     action.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="print the settings and scores in which two versions differ, such as sentiment/1 and "
+        "films/2",
+    )
+    action.add_argument(
         "--delete", type=int, nargs="+", metavar="VERSION", help="remove versions of a model"
     )
     action.add_argument("--prune", action="store_true", help="remove all but the latest versions")
+    action.add_argument(
+        "--runs",
+        nargs="?",
+        type=cli.utf8_path,
+        const=Path("runs"),
+        metavar="DIR",
+        help="list the training state and the encoded examples in a folder (default: runs)",
+    )
     parser.add_argument(
         "--keep",
         type=int,
@@ -191,9 +342,24 @@ def _parser() -> cli.Parser:
     parser.add_argument(
         "--deploy",
         type=Path,
-        default=Path("deploy"),
+        action="append",
+        default=[],
         metavar="DIR",
-        help="folder of `app.deploy`, whose versions are kept (default: %(default)s)",
+        help="folder of `app.deploy`, whose versions are kept; may be repeated (default: "
+        f"{_DEPLOY})",
+    )
+    parser.add_argument(
+        "--clean",
+        action="store_true",
+        help="with --runs: remove the state of runs that have ended and are published, and stale "
+        "encoded examples; never that of unfinished runs",
+    )
+    parser.add_argument(
+        "--unused-days",
+        type=int,
+        default=30,
+        metavar="INT",
+        help="days without use after which --clean removes (default: %(default)s)",
     )
     return parser
 

@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from app import cli
-from app.serving import server_url, versions
+from app import cli, model_name
+from app.serving import server_url
 from tasks.core.errors import UserError
 from tasks.core.lines import read_lines, strip_line
 from tasks.core.settings import flag
@@ -50,6 +50,7 @@ class _Model(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the response to each request, in order, or writes all responses to a file."""
+    argv = model_name.with_task(sys.argv[1:] if argv is None else argv)
     args, task_class = cli.parse(
         "predict", __doc__, argv, _add_flags, "--from requests.txt --to responses.txt"
     )
@@ -194,8 +195,8 @@ def _expect_outputs(args: argparse.Namespace) -> Iterator[None]:
         if not args.server:
             raise
         raise UserError(
-            f"{args.task} at {args.server} has other outputs than this task; is it another model "
-            f"of the same name? ({type(error).__name__})"
+            f"{model_name.of(args)} at {args.server} has other outputs than this task; is it "
+            f"another model of the same name? ({type(error).__name__})"
         ) from error
 
 
@@ -210,6 +211,8 @@ def _fingerprint(
         fingerprint["--version"] = int(model.folder.name)
         manifest_file = (model.folder / manifest.PLACE).read_bytes()
         fingerprint["manifest"] = hashlib.sha256(manifest_file).hexdigest()
+    if model_name.of(args) != args.task:
+        fingerprint[model_name.FLAG] = args.name
     fingerprint["--json"] = args.json
     for name, value in dataclasses.asdict(request_format).items():
         fingerprint[flag(name)] = value
@@ -248,11 +251,11 @@ def _open_model(args: argparse.Namespace) -> Iterator[_Model]:
         server_url.check(args.server, *options)
         with cli.quiet():
             from app.serving import client, payloads
-        connection = client.connect(args.server, args.task, *options)
+        connection = client.connect(args.server, model_name.of(args), *options)
         with contextlib.closing(connection):
             yield _Model(connection, payloads.SERVER_BATCH, payloads.SERVER_BATCH, None)
         return
-    folder = versions.find(args.saved_models, args.task, args.version)
+    folder = model_name.version(args)
     with cli.quiet():
         from app.serving.session import PREDICT_BATCH, SavedModelSession
     yield _Model(SavedModelSession(folder), _PRINT_BATCH, PREDICT_BATCH, folder)
@@ -288,6 +291,7 @@ class _Tries(argparse.Action):
 
 def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
     cli.add_saved_models(parser)
+    model_name.add_flag(parser, "name of the model")
     parser.add_argument(
         "text", nargs="*", help="requests, one per argument (default: lines of standard input)"
     )

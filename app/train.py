@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tasks
-from app import cli, config_file
+from app import cli, config_file, model_name
 from app.serving import base_version
 from app.serving.base_version import BaseVersion
 from tasks.core.errors import UserError
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     if args.report_examples < 0:
         raise UserError(f"--report-examples must be at least 0, got {args.report_examples}.")
     corpus = cli.settings(task_class.Corpus, args)
+    model_name.check_new(model_name.of(args), args.task, args.saved_models)
     corpus.check_paths()
     config.check_files()
     with cli.quiet():
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         freeze=args.freeze,
         drop_labels=args.drop_labels,
         report_examples=args.report_examples,
+        model=model_name.of(args),
         command=_command(args, [task_class.Corpus, _config_class(task_class, base)]),
     )
     return pipeline.train(args.task, config, corpus, options)
@@ -61,10 +63,11 @@ def _base_version(argv: Sequence[str]) -> BaseVersion | None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(base_version.FLAG, dest="base", nargs="?")
     parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
+    parser.add_argument(model_name.FLAG, nargs="?")
     args, _ = parser.parse_known_args(argv[1:])
     if not args.base or argv[0] not in tasks.names():
         return None
-    return base_version.find(args.base, argv[0], args.saved_models)
+    return base_version.find(args.base, argv[0], args.saved_models, args.name or argv[0])
 
 
 def _with_config_file(argv: Sequence[str], base: BaseVersion | None) -> list[str]:
@@ -79,6 +82,8 @@ def _with_config_file(argv: Sequence[str], base: BaseVersion | None) -> list[str
 def _command(args: argparse.Namespace, settings: Sequence[type]) -> str:
     """Returns the command that repeats a run, with the flags that are not the defaults."""
     words = ["python", "-m", "app.train", args.task, *config_file.changed_flags(args, settings)]
+    if model_name.of(args) != args.task:
+        words.append(f"{model_name.FLAG}={args.name}")
     if args.base:
         words.append(f"{base_version.FLAG}={args.base}")
     if args.freeze:
@@ -102,6 +107,7 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type, base: BaseVers
     cli.add_settings(parser, _config_class(task_class, base))
     config_file.add_flag(parser)
     cli.add_saved_models(parser)
+    model_name.add_flag(parser, "name under which the version is published and served")
     parser.add_argument(
         "--report-examples",
         type=int,
@@ -114,8 +120,9 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type, base: BaseVers
         base_version.FLAG,
         dest="base",
         metavar="VERSION",
-        help="continue from a published version, given by its number or its folder: its weights, "
-        "words, classes and settings are the start, with a tenth of its learning rate",
+        help="continue from a published version, given by its number, its model and number such "
+        "as films/2, or its folder: its weights, words, classes and settings are the start, with "
+        "a tenth of its learning rate",
     )
     parser.add_argument(
         "--freeze",

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,19 @@ class BaseVersion:
 
     Attributes:
         folder: Folder of the version.
-        task: Name of its task.
+        model: Name under which it was published.
         sha256: Checksum of its manifest, which identifies it.
         settings: Its settings by name, as recorded.
     """
 
     folder: Path
-    task: str
+    model: str
     sha256: str
     settings: dict[str, Any]
 
     def record(self) -> dict[str, str]:
         """Returns the entry of `run.json`."""
-        return {"version": f"{self.task}/{self.folder.name}", "manifest_sha256": self.sha256}
+        return {"version": f"{self.model}/{self.folder.name}", "manifest_sha256": self.sha256}
 
     def config_class(self, config_class: type) -> type:
         """Returns a dataclass of settings whose defaults are the settings of the version.
@@ -64,27 +65,37 @@ class BaseVersion:
         return with_defaults(config_class, **defaults, learning_rate=float(f"{rate:.6g}"))
 
 
-def find(value: str, task: str, saved_models: Path) -> BaseVersion:
+def find(value: str, task: str, saved_models: Path, model: str | None = None) -> BaseVersion:
     """Returns the version that a value of the flag names.
 
     Args:
-        value: Number of a version of the task, or the path of a version's folder.
+        value: Number of a version of the model, model and number such as "films/2", or the path
+            of a version's folder.
         task: Name of the task.
         saved_models: Folder of the published models.
+        model: Name of the model that is trained; None for that of the task.
 
     Raises:
         UserError: There is no such version, it is damaged, or it is of another task.
     """
     if value.isascii() and value.isdigit():
-        folder = versions.find(saved_models, task, int(value), FLAG)
+        model = model or task
+        if model != task and not versions.numbers(saved_models / model):
+            raise UserError(
+                f"{FLAG} {value} is a version of {model}, which has none yet; name the other "
+                f"model, too, such as {task}/{value}."
+            )
+        folder = versions.find(saved_models, model, int(value), FLAG)
     else:
         folder = Path(value)
+        if re.fullmatch("[^/]+/[0-9]+", value) and not folder.exists():
+            folder = saved_models / value
         try:
             manifest.verify(folder)
         except (manifest.Damage, OSError) as error:
             raise UserError(
-                f"{FLAG} must be the number of a version or the folder of one, got {value!r}: "
-                f"{error}"
+                f"{FLAG} must be the number of a version, its model and number, or its folder, "
+                f"got {value!r}: {error}"
             ) from error
     try:
         record = json.loads((folder / "assets.extra/run.json").read_text(encoding="utf-8"))
@@ -95,4 +106,4 @@ def find(value: str, task: str, saved_models: Path) -> BaseVersion:
     if name != task:
         raise UserError(f"{FLAG}: {folder} is a version of {name}, not of {task}.")
     sha256 = hashlib.sha256((folder / manifest.PLACE).read_bytes()).hexdigest()
-    return BaseVersion(folder, task, sha256, settings)
+    return BaseVersion(folder, record.get("name", task), sha256, settings)

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 import tasks
+from app.serving import versions
 from app.serving.session import SavedModelSession
 from models import metrics
 from tasks.core.errors import UserError
@@ -115,10 +116,8 @@ def compare(
         )
         for score in sorted(rows.keys() & other_rows.keys())
     }
-    names = f"{name}/{first.name}", second_name or f"{name}/{second.name}"
-    return Comparison(
-        names, one.count, scores, gained, lost, p_value, dict(sorted(p_values.items()))
-    )
+    names = versions.title(first), second_name or versions.title(second)
+    return Comparison(names, one.count, scores, gained, lost, p_value, p_values)
 
 
 def _evaluate(task: Task, folder: Path, examples: Stream):

@@ -105,7 +105,7 @@ def complete(task: Task, name: str, model: keras.Model, draft: Path, examples: S
 
     Args:
         task: The task that built the model.
-        name: Name under which the model is served: the name of the task.
+        name: Name under which the model is served.
         model: The trained model, which is saved as `model.keras` for reuse.
         draft: Folder of the draft.
         examples: Examples of requests; the warm-up requests are chosen from the first of them.

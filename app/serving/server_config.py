@@ -151,6 +151,18 @@ def labels(settings: ModelServerConfig) -> dict[str, dict[str, int]]:
     return {model.name: dict(model.version_labels) for model in settings.model_config_list.config}
 
 
+def served(settings: ModelServerConfig) -> set[tuple[str, int]]:
+    """Returns the models and versions that settings name, by a label or otherwise.
+
+    A model is named by its folder, because its name on the server may be another.
+    """
+    named = set()
+    for model in settings.model_config_list.config:
+        numbers = {*model.version_labels.values(), *model.model_version_policy.specific.versions}
+        named |= {(PurePosixPath(model.base_path).name, number) for number in numbers}
+    return named
+
+
 def batching(limits: Limits) -> Message:
     """Returns the settings to merge requests: full batches under load, no wait otherwise.
 

@@ -146,7 +146,7 @@ def _describe(folder: Path, runs: Path) -> EncodedCorpus:
         complete=complete,
         runs=tuple(
             path.parent
-            for path in sorted((runs / task).glob(f"*/{CACHE_FILE}"))
+            for path in sorted(runs.glob(f"*/*/{CACHE_FILE}"))
             if path.read_text(encoding="utf-8").strip() == folder.name
         ),
     )

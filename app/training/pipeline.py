@@ -35,7 +35,7 @@ import tensorflow as tf
 import tasks
 from app import report
 from app.console import encodable, output_to, say, with_progress
-from app.serving import comparison, export
+from app.serving import comparison, export, versions
 from app.serving.base_version import BaseVersion
 from app.serving.comparison import Comparison
 from app.serving.session import SavedModelSession
@@ -71,6 +71,7 @@ class TrainOptions:
         freeze: Groups of layers that keep the weights of `base`; see `Task.layer_groups`.
         drop_labels: Whether classes and tags that only `base` has are dropped.
         report_examples: Most examples of the test part that each part of the report shows.
+        model: Name under which the version is published; "" for that of the task.
         command: Command that repeats the run, for the record; "" if there is none.
         output: Stream for everything that is printed; None for standard output.
     """
@@ -83,6 +84,7 @@ class TrainOptions:
     freeze: Sequence[str] = ()
     drop_labels: bool = False
     report_examples: int = 20
+    model: str = ""
     command: str = ""
     output: TextIO | None = None
 
@@ -116,6 +118,7 @@ class Prepared:
 
     Attributes:
         name: Name of the task.
+        model: Name under which the version is published.
         task: The task, restored from the assets of the run.
         splits: The examples that the task can answer.
         data: Summary of the data.
@@ -128,6 +131,7 @@ class Prepared:
     """
 
     name: str
+    model: str
     task: Task
     splits: Splits
     data: DataSummary
@@ -226,7 +230,7 @@ def read(name: str, config: Config, corpus: Corpus, options: TrainOptions) -> Pr
     Raises:
         UserError: The corpus is invalid, or another process trains the same run.
     """
-    began, runs = time.monotonic(), options.runs
+    began, runs, model = time.monotonic(), options.runs, options.model or name
     task_class = tasks.find(name)
     unknown = sorted(set(options.freeze) - set(task_class.layer_groups))
     if unknown:
@@ -241,7 +245,7 @@ def read(name: str, config: Config, corpus: Corpus, options: TrainOptions) -> Pr
     with tempfile.TemporaryDirectory(prefix="draft-", dir=runs) as folder:
         assets = Path(folder)
         data, config = _learn(task_class, config, corpus, splits, assets, options)
-        run = _open_run(runs / name, name, config, data.checksum, assets)
+        run = _open_run(runs / model, name, config, data.checksum, assets)
     task = task_class.restore(run.assets)
     ops = example_cache.ops_fingerprint(task, next(iter(splits.train)))
     cache = runs / "encoded" / name
@@ -254,6 +258,7 @@ def read(name: str, config: Config, corpus: Corpus, options: TrainOptions) -> Pr
         say(start.sentence(task))
     return Prepared(
         name,
+        model,
         task,
         _answerable(task, splits),
         data,
@@ -465,7 +470,7 @@ def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strat
 
 def _draft_folder(prepared: Prepared, saved_models: Path) -> Path:
     """Returns the folder of a run's draft, whose name a server does not take for a version."""
-    return saved_models / prepared.name / f"draft-{prepared.run.folder.name}"
+    return saved_models / prepared.model / f"draft-{prepared.run.folder.name}"
 
 
 def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) -> Evaluated:
@@ -526,7 +531,8 @@ def publish(
     page = report.page(record, fitted.progress.history, shown, _card_notes(task), illustrations)
     page = prepared.folders.left_out(page)
     (extra / "report.html").write_text(page, encoding="utf-8")
-    export.complete(task, prepared.name, fitted.model, draft, prepared.splits.test)
+    versions.check_task(draft.parent, prepared.name)  # another process may have published there
+    export.complete(task, prepared.model, fitted.model, draft, prepared.splits.test)
     version = export.publish(draft)
     run.mark_published(int(version.name), task.config)
     evaluation = evaluated.evaluation
@@ -568,6 +574,7 @@ def _record(
     }
     record = {
         "task": prepared.name,
+        "name": prepared.model,
         "command": prepared.options.command,
         "scores": evaluated.evaluation.scores,
         "intervals": evaluated.evaluation.intervals,

@@ -1,6 +1,6 @@
 """State of a run on disk, from which training resumes after any interruption.
 
-runs/<task>/<hash of config and data>/
+runs/<model>/<hash of config and data>/
     lock            held by the process that trains the run
     assets/         assets of the task
     state.npz       complete state after the last finished epoch, in one file with a checksum
@@ -118,7 +118,7 @@ def unfinished(folder: Path, config: Any) -> list[Path]:
         same_settings = all(record.get(name) == value for name, value in settings.items())
         if same_settings and other != folder:
             try:
-                progress = _read_progress(other)
+                progress = read_progress(other)
             except UserError:  # damaged, which matters when that run is resumed
                 continue
             if progress.epoch > 0 and not progress.ended(config):
@@ -162,7 +162,7 @@ class Run:
 
     def progress(self) -> Progress:
         """Returns the progress of the run; that of a new run is zero."""
-        return _read_progress(self.folder)
+        return read_progress(self.folder)
 
     def arrays(self) -> dict[str, list[np.ndarray]]:
         """Returns the arrays that were saved, by group; nothing for a new run."""
@@ -230,7 +230,12 @@ def history_table(history: list[dict[str, float]]) -> str:
     return table.getvalue()
 
 
-def _read_progress(folder: Path) -> Progress:
+def read_progress(folder: Path) -> Progress:
+    """Returns the progress of the run in a folder; that of a new run is zero.
+
+    Raises:
+        UserError: The state is damaged.
+    """
     state = _read_state(folder, lambda key: key == "progress")
     return Progress(**json.loads(str(state.get("progress", "{}"))))
 

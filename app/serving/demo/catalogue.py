@@ -33,13 +33,15 @@ class DemoModel(abc.ABC):
     """A model of the page.
 
     Attributes:
-        name: Name of the model; that of its task.
+        name: Name of the model.
+        task: Name of its task; None if it is not known.
         version: Number of the version; None for the latest on a server.
         url: URL of the server that the curl lines name.
     """
 
-    def __init__(self, name: str, version: int | None, url: str):
+    def __init__(self, name: str, task: str | None, version: int | None, url: str):
         self.name, self.version, self.url = name, version, url
+        self.task = task if task in tasks.names() else None
         self._lock = threading.Lock()
 
     @property
@@ -108,7 +110,9 @@ class LocalModel(DemoModel):
     """Published version in a folder, which is loaded when it is first used."""
 
     def __init__(self, folder: Path):
-        super().__init__(folder.parent.name, int(folder.name), DEFAULT_URL)
+        name = folder.parent.name
+        task = versions.record(folder).get("task", name)
+        super().__init__(name, task, int(folder.name), DEFAULT_URL)
         self._folder = folder
         self._signatures = session.signatures(folder)
         self._session: session.SavedModelSession | None = None
@@ -122,7 +126,7 @@ class LocalModel(DemoModel):
     @property
     def may_inspect(self) -> bool:
         extra = self._folder / "assets.extra"
-        return self.name in tasks.names() and (extra / "model.keras").exists()
+        return self.task is not None and (extra / "model.keras").exists()
 
     @property
     def cell(self) -> CellDescription | None:
@@ -144,7 +148,7 @@ class LocalModel(DemoModel):
         return dataclasses.replace(inspection, notes=(*self._notes, *inspection.notes))
 
     def _load_inspector(self) -> None:
-        task = tasks.find(self.name).restore(self._folder / "assets")
+        task = tasks.find(self.task).restore(self._folder / "assets")
         network, *others = ensemble.members(models.load(self._folder))
         if others:
             self._notes = (f"The model averages {1 + len(others)} networks; the first is shown.",)
@@ -161,7 +165,7 @@ class ServedModel(DemoModel):
 
     def __init__(self, url: str, name: str, timeout: float):
         web = url if url.startswith("http") else DEFAULT_URL
-        super().__init__(name, None, web)
+        super().__init__(name, name, None, web)
         self._client = client.connect(url, name, timeout=timeout, retries=1)
 
     @property
@@ -219,10 +223,10 @@ def served(url: str, names: Sequence[str], timeout: float) -> list[DemoModel]:
 
 def examples(model: DemoModel) -> list[dict]:
     """Returns a few requests to a model from the sample of its task; none for other models."""
-    if model.name not in tasks.names() or "serving_default" not in model.signatures:
+    if model.task is None or "serving_default" not in model.signatures:
         return []
     inputs, rows = sorted(model.signatures["serving_default"].inputs), []
-    for example in tasks.find(model.name).Corpus().open().test:
+    for example in tasks.find(model.task).Corpus().open().test:
         values = dict(example.values)
         if "tokens" in values:
             values["text"] = " ".join(values["tokens"])

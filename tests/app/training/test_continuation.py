@@ -189,7 +189,7 @@ def test_the_version_belongs_to_the_identity_of_a_run(base, tmp_path, monkeypatc
         (["sentiment", "--from", "9"], r"--from must be one of \[1\]"),
         (
             ["sentiment", "--from", "nowhere"],
-            "--from must be the number of a version or the folder",
+            "--from must be the number of a version, its model",
         ),
         (["tagging", "--from", "BASE"], "is a version of sentiment, not of tagging"),
         (["sentiment", "--from", "BASE", "--freeze", "head"], r"has the groups \['embeddings'"),
