@@ -27,6 +27,7 @@ RUNS = {
     "ewt-peephole": ("en_ewt", ["--cell", "lstm_peephole"], (0,)),
     "ewt-gru": ("en_ewt", ["--cell", "gru"], (0,)),
     "ewt-coupled": ("en_ewt", ["--cell", "lstm_coupled"], (0,)),
+    "ewt-forward": ("en_ewt", ["--direction", "forward", "--lookahead", "2"], (0,)),
 }
 TITLES = {"en_ewt": "English-EWT", "fr_sequoia": "French-Sequoia"}
 

@@ -194,6 +194,7 @@ def test_statistics_of_examples_add_up_to_the_scores():
     tagging = Tagging(
         types.SimpleNamespace(
             scheme=types.SimpleNamespace(scheme_name="BIO", reported=["O", "B-X", "I-X"]),
+            annotations=(),
             edit_scripts=None,
             training_words=set(),
         )
