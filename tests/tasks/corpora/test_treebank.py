@@ -1,0 +1,79 @@
+"""Files of labelled trees: faults are reported with file and line, and the sample is consistent."""
+
+from collections import Counter
+
+import pytest
+
+from tasks.core.errors import UserError
+from tasks.corpora import treebank
+from tasks.corpora.samples import review_trees
+
+TREE = "(3 (2 It) (4 (2 's) (4 good)))"
+
+
+def test_trees_are_read_line_by_line(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_text(f"{TREE}\n\n(1 dull)\n", encoding="utf-8")
+    examples = list(treebank.read(path, children=2))
+    assert [example.values["text"] for example in examples] == [TREE, "(1 dull)"]
+    assert examples[1].origin == f"{path}:3"
+    tree = treebank.parse(TREE)
+    assert tree.labels == ["3", "2", "4", "2", "4"]
+    assert tree.words == ["", "It", "", "'s", "good"]
+    assert tree.parents == [-1, 0, 0, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("3 It", "column 1: expected '(', got '3'."),
+        ("((3 a))", "column 2: expected a label, got '('."),
+        ("(3)", "column 3: expected '(' or a word, got ')'."),
+        ("(3 a b)", "column 6: expected ')', got 'b'."),
+        ("(3 (2 a) b)", "column 10: expected '(' or ')', got 'b'."),
+        ("(3 It) (2 a)", "column 8: the tree has ended, got '('."),
+        ("(3 (2 a)", "the line ends before the tree, with 1 open brackets."),
+        ("(3 (1 a) (2 b) (3 c))", "a node must have at most 2 children, got 3."),
+    ],
+)
+def test_a_line_that_is_not_a_tree_is_reported_with_its_number(tmp_path, line, message):
+    path = tmp_path / "train.txt"
+    path.write_text(f"{TREE}\n{line}\n", encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        list(treebank.read(path, children=2))
+    assert str(error.value) == f"{path}:2: {message}"
+
+
+def _label(tree, node=0):
+    """The label of a node by the rules of the sample, from its words alone."""
+    below = [child for child, parent in enumerate(tree.parents) if parent == node]
+    if not below:
+        (score,) = {s for s, words in review_trees._WORDS.items() if tree.words[node] in words} or {
+            2
+        }
+        return score
+    first, second = below
+    word, score = tree.words[first], _label(tree, second)
+    if word in review_trees._DEGREES:
+        return 4 if score > 2 else 0
+    if word in review_trees._NEGATIONS:
+        return 1 if score > 2 else 3
+    return score
+
+
+def test_labels_of_the_sample_follow_from_its_words():
+    texts = []
+    for part, examples in review_trees.parts().items():
+        part_texts = [example.values["text"] for example in examples]
+        assert len(part_texts) == review_trees.SIZES[part]
+        assert part_texts == [example.values["text"] for example in examples]
+        texts += part_texts
+    assert len(set(texts)) == len(texts)
+    roots = Counter()
+    for text in texts[::10]:
+        tree = treebank.parse(text)
+        roots[tree.labels[0]] += 1
+        assert [int(label) for label in tree.labels] == [
+            _label(tree, node) for node in range(len(tree.labels))
+        ]
+    assert set(roots) == {"0", "1", "3", "4"} and min(roots.values()) > 20

@@ -1,0 +1,34 @@
+"""The example of trees learns, and its SavedModel runs on a stock server."""
+
+import numpy as np
+import tensorflow as tf
+
+from app.serving import compatibility
+from examples import trees
+from tasks.corpora.samples import review_trees
+
+TEXTS = ["(_ (_ (_ the) (_ plot)) (_ (_ is) (_ superb)))", "(_ (_ a) (_ b) (_ c))", "(_ x", ""]
+
+
+def test_a_trained_network_is_served(tmp_path):
+    texts = [example.values["text"] for example in review_trees.parts()["train"]][:300]
+    encoder = trees.Encoder(texts, tmp_path)
+    model = trees.train(encoder, {"train": texts, "valid": texts[:50]}, "lstm", 8, 2)
+    scores = trees.evaluate(model, encoder, texts)
+    assert scores["node accuracy"] > 0.55  # most frequent label: 2, of half the nodes
+    (inputs, labels, weights), *_ = trees.batches(encoder, texts)
+    logits = np.asarray(model(inputs))
+    assert set(np.unique(weights)) == {0.0, 1.0} and labels.shape == weights.shape
+
+    trees.export(model, encoder, tmp_path / "1")
+    compatibility.check(tmp_path / "1")
+    serve = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
+    served = serve(text=tf.constant(texts[: trees.BATCH]))
+    np.testing.assert_allclose(
+        served["probabilities"], tf.nn.softmax(logits[:, 0]), rtol=1e-4, atol=1e-5
+    )
+    response = {name: value.numpy() for name, value in serve(text=tf.constant(TEXTS)).items()}
+    assert response["valid"].tolist() == [True, False, False, False]
+    assert response["label"][0] == response["labels"][0][response["probabilities"][0].argmax()]
+    assert response["label"][1:].tolist() == [b""] * 3
+    assert serve(text=tf.constant(["("]))["valid"].numpy().tolist() == [False]
