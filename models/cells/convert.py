@@ -1,4 +1,6 @@
-"""Conversion of weights from and to Keras, PyTorch, ONNX and Haste, by names of gates, in NumPy.
+"""Conversion of weights from and to other libraries, by names of gates, in NumPy.
+
+The libraries are Keras, PyTorch, ONNX, Haste and xLSTM.
 
     exported = convert.to_pytorch(layer)  # `layer` is a built `GatedRNN`
     module = getattr(torch.nn, exported.kind)(**exported.arguments)
@@ -52,6 +54,7 @@ class LayerFormat:
         peepholes: Order of the gates in its peephole weight; empty if it has no peepholes.
         projects: Whether it can project h.
         structure: `CellSpec.recurrent_structure` of its matrices.
+        has_heads: Whether its recurrent matrices can have heads.
     """
 
     kind: str
@@ -61,6 +64,7 @@ class LayerFormat:
     peepholes: tuple[str, ...] = ()
     projects: bool = False
     structure: str = "full"
+    has_heads: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +172,24 @@ HASTE = Library(
     },
     {"forward": {}},
 )
+XLSTM = Library(
+    "xLSTM",
+    {
+        "slstm": LayerFormat(
+            "sLSTMLayer", ("input", "forget", CANDIDATE, "output"), _TANH, has_heads=True
+        )
+    },
+    {"forward": {}},
+)
+# The layer feeds its "fgate" to the input gate and its "igate" to the forget gate, and will not
+# change that, because of the published weights: https://github.com/NX-AI/xlstm/issues/98
+_XLSTM_KERNELS = {
+    "input": "fgate.weight",
+    "forget": "igate.weight",
+    CANDIDATE: "zgate.weight",
+    "output": "ogate.weight",
+}
+_XLSTM_RECURRENT, _XLSTM_BIAS = "slstm_cell._recurrent_kernel_", "slstm_cell._bias_"
 # Defaults of attributes; those of "activations" for one direction, by operator.
 _ONNX_DEFAULTS = {"direction": "forward", "linear_before_reset": 0, "input_forget": 0}
 _ONNX_ACTIVATIONS = {
@@ -422,6 +444,106 @@ def from_haste(layer: GatedRNN, state_dict: Mapping[str, np.ndarray]) -> None:
     _assign(layer, HASTE, [_blocks(layer_format, parts)])
 
 
+def to_xlstm(layer: GatedRNN) -> ExportedWeights:
+    """Returns the weights of the `sLSTMLayer` of xLSTM (Beck et al. 2024), for PyTorch.
+
+    Args:
+        layer: A built layer of an sLSTM, with D = H. With K heads, each gate must read only the
+            H / K features that belong to its head, as the gates of xLSTM do.
+
+    Returns:
+        The class, arguments of its config, and its state dict without the group normalisation,
+        which follows the cell: "fgate.weight", "igate.weight", "zgate.weight" and "ogate.weight"
+        (K, H / K, H / K), "slstm_cell._recurrent_kernel_" (K, 4 H / K, H / K) and
+        "slstm_cell._bias_" (4 * H,), those two in the format of the backend "vanilla".
+
+    Raises:
+        ValueError: xLSTM has no layer that computes the same, or the layer is not built.
+    """
+    layer_format, heads, H = *_xlstm_format(layer), layer.units
+    cell, size = layer.cells[0], H // heads
+    blocks = _fold(cell, {weight.name: weight.numpy() for weight in cell.weights})
+    weights = {}
+    for name, key in _XLSTM_KERNELS.items():
+        by_head = blocks[name]["input"].reshape(heads, size, heads, size)
+        weights[key] = np.stack([by_head[k, :, k].T for k in range(heads)])
+        if not np.array_equal(_over_heads(weights[key]), blocks[name]["input"]):
+            raise ValueError(
+                f"xLSTM's gates read the features of their own head only, of {heads}: the kernel "
+                f"of {name!r} must be 0 elsewhere."
+            )
+    # (in, K, out) of each gate to (K, gate, out, in).
+    by_gate = np.stack([blocks[name]["recurrent"] for name in layer_format.order])
+    recurrent = by_gate.reshape(-1, size, heads, size).transpose(2, 0, 3, 1)
+    weights[_XLSTM_RECURRENT] = recurrent.reshape(heads, -1, size)
+    weights[_XLSTM_BIAS] = np.concatenate([blocks[name]["bias"] for name in layer_format.order])
+    arguments = {"embedding_dim": H, "num_heads": heads, "conv1d_kernel_size": 0}
+    return ExportedWeights(layer_format.kind, {**arguments, "backend": "vanilla"}, weights)
+
+
+def from_xlstm(layer: GatedRNN, state_dict: Mapping[str, np.ndarray]) -> None:
+    """Sets the weights of a layer to those of an `sLSTMLayer` of xLSTM, for PyTorch.
+
+    Args:
+        layer: A built layer of an sLSTM with D = H, and as many heads.
+        state_dict: Arrays by name, in the format of `to_xlstm`, or with the recurrent kernel and
+            the bias in that of the backend "cuda". Convolutions before the gates and the group
+            normalisation after the cell are not part of it: weights of other names are rejected.
+
+    Raises:
+        ValueError: Names or shapes differ, or the cell cannot represent the weights; none is
+            changed.
+    """
+    layer_format, heads, H = *_xlstm_format(layer), layer.units
+    size, gates = H // heads, len(layer_format.order)
+    shapes = dict.fromkeys(_XLSTM_KERNELS.values(), (heads, size, size))
+    shapes |= {_XLSTM_RECURRENT: (heads, gates * size, size), _XLSTM_BIAS: (gates * H,)}
+    of_cuda = {**shapes, _XLSTM_RECURRENT: (heads, size, gates * size)}
+    actual = {name: np.shape(array) for name, array in state_dict.items()}
+    _check_equal(
+        "xLSTM: the shapes of the weights", of_cuda if actual == of_cuda else shapes, actual
+    )
+    recurrent, bias = np.asarray(state_dict[_XLSTM_RECURRENT]), np.asarray(state_dict[_XLSTM_BIAS])
+    if actual == of_cuda:
+        recurrent = recurrent.reshape(heads, size, gates, size)
+        bias = bias.reshape(heads, gates, size).swapaxes(0, 1)
+    else:
+        recurrent = recurrent.reshape(heads, gates, size, size).transpose(0, 3, 1, 2)
+    bias = bias.reshape(gates, H)
+    blocks = {
+        name: {
+            "input": _over_heads(np.asarray(state_dict[_XLSTM_KERNELS[name]])),
+            "recurrent": recurrent[:, :, gate].swapaxes(0, 1).reshape(size, H),
+            "bias": bias[gate],
+        }
+        for gate, name in enumerate(layer_format.order)
+    }
+    _assign(layer, XLSTM, [blocks])
+
+
+def _xlstm_format(layer):
+    """The format of a layer in xLSTM, and its number of heads."""
+    layer_format, _ = _find_format(XLSTM, layer)
+    features = layer.cells[0].kernel.shape[0]
+    if layer.layers > 1 or features != layer.units:
+        raise ValueError(
+            "xLSTM's sLSTMLayer has one layer, with as many units as input features, "
+            f"got layers={layer.layers}, {layer.units} units and {features} features."
+        )
+    if layer.spec.pinned:
+        raise ValueError(f"xLSTM's gates cannot be pinned, got {dict(layer.spec.pinned)}.")
+    return layer_format, layer.spec.heads
+
+
+def _over_heads(weight):
+    """The matrix (H, H) of a layer that multiplies by head, from its weight (K, H / K, H / K)."""
+    heads, size, _ = weight.shape
+    whole = np.zeros((heads, size, heads, size), weight.dtype)
+    for k in range(heads):
+        whole[k, :, k] = weight[k].T
+    return whole.reshape(heads * size, heads * size)
+
+
 def _haste_names(layer_format):
     """Names in a state dict by part."""
     is_diagonal = layer_format.structure == "diagonal"
@@ -502,6 +624,8 @@ def _check_spec(library, layer_format, layer):
         expressible.add("peepholes")
     if layer_format.projects:
         expressible.add("projection")
+    if layer_format.has_heads:
+        expressible.add("heads")
     if layer_format.structure != "full":
         expressible.add("recurrent_structure")
         if spec.recurrent_structure != layer_format.structure:

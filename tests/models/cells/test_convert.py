@@ -345,6 +345,92 @@ def test_what_haste_cannot_compute_is_refused(cell, options, message):
         convert.to_haste(made(cell, **options))
 
 
+UNITS = 4  # of xLSTM, which has as many features
+
+
+def in_xlstm(weights, heads, xs):
+    """The outputs of xLSTM's sLSTMLayer before its normalisation, as its source has them.
+
+    Its vanilla backend: i, f, z, o = fgate(x), igate(x), zgate(x), ogate(x).
+    """
+    size = UNITS // heads
+    kernel = weights["slstm_cell._recurrent_kernel_"].reshape(heads, 4, size, size)
+    bias = weights["slstm_cell._bias_"].reshape(4, UNITS)
+    h, c, n, m = (np.zeros((B, UNITS)) for _ in range(4))
+    outputs = []
+    for step, x in enumerate(np.swapaxes(xs, 0, 1)):
+        raw = []
+        for gate, name in enumerate(("fgate", "igate", "zgate", "ogate")):
+            product = np.einsum("bkd,kod->bko", x.reshape(B, heads, -1), weights[f"{name}.weight"])
+            product += np.einsum("bki,koi->bko", h.reshape(B, heads, size), kernel[:, gate])
+            raw.append(product.reshape(B, UNITS) + bias[gate])
+        i, f, z, o = raw
+        retained = m + np.log(sigmoid(f))
+        m = i if step == 0 else np.maximum(i, retained)
+        c = np.exp(retained - m) * c + np.exp(i - m) * np.tanh(z)
+        n = np.exp(retained - m) * n + np.exp(i - m)
+        h = sigmoid(o) * c / n
+        outputs.append(h)
+    return np.stack(outputs, axis=1)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_xlstm_computes_the_same(heads):
+    rng = np.random.default_rng(0)
+    spec = {"equation": "slstm", "heads": heads}
+    layer, other = (GatedRNN(UNITS, spec, return_sequences=True) for _ in range(2))
+    xs = rng.normal(size=(B, 5, UNITS)).astype("float32")
+    layer(xs), other(xs)
+    size = UNITS // heads
+    names = ("fgate", "igate", "zgate", "ogate")
+    weights = {f"{name}.weight": rng.normal(size=(heads, size, size)) for name in names}
+    weights["slstm_cell._recurrent_kernel_"] = rng.normal(size=(heads, 4 * size, size))
+    weights["slstm_cell._bias_"] = rng.normal(size=4 * UNITS)
+    weights = {name: array.astype("float32") for name, array in weights.items()}
+    convert.from_xlstm(layer, weights)
+    close(np.asarray(layer(xs)), in_xlstm(weights, heads, xs.astype("float64")))
+    exported = convert.to_xlstm(layer)
+    assert exported.arguments["num_heads"] == heads and exported.arguments["embedding_dim"] == UNITS
+    assert list(exported.weights) == list(weights)
+    for name, array in weights.items():
+        np.testing.assert_array_equal(exported.weights[name], array)
+    # The backend "cuda" has (K, in, gate, out) and (K, gate, out).
+    kernel = weights["slstm_cell._recurrent_kernel_"].reshape(heads, 4, size, size)
+    weights["slstm_cell._recurrent_kernel_"] = kernel.transpose(0, 3, 1, 2).reshape(heads, size, -1)
+    bias = weights["slstm_cell._bias_"].reshape(4, heads, size)
+    weights["slstm_cell._bias_"] = bias.transpose(1, 0, 2).ravel()
+    convert.from_xlstm(other, weights)
+    for ours, theirs in zip(layer.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_xlstm_cannot_compute_is_refused():
+    def built(features=UNITS, **changes):
+        layer = GatedRNN(UNITS, {"equation": "slstm", **changes})
+        layer.build((None, None, features))
+        return layer
+
+    for layer, message in (
+        (built(features=UNITS + 1), f"got layers=1, {UNITS} units and {UNITS + 1} features"),
+        (built(heads=2), "the features of their own head only, of 2: the kernel of 'input'"),
+        (built(layer_norm="maps"), "sLSTMLayer has no layer_norm"),
+        (made("lstm"), "xLSTM has no 'lstm'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            convert.to_xlstm(layer)
+    layer = built()
+    before = layer.get_weights()
+    weights = dict(convert.to_xlstm(layer).weights)
+    for name, array in (
+        ("group_norm.weight", np.ones(UNITS)),
+        ("igate.weight", np.ones((2, 1, 1))),
+    ):
+        with pytest.raises(ValueError, match="the shapes of the weights must be"):
+            convert.from_xlstm(layer, {**weights, name: array})
+    for array, start in zip(layer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(array, start)
+
+
 def test_gates_that_onnx_couples_come_as_coupled():
     ours = made("greff_cifg", direction="both")
     (node,) = convert.to_onnx(ours)
