@@ -114,7 +114,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
             "--seeds", type=int, default=0, help=f"seeds per cell (default: {preset.seeds})"
         )
         sub.add_argument(
-            "--data", nargs="*", default=[], metavar="NAME=PATH", help="data of probes, by name"
+            "--data", nargs="*", default=[], metavar="NAME=PATH", help="data by probe or task"
         )
     for name in (*probes.names(), *tasks.names()):
         about = f"cells on the {'probe' if name in probes.names() else 'task'} {name}"
@@ -252,14 +252,13 @@ def _grid(args: argparse.Namespace) -> list[Experiment]:
 
 
 def _data_paths(values: Sequence[str]) -> dict[str, str]:
-    """Returns the paths of data by probe, of values of --data."""
+    """Returns the paths of data by probe or task, of values of --data."""
     paths = {}
     for value in values:
         name, separator, path = value.partition("=")
-        if not separator or name not in probes.names():
-            raise UserError(
-                f"--data must be NAME=PATH, NAME one of {probes.names()}, got {value!r}."
-            )
+        names = [*probes.names(), *tasks.names()]
+        if not separator or name not in names:
+            raise UserError(f"--data must be NAME=PATH, NAME one of {names}, got {value!r}.")
         if not Path(path).exists():
             raise UserError(f"--data {value}: {path} does not exist.")
         paths[name] = path

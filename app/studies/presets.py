@@ -163,6 +163,16 @@ _PEEPHOLES = {
 }
 _MUTS = _named("rnn", "lstm_bias_0", "lstm", "gru", "mut1", "mut2", "mut3")
 
+# Without evidence and linear path, the cells alone read the texts.
+_SCAN = {
+    "copy": {"length": 100, "steps": 2000},
+    "selective_copy": {},
+    "temporal_order": {},
+    "agreement": {},
+    "next_letter": {},
+    "sentiment": {"evidence": 0, "linear_path": 0},
+}
+
 PRESETS = {
     "greff": Preset(
         "Which parts of an LSTM matter? The baseline of Greff et al. and its eight variants",
@@ -353,6 +363,17 @@ PRESETS = {
                 subjects=("agreement",),
             ),
         ],
+    ),
+    "scan": Preset(
+        "What do gates that do not see h miss? Cells computed by scan, with one and three layers",
+        _named("mingru", "minlstm", "sru", "slstm", "lstm", "gru"),
+        [
+            Grid(subject, {**settings, "layers": layers})
+            for subject, settings in _SCAN.items()
+            for layers in (1, 3)
+        ],
+        [],
+        seeds=2,
     ),
     "memory": Preset(
         "How long is a memory? Copying and adding over 200 and 500 steps",

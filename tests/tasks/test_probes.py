@@ -51,6 +51,7 @@ def small_probes(tmp_path_factory):
         "next_letter": {"data": str(folder / "lines.txt")},
         "agreement": {},
         "listops": {},
+        "selective_copy": {"length": 14},
     }
     return {name: probes.find(name)(**settings[name]) for name in ALL}
 
@@ -133,6 +134,7 @@ NO_MEMORY = {
     "mnist": _commonest,
     "agreement": _commonest,
     "listops": _commonest,
+    "selective_copy": lambda probe, test: np.zeros((*test.targets.shape, 9)),  # always symbol 0
     "jsb": _shares,
     "next_letter": _shares,
 }
@@ -152,6 +154,20 @@ def test_the_targets_after_the_signal_are_the_first_ten_symbols(small_probes):
         assert len(row) == 27 and list(targets[-10:]) == list(row[:10])
         assert set(targets[:-10]) == {8} and max(row[:10]) < 8
         assert list(row).index(9) == 16 and set(row[10:16]) | set(row[17:]) == {8}
+
+
+def test_the_targets_are_the_scattered_symbols_in_their_order(small_probes):
+    probe = small_probes["selective_copy"]
+    batch, places = probe.draw(np.random.default_rng(0), 50), set()
+    for steps, targets, weights in zip(
+        batch.inputs.argmax(axis=-1), batch.targets, batch.weights, strict=True
+    ):
+        assert steps[14] == 9 and set(steps[15:]) == {8} and len(steps) == 25
+        copied = [step for step in steps[:14] if step < 8]
+        assert targets[15:].tolist() == copied and set(targets[:15]) == {8}
+        assert weights.tolist() == [0] * 15 + [1] * 10
+        places.add(tuple(np.flatnonzero(steps[:14] < 8)))
+    assert len(places) > 40
 
 
 def test_the_class_is_the_order_of_the_two_relevant_letters(small_probes):
