@@ -77,7 +77,7 @@ def _gru_before(step, h):
 
 
 def _mgu(step, h):
-    """Zhou et al. (2016), eqs. 5 to 7."""
+    """Zhou et al. (2016), MGU: the forget gate is the reset gate as well."""
     forget = step.gate("forget")
     product = step.product(CANDIDATE, forget * h)
     return ((1.0 - forget) * h + forget * step.candidate(also=product[CANDIDATE]),)
@@ -125,7 +125,7 @@ def _minlstm(step, h):
 
 
 def _cfn(step, h):
-    """Laurent & von Brecht (2017), eqs. 1 to 3."""
+    """Laurent & von Brecht (2017), CFN: without inputs the state decays to 0."""
     return (step.gate("forget") * step.tanh(h) + step.gate("input") * step.candidate(),)
 
 
@@ -221,7 +221,7 @@ def _unicornn(step, h, z):
 
 
 def _lem(step, h, z):
-    """Rusch et al. (2022), eq. 3: two states with learnt time steps."""
+    """Rusch et al. (2022), LEM: two states with learnt time steps."""
     fast = step.named("t", step.constant("step") * step.gate("fast"))
     slow = step.named("u", step.constant("step") * step.gate("slow"))
     z_next = step.named("z'", (1.0 - fast) * z + fast * step.gate("inner"))
@@ -316,7 +316,7 @@ def _sru(step, h, c):
 
 
 def _scrn(step, h, m, s):
-    """Mikolov et al. (2015), eqs. 4 to 6: a slow context s next to hidden units m."""
+    """Mikolov et al. (2015), SCRN: a slow context s next to hidden units m."""
     retained = step.constant("kept")
     s_next = step.named("s'", retained * s + (1.0 - retained) * step.gate("context"))
     context = step.product("context", s_next)

@@ -535,7 +535,7 @@ SOURCES = {
     "brc": "Vecoven et al. (2021), the bistable recurrent cell",
     "miru_1": "Zyarah & Kudithipudi (2026), the minion recurrent unit with a reset gate",
     "miru_2": "Zyarah & Kudithipudi (2026), the minion recurrent unit",
-    "indrnn": "Li et al. (2018), eq. 2, the independently recurrent network",
+    "indrnn": "Li et al. (2018), the independently recurrent network",
     "ran": "Lee et al. (2017), the recurrent additive network",
     "lstm_independent": "Gonnet & Deselaers (2020), IndyLSTM",
     "lstm_hard_sigmoid": "Courbariaux et al. (2015), the hard sigmoid; as in Keras 1",
