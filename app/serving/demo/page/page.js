@@ -3,12 +3,13 @@
 import { h } from "./dom.js";
 import * as generic from "./generic.js";
 import { readings } from "./heatmap.js";
+import * as live from "./live.js";
 import { aligned } from "./views/alignment.js";
 
 const MAX_BYTES = 5 * 2 ** 20;
 const at = (id) => document.getElementById(id);
 const status = at("status");
-let views = [], model = null, row = {}, image = "", current = 0;
+let views = [], model = null, row = {}, image = "", current = 0, typed = null;
 
 async function call(path, body) {
   const options = body === undefined ? {} : {
@@ -56,8 +57,21 @@ function select(chosen) {
   document.title = `${model.name} \u2013 models`;
   at("responses").replaceChildren();
   status.replaceChildren();
+  follow();
   buildForm();
   showModel();
+}
+
+// Responds while one types, if the model reads streams.
+function follow() {
+  at("live").replaceChildren();
+  typed = null;
+  if (!live.reads(model)) return;
+  const predict = (chosen, signature, values) =>
+    call("/api/predict", { model: chosen.name, signature, rows: [values] });
+  const followed = live.follow(model, predict, viewOf(model.signatures.feed));
+  at("live").append(followed.element);
+  typed = followed.change;
 }
 
 function buildForm() {
@@ -84,7 +98,7 @@ function textField(name) {
   const id = `field-${name}`;
   const field = h("textarea", {
     id, name, rows: 3, spellcheck: false, autocomplete: "off", maxLength: 100000,
-    oninput: () => { row[name] = field.value; },
+    oninput: () => { row[name] = field.value; typed?.(field.value); },
     onkeydown: (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); run(); }
     },
@@ -154,6 +168,7 @@ function fill(example) {
     if (typeof value === "string") {
       at(`field-${name}`).value = value;
       row[name] = value;
+      typed?.(value);
     } else {
       at("form").querySelector(".drop").setImage(fromBase64(value.b64));
     }

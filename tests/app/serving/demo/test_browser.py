@@ -4,6 +4,7 @@ Without Playwright (requirements-browser.txt) or Chromium these tests are skippe
 SCREENSHOTS=DIR they write pictures of the page at several sizes.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -37,6 +38,20 @@ def server(untrained_versions):
 
 
 @pytest.fixture(scope="module")
+def streams(tmp_path_factory, untrained_copy):
+    """The address of a page with models that read streams, and the folder of these."""
+    folder = tmp_path_factory.mktemp("streams")
+    for task in untrained.STREAMS:
+        untrained_copy(task, folder, streams=True)
+    models = catalogue.local(folder, list(untrained.STREAMS))
+    rate = http_server.RateLimit(10_000, 1000)
+    with http_server.DemoServer(models, rate=rate) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.url, folder
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -47,21 +62,34 @@ def browser():
 @pytest.fixture
 def page(browser, server):
     """The page, opened at the size of a phone; errors of its scripts fail the test."""
+    with opened(browser, server.url) as page:
+        yield page
+
+
+@pytest.fixture
+def stream_page(browser, streams):
+    """The page of models that read streams."""
+    with opened(browser, streams[0]) as page:
+        yield page
+
+
+@contextlib.contextmanager
+def opened(browser, url):
     context = browser.new_context(viewport={"width": 360, "height": 800})
     page, errors = context.new_page(), []
     page.set_default_timeout(1000 * SECONDS)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda line: errors.append(line.text) if "Policy" in line.text else None)
-    page.on("request", lambda request: errors.extend(_foreign(request.url, server)))
-    page.goto(server.url)
+    page.on("request", lambda request: errors.extend(_foreign(request.url, url)))
+    page.goto(url)
     yield page
     context.close()
     assert not errors
 
 
-def _foreign(url, server):
+def _foreign(url, page):
     """What the page loads from elsewhere."""
-    return [] if url.startswith((server.url, "blob:", "data:")) else [url]
+    return [] if url.startswith((page, "blob:", "data:")) else [url]
 
 
 def send(page, task, text):
@@ -137,6 +165,64 @@ def test_tags_stand_below_their_words(page):
     assert page.locator("#rest .tagged").first.inner_text().startswith("old")
     assert fits(page)
     picture(page, "tagging")
+
+
+def test_tags_follow_while_one_types_and_only_new_text_is_sent(stream_page, streams, here):
+    page, folder = stream_page, streams[1]
+    page.get_by_role("button", name="tagging", exact=True).click()
+    sent, live = [], page.locator(".live")
+    page.on("request", lambda request: sent.append(request.post_data_json))
+    field = page.get_by_label("text", exact=True)
+    assert not live.is_visible()
+    field.press_sequentially("the old ")
+    live.locator(".tagged").nth(1).wait_for()
+    for piece in ("man 🙂 ", "the boats"):
+        field.press_sequentially(piece)
+    text = "the old man 🙂 the boats"
+    live.locator(".tagged").nth(5).wait_for()  # also those that are not final
+    [whole] = here(folder / "tagging" / "1").predict([{"text": text}])
+    assert shown(live) == [pair.decode().split("/") for pair in paired(whole)]
+    fed = [each["rows"][0]["text"] for each in sent if each["signature"] == "feed"]
+    assert "".join(fed) == text and len(fed) > 1
+    sent.clear()
+    field.press("Home")
+    field.press_sequentially("and ")
+    live.locator(".tagged").nth(6).wait_for()
+    [whole] = here(folder / "tagging" / "1").predict([{"text": "and " + text}])
+    assert shown(live) == [pair.decode().split("/") for pair in paired(whole)]
+    assert "start" not in {each["signature"] for each in sent}  # its state is the first one
+    field.fill("")
+    live.wait_for(state="hidden")
+
+
+def shown(live):
+    return [each.splitlines() for each in live.locator(".tagged").all_inner_texts()]
+
+
+def paired(response):
+    return [b"/".join(pair) for pair in zip(response["tokens"], response["tags"], strict=True)]
+
+
+def test_classes_follow_while_one_types_and_translations_do_not(stream_page):
+    page = stream_page
+    page.get_by_role("button", name="sentiment", exact=True).click()
+    page.get_by_label("text", exact=True).press_sequentially("a dull film")
+    page.locator(".live .bars").wait_for()
+    assert fits(page)
+    page.get_by_role("button", name="translation", exact=True).click()
+    assert page.locator(".live").count() == 0
+
+
+def test_an_error_while_one_types_is_shown_in_words(stream_page):
+    page = stream_page
+    page.get_by_role("button", name="sentiment", exact=True).click()
+    page.route("**/api/predict", lambda route: route.fulfill(status=429, json={"error": "Wait."}))
+    page.get_by_label("text", exact=True).press_sequentially("a")
+    page.locator(".live .error", has_text="Wait.").wait_for()
+    page.unroute("**/api/predict")
+    page.get_by_label("text", exact=True).press_sequentially(" dull film")
+    page.locator(".live .bars").wait_for()
+    assert page.locator(".live .error").inner_text() == ""
 
 
 def test_translation_has_alternatives_and_an_alignment(page):
