@@ -7,6 +7,8 @@ counts, lengths, frequent words and suspicious examples. Nothing is trained, and
 
 import argparse
 import dataclasses
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from tasks.core.examples import PARTS
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Prints the remarks on a corpus, and returns the folder of the page."""
-    args, task_class = cli.parse("inspect_data", __doc__, argv, _add_flags, "--data PATH")
+    words = sys.argv[1:] if argv is None else list(argv)
+    args, task_class = cli.parse("inspect_data", __doc__, words, _add_flags, "--data PATH")
     cli.check_out(args.out)
     corpus = cli.settings(task_class.Corpus, args)
     corpus.check_paths()
@@ -35,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     with cli.quiet():
         from app.report import data
 
-    page = data.page(f"{args.task}: {corpus.data}", [*splits.notes, *remarks], surveyed)
+    command = shlex.join(["python", "-m", "app.inspect_data", *words])
+    page = data.page(f"{args.task}: {corpus.data}", [*splits.notes, *remarks], surveyed, command)
     folder = cli.new_folder(args.out, Path("runs/inspect_data"))
     (folder / "index.html").write_text(page, encoding="utf-8")
     print(f"page {folder / 'index.html'}")

@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         equations(
             specs.find(task.config.cell), any("raw_projection" in w.path for w in model.weights)
         ),
+        shlex.join(["python", "-m", "app.look", *argv]),
     )
     folder = cli.new_folder(args.out, LOOKS / model_name.of(args))
     _write(folder, files)

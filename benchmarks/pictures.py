@@ -70,7 +70,7 @@ def main() -> None:
         version = versions.find(args.saved_models, name)
         task = tasks.find(name).restore(version / "assets")
         figure = FIGURES[name](version, task, SavedModelSession(version))
-        figure.savefig(IMAGES / f"{name}.png", dpi=100)
+        (IMAGES / f"{name}.png").write_bytes(plots.png(figure, dpi=100))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
-from app.report import pages, plots
+from app.report import colours, layout, plots
 from tasks.core.evaluation import Table
 from tasks.core.examples import PARTS
 from tasks.core.survey import Survey, distinctive_words
@@ -17,42 +17,42 @@ _MAX_LABELS = 50  # rows of a table
 _MAX_BARS = 20
 _WORDS = 15
 _MAX_CHARACTERS = 200  # of the text of a suspicious example
-_COLOURS = ("#0072b2", "#d55e00", "#009e73")  # distinguishable by colour-blind readers
+_COLOURS = colours.SERIES[: len(PARTS)]
 
 
-def page(title: str, remarks: Sequence[str], survey: Survey) -> str:
+def page(title: str, remarks: Sequence[str], survey: Survey, command: str = "") -> str:
     """Returns the page of a corpus as HTML.
 
     Args:
         title: Title of the page.
         remarks: Notes on the corpus, in sentences.
         survey: What is shown.
+        command: Command that writes the page.
     """
     sizes = [f"{part} {len(survey.summaries[part]):,}" for part in PARTS]
     parts = [
-        f"<h1>{escape(title)}</h1>",
         f"<p>Examples: {', '.join(sizes)}.</p>",
         "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in remarks) + "</ul>",
     ]
     counts = {part: survey.summaries[part].labels for part in PARTS}
     if counts["train"]:
         draw = functools.partial(_class_counts, counts)
-        parts += [pages.table(_label_table(counts)), pages.figure("class counts", draw)]
+        parts += [layout.table(_label_table(counts)), layout.figure("class counts", draw)]
     if survey.values["train"]:
-        parts.append(pages.table(_value_table(survey.values)))
+        parts.append(layout.table(_value_table(survey.values)))
     draw = functools.partial(_lengths, survey.lengths)
     parts += [
         "<h2>Lengths</h2>",
-        pages.rows(_length_table(survey.lengths)),
-        pages.figure("lengths", draw),
-        pages.table(_word_table(survey)),
+        layout.rows(_length_table(survey.lengths)),
+        layout.figure("lengths", draw),
+        layout.table(_word_table(survey)),
     ]
     rows = [
         [s.reason, s.part, _short(s.text), _short(s.target), s.origin] for s in survey.suspicions
     ]
     columns = ["reason", "part", "text", "target", "origin"]
-    parts.append(pages.table(Table("Examples to look at", columns, rows)))
-    return pages.whole(title, parts)
+    parts.append(layout.table(Table("Examples to look at", columns, rows)))
+    return layout.whole(title, parts, command)
 
 
 def _short(text: str) -> str:
@@ -78,7 +78,7 @@ def _label_table(counts: dict[str, Counter]) -> Table:
 def _class_counts(counts: dict[str, Counter]) -> Figure:
     """Plots the share of each class in each part."""
     labels = _ordered(counts)[:_MAX_BARS]
-    figure = Figure(figsize=(7, 1.2 + 0.35 * len(labels)), layout="constrained")
+    figure = Figure(figsize=(plots.WIDTH, 1.5 + 0.35 * len(labels)), layout="constrained")
     axes = figure.subplots()
     positions = np.arange(len(labels))
     for number, (part, colour) in enumerate(zip(PARTS, _COLOURS, strict=True)):
@@ -88,7 +88,7 @@ def _class_counts(counts: dict[str, Counter]) -> Figure:
     axes.set_yticks(positions, [plots.label(name) for name in labels])
     axes.invert_yaxis()
     axes.set_xlabel("share of the part")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(PARTS))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -115,7 +115,7 @@ def _length_table(lengths: dict[str, Counter]) -> Table:
 
 def _lengths(lengths: dict[str, Counter]) -> Figure:
     """Plots the share of each part that has at most a number of words."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
+    figure = Figure(figsize=(plots.WIDTH, 3), layout="constrained")
     axes = figure.subplots()
     for (part, counter), colour in zip(lengths.items(), _COLOURS, strict=True):
         if counter:

@@ -9,28 +9,29 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from app.report.plots import label, without_math
+from app.report import colours
+from app.report.plots import token_label
 from tasks.core.inspection import Reading, numbered_tokens
 
 MAX_STEPS = 80  # steps that a figure shows
 _MAX_CHANGED = 10  # units of the figure of changes
 _MAX_LABEL = 18  # characters of the label of a step
-_HIGHLIGHT = "#d55e00"
+_HIGHLIGHT = colours.ORANGE
+_HALF_WIDTHS = (0.05, 0.1, 0.25, 0.5)  # of the scale of gates around 0.5
+_SHOWN_SHARE = 98  # percent of the values that a scale covers
 _STATE_TITLES = {"c": "cell state c", "h": "output h"}
-# Both colour maps are readable by colour-blind people.
-_GATE_SCALE = {"cmap": "cividis", "vmin": 0.0, "vmax": 1.0}
-_SIGNED_MAP = "RdBu_r"
 
 
-def window(count: int, center: int) -> slice:
-    """Returns the steps that a figure shows: all, or `MAX_STEPS` of them around a step.
+def window(count: int, center: int, most: int = MAX_STEPS) -> slice:
+    """Returns the steps that a figure shows: all, or as many as it may around a step.
 
     Args:
         count: Number of steps.
         center: Index of a step that is shown.
+        most: Number of steps that a figure may show.
     """
-    start = min(max(0, center - MAX_STEPS // 2), max(0, count - MAX_STEPS))
-    return slice(start, min(count, start + MAX_STEPS))
+    start = min(max(0, center - most // 2), max(0, count - most))
+    return slice(start, min(count, start + most))
 
 
 def marked_step(reading: Reading, token: str) -> int:
@@ -84,6 +85,17 @@ def maps(reading: Reading) -> dict[str, np.ndarray]:
     }
 
 
+def gate_limits(values: np.ndarray) -> tuple[float, float]:
+    """Returns the range of the scale of a gate, around 0.5.
+
+    It is the narrowest of a few that covers nearly all values, so that those of a gate that
+    hardly leaves 0.5 can be told apart.
+    """
+    needed = np.percentile(np.abs(values - 0.5), _SHOWN_SHARE)
+    half = next((half for half in _HALF_WIDTHS if needed <= half), _HALF_WIDTHS[-1])
+    return 0.5 - half, 0.5 + half
+
+
 def traces(reading: Reading, step: int) -> Figure:
     """Plots the gates, candidate and states: the mean over units, and all units below it.
 
@@ -93,56 +105,73 @@ def traces(reading: Reading, step: int) -> Figure:
     """
     plotted, shown = maps(reading), window(len(reading.steps), step)
     labels, marked = reading.steps[shown], step - shown.start
-    states = reading.trace.states
+    states, gates = reading.trace.states, reading.trace.gates
     # All values of equally many units share an order; a projected h has its own.
     orders = {states[name].shape[1]: unit_order(states[name]) for name in ("h", _state(reading))}
     height = float(np.clip(0.012 * reading.trace.candidate.shape[1], 1.0, 2.4))
-    size = (2.6 + max(4.0, 0.3 * len(labels)), 1.2 + (0.6 + height) * len(plotted))
+    size = (2.6 + max(4.0, 0.3 * len(labels)), 1.2 + (0.7 + height) * len(plotted))
     figure = Figure(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.025, hspace=0)
-    figure.suptitle(without_math(reading.name), fontsize=11)
+    figure.get_layout_engine().set(h_pad=0.03, hspace=0)
     panels = figure.subplots(len(plotted) * 2, 1, height_ratios=[0.35, height] * len(plotted))
     for (title, values), (line, heat) in zip(plotted.items(), panels.reshape(-1, 2), strict=True):
-        is_gate = title.removesuffix(" gate") in reading.trace.gates
+        is_gate = title.removesuffix(" gate") in gates
         values = values[shown]
         _plot_mean(line, values, title, is_gate)
-        _plot_units(figure, heat, values[:, orders[values.shape[1]]], is_gate)
+        scale = gate_limits(values) if is_gate else _signed_limits(values)
+        _plot_units(figure, heat, values[:, orders[values.shape[1]]], scale)
         for axes in (line, heat):
             axes.set(xticks=[], xlim=(-0.5, len(labels) - 0.5))
             axes.axvline(marked - 0.5, color=_HIGHLIGHT, lw=1)
             axes.axvline(marked + 0.5, color=_HIGHLIGHT, lw=1)
-    shortened = [label(text, _MAX_LABEL) for text in labels]
+    shortened = [token_label(text, _MAX_LABEL) for text in labels]
     panels[-1].set_xticks(range(len(labels)), shortened, rotation=90)
     panels[-1].get_xticklabels()[marked].set(color=_HIGHLIGHT, fontweight="bold")
     panels[-1].set_xlabel("input of each step")
     return figure
 
 
+def _signed_limits(values: np.ndarray) -> tuple[float, float]:
+    """Returns the range of a scale around 0; single values beyond it do not widen it."""
+    greatest = max(float(np.percentile(np.abs(values), _SHOWN_SHARE)), 1e-6)
+    return -greatest, greatest
+
+
 def _plot_mean(axes: Axes, values: np.ndarray, title: str, is_gate: bool) -> None:
     """Plots the mean over units of values (T, H)."""
-    axes.plot(range(len(values)), values.mean(axis=1), "o-", ms=3, lw=1.2, color="#333333")
+    if not is_gate:
+        axes.axhline(0, color=colours.FAINT, lw=0.8, zorder=0)
+    axes.plot(range(len(values)), values.mean(axis=1), "o-", ms=3, lw=1.2, color=colours.INK)
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
     axes.set_ylabel("mean", fontsize=8)
-    axes.tick_params(axis="y", labelsize=7)
+    axes.tick_params(axis="y", labelsize=8)
     axes.locator_params(axis="y", nbins=3)
+    axes.margins(y=0.3)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     if is_gate:
         axes.set_ylim(-0.1, 1.1)
-    else:
-        axes.axhline(0, color="#bbbbbb", lw=0.8, zorder=0)
 
 
-def _plot_units(figure: Figure, axes: Axes, values: np.ndarray, is_gate: bool) -> None:
+def _plot_units(
+    figure: Figure, axes: Axes, values: np.ndarray, limits: tuple[float, float]
+) -> None:
     """Plots values (T, H) as a heat map, with a row for each unit."""
-    scale = _GATE_SCALE
-    if not is_gate:
-        largest = max(float(np.abs(values).max()), 1e-6)
-        scale = {"cmap": _SIGNED_MAP, "vmin": -largest, "vmax": largest}
-    image = axes.imshow(values.T, aspect="auto", interpolation="nearest", **scale)
+    low, high = limits
+    image = axes.imshow(
+        values.T,
+        aspect="auto",
+        interpolation="none",
+        cmap=colours.DIVERGING,
+        vmin=low,
+        vmax=high,
+    )
     axes.set_ylabel(f"{values.shape[1]} units", fontsize=8)
     axes.set_yticks([])
-    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=8)
-    bar.ax.tick_params(labelsize=7)
+    beyond = (values.min() < low, values.max() > high)
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}
+    bar = figure.colorbar(
+        image, ax=axes, pad=0.01, aspect=8, extend=extend.get(beyond, "neither"), extendfrac=0.1
+    )
+    bar.ax.tick_params(labelsize=8)
     bar.set_label("value", fontsize=8)
 
 
@@ -172,9 +201,9 @@ def state_changes(reading: Reading, step: int) -> Figure:
 
 def _plot_change(axes: Axes, before: np.ndarray, after: np.ndarray) -> None:
     rows = range(len(before))
-    axes.axvline(0, color="#bbbbbb", lw=0.8, zorder=0)
-    axes.hlines(rows, before, after, color="#888888", lw=1.5, zorder=1)
-    axes.plot(before, rows, "o", mfc="white", mec="#333333", ms=6, label="before the step")
+    axes.axvline(0, color=colours.FAINT, lw=0.8, zorder=0)
+    axes.hlines(rows, before, after, color=colours.FAINT, lw=1.5, zorder=1)
+    axes.plot(before, rows, "o", mfc="none", mec=colours.INK, ms=6, label="before the step")
     axes.plot(after, rows, "o", color=_HIGHLIGHT, ms=6, label="after the step")
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -182,11 +211,17 @@ def _plot_change(axes: Axes, before: np.ndarray, after: np.ndarray) -> None:
 def _plot_numbers(axes: Axes, columns: Mapping[str, np.ndarray], are_gates: bool) -> None:
     """Plots columns of numbers by name, each number on its colour."""
     values = np.stack(list(columns.values()), axis=1)
-    scale = _GATE_SCALE if are_gates else {"cmap": _SIGNED_MAP, "vmin": -1.0, "vmax": 1.0}
-    image = axes.imshow(values, aspect="auto", **scale)
+    low = 0.0 if are_gates else -1.0
+    image = axes.imshow(
+        values,
+        aspect="auto",
+        interpolation="none",
+        cmap=colours.DIVERGING,
+        vmin=low,
+        vmax=1.0,
+    )
     for (row, column), value in np.ndenumerate(values):
-        luminance = np.dot(image.cmap(image.norm(value))[:3], (0.3, 0.6, 0.1))
-        colour = "white" if luminance < 0.5 else "black"
+        colour = colours.text_on(image.cmap(image.norm(value)))
         axes.text(column, row, f"{value:.2f}", color=colour, ha="center", va="center", fontsize=8)
     axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     axes.tick_params(axis="y", left=False, labelleft=False)

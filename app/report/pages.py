@@ -1,33 +1,12 @@
 """Report of a run: its scores, learning curves, mistakes and model card, as one HTML page."""
 
-import base64
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from matplotlib.figure import Figure
-
-from app import images
-from app.console import encodable, say
-from app.report import fonts, plots
+from app.report import plots
+from app.report.layout import figure, figures, table, whole
 from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Evaluation, Table
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 60rem;
-  padding: 0 1rem; }
-h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
-table { border-collapse: collapse; margin: 1rem 0; font-size: 0.9rem; }
-th, td { text-align: left; vertical-align: top; padding: 0.25rem 0.75rem 0.25rem 0; }
-th { border-bottom: 1px solid #999; } td { border-bottom: 1px solid #eee; }
-td.number { font-variant-numeric: tabular-nums; }
-td { overflow-wrap: anywhere; }
-svg { max-width: 100%; height: auto; }
-img { max-width: 16rem; max-height: 8rem; }
-.scores { font-size: 1.25rem; } .scores b { margin-right: 2rem; }
-"""
-
-_MAX_IMAGE_BYTES = 2**16  # of an image in a table; photographs would make the page too large
-_IMAGE_SIZE = (512, 256)  # twice the size of the style sheet, for screens of high density
 
 
 def page(
@@ -47,18 +26,20 @@ def page(
         illustrations: Attention over examples.
     """
     evaluated = record["evaluated"]
-    scores = "".join(f"{escape(k)} <b>{v:.4f}</b>" for k, v in evaluation.scores.items())
+    scores = "".join(
+        f"<li class=short>{escape(name.replace('_', ' '))} <b>{value:.4f}</b></li>"
+        for name, value in evaluation.scores.items()
+    )
     contexts = [f"{k}: {context}" for k in evaluation.scores if (context := evaluation.context(k))]
     parts = [
-        f"<h1>{escape(record['task'])}</h1>",
         f"<p>Scores of the SavedModel's signature <code>{escape(evaluated['signature'])}</code> "
         f"on {evaluated['examples']} examples of the {escape(evaluated['part'])} part.</p>",
-        f"<p class=scores>{scores}</p>",
+        f"<ul class=scores>{scores}</ul>",
         *(f"<p>{escape(line)}</p>" for line in contexts),
         *(f"<p><b>{escape(line)}</b></p>" for line in evaluation.below_baselines()),
         *(f"<p>Warning: {escape(line)}</p>" for line in record.get("warnings", ())),
         "<h2>Learning curves</h2>",
-        figure("learning curves", lambda: plots.curves(history, record["best_epoch"])),
+        figures([_curve(history, record["best_epoch"], n) for n in plots.metrics(history)]),
     ]
     parts += [table(content) for content in evaluation.tables]
     for confusion in map(Confusion.most_frequent, evaluation.confusions):
@@ -82,53 +63,14 @@ def page(
         if not evaluation.mistakes.rows:
             parts.append("<p>None.</p>")
     parts += ["<h2>Model card</h2>", *_card(record, limits)]
-    return whole(f"{record['task']}: {record['data']['source']}", parts)
+    title = f"{record['task']}: {record['data']['source']}"
+    return whole(title, parts, record.get("command", ""), record.get("date", ""))
 
 
-def figure(
-    name: str, draw: Callable[[], Figure], write: Callable[[Figure], object] | None = None
-) -> str:
-    """Returns a figure as HTML, or a sentence in its place if it cannot be drawn.
-
-    Below it is a table of the texts that no font of this machine can draw, if there are any.
-
-    The page belongs to results that took long to compute, and a figure is not worth them.
-    Therefore any error of a figure is printed in one line instead of raised.
-
-    Args:
-        name: Name of the figure, for the message.
-        draw: Draws the figure.
-        write: Also writes the figure to a file.
-    """
-    try:
-        drawn = draw()
-        numbered = fonts.make_legible(drawn)
-        if write:
-            write(drawn)
-        return plots.svg(drawn) + numbered_texts(numbered)
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        message = f"the figure {name!r} is left out, because it cannot be drawn: {reason:.300}"
-        say(message)
-        return f"<p>{escape(message)}</p>"
-
-
-def numbered_texts(texts: Sequence[Sequence[str]]) -> str:
-    """Returns the table of the texts that are numbered in a figure, as HTML; "" if none is."""
-    return rows(Table("", ["number in the figure", "text"], texts)) if texts else ""
-
-
-def whole(title: str, parts: Sequence[str]) -> str:
-    """Returns a self-contained HTML page, which UTF-8 can encode.
-
-    Args:
-        title: Title of the page.
-        parts: Content of the page, as HTML.
-    """
-    return encodable(
-        f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
-        f"<style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
-    )
+def _curve(history: Sequence[Mapping[str, float]], best_epoch: int, name: str) -> str:
+    """Returns the learning curve of one metric as HTML."""
+    draw = functools.partial(plots.curves, history, best_epoch, [name])
+    return figure(f"learning curve of {name}", draw)
 
 
 def _card(record: Mapping, limits: Sequence[str]) -> list[str]:
@@ -152,36 +94,9 @@ def _card(record: Mapping, limits: Sequence[str]) -> list[str]:
         "commit": record["commit"] or "none",
         "device": record["device"],
     }
-    if record.get("command"):
-        facts["command"] = record["command"]
     settings = [[name, str(value)] for name, value in config.items()]
     return [
         items,
         table(Table("Data and training", ["item", "value"], list(facts.items()))),
         table(Table("Configuration", ["setting", "value"], settings)),
     ]
-
-
-def table(content: Table) -> str:
-    """Returns a table as HTML, below its title."""
-    return f"<h2>{escape(content.title)}</h2>{rows(content)}"
-
-
-def rows(content: Table) -> str:
-    """Returns a table as HTML, without its title."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in content.columns)
-    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in content.rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _cell(value: object) -> str:
-    """Returns a table cell as HTML: floats with three digits, bytes as an image."""
-    if isinstance(value, float):
-        return f"<td class=number>{value:.3f}</td>"
-    if isinstance(value, bytes):
-        if len(value) > _MAX_IMAGE_BYTES:
-            value = images.scaled_down(value, _IMAGE_SIZE) or value
-        kind = "png" if value.startswith(b"\x89PNG") else "jpeg"
-        data = base64.b64encode(value).decode()
-        return f'<td><img src="data:image/{kind};base64,{data}"></td>'
-    return f"<td>{escape(str(value))}</td>"

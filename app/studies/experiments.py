@@ -46,8 +46,13 @@ class Experiment:
     @property
     def title(self) -> str:
         """The subject and its settings, without paths of data."""
-        shown = [f"{name}={value}" for name, value in self.settings if name not in _PATH_SETTINGS]
+        shown = [f"{name}={value}" for name, value in self.shown_settings]
         return " ".join([self.subject, *shown])
+
+    @property
+    def shown_settings(self) -> list[tuple[str, object]]:
+        """The settings without paths of data."""
+        return [setting for setting in self.settings if setting[0] not in _PATH_SETTINGS]
 
     @property
     def identity(self) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.console import ESCAPE
-from app.report import pages, plots
+from app.report import colours, layout, plots
 from app.studies.gradient_flow import (
     CLIPPED,
     CLIPPED_PROBE,
@@ -25,8 +25,6 @@ from app.studies.gradient_flow import (
 from tasks import probes
 from tasks.core.evaluation import Table
 
-# Distinguishable by colour-blind readers (Okabe & Ito).
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MARKERS = "os^Dv"
 _SHARE = 0.01  # share of the gradient below which it counts as vanished
 _TURNED = 0.1  # degrees; smaller angles are rounding errors
@@ -83,7 +81,7 @@ def files(results: Results) -> dict[str, bytes]:
         def write(figure: Figure) -> None:
             drawn[f"{name}.png"] = plots.png(figure, dpi=120)
 
-        return pages.figure(name, lambda: draws[name](results), write)
+        return layout.figure(name, lambda: draws[name](results), write)
 
     svgs = {name: add(name) for name in draws}
     page = _page(results, svgs)
@@ -111,24 +109,27 @@ def rows(results: Results) -> list[list]:
 
 def reach(results: Results) -> Figure:
     """Plots the gradient norm over the lag, before and after training, one colour per cell."""
-    figure = Figure(figsize=(8.2, 4.8), layout="constrained")
+    figure = Figure(figsize=(6.2, 4.6), layout="constrained")
     axes = figure.subplots()
     lags = np.arange(results.lags + 1)
-    for cell, colour in zip(results.trained, _COLOURS, strict=False):
+    bands = []
+    for cell, colour in zip(results.trained, colours.SERIES, strict=False):
         axes.plot(lags, cell.before.norms, "--", lw=1.6, color=colour)
         axes.plot(lags, cell.after.norms, "-", lw=2, color=colour, label=plots.label(cell.label))
-        low, high = np.exp(cell.after.log_norms.min(axis=0)), np.exp(cell.after.log_norms.max(0))
+        ends = (cell.after.log_norms.min(axis=0), cell.after.log_norms.max(axis=0))
+        low, high = (np.clip(np.exp(end), _FLOOR, _CEILING) for end in ends)
+        bands += [low, high]
         axes.fill_between(lags, low, high, color=colour, alpha=0.13, lw=0)
-    axes.plot([], [], "--", color="#555555", label="before training")
-    axes.plot([], [], "-", color="#555555", label="after training")
+    axes.plot([], [], "--", color=colours.FAINT, label="before training")
+    axes.plot([], [], "-", color=colours.FAINT, label="after training")
     moments = [m for cell in results.trained for m in (cell.before, cell.after)]
-    _logarithmic(axes, [moment.norms for moment in moments])
+    _logarithmic(axes, [*bands, *(moment.norms for moment in moments)])
     _one(axes)
     axes.set_xlim(0, results.lags)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("lag k, in steps")
     axes.set_ylabel("norm of the gradient of the last state\nw.r.t. the state k steps before")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=9)
     return figure
 
 
@@ -156,7 +157,7 @@ def spectra(results: Results) -> Figure:
 
 def _eigenvalues(axes, moment: Moment, reach: float) -> None:
     turn = np.linspace(0, 2 * np.pi, 200)
-    axes.plot(np.cos(turn), np.sin(turn), color="#999999", lw=1)
+    axes.plot(np.cos(turn), np.sin(turn), color=colours.FAINT, lw=1)
     for (_, matrix), colour, marker in _styled(moment):
         values = np.linalg.eigvals(matrix)
         axes.plot(values.real, values.imag, marker, ms=4, mfc="none", mew=1, color=colour)
@@ -175,8 +176,8 @@ def _singular_values(axes, cell: Trained) -> None:
         ranks = np.arange(1, len(after) + 1)
         axes.plot(ranks, values, "--", lw=1, color=colour)
         axes.plot(ranks, after, marker + "-", ms=3, lw=1, mfc="none", color=colour, label=name)
-    axes.plot([], [], "--", lw=1, color="#555555", label="before")
-    axes.axhline(1, color="#999999", lw=1, zorder=0)
+    axes.plot([], [], "--", lw=1, color=colours.FAINT, label="before")
+    axes.axhline(1, color=colours.FAINT, lw=1, zorder=0)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("rank", fontsize=9)
     axes.set_ylabel("singular value", fontsize=9)
@@ -187,16 +188,16 @@ def _singular_values(axes, cell: Trained) -> None:
 
 def _styled(moment: Moment):
     """Yields the matrices of a moment, each with a colour and a marker."""
-    styles = zip(itertools.cycle(_COLOURS), itertools.cycle(_MARKERS), strict=False)
+    styles = zip(itertools.cycle(colours.SERIES), itertools.cycle(_MARKERS), strict=False)
     for item, (colour, marker) in zip(moment.matrices.items(), styles, strict=False):
         yield item, colour, marker
 
 
 def clipping(results: Results) -> Figure:
     """Plots the norm of the gradient, the loss, and the angle due to clipping, by step."""
-    figure = Figure(figsize=(8.2, 7.2), layout="constrained")
+    figure = Figure(figsize=(6.2, 6.6), layout="constrained")
     panels = figure.subplots(3, 1, sharex=True)
-    for (label, descent), colour in zip(results.descents.items(), _COLOURS, strict=False):
+    for (label, descent), colour in zip(results.descents.items(), colours.SERIES, strict=False):
         steps = np.arange(len(descent.losses))
         for axes, values in zip(
             panels, (descent.norms, descent.losses, descent.angles), strict=True
@@ -210,7 +211,7 @@ def clipping(results: Results) -> Figure:
         axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_yscale("log")
-    panels[0].legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    panels[0].legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
     panels[2].set_xlabel("step of gradient descent")
     panels[2].set_xlim(0, len(steps))
     return figure
@@ -219,11 +220,11 @@ def clipping(results: Results) -> Figure:
 def powers(results: Results) -> Figure:
     """Plots norms of matrix powers, their prediction r^k, and norms of the tanh unit."""
     kinds = list(dict.fromkeys(power.kind for power in results.powers))
-    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.4, 4.6), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(kinds), sharey=True))
     for axes, kind in zip(panels, kinds, strict=True):
         drawn = [power for power in results.powers if power.kind == kind]
-        for power, colour in zip(drawn, _COLOURS, strict=False):
+        for power, colour in zip(drawn, colours.SERIES, strict=False):
             lags = np.arange(len(power.linear))
             axes.plot(lags, power.radius**lags, ":", lw=3, color=colour, alpha=0.6)
             axes.plot(lags, np.exp(power.linear), "--", lw=1.4, color=colour)
@@ -234,7 +235,7 @@ def powers(results: Results) -> Figure:
             ("--", "norm of the matrix power"),
             ("-", "tanh unit with that matrix"),
         ):
-            axes.plot([], [], line, color="#555555", label=label)
+            axes.plot([], [], line, color=colours.FAINT, label=label)
         _logarithmic(axes, [np.exp(c) for e in results.powers for c in (e.linear, e.real.mean(0))])
         _one(axes)
         axes.set_xlim(0, lags[-1])
@@ -242,7 +243,8 @@ def powers(results: Results) -> Figure:
         axes.set_title(f"{kind} matrix of spectral radius r", fontsize=10)
         axes.set_xlabel("lag k, in steps")
     panels[0].set_ylabel("norm of the product over the lag")
-    panels[-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    handles, names = panels[-1].get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, loc="outside lower left", ncols=3, fontsize=9)
     return figure
 
 
@@ -255,7 +257,7 @@ def _logarithmic(axes, curves) -> None:
 
 
 def _one(axes) -> None:
-    axes.axhline(1, color="#999999", lw=1, zorder=0)
+    axes.axhline(1, color=colours.FAINT, lw=1, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -284,25 +286,23 @@ def _page(results: Results, svgs: Mapping[str, str]) -> str:
     extremes = _extremes(results)
     title = f"How far gradients reach: {results.name}"
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p><code>{escape(results.command)}</code></p>",
         *_paragraphs([", ".join(f"{name} {value}" for name, value in results.settings.items())]),
-        pages.table(Table("Gradient of the last state with respect to earlier ones", head, body)),
+        layout.table(Table("Gradient of the last state with respect to earlier ones", head, body)),
         svgs["reach"],
         *_paragraphs(_of_reach(results)),
         "<h2>Recurrent matrices</h2>",
         svgs["spectra"],
         *_paragraphs(_of_spectra(results)),
-        *([pages.table(Table("Extreme values", _EXTREMES, extremes))] if extremes else []),
+        *([layout.table(Table("Extreme values", _EXTREMES, extremes))] if extremes else []),
         "<h2>Clipping</h2>",
         svgs["clipping"],
         *_paragraphs(_of_clipping(results)),
         "<h2>Powers of a matrix</h2>",
         svgs["powers"],
         *_paragraphs(_of_powers(results)),
-        pages.table(Table("Norms", _POWERS, _powers(results))),
+        layout.table(Table("Norms", _POWERS, _powers(results))),
     ]
-    return pages.whole(title, parts)
+    return layout.whole(title, parts, results.command)
 
 
 def _paragraphs(lines: Sequence[str]) -> list[str]:
@@ -337,11 +337,11 @@ _EXTREMES = (
     "cell",
     "matrix of",
     "largest |eigenvalue| before",
-    "after",
+    "largest |eigenvalue| after",
     "largest singular value before",
-    "after",
+    "largest singular value after",
     "smallest singular value before",
-    "after",
+    "smallest singular value after",
 )
 
 
@@ -447,7 +447,15 @@ def _of_powers(results: Results) -> list[str]:
     ]
 
 
-_POWERS = ("matrix", "r", "r^k at lag", "norm of the power", "maximum", "tanh unit", "maximum")
+_POWERS = (
+    "matrix",
+    "r",
+    "r^k at lag",
+    "norm of the power",
+    "maximum over lags",
+    "norm of the tanh unit",
+    "its maximum over lags",
+)
 
 
 def _powers(results: Results) -> list[list[str]]:

@@ -4,8 +4,8 @@ import csv
 import dataclasses
 import functools
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from app import cli
 from app.console import ESCAPE
-from app.report import pages, plots
+from app.report import colours, layout, plots
 from app.studies import experiments
 from app.studies.experiments import Experiment
 from app.studies.presets import Claim, Preset
@@ -25,10 +25,13 @@ _STUDENT = (math.nan, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 _CONFIRMED, _CONTRADICTED, _EQUAL = "confirmed", "contradicted", "no difference"
 _UNLEARNT = "neither learns it"
 _CHANCE_LABEL = "without memory"
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_RUN, _MEAN = "one run", "mean of the runs"
+_INTERVAL = "95 % confidence interval of the mean"
+_MAX_TITLE = 34  # characters of a line of the title of a panel
 _MARKERS = "osD^v*X"
 _LEAST_GAIN = 0.1  # gain over chance, relative to chance, above which a subject counts as learnt
 _MAX_COLUMNS = 4  # panels side by side
+_MAX_WHISKER = 1.0  # length beyond the runs up to which an interval is drawn, by their range
 _MARGIN = 2.0  # standard errors that a difference must exceed
 _COLUMNS = ("subject", "cell", "score", "value", "spread", "runs", "parameters", "seconds")
 _CLAIM_COLUMNS = ("claim", "source", "subject", "difference", "standard error", "result")
@@ -90,6 +93,13 @@ class Comparison:
     def title(self) -> str:
         """The subject and its settings."""
         return Experiment(self.subject, "", "", 0, self.settings).title
+
+    @property
+    def heading(self) -> str:
+        """The subject and its settings in words, such as "temporal order, length 100"."""
+        settings = Experiment(self.subject, "", "", 0, self.settings).shown_settings
+        shown = [f"{name} {value}" for name, value in settings]
+        return ", ".join([self.subject, *shown]).replace("_", " ")
 
     @property
     def score(self) -> str:
@@ -179,7 +189,7 @@ def check_claims(claims: Sequence[Claim], comparisons: Sequence[Comparison]) -> 
                 [
                     f"{claim.text} ({claim.first}, {claim.second})",
                     claim.source,
-                    comparison.title,
+                    comparison.heading,
                     f"{difference:+.3g}",
                     f"{error:.2g}",
                     _result(claim, comparison, first, second),
@@ -219,7 +229,9 @@ def _figures(comparison: Comparison, folder: Path) -> list[str]:
 
 def _figure(path: Path, draw: Callable[[], Figure], dpi: int = 120) -> str:
     """Writes a figure as a PNG file, and returns it as HTML."""
-    return pages.figure(path.stem, draw, lambda f: path.write_bytes(plots.png(f, dpi)))
+    return layout.figure(
+        path.stem.replace("-", " "), draw, lambda f: path.write_bytes(plots.png(f, dpi))
+    )
 
 
 def overview(comparisons: Sequence[Comparison]) -> Figure:
@@ -227,7 +239,7 @@ def overview(comparisons: Sequence[Comparison]) -> Figure:
     labels = list(dict.fromkeys(g.label for comparison in comparisons for g in comparison.groups))
     columns = min(len(comparisons), _MAX_COLUMNS)
     rows = -(-len(comparisons) // columns)
-    size = (max(8.0, 1.5 + 2.9 * columns), (1.2 + 0.3 * len(labels)) * rows + 0.3)
+    size = (plots.WIDTH + 2.9 * (columns - 1), (1.3 + 0.3 * len(labels)) * rows + 0.6)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for axes, comparison in zip(panels, comparisons, strict=False):
@@ -236,50 +248,82 @@ def overview(comparisons: Sequence[Comparison]) -> Figure:
         axes.set_axis_off()
     panels[0].set_yticks(range(len(labels)), map(plots.label, labels))
     panels[0].set_ylim(len(labels) - 0.5, -0.5)
-    handles, names = panels[0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, names, frameon=False, loc="outside lower right", fontsize=9)
+    legend = {}
+    for axes in panels:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            legend.setdefault(name, handle)
+    columns = 1 if columns == 1 else len(legend)
+    figure.legend(
+        legend.values(),
+        legend.keys(),
+        frameon=False,
+        loc="outside lower left",
+        fontsize=9,
+        ncols=columns,
+    )
     return figure
 
 
 def _plot_runs(axes: Axes, comparison: Comparison, labels: Sequence[str]) -> None:
     """Plots the runs of one subject, with a row for each label."""
-    for group in comparison.groups:
-        row = labels.index(group.label)
-        axes.plot(group.values, [row] * len(group.values), "o", ms=5, alpha=0.55, color="#0072b2")
-        axes.errorbar(
-            group.mean,
-            row,
-            xerr=None if math.isnan(group.interval) else group.interval,
-            fmt="|",
-            ms=12,
-            mew=2,
-            color="black",
-            elinewidth=1,
-            capsize=3,
-        )
     chance = comparison.chance.get(comparison.score)
+    low, high = _set_range(axes, comparison, chance)
+    for number, group in enumerate(comparison.groups):
+        names = (_RUN, _INTERVAL) if number == 0 else (None, None)
+        row = labels.index(group.label)
+        axes.plot(
+            group.values,
+            [row] * len(group.values),
+            "o",
+            ms=5,
+            alpha=0.75,
+            color=colours.BLUE,
+            label=names[0],
+        )
+        axes.plot(
+            group.mean, row, "|", ms=12, mew=2, color=colours.INK, label=_MEAN if names[0] else None
+        )
+        if math.isnan(group.interval):
+            continue
+        ends = (group.mean - group.interval, group.mean + group.interval)
+        drawn = (max(ends[0], low), min(ends[1], high))
+        axes.plot(drawn, [row, row], "-", lw=1, color=colours.INK, label=names[1])
+        for end, limit, inner, outer in zip(ends, drawn, "||", "<>", strict=True):
+            axes.plot(limit, row, inner if end == limit else outer, ms=5, color=colours.INK)
     if chance is not None:
-        axes.axvline(chance, color="#d55e00", ls="--", lw=1.2, label=_CHANCE_LABEL)
-    _set_range(axes, comparison, chance)
+        axes.axvline(chance, color=colours.ORANGE, ls="--", lw=1.2, label=_CHANCE_LABEL)
     better = "greater" if comparison.sign > 0 else "smaller"
     axes.set_xlabel(f"{comparison.score.replace('_', ' ')} ({better} is better)")
-    axes.set_title(plots.without_math(comparison.title), fontsize=10)
-    axes.grid(axis="y", color="#dddddd", lw=0.6)
+    axes.set_title(plots.without_math(_wrapped(comparison.heading)), fontsize=10)
+    axes.grid(axis="y", color=colours.FAINT, alpha=0.3, lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _set_range(axes: Axes, comparison: Comparison, chance: float | None) -> None:
-    """Sets the range of scores: that of the runs, because intervals of few runs are wide."""
+def _wrapped(heading: str) -> str:
+    """Returns a heading in lines that a panel has room for."""
+    return textwrap.fill(heading, _MAX_TITLE, max_lines=3, placeholder=" …")
+
+
+def _set_range(axes: Axes, comparison: Comparison, chance: float | None) -> tuple[float, float]:
+    """Sets the range of scores, and returns that of the intervals, which may exceed it.
+
+    Intervals of few runs may be far wider than the range of the runs. What exceeds it too far
+    is cut off, and an arrow points there.
+    """
     values = [*np.concatenate([group.values for group in comparison.groups]), chance or np.nan]
     low, high = np.nanmin(values), np.nanmax(values)
     if comparison.sign < 0 and low > 0 and high / low > 30:
         axes.set_xscale("log")
-        axes.set_xlim(low / 1.5, high * 1.5)
-        return
+        axes.set_xlim(low / 2, high * 2)
+        return low / 1.5, high * 1.5
+    room = _MAX_WHISKER * (high - low) or 0.05
+    ends = [g.mean + way * g.interval for g in comparison.groups for way in (-1, 1)]
+    ends = np.clip([end for end in ends if not math.isnan(end)], low - room, high + room)
+    low, high = min([low, *ends]), max([high, *ends])
     margin = 0.05 * (high - low) or 0.05
     axes.set_xlim(low - margin, high + margin)
     axes.locator_params(axis="x", nbins=4)  # more would overlap in narrow panels
+    return low, high
 
 
 def curve(comparison: Comparison, title: str, names: Sequence[str]) -> Figure:
@@ -290,12 +334,15 @@ def curve(comparison: Comparison, title: str, names: Sequence[str]) -> Figure:
         title: Title of the axis of difficulty.
         names: Names of the scores, by increasing difficulty.
     """
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    figure = Figure(figsize=(plots.WIDTH, 3.8), layout="constrained")
     axes = figure.subplots()
     positions = np.arange(len(names))
     for index, group in enumerate(comparison.groups):
         values = np.array([[r["scores"][name] for name in names] for r in group.records], float)
-        colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+        colour, marker = (
+            colours.SERIES[index % len(colours.SERIES)],
+            _MARKERS[index % len(_MARKERS)],
+        )
         axes.fill_between(positions, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
         axes.plot(
             positions, values.mean(0), f"{marker}-", color=colour, label=plots.label(group.label)
@@ -305,11 +352,11 @@ def curve(comparison: Comparison, title: str, names: Sequence[str]) -> Figure:
     for suffix in sorted({key.removeprefix(names[0]) for key in chance if names[0] in key}):
         values = [chance[f"{name}{suffix}"] for name in names]
         label = suffix.removeprefix(" of ").strip()
-        axes.plot(positions, values, "--", color="#666666", label=label)
+        axes.plot(positions, values, "--", color=colours.FAINT, label=label)
     axes.set_xticks(positions, [name.split()[0] for name in names])
-    axes.set_xlabel(title)
+    axes.set_xlabel(_wrapped(title))
     axes.set_ylabel(comparison.score.replace("_", " "))
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -347,14 +394,13 @@ def _page(
 ) -> str:
     counts = {len(g.values) for comparison in comparisons for g in comparison.groups}
     parts = [
-        f"<h1>{escape(study.title)}</h1>",
-        f"<p><code>{escape(command)}</code></p>",
         f"<p>Each dot is one run; the runs of a cell ({', '.join(map(str, sorted(counts)))}) "
-        "differ in their seeds. Bars are means with 95 % confidence intervals.</p>",
+        "differ in their seeds. Upright bars are means, and lines their 95 % confidence "
+        "intervals; an arrow marks an interval that is longer than shown.</p>",
     ]
     if claims:
         parts += [
-            pages.table(Table("Published claims", _CLAIM_COLUMNS, claims)),
+            layout.table(Table("Published claims", _CLAIM_COLUMNS, claims)),
             "<p>Differences are positive where the first cell in parentheses is better. A claim "
             f"is confirmed or contradicted by a difference of more than {_MARGIN:g} standard "
             "errors, which are rough estimates with so few runs.</p>",
@@ -367,11 +413,11 @@ def _page(
         score = comparison.score.replace("_", " ")
         columns = ["cell", f"mean {score}", "standard deviation", "parameters", "seconds"]
         parts += [
-            pages.table(Table(comparison.title, columns, rows)),
-            *of_subject,
+            layout.table(Table(comparison.heading, columns, rows)),
+            layout.figures(of_subject),
             _all_scores(comparison),
         ]
-    return pages.whole(study.title, parts)
+    return layout.whole(study.title, parts, command)
 
 
 def _all_scores(comparison: Comparison) -> str:
@@ -390,4 +436,5 @@ def _all_scores(comparison: Comparison) -> str:
         baselines.setdefault(method or _CHANCE_LABEL, {})[name] = value
     for method, scores in baselines.items():
         rows.append([method, *(scores.get(name, "") for name in names)])
-    return pages.table(Table("All scores", ["cell", *names], rows))
+    content = Table("", ["cell", *(name.replace("_", " ") for name in names)], rows)
+    return f"<h3>All scores</h3>{layout.rows(content)}"

@@ -576,6 +576,7 @@ def _record(
         "task": prepared.name,
         "name": prepared.model,
         "command": prepared.options.command,
+        "date": report.now(),
         "scores": evaluated.evaluation.scores,
         "intervals": evaluated.evaluation.intervals,
         "baselines": evaluated.evaluation.baselines,

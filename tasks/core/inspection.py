@@ -19,7 +19,9 @@ from tasks.core.predictor import Predictor
 if TYPE_CHECKING:  # a task names its inspector
     from tasks.core.task import Task
 
-_BATCH_SIZE = 16  # targets whose gradients are computed together
+_NODES = 24  # of the quadrature; features of tokens
+_BATCH_NUMBERS = 2**22  # numbers of the inputs whose gradients are computed together
+_MAX_BATCH_SIZE = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,27 @@ class Reading:
 
 
 @dataclasses.dataclass(frozen=True)
+class Saliency:
+    """Signed contributions of inputs to outputs: integrated gradients.
+
+    The contributions to an output sum to the difference of its value and its baseline, as far as
+    the quadrature is exact.
+
+    Attributes:
+        contributions: Contribution of each input token or pixel to each of T outputs; positive
+            where it raises the output.
+        values: The outputs for the request, (T,).
+        baselines: The outputs if all features of tokens, or all rescaled pixels, are 0, (T,).
+        quantity: What the outputs are, such as "log-probability".
+    """
+
+    contributions: Alignment | AttentionMaps
+    values: np.ndarray
+    baselines: np.ndarray
+    quantity: str = "log-probability"
+
+
+@dataclasses.dataclass(frozen=True)
 class Inspection:
     """What a network computed for one request.
 
@@ -46,8 +69,7 @@ class Inspection:
         token: The token that is shown in detail, with a number if it is repeated (see
             `numbered_tokens`).
         readings: Traces of the cells, in the order of computation.
-        saliency: Saliency of each input token or pixel for each output; the maximum of a
-            row is 1.
+        saliency: Contributions of the input tokens or pixels to each output.
         attention: Attention weights of each output token; None without attention.
         notes: Remarks for the reader, in sentences.
     """
@@ -55,7 +77,7 @@ class Inspection:
     response: str
     token: str
     readings: Sequence[Reading]
-    saliency: Alignment | AttentionMaps
+    saliency: Saliency
     attention: Alignment | AttentionMaps | None = None
     notes: Sequence[str] = ()
 
@@ -123,13 +145,13 @@ def select_token(token: str, tokens: Sequence[str], saliency: np.ndarray) -> str
         token: The requested token; "" for the one with the greatest saliency. The leading
             blank of a subword may be omitted.
         tokens: Numbered tokens to choose from.
-        saliency: Saliency of the first of them, shape (outputs, T).
+        saliency: Contributions of the first of them, shape (outputs, T).
 
     Raises:
         UserError: The requested token does not exist.
     """
     if not token:
-        return tokens[int(np.sum(saliency, axis=0).argmax())]
+        return tokens[int(np.abs(relative(saliency)).sum(axis=0).argmax())]
     for candidate in tokens:
         if token in (candidate, candidate.removeprefix(BLANK)):
             return candidate
@@ -148,62 +170,83 @@ def target_log_probability(logits: tf.Tensor, indices: tf.Tensor, targets: tf.Te
     return tf.gather_nd(tf.nn.log_softmax(logits), rows)
 
 
-def gradients(log_probability: Callable, x: tf.Tensor, targets: int) -> np.ndarray:
-    """Returns the gradients of the log-probabilities of targets with respect to an input.
+def integrated_gradients(
+    value: Callable, x: tf.Tensor, targets: int, nodes: int = _NODES
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the contributions of an input to the values of targets.
+
+    Gradients are integrated along the line from 0 to the input, by Gauss-Legendre quadrature,
+    and multiplied by the input (Sundararajan et al. 2017, "Axiomatic attribution for deep
+    networks"). The contributions to a target sum to the difference of its values at both ends.
 
     Args:
-        log_probability: Function of copies of x, (N, ...), and the index of the target that
-            each copy is for, (N,), that returns the log-probability of each, (N,). The rows
-            must not depend on each other.
+        value: Function of N inputs, (N, ...), and the index of the target that each is for,
+            (N,), that returns the value of each, (N,). The rows must not depend on each other.
         x: The input.
         targets: Number of targets.
+        nodes: Points of the line at which gradients are computed.
 
     Returns:
-        The gradients, shape (targets, ...).
+        The contributions, shape (targets, ...), and the values at the input and at 0, (targets,).
     """
-    results = []
-    for first in range(0, targets, _BATCH_SIZE):
-        indices = tf.range(first, min(first + _BATCH_SIZE, targets))
-        rows = tf.repeat(x[None], len(indices), axis=0)
+    points, weights = np.polynomial.legendre.leggauss(nodes)
+    points, weights = (points + 1) / 2, weights / 2
+    # A row for each target and point, and two for the ends, which have no weight.
+    shares = np.tile([*points, 1.0, 0.0], targets).astype("float32")
+    weights = np.tile([*weights, 0.0, 0.0], targets)
+    indices = np.repeat(np.arange(targets, dtype="int32"), nodes + 2)
+    sums = np.zeros((targets, *x.shape))
+    values = np.zeros(len(shares))
+    size = int(np.clip(_BATCH_NUMBERS // max(1, np.prod(x.shape)), 1, _MAX_BATCH_SIZE))
+    for first in range(0, len(shares), size):
+        batch = slice(first, first + size)
+        factors = shares[batch].reshape(-1, *[1] * len(x.shape))
+        rows = tf.constant(factors) * x[None]
         with tf.GradientTape() as tape:
             tape.watch(rows)
-            outputs = log_probability(rows, indices)
-        results.append(tape.gradient(outputs, rows).numpy())
-    return np.concatenate(results)
+            outputs = value(rows, tf.constant(indices[batch]))
+        slopes = tape.gradient(outputs, rows).numpy()
+        values[batch] = outputs.numpy()
+        weighted = slopes * weights[batch].reshape(factors.shape)
+        np.add.at(sums, indices[batch], weighted)
+    at_input, at_zero = values.reshape(targets, nodes + 2)[:, -2:].T
+    return sums * x.numpy(), at_input, at_zero
 
 
-def saliency(
+def token_saliency(
     model: keras.Model,
     features: keras.KerasTensor,
     inputs: Mapping[str, tf.Tensor],
-    log_probability: Callable,
-    targets: int,
-) -> np.ndarray:
-    """Returns the saliency of each step: the norm of the gradient times the features.
+    value: Callable,
+    tokens: tuple[Sequence[str], Sequence[str]],
+    quantity: str = "log-probability",
+) -> Saliency:
+    """Returns the contributions of the tokens of a text to the outputs of a network.
 
     Args:
         model: The network.
-        features: Symbolic features of the steps inside the network, (B, T, D).
+        features: Symbolic features of the T steps inside the network, (B, T, D).
         inputs: Inputs of the network by name, for a single row.
-        log_probability: Function of the outputs of the network, (N, ...), and the index of
-            the target that each row is for, (N,), that returns the log-probability of each.
-        targets: Number of targets.
-
-    Returns:
-        The saliency, shape (targets, T), relative to the maximum of its row.
+        value: Function of the outputs of the network, (N, ...), and the index of the target
+            that each row is for, (N,), that returns the value of each.
+        tokens: Names of the T tokens, and of the targets.
+        quantity: What the values are.
     """
-    values = [inputs[tensor.name] for tensor in model.inputs]
+    fixed = [inputs[tensor.name] for tensor in model.inputs]
     rest = keras.Model([features, *model.inputs], model.output)
-    x = keras.Model(model.inputs, features)(values, training=False)[0]
+    x = keras.Model(model.inputs, features)(fixed, training=False)[0]
 
     def of_features(rows, indices):
-        repeated = [tf.repeat(value, len(rows), axis=0) for value in values]
-        return log_probability(rest([rows, *repeated], training=False), indices)
+        repeated = [tf.repeat(tensor, len(rows), axis=0) for tensor in fixed]
+        return value(rest([rows, *repeated], training=False), indices)
 
-    return relative(np.linalg.norm(gradients(of_features, x, targets) * x.numpy(), axis=-1))
+    source, target = tokens
+    contributions, values, baselines = integrated_gradients(of_features, x, len(target))
+    alignment = Alignment(source, target, contributions.sum(axis=-1))
+    return Saliency(alignment, values, baselines, quantity)
 
 
 def relative(values: np.ndarray) -> np.ndarray:
-    """Divides each of N arrays, (N, ...), by its maximum."""
-    greatest = values.max(axis=tuple(range(1, values.ndim)), keepdims=True, initial=0)
-    return values / np.maximum(greatest, 1e-30)
+    """Divides each of N arrays, (N, ...), by its maximum of absolute values."""
+    sizes = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True, initial=0)
+    return values / np.maximum(sizes, 1e-30)

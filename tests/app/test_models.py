@@ -147,7 +147,17 @@ def test_settings_and_scores_that_differ_are_compared(saved_models, capsys):
         "--cell": ["gru", "lstm"],
         "--units": ["7"],
         "continues": ["sentiment/1"],
-        "score": "accuracy 0.0500 (0.2500 to 0.7500) 0.1000 (0.2500 to 0.7500)".split(),
+        "score": [
+            "accuracy",
+            "0.0500",
+            "(0.2500",
+            "to",
+            "0.7500)",
+            "0.1000",
+            "(0.2500",
+            "to",
+            "0.7500)",
+        ],
     }
     assert last.endswith("python -m app.evaluate sentiment --compare sentiment/1 sentiment/2")
     run(saved_models, "--compare", "sentiment/10", "sentiment/10")

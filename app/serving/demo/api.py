@@ -20,8 +20,8 @@ from app.serving import responses
 from app.serving.demo import curl
 from app.serving.demo.catalogue import CellDescription, DemoModel, examples
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment, AttentionMaps
-from tasks.core.inspection import Reading
+from tasks.core.evaluation import Alignment
+from tasks.core.inspection import Reading, Saliency, relative
 
 MAX_ROWS = 64  # of a request
 _MAX_ITEMS = 4096  # of a list
@@ -133,7 +133,7 @@ def inspect(models: Mapping[str, DemoModel], request: object) -> dict[str, Any]:
         raise RequestError(_message(error)) from error
     return {
         "readings": [_reading(reading) for reading in inspection.readings],
-        "saliency": _weights(inspection.saliency),
+        "saliency": _saliency(inspection.saliency),
         "notes": list(inspection.notes),
         "milliseconds": round(1000 * (time.perf_counter() - start), 1),
     }
@@ -237,14 +237,20 @@ def _units(h: np.ndarray, values: np.ndarray) -> np.ndarray:
     return most_varied[heatmaps.unit_order(basis[:, most_varied])]
 
 
-def _weights(weights: Alignment | AttentionMaps) -> dict[str, Any] | None:
-    """Returns the saliency of tokens; None for that of pixels, which the page does not show."""
-    if not isinstance(weights, Alignment):
+def _saliency(saliency: Saliency) -> dict[str, Any] | None:
+    """Returns the contributions of tokens, relative to the greatest of each output.
+
+    None stands for those of pixels, which the page does not show.
+    """
+    alignment = saliency.contributions
+    if not isinstance(alignment, Alignment):
         return None
+    weights = relative(np.asarray(alignment.weights, float))
     return {
-        "source": list(weights.source),
-        "target": list(weights.target),
-        "weights": _finite(np.round(np.asarray(weights.weights, float), _DIGITS).tolist()),
+        "source": list(alignment.source),
+        "target": list(alignment.target),
+        "weights": _finite(np.round(weights, _DIGITS).tolist()),
+        "quantity": saliency.quantity,
     }
 
 

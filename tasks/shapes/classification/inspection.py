@@ -6,8 +6,8 @@ from models.cells.tracing import trace
 from models.text.words import PADDING, split
 from tasks.core import inspection
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment
 from tasks.core.inspection import Inspection
+from tasks.shapes.classification.targets.target import linear_path_share
 
 
 class Inspector(inspection.Inspector):
@@ -22,23 +22,30 @@ class Inspector(inspection.Inspector):
         explanation = self.task.target.explain(response)
         ids = self.task.ids(text).to_tensor(PADDING)
         read = words[: ids.shape[1]]
-        saliency = inspection.saliency(
+        saliency = inspection.token_saliency(
             self.model,
             self.model.get_layer("reader").input[0],
             {"ids": ids},
             lambda outputs, _: explanation.value(outputs),
-            targets=1,
+            (read, [explanation.name]),
+            explanation.quantity,
         )
-        token = inspection.select_token(token, inspection.numbered_tokens(read), saliency)
+        weights = saliency.contributions.weights
+        token = inspection.select_token(token, inspection.numbered_tokens(read), weights)
         with trace(self.model) as traces:
             self.model(ids, training=False)
         notes = []
         if len(read) < len(words):
             notes.append(f"The model reads only the first {len(read)} of {len(words)} words.")
+        if share := linear_path_share(self.model).get("linear_path_share"):
+            notes.append(
+                f"The linear path has {share:.0%} of the logits. It counts words and word pairs, "
+                "and is left as it is by the saliency."
+            )
         return Inspection(
             response=explanation.text,
             token=token,
             readings=[inspection.reading(cell, "reader", read) for cell in traces],
-            saliency=Alignment(read, [explanation.name], saliency),
+            saliency=saliency,
             notes=notes,
         )

@@ -1,6 +1,6 @@
 """Inspection of an image-to-text model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
@@ -11,9 +11,16 @@ from models.layers.grid import AXES
 from models.text.subwords import MARKS, START
 from tasks.core import inspection
 from tasks.core.errors import UserError
-from tasks.core.inspection import Inspection, Reading
+from tasks.core.inspection import Inspection, Reading, Saliency
 from tasks.shapes import generation
-from tasks.shapes.image_to_text.requests import attention_maps
+from tasks.shapes.image_to_text.requests import attention_maps, word_starts
+
+_PIXEL_NODES = 12  # of the quadrature; a network of images is slow
+
+
+def _sums(values: np.ndarray, starts: Sequence[int]) -> np.ndarray:
+    """Returns the sums of the values of subwords over words that start at given subwords."""
+    return np.add.reduceat(values, starts) if len(starts) else values
 
 
 class Inspector(generation.Inspector):
@@ -27,18 +34,18 @@ class Inspector(generation.Inspector):
         pieces = [piece.decode("utf-8") for piece in response["tokens"][: response["lengths"]]]
         previous, following, _ = generation.teacher_forcing(self.piece_ids(pieces))
         pixels, _ = self.task.pixels(tf.constant([image_bytes]))
-        gradient = self._gradient_norm(pixels, previous, following[0])
+        gradients, values, baselines = self._integrated_gradients(
+            pixels, previous, following[0], len(pieces)
+        )
         tokens = inspection.numbered_tokens(pieces) or [MARKS[START]]
-        sums = gradient.sum(axis=(1, 2))[None, : len(tokens)]
+        sums = np.abs(gradients).sum(axis=(1, 2))[None] if pieces else np.zeros((1, 1))
         token = inspection.select_token(token, tokens, sums)
         with trace(self.model) as traces:
             image = self.task.encode_pixels(pixels)
             self.model({"image": image, "before": previous[:, None]}, training=False)
-        saliency = {
-            "tokens": response["tokens"],
-            "lengths": response["lengths"],
-            "attention": inspection.relative(gradient[: len(pieces)]),
-        }
+        maps = attention_maps(image_bytes, {**response, "attention": gradients}, np.sum)
+        starts = word_starts(pieces)
+        saliency = Saliency(maps, *(_sums(ends, starts) for ends in (values, baselines)))
         attention = None
         if self.task.config.attention == "grid":
             attention = attention_maps(image_bytes, response)
@@ -49,15 +56,15 @@ class Inspector(generation.Inspector):
             response=response["caption"].decode("utf-8"),
             token=token,
             readings=[*self._sweep_readings(traces), *self.decoder_readings(traces, pieces)],
-            saliency=attention_maps(image_bytes, saliency),
+            saliency=saliency,
             attention=attention,
             notes=notes,
         )
 
-    def _gradient_norm(
-        self, pixels: tf.Tensor, previous: tf.Tensor, targets: tf.Tensor
-    ) -> np.ndarray:
-        """Returns the norm of the gradient of each subword at each pixel, (T, H, W)."""
+    def _integrated_gradients(
+        self, pixels: tf.Tensor, previous: tf.Tensor, targets: tf.Tensor, count: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns the contributions of pixels, (T, H, W), to the first subwords, and their ends."""
         if self.task.has_frozen_encoder:
             x = tf.cast(pixels[0], tf.float32)
 
@@ -76,7 +83,8 @@ class Inspector(generation.Inspector):
             tokens = tf.repeat(previous[:, None], len(images), axis=0)
             return inspection.target_log_probability(logits(images, tokens)[:, 0], indices, targets)
 
-        return np.linalg.norm(inspection.gradients(log_probability, x, len(targets)), axis=-1)
+        results = inspection.integrated_gradients(log_probability, x, count, _PIXEL_NODES)
+        return results[0].sum(axis=-1), *results[1:]
 
     def _sweep_readings(self, traces: Iterable[CellTrace]) -> list[Reading]:
         """Returns the readings of the sweeps along the middle row and column of the grid."""

@@ -1,7 +1,7 @@
 """Requests and responses of image-to-text tasks on the command line."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,25 +42,41 @@ class RequestFormat(requests.RequestFormat):
         return attention_maps(context.read_bytes(), response)
 
 
-def attention_maps(image_bytes: bytes, response: dict) -> "AttentionMaps":
+def attention_maps(
+    image_bytes: bytes, response: dict, join: Callable | None = None
+) -> "AttentionMaps":
     """Returns the attention maps of a response of the signature `attend`.
 
-    Subwords are joined to words; the map of a word is the mean of those of its subwords.
+    Args:
+        image_bytes: The image.
+        response: The response.
+        join: Function that joins the maps of the subwords of a word, (N, H, W), along axis 0;
+            `np.mean` if none is given.
     """
     import numpy as np
 
     from models.text.subwords import BLANK
     from tasks.core.evaluation import AttentionMaps
 
-    words, maps = [], []
     length = response["lengths"]
-    tokens, weights = response["tokens"][:length], response["attention"][:length]
-    for piece, grid in zip(tokens, weights, strict=True):
-        piece = piece.decode("utf-8") if isinstance(piece, bytes) else piece
-        if words and not piece.startswith(BLANK):
-            words[-1] += piece
-            maps[-1].append(grid)
-        else:
-            words.append(piece.removeprefix(BLANK))
-            maps.append([grid])
-    return AttentionMaps(image_bytes, words, [np.mean(grids, axis=0) for grids in maps])
+    pieces = [
+        piece.decode("utf-8") if isinstance(piece, bytes) else piece
+        for piece in response["tokens"][:length]
+    ]
+    starts = word_starts(pieces)
+    spans = list(zip(starts, [*starts[1:], len(pieces)], strict=True)) if starts else []
+    words = ["".join(pieces[first:end]).removeprefix(BLANK) for first, end in spans]
+    join = join or np.mean
+    maps = [join(response["attention"][first:end], axis=0) for first, end in spans]
+    return AttentionMaps(image_bytes, words, maps)
+
+
+def word_starts(pieces: Sequence[str]) -> list[int]:
+    """Returns the indices of the subwords that begin words.
+
+    >>> word_starts(["▁a", "▁tow", "er"])
+    [0, 1]
+    """
+    from models.text.subwords import BLANK
+
+    return [index for index, piece in enumerate(pieces) if index == 0 or piece.startswith(BLANK)]

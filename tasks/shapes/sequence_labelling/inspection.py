@@ -8,7 +8,6 @@ from models.cells.tracing import trace
 from models.text.words import spell
 from tasks.core import inspection
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment
 from tasks.core.inspection import Inspection, Reading
 
 
@@ -29,21 +28,21 @@ class Inspector(inspection.Inspector):
             ids = tf.argmax(logits[0], axis=-1, output_type=tf.int32)
         else:
             ids = self.task.trained_ids(tags[: len(read)])
-        saliency = inspection.saliency(
+        tagged = [f"{word}/{tag}" for word, tag in zip(words, tags, strict=True)]
+        saliency = inspection.token_saliency(
             self.model,
             self.model.get_layer("encoder").input[0],
             inputs,
             self._log_probability(ids),
-            targets=len(read),
+            (read, tagged[: len(read)]),
         )
         numbered = inspection.numbered_tokens(read)
-        token = inspection.select_token(token, numbered, saliency)
+        token = inspection.select_token(token, numbered, saliency.contributions.weights)
         with trace(self.model) as traces:
             self.model(inputs, training=False)
         readings = [
             inspection.reading(cell, "encoder", read) for cell in traces if cell.place == "encoder"
         ]
-        tagged = [f"{word}/{tag}" for word, tag in zip(words, tags, strict=True)]
         notes = []
         if self.task.annotations:
             others = ", ".join(self.task.annotation_names[1:])
@@ -59,12 +58,12 @@ class Inspector(inspection.Inspector):
             response=" ".join(tagged),
             token=token,
             readings=[*self._character_readings(inputs, read, numbered.index(token)), *readings],
-            saliency=Alignment(read, tagged[: len(read)], saliency),
+            saliency=saliency,
             notes=notes,
         )
 
     def _log_probability(self, tags: tf.Tensor) -> Callable:
-        """Returns the function of logits and step indices for `inspection.saliency`."""
+        """Returns the function of logits and step indices for `token_saliency`."""
 
         def log_probability(logits, indices):
             if self.task.config.crf:

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from app.report import pages, plots
+from app.report import layout, pages, plots
 from app.studies import experiments
 from app.studies import report as study_report
 from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Evaluation, Table
@@ -57,7 +57,7 @@ def drawings(labels):
     count = len(labels)
     yield plots.confusion(Confusion("classes", labels, np.eye(count, dtype=int).tolist()))
     yield plots.attention(Alignment(labels, labels, np.eye(count).tolist()))
-    yield plots.saliency(Alignment(labels, labels[:1], [[0.5] * count]))
+    yield plots.contributions(Alignment(labels, labels[:1], [[-0.5] * count]))
     maps = [[[0.0, 1.0]]] * count
     yield plots.attention(AttentionMaps(image_bytes(), labels, maps))
     score = {"scores": {"accuracy": 0.5}, "parameters": 1, "seconds": 1.0}
@@ -110,7 +110,7 @@ def test_names_of_files_that_are_not_utf_8_are_shown_with_escapes(tmp_path):
     evaluation = Evaluation(1, {}, mistakes=Table("Mistakes", ["origin"], [[f"{name}.tsv:1"]]))
     data = {"source": f"{name}.tsv", "checksum": "0", "examples": {}, "notes": [name]}
     page = pages.page(record(data=data), HISTORY, evaluation)
-    assert page.encode("utf-8").count(rb"caf\xe9") == 5
+    assert page.encode("utf-8").count(rb"caf\xe9") == 6
     experiment = experiments.Experiment("sentiment", "lstm", "lstm", 0, (("tfds_dir", name),))
     run = {"scores": {"accuracy": 0.5}, "parameters": 1, "seconds": 1.0}
     study_report.write(tmp_path, study_report.Preset(name, {}, [], []), name, {experiment: run})
@@ -138,7 +138,7 @@ def test_a_confusion_matrix_of_many_classes_is_bounded():
     assert max(figure.get_size_inches()) < 15
     assert "275 others" in texts(figure)
     page = pages.page(record(), HISTORY, Evaluation(1, {}, confusions=[matrix]))
-    assert "<h2>Classes, the 25 most frequent</h2>" in page
+    assert ">Classes, the 25 most frequent</h2>" in page
 
 
 @pytest.mark.parametrize("shape", ["classification", "sequence_labelling"])
@@ -186,7 +186,7 @@ def test_an_alignment_of_a_long_text_shows_its_beginning():
     source, target = [f"s{n}" for n in range(5000)], [f"t{n}" for n in range(30)]
     figure = plots.attention(Alignment(source, target, np.ones([30, 5000]).tolist()))
     assert max(figure.get_size_inches()) < 50
-    assert {"source, the first 100 of 5000 tokens", "output", "s99", "t29"} <= texts(figure)
+    assert {"source, the first 80 of 5000 tokens", "output", "s79", "t29"} <= texts(figure)
 
 
 def test_a_photograph_in_a_table_is_scaled_down():
@@ -194,7 +194,7 @@ def test_a_photograph_in_a_table_is_scaled_down():
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "JPEG", quality=95)
     small = image_bytes()
-    html = pages.rows(Table("", ["image"], [[file.getvalue()], [small], [b"\x89PNG" * 2**15]]))
+    html = layout.rows(Table("", ["image"], [[file.getvalue()], [small], [b"\x89PNG" * 2**15]]))
     photograph, logo, damaged = [
         base64.b64decode(cell.split("base64,")[1].split('"')[0]) for cell in html.split("<img ")[1:]
     ]

@@ -9,7 +9,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from app.report import fonts, pages, plots
+from app.report import fonts, layout, plots
 from tasks.core.evaluation import Alignment, Confusion
 from tests.app.report.test_figures import drawings
 
@@ -73,9 +73,9 @@ def test_without_a_font_a_label_is_numbered_and_listed_below(installed):
     matrix = Confusion("Classes", LABELS, [[1] * 4] * 4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        html = pages.figure("classes", lambda: plots.confusion(matrix))
+        html = layout.figure("classes", lambda: plots.confusion(matrix))
     for number, text in enumerate(LABELS[:3], start=1):
-        assert f"<tr><td>[{number}]</td><td>{text}</td></tr>" in html
+        assert f"<td class=short>[{number}]</td><td class=short>{text}</td></tr>" in html
     assert "caf\u00e9" not in html.split("<table>")[1]
 
 

@@ -101,20 +101,19 @@ def test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency(
     )
     looks = name in ("translation", "captioning") and settings.get("attention") != "none"
     assert (inspected.attention is not None) == looks
-    weights = inspected.saliency.maps if name == "captioning" else inspected.saliency.weights
-    for each in np.asarray(weights):
-        assert each.min() >= 0
-        assert name == "captioning" or each.max() == pytest.approx(1)
+    saliency = inspected.saliency
+    shown = saliency.contributions
+    weights = np.asarray(shown.maps if name == "captioning" else shown.weights, float)
+    sums = weights.reshape(len(weights), -1).sum(axis=1)  # completeness
+    np.testing.assert_allclose(sums, saliency.values - saliency.baselines, atol=2e-3, rtol=2e-2)
+    assert np.abs(weights).max() > 0
     if name == "captioning":
-        assert len(weights) == len(inspected.saliency.words)
+        assert len(weights) == len(shown.words)
         assert {np.shape(each) for each in weights} <= {(16, settings.get("width", 16))}
     else:
-        assert np.shape(weights) == (len(inspected.saliency.target), len(inspected.saliency.source))
+        assert np.shape(weights) == (len(shown.target), len(shown.source))
     if name != "captioning" and "max_length" in settings:
-        assert (
-            len(inspected.saliency.source) == settings["max_length"]
-            and "first 4" in inspected.notes[0]
-        )
+        assert len(shown.source) == settings["max_length"] and "first 4" in inspected.notes[0]
 
 
 def test_the_outputs_that_are_shown_are_what_the_network_goes_on_with(tmp_path):
@@ -143,23 +142,24 @@ def test_saliency_reaches_pixels_through_a_network_that_is_not_trained(tmp_path)
     folder = tmp_path / "learnt"
     _, inspector, row = make_inspector("captioning", folder, **size, **encoder, max_length=4)
     inspected = inspector.inspect(row)
-    assert {np.shape(each) for each in inspected.saliency.maps} == {(32, 64)}
-    assert all(np.std(each) > 0 for each in inspected.saliency.maps)
+    maps = inspected.saliency.contributions.maps
+    assert {np.shape(each) for each in maps} == {(32, 64)}
+    assert all(np.std(each) > 0 for each in maps)
 
 
-def slopes(weight, at, value, step=1e-2):
-    """How a number changes with each entry of a row of a weight."""
-    before, found = weight.numpy(), []
-    for column in range(before.shape[1]):
+def integral(weight, number, value, points=60, step=1e-2):
+    """The contribution of a row of a weight, by finite differences along the line from 0."""
+    whole, total = weight.numpy(), 0.0
+    for share in (np.arange(points) + 0.5) / points:
         ends = []
         for way in (step, -step):
-            moved = before.copy()
-            moved[at, column] += way
+            moved = share * whole
+            moved[number] += way * whole[number]
             weight.assign(moved)
             ends.append(float(value()))
-        found.append((ends[0] - ends[1]) / (2 * step))
-    weight.assign(before)
-    return np.array(found)
+        total += (ends[0] - ends[1]) / (2 * step) / points
+    weight.assign(whole)
+    return total
 
 
 def test_saliency_of_a_text_is_that_of_finite_differences(tmp_path):
@@ -180,10 +180,15 @@ def test_saliency_of_a_text_is_that_of_finite_differences(tmp_path):
     numbers = ids.numpy()[0]
     once = [at for at, each in enumerate(numbers) if np.sum(numbers == each) == 1]
     assert len(once) > 3
-    rows = weight.numpy()
-    want = [np.linalg.norm(slopes(weight, numbers[at], value) * rows[numbers[at]]) for at in once]
-    saliency = inspector.inspect(row).saliency.weights[0][once]
-    np.testing.assert_allclose(saliency / saliency.max(), np.array(want) / max(want), atol=2e-2)
+    want = np.array([integral(weight, numbers[at], value) for at in once])
+    assert want.min() < 0 < want.max()
+    saliency = inspector.inspect(row).saliency
+    (weights,) = saliency.contributions.weights
+    np.testing.assert_allclose(weights[once], want, atol=2e-2 * np.abs(want).max())
+    assert saliency.values[0] == pytest.approx(float(value()), abs=1e-5)
+    weight.assign(np.zeros_like(weight))
+    assert saliency.baselines[0] == pytest.approx(float(value()), abs=1e-5)
+    assert weights.sum() == pytest.approx(saliency.values[0] - saliency.baselines[0], abs=1e-3)
 
 
 def test_saliency_of_a_translation_is_that_of_finite_differences(tmp_path):
@@ -201,10 +206,9 @@ def test_saliency_of_a_translation_is_that_of_finite_differences(tmp_path):
         return tf.nn.log_softmax(logits)[0, answer, int(written[0, answer])]
 
     once = [at for at, each in enumerate(numbers) if np.sum(numbers == each) == 1][:5]
-    rows = weight.numpy()
-    want = [np.linalg.norm(slopes(weight, numbers[at], value) * rows[numbers[at]]) for at in once]
-    saliency = inspected.saliency.weights[answer][once]
-    np.testing.assert_allclose(saliency / saliency.max(), np.array(want) / max(want), atol=2e-2)
+    want = np.array([integral(weight, numbers[at], value) for at in once])
+    weights = inspected.saliency.contributions.weights[answer][once]
+    np.testing.assert_allclose(weights, want, atol=2e-2 * np.abs(want).max())
 
     ids = task.subwords.encode(tf.constant(["the old tower \U0001f642 …"]))
     pieces = [piece.decode() for piece in task.subwords.pieces(ids)[0].numpy()]
@@ -213,16 +217,22 @@ def test_saliency_of_a_translation_is_that_of_finite_differences(tmp_path):
 
 
 def test_many_answers_are_taken_some_at_a_time(monkeypatch):
-    """The gradient of each is its own, however many share a batch."""
-    x, mix = tf.constant(np.arange(6.0).reshape(2, 3)), np.arange(5.0)
+    """The contributions to each are its own, however many share a batch."""
+    x, mix = tf.constant(np.arange(-2.0, 4.0).reshape(2, 3)), np.arange(5.0)
 
     def of(rows, which):
-        return tf.gather(tf.constant(mix), which) * tf.reduce_sum(rows**2, axis=[1, 2])
+        return tf.gather(tf.constant(mix), which) * tf.reduce_sum(rows**3, axis=[1, 2]) + 7
 
-    for at_once in (1, 2, 16):
-        monkeypatch.setattr(inspection, "_BATCH_SIZE", at_once)
-        given = inspection.gradients(of, x, 5)
-        np.testing.assert_allclose(given, 2 * mix[:, None, None] * x.numpy()[None])
+    x = tf.cast(x, "float32")
+    mix = mix.astype("float32")
+    for numbers in (1, 40, 2**20):
+        monkeypatch.setattr(inspection, "_BATCH_NUMBERS", numbers)
+        contributions, values, baselines = inspection.integrated_gradients(of, x, 5, nodes=3)
+        want = mix[:, None, None] * x.numpy() ** 3
+        np.testing.assert_allclose(contributions, want, atol=1e-4)
+        np.testing.assert_allclose(baselines, 7)
+        np.testing.assert_allclose(values - baselines, want.sum(axis=(1, 2)), atol=1e-4)
+    assert inspection.integrated_gradients(of, x, 0)[0].shape == (0, 2, 3)
 
 
 def test_a_token_is_selected_by_its_word_and_number():

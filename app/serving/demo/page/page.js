@@ -255,7 +255,9 @@ async function inspect(mine, chosen, request) {
 function saliency(content) {
   if (!content) return [];
   return [h("section", { class: "card" }, h("h2", {}, "Saliency"),
-    aligned(content.source, content.target, content.weights, "Norm of gradient times input, relative to the greatest,"))];
+    h("p", { class: "faint" }, `Integrated gradients of the ${content.quantity}, relative to the ` +
+      "greatest of each output. Blue raises it, orange lowers it."),
+    aligned(content.source, content.target, content.weights, "Contributions"))];
 }
 
 function showModel() {

@@ -117,7 +117,8 @@ class Number(Target):
 
     def explain(self, response):
         value = float(response["value"])
-        return Explanation(f"{value:.4g}", f"{value:.4g}", lambda outputs: outputs[:, 0])
+        text = f"{value:.4g}"
+        return Explanation(text, text, lambda outputs: outputs[:, 0], "number")
 
     def limits(self):
         digits = max(0, 3 - math.floor(math.log10(self.scale)))

@@ -33,11 +33,13 @@ class Explanation(NamedTuple):
         text: The response, for people.
         name: The output whose saliency is shown.
         value: Function of the outputs of the network, (N, K), that returns that output, (N,).
+        quantity: What that output is.
     """
 
     text: str
     name: str
     value: Callable[[tf.Tensor], tf.Tensor]
+    quantity: str = "log-probability"
 
 
 class Learner(abc.ABC):

@@ -206,7 +206,10 @@ def test_an_inspection_has_gates_over_the_words(running):
     assert len(forget["values"]) == len(reading["steps"]) == len(forget["mean"])
     assert len(forget["values"][0]) == len(forget["units"]) == forget["of"] == 8
     assert all(0 <= value <= 1 for step in forget["values"] for value in step)
-    assert found["saliency"]["source"] == reading["steps"]
+    saliency = found["saliency"]
+    assert saliency["source"] == reading["steps"]
+    assert saliency["quantity"] == "log-probability"
+    assert max(abs(weight) for weight in saliency["weights"][0]) == pytest.approx(1)
 
 
 def test_what_cannot_be_inspected_is_reported(running):

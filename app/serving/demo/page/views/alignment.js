@@ -23,12 +23,12 @@ export function aligned(source, target, weights, what) {
   function show(at, own, other, values, words, others) {
     for (const group of [own, other]) for (const button of group.children) button.style.background = "";
     if (at < 0) { readout.textContent = ""; return; }
-    const shares = values(at), most = Math.max(1e-9, ...shares);
+    const shares = values(at), most = Math.max(1e-9, ...shares.map(Math.abs));
     [...other.children].forEach((button, to) => {
-      button.style.background = tint("plus", 0.7 * shares[to] / most);
+      button.style.background = tint(shares[to] < 0 ? "minus" : "plus", 0.7 * Math.abs(shares[to]) / most);
     });
-    const best = shares.map((share, to) => [share, to]).sort((a, b) => b[0] - a[0]).slice(0, 3)
-      .filter(([share]) => share > 0.005);
+    const best = shares.map((share, to) => [share, to]).sort((a, b) => Math.abs(b[0]) - Math.abs(a[0]))
+      .slice(0, 3).filter(([share]) => Math.abs(share) > 0.005);
     readout.textContent = `${clean(words[at])}: ` +
       best.map(([share, to]) => `${clean(others[to])} ${percent(share)}`).join(", ");
   }
