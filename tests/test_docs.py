@@ -102,7 +102,7 @@ def _all_flags() -> frozenset[str]:
     from app.studies.presets import PRESETS
     from tasks import probes
 
-    per_task = ("train", "predict", "evaluate", "beam", "inspect_data")
+    per_task = ("train", "predict", "evaluate", "beam", "export", "inspect_data")
     subjects = {f"app.{name}": tasks.names() for name in per_task}
     subjects["app.look"] = [*tasks.names(), "gradients"]
     subjects["app.study"] = [*PRESETS, *probes.names(), *tasks.names(), "evolve"]

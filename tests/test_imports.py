@@ -70,6 +70,7 @@ INSIDE = {
     "app.report": SHARED,
     "app.serving": SHARED | {"app.report"},
     "app.training": SHARED | {"app.report", "app.serving"},
+    "app.exporting": SHARED | {"app.serving"},
     "app.studies": SHARED | ENGINES,
     "tasks.core": set(),
     "tasks.corpora": {"tasks.core"},

@@ -10,7 +10,7 @@ in a cell with a projection.
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 from keras import ops
@@ -90,12 +90,29 @@ def trace(model: keras.Layer) -> Iterator[list[CellTrace]]:
         >>> sorted(traces[0].gates), tuple(traces[0].states["h"].shape)
         (['reset', 'update'], (2, 5, 4))
     """
-    traces, previous = [], []
+    traces = []
+    with implemented_by(model, lambda layer, place: _Tracer(layer, place, traces)):
+        yield traces
+
+
+@contextlib.contextmanager
+def implemented_by(
+    model: keras.Layer, implementation: Callable[[GatedRNN, str], object]
+) -> Iterator[None]:
+    """Has the recurrent layers of a model run another implementation within a block.
+
+    Args:
+        model: A model or layer.
+        implementation: Returns the implementation of a layer, given the layer and the names that
+            lead to it: a module as in `models.cells.implementations`, or an object with such
+            functions.
+    """
+    previous = []
     try:
         for layer, place in _recurrent_layers(model, ()):
             previous.append((layer, layer._tracer))
-            layer._tracer = _Tracer(layer, place, traces)
-        yield traces
+            layer._tracer = implementation(layer, place)
+        yield
     finally:
         for layer, tracer in reversed(previous):  # a layer may occur twice in a model
             layer._tracer = tracer

@@ -15,6 +15,13 @@ import tensorflow as tf
 from .words import ALONE, BLANK
 
 MAX_CHUNK = 256  # characters
+CHUNK_RULES = (  # patterns of RE2 and their replacements
+    (BLANK, " "),
+    # Before and after, but no space follows the last character, which marks may follow.
+    (f"({ALONE})", r" \1"),
+    (rf"({ALONE})([^\p{{M}} ])", r"\1 \2"),
+    (f"([^ ]{{{MAX_CHUNK}}})", r"\1 "),
+)
 _LEAD = (0xC2, 0xE0, 0xF0)  # first bytes of characters of at least 2, 3 and 4 bytes
 
 
@@ -24,11 +31,9 @@ def chunks(text: tf.Tensor) -> tf.Tensor:
     Bytes that are not UTF-8 become U+FFFD.
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
-    text = tf.strings.regex_replace(text, BLANK, " ")
-    # Before and after, but no space follows the last character, which marks may follow.
-    text = tf.strings.regex_replace(text, f"({ALONE})", r" \1")
-    text = tf.strings.regex_replace(text, rf"({ALONE})([^\p{{M}} ])", r"\1 \2")
-    return tf.strings.regex_replace(text, f"([^ ]{{{MAX_CHUNK}}})", r"\1 ")
+    for pattern, rewrite in CHUNK_RULES:
+        text = tf.strings.regex_replace(text, pattern, rewrite)
+    return text
 
 
 def complete(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

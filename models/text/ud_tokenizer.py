@@ -39,7 +39,7 @@ _LETTER, _WORD = r"\pL\pM", r"\pL\pM\pN"
 # An address ends before closing quotes and punctuation, except a bracket that it opened.
 _ADDRESS = rf"(?:.*\([^()]*\)|.*[^{_AROUND},;:!?.…])"
 _SUFFIX = "com|org|net|edu|gov|co|uk|us|info|biz|html?|php|doc|pdf|xls|txt|jpg|ppt|zip"
-_WHOLE = "|".join(
+WHOLE = "|".join(
     (
         rf"(?:https?|ftp|file|mailto):{_ADDRESS}",
         rf"www\.{_ADDRESS}",
@@ -50,8 +50,9 @@ _WHOLE = "|".join(
         rf"{_APOSTROPHE}(?:[sdm]|re|ve|ll|em|tis|twas|cause|n|\d0s)",
     )
 )
-_EDGES = (
-    (rf"(?i)^([{_OPENING}]*?)({_WHOLE})([{_CLOSING}]*)$", r"\1 \2 \3"),
+BLANKS = ((BLANK, " "), (f"({ALONE})", r" \1 "))
+EDGES = (
+    (rf"(?i)^([{_OPENING}]*?)({WHOLE})([{_CLOSING}]*)$", r"\1 \2 \3"),
     (rf"^([{_OPENING}]+)([^ {_OPENING}].*)$", r"\1 \2"),
     (rf"^(.*[^ {_CLOSING}])([{_CLOSING}]+)$", r"\1 \2"),
     (r"(?i)(^| )(\d+(?:[:.]\d+)?)([ap]\.?m\.?)( |$)", r"\1\2 \3\4"),
@@ -60,7 +61,7 @@ _EDGES = (
         r"\1. \2",
     ),
 )
-_WITHIN_WORDS = (
+WITHIN_WORDS = (
     # Runs of punctuation.
     (r"(\.{2,}|…+|[!?]+|-{2,}|[–—]+|\*+|~+|_{2,}|={2,}|<+|>+|``|'')", r" \1 "),
     (r"([\"“”„«»‹›()\[\]{};])", r" \1 "),
@@ -108,11 +109,11 @@ def tokenize(text: tf.Tensor) -> tf.RaggedTensor:
         [[b'Mr.', b'X', b'ca', b"n't", b'pay', b'$', b'50', b'(', b'or', b'20', b'%', b')', b'...']]
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
-    text = tf.strings.regex_replace(text, BLANK, " ")
-    text = tf.strings.regex_replace(text, f"({ALONE})", r" \1 ")
-    words = _split(tf.strings.split(text), _EDGES)
-    whole = tf.strings.regex_full_match(words.flat_values, f"(?i){_WHOLE}")
-    return _split(words, _WITHIN_WORDS, whole)
+    for pattern, rewrite in BLANKS:
+        text = tf.strings.regex_replace(text, pattern, rewrite)
+    words = _split(tf.strings.split(text), EDGES)
+    whole = tf.strings.regex_full_match(words.flat_values, f"(?i){WHOLE}")
+    return _split(words, WITHIN_WORDS, whole)
 
 
 def _split(words, rules, whole=None):

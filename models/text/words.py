@@ -29,6 +29,13 @@ BLANK = r"[\s\p{Z}\p{Cc}]+"
 ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
 _INNER = r"\p{L}\p{M}\p{N}_\x{200C}\x{200D}"
 _APOSTROPHE = "'’"
+RULES = (  # patterns of RE2 and their replacements; the words are then between blanks
+    (BLANK, " "),
+    (f"({ALONE})", r" \1 "),
+    (f"([^{_INNER}{_APOSTROPHE} ])", r" \1 "),
+    (f"(^|[^{_INNER}{_APOSTROPHE}])([{_APOSTROPHE}]+)", r"\1 \2 "),
+    (f"([{_APOSTROPHE}]+)($|[^{_INNER}{_APOSTROPHE}])", r" \1 \2"),
+)
 
 
 def split(text: tf.Tensor) -> tf.RaggedTensor:
@@ -45,13 +52,7 @@ def split(text: tf.Tensor) -> tf.RaggedTensor:
         [[b"It's", b'dull', b',', b"isn't", b'it', b'?'], [], [b'\\xe5\\xa5\\xbd', b'film']]
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
-    for pattern, rewrite in (
-        (BLANK, " "),
-        (f"({ALONE})", r" \1 "),
-        (f"([^{_INNER}{_APOSTROPHE} ])", r" \1 "),
-        (f"(^|[^{_INNER}{_APOSTROPHE}])([{_APOSTROPHE}]+)", r"\1 \2 "),
-        (f"([{_APOSTROPHE}]+)($|[^{_INNER}{_APOSTROPHE}])", r" \1 \2"),
-    ):
+    for pattern, rewrite in RULES:
         text = tf.strings.regex_replace(text, pattern, rewrite)
     return tf.strings.split(text)
 
@@ -188,6 +189,11 @@ class Vocabulary(tf.Module):
         """
         with path.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(f"{word}\n" for word in words)
+
+    @property
+    def lower_unknown(self) -> bool:
+        """Whether words that are not in the file are looked up in lower case."""
+        return self._lower_unknown
 
     def __len__(self) -> int:
         """One more than the largest id."""

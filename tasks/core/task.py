@@ -17,9 +17,11 @@ from models.text.words import Vocabulary
 from tasks.core import trained_vectors, word_vectors
 from tasks.core.config import Config, CorpusSize
 from tasks.core.corpus import Corpus
+from tasks.core.errors import UserError
 from tasks.core.evaluation import Evaluator
 from tasks.core.examples import Example, Stream
 from tasks.core.id_map import IdMap
+from tasks.core.id_rules import IdRules
 from tasks.core.inspection import Inspector
 from tasks.core.request_format import RequestFormat
 from tasks.core.settings import from_record
@@ -339,6 +341,27 @@ class Task(tf.Module, abc.ABC):
 
         Their inputs and outputs are strings, images and numbers, never ids.
         """
+
+    def id_signature(self, model: keras.Model) -> Callable:
+        """Returns the network as a function of ids, for formats without strings.
+
+        It is a `tf.function` with named inputs and outputs, which are numbers; the inputs follow
+        from texts by `id_rules`. By default a network has none.
+
+        Args:
+            model: The network, built for serving.
+
+        Raises:
+            UserError: The network has no such function; the message says why.
+        """
+        raise UserError(
+            "the sentences of this task are written step by step in a beam search, which is a loop "
+            "around several networks; it is exported as a SavedModel only."
+        )
+
+    def id_rules(self) -> IdRules:
+        """Returns how the inputs of `id_signature` follow from a text."""
+        raise NotImplementedError
 
     def validation_sampler(
         self, model: keras.Model, valid: Stream

@@ -8,13 +8,23 @@ import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
 from models.networks.classifier import classifier
-from models.text.pieces import chunks
-from models.text.words import PADDING, UNKNOWN, LossyCounter, Vocabulary, split, truncate_bytes
+from models.text.pieces import CHUNK_RULES, chunks
+from models.text.words import (
+    MAX_TOKEN_BYTES,
+    PADDING,
+    RULES,
+    UNKNOWN,
+    LossyCounter,
+    Vocabulary,
+    split,
+    truncate_bytes,
+)
 from tasks.core import targets as names
 from tasks.core import task, word_vectors
 from tasks.core.direction import FORWARD
 from tasks.core.errors import UserError
 from tasks.core.id_map import IdMap
+from tasks.core.id_rules import IdRules, Stage
 from tasks.core.settings import flag
 from tasks.shapes.classification import linear_path, targets
 from tasks.shapes.classification.evaluation import Evaluator
@@ -219,6 +229,26 @@ class Classification(task.Task):
 
         streaming = TextStream(self, model).signatures() if self._reads_forward else {}
         return {"serving_default": classify, **streaming}
+
+    def id_signature(self, model):
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, "ids")])
+        def classify_ids(ids):
+            outputs = self.target.signature_outputs(model, model(ids, training=False))
+            return {name: value for name, value in outputs.items() if value.dtype != tf.string}
+
+        return classify_ids
+
+    def id_rules(self):
+        c = self.config
+        return IdRules(
+            stages=[Stage([*(CHUNK_RULES if self._reads_forward else ()), *RULES])],
+            max_bytes=c.max_length * MAX_TOKEN_BYTES,
+            max_length=c.max_length,
+            fold_case=c.fold_case,
+            lower_unknown=self.words.lower_unknown,
+            words=self.words.words,
+            names=self.labels.words if hasattr(self.target, "names") else None,
+        )
 
     def limits(self):
         return (

@@ -24,15 +24,16 @@ from models.layers.macro_f1 import MacroF1
 from models.layers.temperature import Temperature, fit_temperature
 from models.networks.ensemble import ensemble
 from models.networks.tagger import tagger
-from models.text import entities
+from models.text import entities, ud_tokenizer
 from models.text.edit_scripts import EditScripts, is_edit_script
-from models.text.pieces import chunks
+from models.text.pieces import CHUNK_RULES, chunks
 from models.text.ud_tokenizer import tokenize
 from models.text.windows import windows
 from models.text.words import PADDING, UNKNOWN, LossyCounter, Vocabulary, spell
 from tasks.core import calibration, class_weights, task, word_vectors
 from tasks.core.direction import FORWARD
 from tasks.core.errors import UserError
+from tasks.core.id_rules import IdRules, Stage
 from tasks.shapes.sequence_labelling import annotations, entity_scheme
 from tasks.shapes.sequence_labelling.entity_scheme import EntityScheme
 from tasks.shapes.sequence_labelling.entity_signature import entity_outputs
@@ -407,6 +408,48 @@ class SequenceLabelling(task.Task):
 
             signatures["entities"] = entities
         return signatures | (stream.signatures() if stream else {})
+
+    def id_signature(self, model):
+        if self.config.crf or self._constrained_decoder():
+            raise UserError(
+                "its tags are decoded as a sequence, by the Viterbi algorithm, which is a loop "
+                "around the network; train with --no-crf --no-constrain, or use the SavedModel."
+            )
+        if self.scheme.converts or self.edit_scripts:
+            raise UserError(
+                "its tags become those of responses by rules on strings (lemmas, --train-scheme), "
+                "which are part of the SavedModel only."
+            )
+        names = ("ids", "characters") if self.config.characters else ("ids",)
+        shapes = {"ids": [None, None], "characters": [None, None, self.config.max_word_length]}
+        specs = [tf.TensorSpec(shapes[name], tf.int32, name) for name in names]
+
+        @tf.function(input_signature=specs)
+        def tag_ids(*inputs):
+            tags, probability = self._decode(model, dict(zip(names, inputs, strict=True)))
+            return {"tag_ids": tags, "probability": probability}
+
+        return tag_ids
+
+    def id_rules(self):
+        c = self.config
+        chunk_rules = CHUNK_RULES if c.direction == FORWARD else ()
+        stages = [
+            Stage([*chunk_rules, *ud_tokenizer.BLANKS]),
+            Stage(ud_tokenizer.EDGES),
+            Stage(ud_tokenizer.WITHIN_WORDS, whole=f"(?i){ud_tokenizer.WHOLE}"),
+        ]
+        return IdRules(
+            stages=stages,
+            max_bytes=0,
+            max_length=c.max_length,
+            fold_case=c.fold_case,
+            lower_unknown=self.words.lower_unknown,
+            words=self.words.words,
+            characters=self.characters.words if c.characters else None,
+            max_word_length=c.max_word_length,
+            names=self.tags.words,
+        )
 
     def _respond(
         self, model: keras.Model, tokens: tf.RaggedTensor, stream: TagStream | None

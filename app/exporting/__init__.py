@@ -1,0 +1,1 @@
+"""Published networks in other formats: ONNX, LiteRT and Keras, from ids on."""
