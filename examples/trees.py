@@ -21,11 +21,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from app import cli
 from models.cells.tree import valid_trees
 from models.networks.tree_network import tree_reader
 from models.text import trees
 from models.text.words import PADDING, Vocabulary
 from tasks.core.examples import Stream
+from tasks.core.settings import find_cell
 from tasks.corpora import treebank
 from tasks.corpora.samples import review_trees
 
@@ -169,6 +171,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--out", type=Path, help="folder of the SavedModel, which must not exist")
     args = parser.parse_args(argv)
+    if find_cell(args.cell).random:
+        parser.error(f"--cell must be without zoneout and recurrent dropout, got {args.cell}")
+    if min(args.units, args.epochs) < 1:
+        parser.error("--units and --epochs must be at least 1")
     if args.out and args.out.exists():
         parser.error(f"--out {args.out} exists")
     parts = {
@@ -186,4 +192,4 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -1,13 +1,36 @@
 """The example of trees learns, and its SavedModel runs on a stock server."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from app.serving import compatibility
 from examples import trees
+from tasks.core.errors import UserError
 from tasks.corpora.samples import review_trees
 
 TEXTS = ["(_ (_ (_ the) (_ plot)) (_ (_ is) (_ superb)))", "(_ (_ a) (_ b) (_ c))", "(_ x", ""]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--cell", "lstm_zoneout"], "--cell must be without zoneout"),
+        (["--epochs", "0"], "must be at least 1"),
+        (["--out", "."], "--out . exists"),
+    ],
+)
+def test_arguments_are_checked_before_training(capsys, argv, message):
+    with pytest.raises(SystemExit):
+        trees.main(argv)
+    assert message in capsys.readouterr().err
+
+
+def test_a_line_that_is_not_a_tree_is_reported_before_training(tmp_path):
+    for name in trees.FILES.values():
+        (tmp_path / name).write_text("(1 (1 a) (1 b))\n(1 (1 a) (1 b) (1 c))\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"train\.txt:2: a node must have at most 2 children"):
+        trees.main(["--data", str(tmp_path)])
 
 
 def test_a_trained_network_is_served(tmp_path):

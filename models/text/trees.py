@@ -94,9 +94,9 @@ def _is_valid(kinds: tf.Tensor, depths: tf.Tensor) -> tf.Tensor:
 
 def _parents(depths: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """The last node before each that is one less deep, (B, N); of the depths 0 and 1, -1."""
-    nodes = tf.range(count)
-    keys = depths * count + nodes  # in the order of depth, then of position
+    count = tf.cast(count, tf.int64)  # its square may exceed 32 bits
+    keys = tf.cast(depths, tf.int64) * count + tf.range(count)  # by depth, then by position
     ordered = tf.sort(keys, axis=1)
     above = tf.searchsorted(ordered, keys - count) - 1
     parents = tf.gather(ordered, tf.maximum(above, 0), batch_dims=1) % tf.maximum(count, 1)
-    return tf.where(depths > 1, parents, -1)
+    return tf.where(depths > 1, tf.cast(parents, tf.int32), -1)

@@ -39,7 +39,7 @@ def read(path: Path, children: int | None = None) -> Stream:
         children: Largest number of children of a node; None for any number.
 
     Raises:
-        UserError: While it is read: a line is not a tree, with file and line.
+        UserError: While it is read: a line is not a tree, with file and line; or there is none.
     """
 
     def examples() -> Iterator[Example]:
@@ -57,7 +57,7 @@ def read(path: Path, children: int | None = None) -> Stream:
                 )
             yield Example({"text": line}, origin)
 
-    return Stream(examples)
+    return Stream(lambda: filesystem.require_examples(path, examples()))
 
 
 def parse(text: str) -> Tree:

@@ -44,6 +44,15 @@ def test_a_line_that_is_not_a_tree_is_reported_with_its_number(tmp_path, line, m
     assert str(error.value) == f"{path}:2: {message}"
 
 
+@pytest.mark.parametrize("text", [None, "", "\n \n"])
+def test_a_file_without_trees_is_reported(tmp_path, text):
+    path = tmp_path / "train.txt"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"train\.txt: "):
+        list(treebank.read(path))
+
+
 def _label(tree, node=0):
     """The label of a node by the rules of the sample, from its words alone."""
     below = [child for child, parent in enumerate(tree.parents) if parent == node]
