@@ -123,8 +123,10 @@ def _lengths(lengths: dict[str, Counter]) -> Figure:
             shares = np.cumsum([counter[value] for value in values]) / counter.total()
             axes.step([0, *values], [0, *shares], where="post", color=colour, label=part)
     axes.set_xscale("symlog", linthresh=10)
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlim(left=0)
+    longest = max(1, *(max(counter, default=0) for counter in lengths.values()))
+    powers = [10**power for power in range(1, len(str(longest))) if 10**power < longest / 1.7]
+    axes.set_xticks([0, *powers, longest], [f"{tick:,}" for tick in (0, *powers, longest)])
+    axes.set_xlim(0, 1.05 * longest)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("words")
     axes.set_ylabel("share with at most so many")

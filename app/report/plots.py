@@ -83,12 +83,12 @@ def confusion(matrix: Confusion) -> Figure:
     counts = np.array(matrix.counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     classes = [label(name) for name in matrix.classes]
-    size = 2.5 + 0.42 * len(counts) + _room(classes)
+    size = 2.5 + 0.42 * len(counts) + room(classes)
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap=colours.WEIGHTS, vmin=0, vmax=1, interpolation="none")
     positions = range(len(counts))
-    axes.set_xticks(positions, classes, rotation=90 if len(counts) > 4 or _room(classes) else 0)
+    axes.set_xticks(positions, classes, rotation=90 if len(counts) > 4 or room(classes) else 0)
     axes.set_yticks(positions, classes)
     axes.set_xlabel("prediction")
     axes.set_ylabel("reference")
@@ -136,7 +136,7 @@ def contributions(weights: Alignment | AttentionMaps) -> Figure:
         return _alignment(weights, name, signed=True)
     source = list(map(token_label, weights.source[:MAX_SOURCE]))
     positions, values = range(len(source)), np.array(weights.weights[0][:MAX_SOURCE], float)
-    size = (1.5 + 0.32 * max(5, len(source)), 2.2 + _room(source))
+    size = (1.5 + 0.32 * max(5, len(source)), 2.2 + room(source))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     bars = [colours.ORANGE if value > 0 else colours.BLUE for value in values]
@@ -161,8 +161,8 @@ def _alignment(alignment: Alignment, name: str, signed: bool) -> Figure:
     source = list(map(token_label, alignment.source[:MAX_SOURCE]))
     target = list(map(token_label, alignment.target[:MAX_OUTPUT]))
     size = (
-        2.6 + 0.32 * max(4, len(source)) + _room(target),
-        1.6 + 0.28 * max(4, len(target)) + _room(source),
+        2.6 + 0.32 * max(4, len(source)) + room(target),
+        1.6 + 0.28 * max(4, len(target)) + room(source),
     )
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
@@ -281,7 +281,7 @@ def _outline(axes: Axes, chosen: np.ndarray, shape: tuple[int, int]) -> None:
     axes.set_ylim(height - 0.5, -0.5)
 
 
-def _room(labels: Sequence[str]) -> float:
+def room(labels: Sequence[str]) -> float:
     """Returns the inches that a figure needs beyond those that its size has for short labels."""
     return 0.08 * max(0, max(map(len, labels), default=0) - 10)
 

@@ -221,6 +221,8 @@ def _figures(comparison: Comparison, folder: Path) -> list[str]:
     draws = {"": functools.partial(overview, [comparison])}
     for title, names in experiments.curves(comparison.subject).items():
         draws[f" by {title.split(',')[0]}"] = functools.partial(curve, comparison, title, names)
+    if evaluated_steps(comparison):
+        draws[" by training batches"] = functools.partial(progress, comparison)
     return [
         _figure(folder / f"{_file_name(comparison.title + suffix)}.png", draw)
         for suffix, draw in draws.items()
@@ -239,27 +241,30 @@ def overview(comparisons: Sequence[Comparison]) -> Figure:
     labels = list(dict.fromkeys(g.label for comparison in comparisons for g in comparison.groups))
     columns = min(len(comparisons), _MAX_COLUMNS)
     rows = -(-len(comparisons) // columns)
-    size = (plots.WIDTH + 2.9 * (columns - 1), (1.3 + 0.3 * len(labels)) * rows + 0.6)
+    names = list(map(plots.label, labels))
+    size = (
+        plots.WIDTH + 2.9 * (columns - 1) + plots.room(names),
+        (1.3 + 0.3 * len(labels)) * rows + 0.6,
+    )
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for axes, comparison in zip(panels, comparisons, strict=False):
         _plot_runs(axes, comparison, labels)
     for axes in panels[len(comparisons) :]:
         axes.set_axis_off()
-    panels[0].set_yticks(range(len(labels)), map(plots.label, labels))
+    panels[0].set_yticks(range(len(labels)), names)
     panels[0].set_ylim(len(labels) - 0.5, -0.5)
     legend = {}
     for axes in panels:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             legend.setdefault(name, handle)
-    columns = 1 if columns == 1 else len(legend)
     figure.legend(
         legend.values(),
         legend.keys(),
         frameon=False,
         loc="outside lower left",
         fontsize=9,
-        ncols=columns,
+        ncols=columns,  # one panel has room for one
     )
     return figure
 
@@ -339,14 +344,7 @@ def curve(comparison: Comparison, title: str, names: Sequence[str]) -> Figure:
     positions = np.arange(len(names))
     for index, group in enumerate(comparison.groups):
         values = np.array([[r["scores"][name] for name in names] for r in group.records], float)
-        colour, marker = (
-            colours.SERIES[index % len(colours.SERIES)],
-            _MARKERS[index % len(_MARKERS)],
-        )
-        axes.fill_between(positions, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
-        axes.plot(
-            positions, values.mean(0), f"{marker}-", color=colour, label=plots.label(group.label)
-        )
+        _plot_range(axes, index, positions, values, group.label)
     chance = comparison.chance
     # A name such as "0 attractors of a bag of words" states the method.
     for suffix in sorted({key.removeprefix(names[0]) for key in chance if names[0] in key}):
@@ -355,10 +353,51 @@ def curve(comparison: Comparison, title: str, names: Sequence[str]) -> Figure:
         axes.plot(positions, values, "--", color=colours.FAINT, label=label)
     axes.set_xticks(positions, [name.split()[0] for name in names])
     axes.set_xlabel(_wrapped(title))
+    _finish_curves(axes, comparison)
+    return figure
+
+
+def evaluated_steps(comparison: Comparison) -> list[int]:
+    """Returns the steps at which all runs were evaluated; none if they differ or are too few."""
+    runs = [record.get("history", ()) for group in comparison.groups for record in group.records]
+    steps = {tuple(entry["steps"] for entry in history) for history in runs}
+    (first, *others) = steps
+    return list(first) if not others and len(first) > 1 else []
+
+
+def progress(comparison: Comparison) -> Figure:
+    """Plots the main score over training: the mean of each cell, and the range of its runs."""
+    figure = Figure(figsize=(plots.WIDTH, 3.8), layout="constrained")
+    axes = figure.subplots()
+    steps, score = evaluated_steps(comparison), comparison.score
+    for index, group in enumerate(comparison.groups):
+        values = np.array([[e[score] for e in record["history"]] for record in group.records])
+        _plot_range(axes, index, steps, values, group.label)
+    if score in comparison.chance:
+        chance = comparison.chance[score]
+        axes.axhline(chance, color=colours.ORANGE, ls="--", lw=1.2, label=_CHANCE_LABEL)
+    axes.set_xlim(0, 1.03 * steps[-1])
+    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    axes.set_xlabel("training batches")
+    _finish_curves(axes, comparison)
+    return figure
+
+
+def _plot_range(
+    axes: Axes, index: int, positions: Sequence[float], values: np.ndarray, label: str
+) -> None:
+    """Plots the mean and the range of runs, (runs, positions), in the style of a cell."""
+    colour = colours.SERIES[index % len(colours.SERIES)]
+    style = f"{_MARKERS[index % len(_MARKERS)]}-"
+    axes.fill_between(positions, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+    axes.plot(positions, values.mean(0), style, color=colour, label=plots.label(label))
+
+
+def _finish_curves(axes: Axes, comparison: Comparison) -> None:
+    """Adds the name of the score and the legend of the cells."""
     axes.set_ylabel(comparison.score.replace("_", " "))
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure
 
 
 def _row(comparison: Comparison, group: Group) -> list:
@@ -396,7 +435,8 @@ def _page(
     parts = [
         f"<p>Each dot is one run; the runs of a cell ({', '.join(map(str, sorted(counts)))}) "
         "differ in their seeds. Upright bars are means, and lines their 95 % confidence "
-        "intervals; an arrow marks an interval that is longer than shown.</p>",
+        "intervals; an arrow marks an interval that is longer than shown. Curves are means of "
+        "runs, and bands their range.</p>",
     ]
     if claims:
         parts += [

@@ -103,7 +103,7 @@ def test_the_page_is_self_contained(studied):
     assert " ".join(argv[:4]) in page and "<svg" in page
     assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", page)
     pictures = {path.name: path.read_bytes() for path in (folder / "out").glob("*.png")}
-    assert len(pictures) == 2 and "overview.png" in pictures
+    assert len(pictures) == 3 and "overview.png" in pictures
     assert all(content.startswith(b"\x89PNG") for content in pictures.values())
 
 

@@ -94,7 +94,7 @@ def data_page():
         for n, text in enumerate(texts)
     ]
     parts = (Stream(lambda: iter(examples)),) * 3
-    surveyed = survey.survey(Splits(*parts, source="train.tsv"), lambda e: e.values["text"])
+    surveyed = survey.survey(Splits(*parts), lambda e: e.values["text"])
     return data.page("sentiment: train.tsv", ["a remark"], surveyed, "python -m app.inspect_data")
 
 

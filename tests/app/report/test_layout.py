@@ -2,12 +2,13 @@
 
 import io
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.report import colours, layout, plots
+from app.report import colours, data, layout, plots
 from app.studies import report as study_report
 from app.studies.experiments import Experiment
 from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Table
@@ -71,6 +72,16 @@ def test_epochs_are_whole_numbers(count):
     ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
     assert ticks and all(tick == round(tick) for tick in ticks)
     assert all(1 <= tick <= count for tick in ticks)
+
+
+@pytest.mark.parametrize("longest", [0, 1, 8, 12, 3000])
+def test_numbers_of_words_are_whole(longest):
+    figure = data._lengths({"train": Counter({longest: 3}), "valid": Counter(), "test": Counter()})
+    figure.draw_without_rendering()
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    numbers = [int(label.replace(",", "")) for label in labels]
+    assert numbers == sorted(set(numbers)) and numbers[0] == 0
+    assert numbers[-1] == max(1, longest)
 
 
 def margins(figure):
@@ -179,6 +190,22 @@ def test_whiskers_are_within_the_axis_or_end_in_an_arrow(values):
     for end, drawn, mark, arrow in zip(ends, whisker, marks, "<>", strict=True):
         assert mark.get_xdata() == [drawn]
         assert mark.get_marker() == ("|" if drawn == pytest.approx(end) else arrow)
+
+
+def test_scores_over_training_are_plotted_if_all_runs_have_them():
+    comparison = study([0.1, 0.2])
+    assert study_report.evaluated_steps(comparison) == []
+    for record, scores in zip(comparison.groups[0].records, ((3, 1), (5, 2)), strict=True):
+        record["history"] = [
+            {"steps": 50 * (n + 1), "squared_error": score} for n, score in enumerate(scores)
+        ]
+    assert study_report.evaluated_steps(comparison) == [50, 100]
+    (axes,) = study_report.progress(comparison).axes
+    line, chance = axes.get_lines()
+    assert [*line.get_xdata()] == [50, 100] and [*line.get_ydata()] == [4, 1.5]
+    assert set(chance.get_ydata()) == {0.167}
+    record["history"] = record["history"][:1]  # a run that diverged
+    assert study_report.evaluated_steps(comparison) == []
 
 
 def test_settings_that_are_paths_are_not_in_a_heading():
