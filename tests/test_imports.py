@@ -26,6 +26,7 @@ TENSORFLOW = {
     "text/offsets.py",
     "text/pieces.py",
     "text/subwords.py",
+    "text/tokens.py",
     "text/trees.py",
     "text/ud_tokenizer.py",
     "text/windows.py",

@@ -1,8 +1,9 @@
 """Checks that stock TensorFlow Serving can run a SavedModel.
 
 The server has the CPU kernels of TensorFlow's core ops and nothing else: no Python, no XLA, no
-GPU. A response must not depend on other requests, so a graph neither draws random numbers nor
-keeps any state. Clients can read only the dtypes in `_READABLE`.
+GPU. A response must not depend on other requests, so a graph keeps no state, and draws no random
+numbers but those that a seed in the request determines. Clients can read only the dtypes in
+`_READABLE`.
 """
 
 import re
@@ -44,6 +45,8 @@ _STRINGS = """
 """
 # The state of a stream is a string: base64 of the bytes of numbers, with a checksum.
 _STREAMS = "DecodeBase64 EncodeBase64 StringJoin StringToHashBucketStrong"
+# Random numbers that are a function of the seed in a request.
+_SAMPLING = "StatelessRandomGetKeyCounter StatelessRandomUniformV2"
 _CONVOLUTIONS = """
     AvgPool Conv2D DepthwiseConv2dNative Erfc MaxPool Relu6 SquaredDifference
 """
@@ -54,7 +57,7 @@ _IMAGES = """
     ExtractJpegShape FilterDataset IgnoreErrorsDataset ParallelMapDatasetV2 Round
     ScaleAndTranslate TensorDataset TensorSliceDataset
 """
-_GROUPS = (_FLOW, _NUMBERS, _RECURRENT, _STRINGS, _STREAMS, _CONVOLUTIONS, _IMAGES)
+_GROUPS = (_FLOW, _NUMBERS, _RECURRENT, _STRINGS, _STREAMS, _SAMPLING, _CONVOLUTIONS, _IMAGES)
 OPS = frozenset(op for group in _GROUPS for op in group.split())
 # Ops that initialise tables and weights once, before the first request.
 INITIALIZATION_OPS = frozenset(("AssignVariableOp", "InitializeTableFromTextFileV2"))

@@ -9,6 +9,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from tasks.core.predictor import Predictor
 
 _SIZES = {"lengths", "count"}  # outputs that say how many values of the others are valid
+_NEXT = "next_"  # begins the names of outputs on what may follow, which have a size of their own
 SERVER_BATCH = 32  # most rows of a request to a server, and of a batch that it merges
 
 
@@ -46,8 +47,13 @@ def rows(outputs: Mapping[str, Iterable]) -> list[dict]:
     for row in by_row:
         for size in _SIZES & row.keys():
             length = row[size]
-            row.update({name: value[:length] for name, value in row.items() if np.ndim(value)})
+            row.update({n: value[:length] for n, value in row.items() if has_time(n, value)})
     return by_row
+
+
+def has_time(name: str, value: object) -> bool:
+    """Returns whether an output of a row has a value for each step of a sequence."""
+    return np.ndim(value) > 0 and not name.startswith(_NEXT)
 
 
 def row_size(row: Mapping) -> int:

@@ -9,6 +9,7 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
+from app.serving import payloads
 from tasks.core.errors import UserError
 from tasks.core.predictor import Predictor
 
@@ -103,9 +104,11 @@ def _joined(responses: Sequence[dict]) -> dict:
         return responses[-1]
     return {
         name: np.concatenate([each[name] for each in responses])
+        if payloads.has_time(name, value)
+        else value
         if np.ndim(value)
         else sum(each[name] for each in responses)
-        for name, value in responses[0].items()
+        for name, value in responses[-1].items()
     }
 
 

@@ -33,7 +33,7 @@ class StreamReader:
         networks = members(model)
         self._layers = [network.get_layer(layer) for network in networks]
         self._features = [
-            keras.Model(network.input, reader.input[0])
+            keras.Model(network.input, keras.tree.flatten(reader.input)[0])
             for network, reader in zip(networks, self._layers, strict=True)
         ]
         self._heads = [
@@ -49,6 +49,8 @@ class StreamReader:
             initial = [state for each in self._layers for state in each.get_initial_state(1)]
             self.initial = tf.concat(initial, axis=1)
 
+    # Its Python statements need no conversion, which takes most of the time of an export.
+    @tf.autograph.experimental.do_not_convert
     def advance(
         self,
         inputs: tf.Tensor | Mapping[str, tf.Tensor],

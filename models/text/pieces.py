@@ -49,7 +49,7 @@ def complete(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         >>> [each.numpy() for each in complete(tf.constant([b"a dull fi"]))]
         [array([b'a dull '], dtype=object), array([b'fi'], dtype=object)]
     """
-    whole, partial = _whole_characters(text)
+    whole, partial = whole_characters(text)
     spaced = chunks(whole)
     last = tf.strings.regex_replace(spaced, "^.* ", "")
     length = tf.strings.length(spaced) - tf.strings.length(last)
@@ -57,7 +57,7 @@ def complete(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return done, tf.strings.join([last, partial])
 
 
-def _whole_characters(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def whole_characters(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Divides texts before the bytes of an incomplete character at their end, (B,) both."""
     end = tf.strings.substr(tf.strings.join(["\0\0\0", text]), -3, 3)
     # The last byte first. A first byte is at least 0xC2, a continuation below that.

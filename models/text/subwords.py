@@ -121,17 +121,40 @@ class Subwords(tf.Module):
         Raises:
             ValueError: `size` leaves no room for pieces, or no character occurs twice.
         """
-        if size < FIRST + 2:
-            raise ValueError(
-                f"size must be at least {FIRST + 2}, because {FIRST} ids are marks and bytes, "
-                f"got {size}."
-            )
+        cls._check_size(size, FIRST + 2)
         counts = _count(texts)
-        alphabet = _alphabet(counts, (size - FIRST) // 2)
-        if not alphabet:
-            raise ValueError("subwords need texts in which a character occurs more than once.")
+        alphabet = cls._alphabet_of(counts, (size - FIRST) // 2)
         Vocabulary.write(path, _learn(counts, alphabet, size - FIRST))
         return cls(path)
+
+    @classmethod
+    def learn_characters(cls, path: Path, texts: Iterable[str | bytes], size: int) -> "Subwords":
+        """Writes a file whose pieces are single characters, so that each is a subword.
+
+        Other characters are encoded as their bytes. See `learn` for the arguments, and for the
+        characters that are pieces.
+
+        Raises:
+            ValueError: `size` leaves no room for pieces, or no character occurs twice.
+        """
+        cls._check_size(size, FIRST + 1)
+        Vocabulary.write(path, cls._alphabet_of(_count(texts), size - FIRST))
+        return cls(path)
+
+    @staticmethod
+    def _check_size(size: int, least: int) -> None:
+        if size < least:
+            raise ValueError(
+                f"size must be at least {least}, because {FIRST} ids are marks and bytes, "
+                f"got {size}."
+            )
+
+    @staticmethod
+    def _alphabet_of(counts: dict[str, int], limit: int) -> list[str]:
+        alphabet = _alphabet(counts, limit)
+        if not alphabet:
+            raise ValueError("subwords need texts in which a character occurs more than once.")
+        return alphabet
 
     def __len__(self) -> int:
         """One more than the largest id."""

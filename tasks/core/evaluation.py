@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # a task names its evaluator
 
 _ALMOST_ALL = 0.98  # share of predictions of one class that a warning is due for
 _NAMED = 5  # classes that a warning names
+_LOWER_IS_BETTER = ("error", "perplexity")  # ends of the names of scores
 MAX_CLASSES = 25  # rows of a confusion matrix that a page has room for
 
 
@@ -171,12 +172,12 @@ class Evaluation:
     def below_baselines(self) -> list[str]:
         """Returns a sentence for each baseline that has a better main score than the model.
 
-        Of errors the lower is better, of other scores the higher.
+        Of errors and perplexities the lower is better, of other scores the higher.
         """
         if not self.scores:
             return []
         name, score = next(iter(self.scores.items()))
-        if name.endswith("error"):
+        if name.endswith(_LOWER_IS_BETTER):
             return [
                 f"The model is worse than the {method} baseline: {name} {score:.4f} against "
                 f"{scores[name]:.4f}."

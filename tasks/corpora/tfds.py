@@ -39,6 +39,7 @@ LABELLED_TEXTS = {
     "yelp_polarity_reviews": Preset(),
     "sentiment140": Preset(label="polarity"),
 }
+TEXTS = ("lm1b", "wiki40b/en", "imdb_reviews")
 TAGGED_SENTENCES = ("universal_dependencies/en_ewt", "conll2003", "xtreme_pos/xtreme_pos_en")
 TRANSLATIONS = ("ted_hrlr_translate/pt_to_en", "wmt14_translate/de-en", "para_crawl/ende")
 CAPTIONED_IMAGES = ("coco_captions",)
@@ -91,6 +92,37 @@ def labelled_texts(
 
     notes = [f"tfds:{name}: {preset.note}"] if preset.note else []
     return _parts(name, builder, stream, preset.test), notes
+
+
+def texts(name: str, data_dir: str, text_key: str) -> dict[str, Stream]:
+    """Returns the parts of a data set of texts, whose other features are not read.
+
+    Args:
+        name: Name in TensorFlow Datasets.
+        data_dir: Folder of prepared data sets; "" for the default one.
+        text_key: Feature with the texts; "" for `text`.
+
+    Raises:
+        UserError: The data set or feature does not exist, or the data set is not on
+            this machine and cannot be downloaded.
+    """
+    builder, text_key = _prepared(name, data_dir, TEXTS), text_key or "text"
+    if text_key not in builder.info.features:
+        raise UserError(
+            f"tfds:{name}: no feature {text_key!r}; the features are "
+            f"{sorted(builder.info.features)}. Select one with --text-key."
+        )
+
+    def stream(split: str) -> Stream:
+        def read() -> Iterator[Example]:
+            for origin, row in _rows(name, builder, split):
+                text = row[text_key].decode("utf-8", "replace").strip()
+                if text:
+                    yield Example({"text": text}, origin)
+
+        return Stream(read)
+
+    return _parts(name, builder, stream)
 
 
 def tagged_sentences(

@@ -33,6 +33,7 @@ RESPONSE_TEXTS = {
     ).decode(),
     "translation": lambda response: response["translation"].decode(),
     "captioning": lambda response: response["caption"].decode(),
+    "language_model": lambda response: f"perplexity {response['perplexity']:.4g}",
 }
 
 

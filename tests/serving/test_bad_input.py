@@ -57,9 +57,10 @@ def test_an_unusual_row_gets_a_response_and_does_not_affect_others(loaded_versio
             for expected, index in zip(alone, (0, 2), strict=True):
                 apart = distances(expected, row(together, index))
                 assert max(apart.values()) <= TOLERANCE, (name, kind, apart)
-            assert_sensible(row(together, 1), odd.nothing, (name, kind))
+            nothing = odd.nothing and name != "next"  # some token follows any text
+            assert_sensible(row(together, 1), nothing, (name, kind))
             single = outputs_of(runtime, name, payloads.columns(signature, [odd.row]))
-            assert_sensible(single, odd.nothing, (name, kind))
+            assert_sensible(single, nothing, (name, kind))
 
 
 def assert_sensible(response, nothing, where):

@@ -10,9 +10,9 @@ import tensorflow as tf
 import models
 import tasks
 from app.serving import payloads, warmup
-from tests.support import untrained
 from tests.support.cc_runtime import ProcessDied, Runtime
 from tests.support.cells import slow_except
+from tests.support.odd_requests import good_rows
 from tests.support.predictions import distances
 
 # A fused op, a loop, and an equation that only the loop runs. The signatures of a task share
@@ -28,7 +28,7 @@ def test_it_predicts_as_keras_does_and_runs_the_warm_up_requests(name, cell, pro
     version = version_of(name, cell)
     task = tasks.find(name).restore(version / "assets")
     keras_signatures = task.signatures(models.load(version))
-    rows = [task.row(example.values) for example in untrained.examples(name, sum(BATCHES))]
+    rows = good_rows(version, sum(BATCHES))
     with Runtime(program, version) as runtime:
         assert set(keras_signatures) == set(runtime.signatures)
         for key in keras_signatures if cell == CELLS[0] else [task.evaluation_signature]:

@@ -39,7 +39,7 @@ def test_a_merged_request_gets_the_responses_of_its_parts(loaded_version):
 
 
 def _size(row):
-    return sum(len(value) for value in row.values() if not isinstance(value, int))
+    return sum(len(value) for value in row.values() if not isinstance(value, int | float))
 
 
 def test_padding_is_that_of_the_server():

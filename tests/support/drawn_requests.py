@@ -124,11 +124,18 @@ def _pieces(others):
     return st.builds(lambda state, text: {**state, **text}, _states(others), _texts(others))
 
 
+def _sampled(others):
+    numbers = {"seed": _INT32, "temperature": st.floats(width=32), "length": st.integers(-3, 9)}
+    drawn = st.fixed_dictionaries(numbers)
+    return st.builds(lambda text, numbers: {**text, **numbers}, _texts(others), drawn)
+
+
 _ROWS_OF = {
     frozenset(["batch"]): _batches,
     frozenset(["state"]): _states,
     frozenset(["state", "text"]): _pieces,
     frozenset(["text"]): _texts,
+    frozenset(["text", "seed", "temperature", "length"]): _sampled,
     frozenset(["tokens", "lengths"]): _tokens,
     frozenset(["image_bytes"]): _images,
 }

@@ -174,11 +174,27 @@ def _pieces() -> dict[str, Odd]:
     return {kind: Odd({**odd.row, "text": b"the old man"}, True) for kind, odd in _states().items()}
 
 
+def _sampled() -> dict[str, Odd]:
+    """Texts that are continued, with unusual numbers; what follows no text is the start of one."""
+    plain = {"text": b"the old man", "seed": 1, "temperature": 1.0, "length": 3}
+    numbers = {
+        "the smallest numbers": {"seed": -(2**31), "temperature": -np.inf, "length": -(2**31)},
+        "the largest numbers": {"seed": 2**31 - 1, "temperature": np.inf, "length": 2**31 - 1},
+        "no temperature": {"temperature": np.nan},
+        "nothing to write": {"length": 0},
+    }
+    odd = {kind: Odd({**plain, "text": text}, False) for kind, text in _STRINGS.items()}
+    for kind, values in numbers.items():
+        odd[kind] = Odd({**plain, **values}, values.get("length", 1) <= 0)
+    return odd
+
+
 _ODD = {
     frozenset(["batch"]): _batches,
     frozenset(["state"]): _states,
     frozenset(["state", "text"]): _pieces,
     frozenset(["text"]): _texts,
+    frozenset(["text", "seed", "temperature", "length"]): _sampled,
     frozenset(["tokens", "lengths"]): _tokens,
     frozenset(["image_bytes"]): _images,
 }

@@ -17,6 +17,7 @@ INT = ("int32", [-1])
 STRING, FLOAT, BOOL = (("string", [-1]), ("float32", [-1]), ("bool", [-1]))
 STRINGS = ("string", [-1, -1])
 # Clients depend on these signatures; changing one breaks them.
+SCORED = {"tokens": STRINGS, "log_probabilities": ("float32", [-1, -1]), "lengths": INT}
 SIGNATURES = {
     "sentiment": {
         "serving_default": (
@@ -67,6 +68,33 @@ SIGNATURES = {
                 "valid": BOOL,
             },
         ),
+    },
+    "language_model": {
+        "serving_default": (
+            {"text": STRING},
+            {**SCORED, "log_probability": FLOAT, "perplexity": FLOAT},
+        ),
+        "next": (
+            {"text": STRING},
+            {"tokens": ("string", [-1, 10]), "log_probabilities": ("float32", [-1, 10])},
+        ),
+        "generate": (
+            {"text": STRING, "seed": INT, "temperature": FLOAT, "length": INT},
+            {"continuation": STRING, **SCORED},
+        ),
+        "start": ({"batch": INT}, {"state": STRING}),
+        "feed": (
+            {"state": STRING, "text": STRING},
+            {
+                **SCORED,
+                "next_tokens": ("string", [-1, 10]),
+                "next_log_probabilities": ("float32", [-1, 10]),
+                "state": STRING,
+                "valid": BOOL,
+                "bytes_read": INT,
+            },
+        ),
+        "finish": ({"state": STRING}, {**SCORED, "valid": BOOL}),
     },
     "translation": {
         "serving_default": (

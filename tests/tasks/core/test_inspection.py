@@ -49,9 +49,10 @@ SETTINGS = [
     ("translation", {"input_feeding": True, "attention": "additive"}),
     ("captioning", {"height": 16, "width": 32, "layers": 2, "max_length": 9, "sweeps": 2}),
     ("captioning", {"attention": "none", "input_feeding": True, "sweeps": 0, "max_length": 9}),
+    ("language_model", {"token": "words", "max_length": 4, "layers": 2}),
 ]
 
-FAST = (0, 2, 5, 6)  # one of each task; the others are slow
+FAST = (0, 2, 5, 6, 8)  # one of each task; the others are slow
 
 
 @pytest.fixture(scope="module")

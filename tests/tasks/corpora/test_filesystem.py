@@ -30,6 +30,7 @@ FILES = {
     "sentiment": ("all.tsv", "la mère\tgüt\nàéîõü 好\tschlecht\n"),
     "tagging": ("all.tsv", "la\tDET\nmère\tNOUN\n\nàéîõü\tX\n好\tX\n"),
     "translation": ("all.tsv", "la mère\tthe mother\nàéîõü 好\tgood\n"),
+    "language_model": ("all.txt", "la mère\nàéîõü 好\n"),
     "captioning": ("captions.tsv", "a.png\tla mère\na.png\tàéîõü 好\n"),
 }
 VALUES = {
@@ -45,6 +46,7 @@ VALUES = {
         {"text": "la mère", "translation": "the mother"},
         {"text": "àéîõü 好", "translation": "good"},
     ],
+    "language_model": [{"text": "la mère"}, {"text": "àéîõü 好"}],
     "captioning": [{"image_bytes": PICTURE, "captions": ("la mère", "àéîõü 好")}],
 }
 

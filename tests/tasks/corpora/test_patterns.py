@@ -33,6 +33,7 @@ def written(task, example, folder):
         "tagging": lambda: tagged(example),
         "captioning": lambda: captioned(example, folder),
         "translation": lambda: f"{values['text']}\t{values['translation']}\n",
+        "language_model": lambda: f"{values['text']}\n",
     }
     return by_task.lookup(lines, task, "written() of tests/tasks/corpora/test_patterns.py")()
 
