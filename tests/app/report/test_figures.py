@@ -150,6 +150,7 @@ def test_tasks_of_many_classes_report_the_most_frequent(shape):
         tags=words,
         training_words=set(),
         scheme=types.SimpleNamespace(scheme_name=None, reported=names),
+        annotations=(),
         edit_scripts=None,
     )
     evaluator = importlib.import_module(f"tasks.shapes.{shape}.evaluation").Evaluator(task)

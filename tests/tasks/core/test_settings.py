@@ -28,7 +28,7 @@ def other_value(field):
     if isinstance(field.default, bool):
         return not field.default
     if choices := field.metadata["choices"]:
-        return next(choice for choice in choices if choice != field.default)
+        return next((choice for choice in choices if choice != field.default), None)
     if field.metadata["auto"]:
         return field.metadata["auto"](7)
     if isinstance(field.default, int):
@@ -42,7 +42,10 @@ def other_value(field):
 def test_former_names_of_flags_still_work_and_name_the_new_one(name, capsys):
     config = tasks.find(name).Config
     renamed = [field for field in dataclasses.fields(config) if field.metadata["old_name"]]
-    assert {"learning_rate", "batch_tokens", "max_length"} <= {field.name for field in renamed}
+    names = {"learning_rate", "batch_tokens", "max_length"}
+    if name == "language_model":  # which came after the names had changed
+        names = {"learning_rate"}
+    assert names <= {field.name for field in renamed}
     for field in renamed:
         old, value = flag(field.metadata["old_name"]), other_value(field)
         given = parsed(config, [old, str(value)])
