@@ -4,14 +4,18 @@ import codecs
 import contextlib
 import re
 import sys
-from collections.abc import Iterator
-from typing import TextIO
+import time
+from collections.abc import Iterable, Iterator
+from typing import TextIO, TypeVar
 
 from tasks.core.examples import Stream
 
 # Control characters, line separators, characters that reorder text (U+202A to U+202E, U+2066 to
 # U+2069), and surrogates.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+LOG_SECONDS = 60  # between two lines on the progress of an activity in a log
+_DELAY = 5  # seconds before a bar appears
+_Item = TypeVar("_Item")
 ESCAPE = "app-escape"  # error handler of encodings, for `str.encode`, `open` and `reconfigure`
 
 
@@ -83,16 +87,59 @@ def output_to(stream: TextIO | None) -> Iterator[None]:
 
 
 def with_progress(stream: Stream, activity: str) -> Stream:
-    """Returns the same examples, with a progress line where reading them takes long.
+    """Returns the same examples, with their progress where reading them takes long.
 
     Args:
         stream: The examples.
         activity: Name of the activity, such as "reading train".
     """
+    return Stream(lambda: show_progress(stream, activity))
 
-    def read():
+
+def show_progress(
+    items: Iterable[_Item], activity: str, total: int | None = None, unit: str = "examples"
+) -> Iterator[_Item]:
+    """Yields items, and shows the progress where they take long.
+
+    On a terminal that is a bar; in a log file or a pipe it is a line each minute.
+
+    Args:
+        items: The items.
+        activity: Name of the activity, such as "evaluating test".
+        total: Number of items, if it is known.
+        unit: What the items are.
+    """
+    if sys.stderr.isatty():
         from tqdm import tqdm
 
-        return iter(tqdm(stream, activity, unit=" examples", delay=5, disable=None, leave=False))
+        yield from tqdm(items, activity, total, unit=f" {unit}", delay=_DELAY, leave=False)
+        return
+    log = ProgressLog(activity, total, unit)
+    for item in items:
+        yield item
+        log.count_one()
 
-    return Stream(read)
+
+class ProgressLog:
+    """Lines of a log on the progress of a long activity, one each minute.
+
+    Args:
+        activity: Name of the activity.
+        total: Number of items, if it is known.
+        unit: What the items are.
+    """
+
+    def __init__(self, activity: str, total: int | None = None, unit: str = "examples"):
+        self._activity, self._total, self._unit, self._count = activity, total, unit, 0
+        self._began = self._printed = time.monotonic()
+
+    def count_one(self) -> None:
+        """Counts an item, and prints a line if the last one is a minute old."""
+        self._count += 1
+        now = time.monotonic()
+        if now - self._printed < LOG_SECONDS:
+            return
+        self._printed = now
+        of_all = f" of {self._total}" if self._total else ""
+        minutes = (now - self._began) / 60
+        say(f"{self._activity}: {self._count}{of_all} {self._unit} after {minutes:.0f} min")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from app.console import say
+from app.console import ProgressLog, say
 from app.training.run_state import Progress, Run
 from tasks.core.errors import UserError
 from tasks.core.task import Config, ValidationSample
@@ -193,6 +193,25 @@ class Checkpoint(keras.callbacks.Callback):
                 rate = self.model.optimizer.learning_rate
                 rate.assign(rate * _PLATEAU_FACTOR)
         progress.published = []
+
+
+class BatchLog(keras.callbacks.Callback):
+    """Prints the progress of an epoch to a log, a line each minute, next to that of each epoch.
+
+    Args:
+        epochs: Most epochs of the run.
+        steps: Steps of an epoch.
+    """
+
+    def __init__(self, epochs: int, steps: int):
+        super().__init__()
+        self._epochs, self._steps = epochs, steps
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._log = ProgressLog(f"epoch {epoch + 1} of {self._epochs}", self._steps, "steps")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._log.count_one()
 
 
 class TimeLeft(keras.callbacks.Callback):

@@ -21,6 +21,7 @@ import tensorflow as tf
 from app.training import distribution, memory
 from app.training.batches import Batches, Share
 from app.training.callbacks import (
+    BatchLog,
     Checkpoint,
     StopOnNonFinite,
     TimeLeft,
@@ -218,6 +219,8 @@ def _callback_list(
     if folder:
         tensorboard = keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)
         callbacks = [*callbacks, tensorboard]
+        if not sys.stdout.isatty():  # where Keras prints a line at the end of an epoch only
+            callbacks.append(BatchLog(config.epochs, steps))
     callback_list = keras.callbacks.CallbackList(
         callbacks,
         add_progbar=folder is not None,

@@ -34,7 +34,7 @@ import tensorflow as tf
 
 import tasks
 from app import report
-from app.console import encodable, output_to, say, with_progress
+from app.console import encodable, output_to, say, show_progress, with_progress
 from app.serving import comparison, export, versions
 from app.serving.base_version import BaseVersion
 from app.serving.comparison import Comparison
@@ -479,11 +479,15 @@ def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) 
     task, test = prepared.task, prepared.splits.test
     draft = _draft_folder(prepared, saved_models)
     draft.parent.mkdir(parents=True, exist_ok=True)
+    say("exporting the network")
     export.draft(task, fitted.model, draft)
     session = SavedModelSession(draft)
     fitted_on_valid = task.fitted_on_valid(fitted.model)
     evaluator = task.Evaluator(task, prepared.data.majority, fitted_on_valid)
-    evaluation = evaluator.evaluate(session.predict_examples(task, test))
+    count = prepared.data.examples[PARTS[-1]]
+    say(f"evaluating the served model on {count} examples")
+    predicted = show_progress(session.predict_examples(task, test), "evaluating test", count)
+    evaluation = evaluator.evaluate(predicted)
     baselines = evaluation.baselines | evaluator.baselines(prepared.splits)
     evaluation = dataclasses.replace(evaluation, baselines=baselines)
     illustrations = evaluator.illustrate(session, test)

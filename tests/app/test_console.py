@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app import cli, console, evaluate
+from app.training.callbacks import BatchLog
 from tests.app.test_train import fails
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "published"
@@ -81,3 +82,39 @@ def test_a_folder_that_tensorflow_cannot_open_is_an_error(argv, capsys):
     argv = [*argv[1:], os.fsdecode(b"caf\xe9")]
     message = fails(capsys, command.main, argv)
     assert f"{argv[-2]}: must be a path in UTF-8, got 'caf\\udce9'" in message
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that each item moves by 25 seconds."""
+    times = iter(range(0, 10_000, 25))
+    monkeypatch.setattr("app.console.time.monotonic", lambda: next(times))
+
+
+def test_a_log_has_a_line_each_minute(clock, capsys):
+    assert list(console.show_progress("abcdefg", "reading test", 7)) == [*"abcdefg"]
+    assert capsys.readouterr().out.splitlines() == [
+        "reading test: 3 of 7 examples after 1 min",
+        "reading test: 6 of 7 examples after 2 min",
+    ]
+
+
+def test_a_short_activity_adds_nothing_to_a_log(capsys):
+    assert list(console.with_progress([1, 2], "reading train")) == [1, 2]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_epoch_has_lines_in_a_log(clock, capsys):
+    log = BatchLog(epochs=3, steps=4)
+    log.on_epoch_begin(1)
+    for batch in range(4):
+        log.on_train_batch_end(batch)
+    assert capsys.readouterr().out == "epoch 2 of 3: 3 of 4 steps after 1 min\n"
+
+
+def test_a_terminal_has_a_bar(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("app.console._DELAY", 0)
+    assert list(console.show_progress([1, 2], "evaluating test", 2)) == [1, 2]
+    output = capsys.readouterr()
+    assert "evaluating test" in output.err and not output.out
