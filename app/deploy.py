@@ -37,6 +37,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     limits = deployment.limits(args.to, args.memory, args.cpus)
     for line in deployment.write(args.to, args.saved_models, labels, limits, args.kubernetes):
         print(line)
+    print(
+        f"the server may use {limits.memory} of memory and {limits.cpus:g} processors, and has as "
+        "many threads (--memory, --cpus)"
+    )
     rows = [[name, *map(str, versions.values())] for name, versions in labels.items()]
     print(cli.columns([["model", *server_config.LABELS], *rows]))
 
@@ -88,8 +92,8 @@ def _parser() -> cli.Parser:
         "--cpus",
         type=float,
         metavar="FLOAT",
-        help="processor limit of the container (default: the current one, initially all of this "
-        "machine)",
+        help="processor limit of the container, and the number of its threads (default: the "
+        "current one, initially 2, whatever this machine has)",
     )
     parser.add_argument(
         "--kubernetes",

@@ -78,7 +78,7 @@ def _container(labels, limits):
     return {
         "name": server_config.SERVICE,
         "image": server_config.IMAGE,
-        "args": server_config.arguments(),
+        "args": server_config.arguments(limits),
         "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
         # With equal requests and limits a pod is the last to be evicted.
         "resources": {"requests": resources, "limits": resources},

@@ -50,14 +50,20 @@ class Limits:
 
     Attributes:
         memory: Most memory, as Compose writes it, such as "4g" or "512m".
-        cpus: Most processors.
+        cpus: Most processors. The default is not that of this machine, which may not be the one
+            that serves.
 
     Raises:
         UserError: A value is out of range.
     """
 
     memory: str = "4g"
-    cpus: float = float(os.cpu_count() or 1)
+    cpus: float = 2.0
+
+    @property
+    def threads(self) -> int:
+        """Number of threads that use the processors."""
+        return math.ceil(self.cpus)
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[1-9][0-9]{0,5}[mg]", self.memory):
@@ -179,7 +185,7 @@ def batching(limits: Limits) -> Message:
         max_batch_size {{ value: {payloads.SERVER_BATCH} }}
         batch_timeout_micros {{ value: 1000 }}
         max_enqueued_batches {{ value: 256 }}
-        num_batch_threads {{ value: {math.ceil(limits.cpus)} }}
+        num_batch_threads {{ value: {limits.threads} }}
         pad_variable_length_inputs: true
         """,
         MESSAGES[BATCHING](),
@@ -208,8 +214,13 @@ def volume(source: str, target: str) -> dict[str, str | bool]:
     }
 
 
-def arguments() -> list[str]:
-    """Returns the arguments of the server, which has the files in `DEPLOY`."""
+def arguments(limits: Limits) -> list[str]:
+    """Returns the arguments of the server, which has the files in `DEPLOY`.
+
+    Args:
+        limits: Resources of the server. Without the number of threads it would start one for each
+            processor of its machine, of which the container may use a few only.
+    """
     flags = {
         "model_config_file": f"{DEPLOY}/{MODELS}",
         "model_config_file_poll_wait_seconds": 10,
@@ -218,6 +229,8 @@ def arguments() -> list[str]:
         "enable_batching": "true",
         "batching_parameters_file": f"{DEPLOY}/{BATCHING}",
         "monitoring_config_file": f"{DEPLOY}/{MONITORING}",
+        "tensorflow_intra_op_parallelism": limits.threads,
+        "tensorflow_inter_op_parallelism": limits.threads,
     }
     return [f"--{name}={value}" for name, value in flags.items()]
 
@@ -235,7 +248,7 @@ def compose(saved_models: str, limits: Limits | None = None) -> dict:
             SERVICE: {
                 "image": IMAGE,
                 "user": _user(),
-                "command": arguments(),
+                "command": arguments(limits),
                 # The server does not authenticate, so only this machine can reach its ports.
                 "ports": [f"127.0.0.1:{port}:{port}" for port in (GRPC_PORT, REST_PORT)],
                 "volumes": [volume(saved_models, str(BASE)), volume(".", DEPLOY)],

@@ -1,6 +1,5 @@
 """Configuration files of a server: written, kept where they were edited, checked."""
 
-import os
 import shutil
 
 import pytest
@@ -159,9 +158,13 @@ def test_the_container_has_no_more_rights_than_it_needs(run, tmp_path):
     assert written["read_only"] is True and written["tmpfs"] == ["/tmp:size=64m,mode=1777"]
     assert written["user"].split(":")[0] not in ("", "0", "root")
     assert (written["mem_limit"], written["memswap_limit"]) == ("4g", "4g")
-    assert written["cpus"] == os.cpu_count() and written["pids_limit"] == 1024
+    assert written["cpus"] == 2.0 and written["pids_limit"] == 1024
     assert written["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
-    run("--memory", "900m", "--cpus", "1.5")
+    output = run("--memory", "900m", "--cpus", "2.5")
+    assert "may use 900m of memory and 2.5 processors" in output
+    for kind in ("intra", "inter"):  # threads of the server, not of this machine
+        assert f"--tensorflow_{kind}_op_parallelism=3" in service()["command"]
+    run("--cpus", "1.5")
     assert (service()["mem_limit"], service()["cpus"]) == ("900m", 1.5)
     run("--cpus", "2")  # the other limit is kept
     assert (service()["mem_limit"], service()["cpus"]) == ("900m", 2.0)
