@@ -2,6 +2,7 @@
 
     python -m benchmarks.fuzz                     # 10,000 over all signatures of all tasks
     python -m benchmarks.fuzz --tasks captioning --seed 1
+    python -m benchmarks.fuzz --states 10000      # corrupted states of streams instead
 
 Each request goes to an untrained version, which is loaded by TensorFlow's C++ runtime alone
 (tests/support/cc_runtime.c). Either it contains a reference row among rows of random bytes,
@@ -9,6 +10,10 @@ random lengths and broken images: then all rows must get a response, and the ref
 same one as alone. Or it violates its signature in type, rank or number of rows: then the
 response must be an INVALID_ARGUMENT error. Violations of this are printed, and the exit code
 is then 1.
+
+With --states, corrupted states of streams (tests/support/corrupted_states.py) are sent to `feed`
+and `finish`, seven in a request with one that is valid: they must be reported as not valid, or
+decode to what a state was before, and the valid one must have the response that it has alone.
 """
 
 import argparse
@@ -23,13 +28,17 @@ import tensorflow as tf
 import tasks
 from app.serving.payloads import columns
 from benchmarks import records
-from tests.support import cc_runtime, drawn_requests, untrained
+from tests.support import cc_runtime, corrupted_states, drawn_requests, untrained
 from tests.support.odd_requests import good_rows
 from tests.support.predictions import distances, row
 from tests.support.untrained import STREAMS
 
 TOLERANCE = 1e-5  # of numbers, as the size of a batch changes the order of summation
 COLUMNS = ["task", "signature", "requests", "statuses", "crashes", "changed neighbours"]
+STATE_COLUMNS = ["task", "signature", "states", "not valid", "as before", "wrong responses"]
+STATE_COLUMNS += ["crashes", "changed neighbours"]
+_PIECES = [b"the old man the", b" boats. Mr. X ", b"can't pay $50 \xe5\xa5"]  # of a text
+_DIED = -1  # code of a response that a process owes
 _NAMES = {0: "OK", tf.errors.INVALID_ARGUMENT: "INVALID_ARGUMENT"}
 _MAX_SHOWN = 300  # characters of a request that is printed
 
@@ -98,10 +107,58 @@ def fuzz(program: Path, version: Path, name: str, count: int, seed: int) -> tupl
     return [*result, failures["crashes"], failures["neighbours"]], not failures
 
 
+def corrupt(program: Path, task: str, folder: Path, count: int, seed: int) -> list[list]:
+    """Sends corrupted states to the streams of a task.
+
+    Args:
+        program: Path of the compiled runtime.
+        task: Name of the task.
+        folder: Folder for its versions.
+        count: Number of states for each signature.
+        seed: Random seed of the states.
+
+    Returns:
+        A row of the table for each signature.
+    """
+    foreign = []  # of versions with other weights, of the same layout and of another
+    for number, more in enumerate([{"seed": 7}, {"cell": "gru"}]):
+        other = untrained.version(task, folder / str(number), **STREAMS[task], **more)
+        with cc_runtime.Runtime(program, other) as process:
+            foreign += corrupted_states.states(process.run, _PIECES)
+    version = untrained.version(task, folder / "own", **STREAMS[task])
+    process, rows = cc_runtime.Runtime(program, version), []
+
+    def run(signature, request):
+        nonlocal process
+        try:
+            return process.run(signature, request)
+        except cc_runtime.ProcessDied as death:
+            process.close()
+            process = cc_runtime.Runtime(program, version)
+            return cc_runtime.Response(_DIED, str(death), {})
+
+    good = corrupted_states.states(run, _PIECES)
+    for signature in ("feed", "finish"):
+        outcomes = collections.Counter()
+        for each, outcome in corrupted_states.check(run, signature, good, foreign, count, seed):
+            kind = f"error {_DIED}" if outcome.startswith(f"error {_DIED}:") else outcome
+            outcomes[kind] += 1
+            if outcome not in ("not valid", "as before"):
+                print(f"{task} {signature}: {each.kind}: {outcome}", file=sys.stderr)
+        crashes, changed = outcomes.pop(f"error {_DIED}", 0), outcomes.pop("changed neighbour", 0)
+        valid = [outcomes.pop(kind, 0) for kind in ("not valid", "as before")]
+        rows.append([task, signature, count, *valid, outcomes.total(), crashes, changed])
+    process.close()
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "--requests", type=int, default=10_000, help="requests over all signatures (default: 10000)"
+    )
+    parser.add_argument(
+        "--states", type=int, default=0, help="corrupted states to send instead of requests"
     )
     parser.add_argument("--tasks", nargs="+", choices=tasks.names(), default=tasks.names())
     parser.add_argument("--seed", type=int, default=0, help="random seed of the requests")
@@ -111,6 +168,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         program = cc_runtime.build(folder / "runtime")
+        if args.states:
+            streaming = [task for task in args.tasks if task in STREAMS]
+            share = -(-args.states // (2 * len(streaming)))
+            rows = []
+            for task in streaming:
+                rows += corrupt(program, task, folder / task, share, args.seed)
+            print(records.markdown_table(STATE_COLUMNS, rows))
+            total = f"{sum(row[2] for row in rows):,} states"
+            print(f"\n{records.machine()}; TensorFlow {tf.__version__}; {total}, seed {args.seed}")
+            sys.exit(1 if any(sum(row[5:]) for row in rows) else 0)
         targets = []
         kinds = [(task, {}) for task in args.tasks]
         kinds += [(task, STREAMS[task]) for task in args.tasks if task in STREAMS]
