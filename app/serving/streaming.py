@@ -80,7 +80,7 @@ class PredictionStream:
             self.state = response.pop("state")
             rest = rest[count:]
             responses.append(response)
-        return _joined(responses)
+        return joined(responses)
 
     def finish(self) -> dict:
         """Ends the text, and returns the response for the rest of it, or for all of it."""
@@ -98,7 +98,7 @@ class PredictionStream:
             )
 
 
-def _joined(responses: Sequence[dict]) -> dict:
+def joined(responses: Sequence[dict]) -> dict:
     """Returns the responses for consecutive pieces as one; without lengths, the last counts."""
     if "lengths" not in responses[0]:
         return responses[-1]

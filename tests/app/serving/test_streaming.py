@@ -6,7 +6,6 @@ import json
 import random
 import sys
 import types
-from concurrent import futures
 
 import numpy as np
 import pytest
@@ -14,14 +13,16 @@ import pytest
 from app import cli, predict
 from app.serving import client, warmup
 from app.serving.streaming import PredictionStream, pieces_of_lines
+from benchmarks import stream_clients
 from tasks.core.errors import UserError
 from tests.support import untrained
 from tests.support.fake_server import Batching, FakeServer
 
 TEXT = "Mr. X can't see the old man (好看), and the boats sank… 🙂 "
+FORWARD = {"direction": "forward"}
 SETTINGS = {
-    "tagging": {"direction": "forward", "lookahead": 2, "characters": 4, "layers": 1},
-    "sentiment": {"direction": "forward"},
+    "tagging": FORWARD | {"lookahead": 2, "crf": True, "lag": 1, "characters": 4, "layers": 1},
+    "sentiment": FORWARD,
     "translation": {"stream": True},
 }
 
@@ -94,17 +95,19 @@ def test_a_stream_of_a_source_ends_with_the_translation_of_the_whole_text(open_m
 
 
 def test_concurrent_clients_whose_requests_are_merged_have_their_own_tags(running):
-    def run(seed):
-        text = TEXT * (seed % 3 + 1)
-        with contextlib.closing(client.connect(running.grpc, "tagging")) as model:
-            [whole] = model.predict([{"text": text}])
-            with model.stream() as stream:
-                responses = [stream.feed(piece) for piece in cut(text, seed)]
-                responses.append(stream.finish())
-        return [v for each in responses for v in each["tags"]] == list(whole["tags"])
+    texts = [TEXT * (number % 3 + 1) for number in range(16)]
+    row = stream_clients.measure([running.rest, running.grpc], "tagging", None, texts)
+    result = dict(zip(stream_clients.COLUMNS, row, strict=True))
+    assert result["clients"] == 16 and result["other responses"] == 0
 
-    with futures.ThreadPoolExecutor(16) as pool:
-        assert all(pool.map(run, range(16)))
+
+def test_a_client_notices_other_responses(running):
+    def cut_short(text, drawn):
+        yield text[:-9]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream_clients, "pieces", cut_short)
+        assert not stream_clients.run(running.grpc, "tagging", None, TEXT, 0).is_equal
 
 
 def test_a_long_piece_is_read_in_several_requests(versions, here):
@@ -121,7 +124,7 @@ def test_a_stream_continues_from_its_state(versions, here):
     first = stream.feed("the old man the bo")
     other = PredictionStream(model, stream.state)
     assert first["tokens"].tolist() + other.feed("ats sank ")["tokens"].tolist() == [
-        *(b"the", b"old", b"man", b"the")
+        *(b"the", b"old", b"man")
     ]
     with pytest.raises(UserError, match="the state of the stream is not valid"):
         PredictionStream(model, b"other").feed("text")
