@@ -1,0 +1,32 @@
+"""The network of trees reads nodes below before those above, and no padding."""
+
+import keras
+import numpy as np
+import pytest
+
+from models.networks.tree_network import tree_reader
+
+NODES = np.array([[3, 1, 2, 4], [2, 3, 0, 0]])
+PARENTS = np.array([[-1, 0, 0, 2], [-1, 0, -1, -1]])
+
+
+@pytest.mark.parametrize(("layers", "arity"), [(1, None), (2, 2)])
+def test_the_output_of_the_root_is_that_of_its_node_and_reads_all_nodes(layers, arity):
+    keras.utils.set_random_seed(0)
+    sizes = {"features": 5, "outputs": 3, "cell": "gru", "units": 6, "embedding": 4}
+    root, nodes = (
+        tree_reader(**sizes, layers=layers, arity=arity, return_sequences=each)
+        for each in (False, True)
+    )
+    nodes.set_weights(root.get_weights())
+    outputs = np.asarray(root([NODES, PARENTS]))
+    by_node = np.asarray(nodes([NODES, PARENTS]))
+    assert outputs.shape == (2, 3) and by_node.shape == (2, 4, 3)
+    np.testing.assert_allclose(outputs, by_node[:, 0], atol=1e-6)
+    alone = np.asarray(nodes([NODES[1:, :2], PARENTS[1:, :2]]))
+    np.testing.assert_allclose(by_node[1:, :2], alone, atol=1e-6)  # whatever the padding
+    changed = NODES.copy()
+    changed[0, 3] = 1  # a leaf below node 2
+    after = np.asarray(nodes([changed, PARENTS]))
+    differs = np.abs(after - by_node).max(axis=-1) > 1e-6
+    assert differs.tolist() == [[True, False, True, True], [False] * 4]
