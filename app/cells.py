@@ -17,8 +17,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "python -m app.cells", description=__doc__, examples=["python -m app.cells lstm_peephole"]
     )
     parser.add_argument("cell", nargs="?", help="a name, a spec as JSON, or a .json file")
-    parser.add_argument("--units", type=int, default=128, help="units to count parameters for")
-    parser.add_argument("--inputs", type=int, default=128, help="input features, likewise")
+    parser.add_argument(
+        "--units", type=int, default=128, help="units of the cell whose parameters are counted"
+    )
+    parser.add_argument("--inputs", type=int, default=128, help="input features of that cell")
     parser.add_argument(
         "--table", action="store_true", help="print a table of all cells in Markdown, with sources"
     )
