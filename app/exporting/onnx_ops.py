@@ -191,6 +191,10 @@ class Converter:
     def _op_NotEqual(self, op, inputs):
         return self._graph.add1("Not", self._graph.add1("Equal", *inputs))
 
+    def _op_Relu6(self, op, inputs):
+        bounds = [self._graph.constant(value, np.float32) for value in (0, 6)]
+        return self._graph.add1("Clip", *inputs, *bounds)
+
     def _op_Square(self, op, inputs):
         return self._graph.add1("Mul", inputs[0], inputs[0])
 
