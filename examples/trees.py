@@ -143,7 +143,9 @@ def evaluate(model: keras.Model, encoder: Encoder, texts: list[str]) -> dict[str
 def export(model: keras.Model, encoder: Encoder, folder: Path) -> None:
     """Writes a SavedModel for TensorFlow Serving."""
     served = tf.Module()
-    served.model, served.encoder = model, encoder
+    served.encoder = encoder  # owns the tables and the assets
+    # A server restores these variables alone; those of a Keras model that is an attribute are lost.
+    served.variables_of_network = [weight.value for weight in model.weights]
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
     def classify(text):
@@ -159,7 +161,9 @@ def export(model: keras.Model, encoder: Encoder, folder: Path) -> None:
             "valid": valid,
         }
 
-    tf.saved_model.save(served, str(folder), signatures={"serving_default": classify})
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    signatures = {"serving_default": classify}
+    tf.saved_model.save(served, str(folder), signatures=signatures, options=options)
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:

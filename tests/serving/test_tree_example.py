@@ -8,6 +8,7 @@ from app.serving import compatibility
 from examples import trees
 from tasks.core.errors import UserError
 from tasks.corpora.samples import review_trees
+from tests.support.cc_runtime import Runtime
 
 TEXTS = ["(_ (_ (_ the) (_ plot)) (_ (_ is) (_ superb)))", "(_ (_ a) (_ b) (_ c))", "(_ x", ""]
 
@@ -33,7 +34,7 @@ def test_a_line_that_is_not_a_tree_is_reported_before_training(tmp_path):
         trees.main(["--data", str(tmp_path)])
 
 
-def test_a_trained_network_is_served(tmp_path):
+def test_a_trained_network_is_served_by_the_runtime_of_a_server(tmp_path, program):
     texts = [example.values["text"] for example in review_trees.parts()["train"]][:300]
     encoder = trees.Encoder(texts, tmp_path)
     model = trees.train(encoder, {"train": texts, "valid": texts[:50]}, "lstm", 8, 2)
@@ -55,3 +56,13 @@ def test_a_trained_network_is_served(tmp_path):
     assert response["label"][0] == response["labels"][0][response["probabilities"][0].argmax()]
     assert response["label"][1:].tolist() == [b""] * 3
     assert serve(text=tf.constant(["("]))["valid"].numpy().tolist() == [False]
+    with Runtime(program, tmp_path / "1") as runtime:
+        for batch in (TEXTS, ["("]):
+            expected = serve(text=tf.constant(batch))
+            actual = runtime.run("serving_default", {"text": np.array(batch, object)})
+            assert actual.code == 0, actual.message
+            for name in ("label", "valid"):
+                assert actual.outputs[name].tolist() == expected[name].numpy().tolist()
+            np.testing.assert_allclose(
+                actual.outputs["probabilities"], expected["probabilities"], atol=1e-6
+            )
