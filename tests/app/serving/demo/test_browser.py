@@ -27,9 +27,9 @@ SECONDS = 120
 TEXT = "the old film is <b>dull</b> & far from good"
 
 
-@pytest.fixture(scope="module")
-def server(untrained_versions):
-    models = catalogue.local(untrained_versions, tasks.names())
+@contextlib.contextmanager
+def serving(models):
+    """A server of the page for some models."""
     rate = http_server.RateLimit(10_000, 1000)
     with http_server.DemoServer(models, rate=rate) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -38,17 +38,19 @@ def server(untrained_versions):
 
 
 @pytest.fixture(scope="module")
+def server(untrained_versions):
+    with serving(catalogue.local(untrained_versions, tasks.names())) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def streams(tmp_path_factory, untrained_copy):
-    """The address of a page with models that read streams, and the folder of these."""
+    """A server of the page for models that read streams, and the folder of these."""
     folder = tmp_path_factory.mktemp("streams")
     for task in untrained.STREAMS:
         untrained_copy(task, folder, streams=True)
-    models = catalogue.local(folder, list(untrained.STREAMS))
-    rate = http_server.RateLimit(10_000, 1000)
-    with http_server.DemoServer(models, rate=rate) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.url, folder
-        server.shutdown()
+    with serving(catalogue.local(folder, list(untrained.STREAMS))) as server:
+        yield server, folder
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +63,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, server):
-    """The page, opened at the size of a phone; errors of its scripts fail the test."""
-    with opened(browser, server.url) as page:
+    with opened(browser, server) as page:
         yield page
 
 
@@ -74,14 +75,15 @@ def stream_page(browser, streams):
 
 
 @contextlib.contextmanager
-def opened(browser, url):
+def opened(browser, server):
+    """The page, opened at the size of a phone; errors of its scripts fail the test."""
     context = browser.new_context(viewport={"width": 360, "height": 800})
     page, errors = context.new_page(), []
     page.set_default_timeout(1000 * SECONDS)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda line: errors.append(line.text) if "Policy" in line.text else None)
-    page.on("request", lambda request: errors.extend(_foreign(request.url, url)))
-    page.goto(url)
+    page.on("request", lambda request: errors.extend(_foreign(request.url, server.url)))
+    page.goto(server.url)
     yield page
     context.close()
     assert not errors
@@ -223,6 +225,31 @@ def test_an_error_while_one_types_is_shown_in_words(stream_page):
     page.get_by_label("text", exact=True).press_sequentially(" dull film")
     page.locator(".live .bars").wait_for()
     assert page.locator(".live .error").inner_text() == ""
+
+
+def test_entities_are_marked_in_their_text(browser, tmp_path, untrained_copy):
+    untrained_copy("tagging", tmp_path, data="sample:entities")
+    [model] = catalogue.local(tmp_path, ["tagging"])
+    text = (
+        "🙂 Zoë\u0308 <b>met</b> Anna Tark in  Port Velmar, near 👩‍🚀 Lake Orim and Dr. Brunel's."
+    )
+    for signature in ("serving_default", "entities"):  # which loads the version
+        [response] = model.predict([{"text": text.encode()}], signature)
+    spans = zip(response["starts"], response["ends"], response["types"], strict=True)
+    expected = [f"{text[start:end]}{type_.decode()}" for start, end, type_ in spans]
+    assert expected
+    with serving([model]) as server, opened(browser, server) as page:
+        page.get_by_label("text", exact=True).fill(text)
+        page.get_by_role("button", name="Send", exact=True).click()
+        card = page.locator(".response[aria-label=entities]")
+        assert card.locator("h2").inner_text() == "Entities"
+        assert card.locator("mark").all_text_contents() == expected
+        script = "each => [...each.childNodes].map(c => (c.firstChild || c).textContent).join('')"
+        assert card.locator(".marked").evaluate(script) == text  # all of it, unchanged
+        assert card.locator("b").count() == 0
+        assert re.fullmatch(r"\d+\.\d %", card.locator("mark").first.get_attribute("title"))
+        assert fits(page)
+        picture(page, "entities")
 
 
 def test_translation_has_alternatives_and_an_alignment(page):
