@@ -42,7 +42,7 @@ th, td { text-align: left; vertical-align: top; padding: 0.3rem 1rem 0.3rem 0;
   overflow-wrap: normal; border-bottom: 1px solid var(--line); }
 th { border-bottom-color: var(--strong); vertical-align: bottom; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
-.number, .short { white-space: nowrap; }
+td.number, .short { white-space: nowrap; }
 td.long { min-width: 17rem; }
 pre { overflow-x: auto; background: var(--box); border-radius: 8px; padding: 0.75rem;
   font: 0.85rem/1.5 ui-monospace, monospace; }
@@ -60,6 +60,7 @@ _IMAGE_SIZE = (512, 256)  # twice the size of the style sheet, for screens of hi
 _MIN_CONTENTS = 4  # sections from which a page has a table of contents
 _MAX_SHORT = 32  # characters of a cell that is not wrapped
 _NUMBER = re.compile(r"[-+−±]?[\d,.]+(e[-+]?\d+)?( ?%)?|nan|inf")
+_EXPONENT = re.compile(r"[-+]?\d[\d.]*e[-+]\d+")  # browsers break such numbers after the e-
 _PIXELS_PER_POINT = 96 / 72
 
 
@@ -160,6 +161,11 @@ def scrolled(element: str, name: str) -> str:
 def numbered_texts(texts: Sequence[Sequence[str]]) -> str:
     """Returns the table of the texts that are numbered in a figure, as HTML; "" if none is."""
     return rows(Table("", ["number in the figure", "text"], texts)) if texts else ""
+
+
+def paragraph(text: str) -> str:
+    """Returns a text as an HTML paragraph that breaks no number."""
+    return "<p>" + _EXPONENT.sub(r"<span class=short>\g<0></span>", escape(text)) + "</p>"
 
 
 def table(content: Table) -> str:

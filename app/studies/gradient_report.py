@@ -6,7 +6,6 @@ import io
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -306,7 +305,7 @@ def _page(results: Results, svgs: Mapping[str, str]) -> str:
 
 
 def _paragraphs(lines: Sequence[str]) -> list[str]:
-    return [f"<p>{escape(line)}</p>" for line in lines]
+    return [layout.paragraph(line) for line in lines]
 
 
 def _of_reach(results: Results) -> list[str]:

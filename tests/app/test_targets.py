@@ -163,7 +163,7 @@ def test_labels_are_evaluated_and_inspected(labels, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "most frequent label baseline" in printed and "expected calibration error" in printed
     page = (version / "assets.extra" / "report.html").read_text(encoding="utf-8")
-    assert "<th>threshold</th>" in page and "The worst mistakes" in page
+    assert ">threshold</th>" in page and "The worst mistakes" in page
     look.main(["sentiment", "my invoice", *models_flag, "--out", str(tmp_path / "look")])
     assert "most probable: billing" in capsys.readouterr().out
     out = inspect_data.main(["sentiment", "--data", str(folder), "--out", str(tmp_path / "page")])

@@ -60,8 +60,9 @@ def test_the_version_is_published_complete(trained):
 def test_the_report_shows_classes_and_files(trained):
     version, _ = trained
     page = (version / "assets.extra" / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 3
-    assert "<td>$$</td>" in page and r"na\xefve_" in page
+    curves = page.count('role=img aria-label="learning curve of')
+    assert curves == 2 and page.count("<svg") == curves + 2
+    assert "<td class=short>$$</td>" in page and r"na\xefve_" in page
 
 
 def test_the_record_is_json_that_every_program_reads(trained):

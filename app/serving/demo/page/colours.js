@@ -1,8 +1,6 @@
-// Colour scales: cividis for values from 0 to 1, and blue to orange for signed values. Both are
-// perceptually ordered and distinct for colour-blind people.
+// One colour scale, from blue over white to orange. It is perceptually ordered, and both sides are
+// distinct for colour-blind people.
 
-const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74",
-  "#c3b369", "#e1cc55", "#fee838"];
 const SIGNED = ["#0a4a86", "#3a7fb8", "#86b6d8", "#cfe1ee", "#f7f7f7", "#f6d9bd", "#eeab76",
   "#d1701f", "#8f4400"];
 
@@ -17,8 +15,9 @@ const scale = (anchors) => {
   };
 };
 
-export const gateColour = scale(CIVIDIS);
 const signedColour = scale(SIGNED);
 // From -greatest (blue) to greatest (orange).
 export const stateColour = (greatest) => (value) => signedColour(0.5 + (0.5 * value) / greatest);
+// From 0.5 - half (blue) to 0.5 + half (orange).
+export const gateColour = (half) => (value) => signedColour(0.5 + (0.5 * (value - 0.5)) / half);
 export const css = (colour) => `rgb(${colour.join(",")})`;

@@ -59,8 +59,7 @@ function reading(content) {
     });
   });
   content.maps.forEach((map, at) => area.append(
-    h("h3", {}, map.units.length < map.of ? `${map.title} (${map.units.length} of ${map.of} units)` :
-      `${map.title} (${map.of} units)`), drawings[at].canvas));
+    h("h3", {}, `${map.title} (${description(map)})`), drawings[at].canvas));
   area.append(labels.canvas);
   drawings.forEach((each) => each.draw(-1, -1));
   labels.draw(-1);
@@ -79,10 +78,27 @@ function greatest(map) {
   return Math.max(1e-6, ...map.values.flat().map((value) => Math.abs(value || 0)));
 }
 
+// Half the range of the scale of a gate: the narrowest that covers nearly all of its values.
+function halfWidth(map) {
+  const distances = map.values.flat().filter((value) => value !== null)
+    .map((value) => Math.abs(value - 0.5)).sort((one, other) => one - other);
+  const needed = distances[Math.floor(0.98 * (distances.length - 1))] || 0;
+  return [0.05, 0.1, 0.25].find((half) => needed <= half) || 0.5;
+}
+
+// The units that are shown, and the range of the colours of a gate.
+function description(map) {
+  const units = map.units.length < map.of ? `${map.units.length} of ${map.of} units` :
+    `${map.of} units`;
+  if (!map.isGate) return units;
+  const half = halfWidth(map);
+  return `${units}, colours from ${number(0.5 - half)} to ${number(0.5 + half)}`;
+}
+
 function drawing(map, steps, width) {
   const rows = map.units.length;
   const row = Math.max(MIN_ROW, Math.min(8, Math.floor(MAX_HEIGHT / rows)));
-  const colour = map.isGate ? gateColour : stateColour(greatest(map));
+  const colour = map.isGate ? gateColour(halfWidth(map)) : stateColour(greatest(map));
   const canvas = sized(h("canvas", {
     tabIndex: 0, role: "application", "aria-roledescription": "heat map",
     "aria-label": `${map.title}: ${steps.length} steps, ${rows} units; arrow keys move`,
@@ -155,7 +171,7 @@ function sized(canvas, width, height) {
 
 function scales(maps) {
   const parts = [];
-  if (maps.some((map) => map.isGate)) parts.push(scale("0", gateColour, "1 (gates)"));
+  if (maps.some((map) => map.isGate)) parts.push(scale("closed", gateColour(0.5), "open (gates)"));
   if (maps.some((map) => !map.isGate)) {
     parts.push(scale("\u2212", (x) => stateColour(1)(2 * x - 1), "+ (candidate and states)"));
   }
