@@ -39,8 +39,8 @@ from models.text.words import PADDING
 if TYPE_CHECKING:  # which imports this module
     from tasks.shapes.sequence_labelling.task import SequenceLabelling
 
-_CHUNK_TOKENS = 4096  # tokens that the network reads at once, to bound the memory of a request
-_CHUNK_PAIRS = 2**22  # of tags, at all tokens that are decoded at once, for the same reason
+_CHUNK_TOKENS = 4096  # tokens that the network reads at once
+_CHUNK_PAIRS = 2**22  # of tags, at all tokens that are decoded at once
 
 
 class _Held(NamedTuple):
@@ -127,10 +127,37 @@ class TagStream:
         return {"start": start, "feed": feed, "finish": finish}
 
     def tag(self, tokens: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the tags of whole sentences of N tokens: ids (N,), and probabilities (N,)."""
-        tagged, held = self._read(tokens, self._initial(tokens.nrows(tf.int32)))
-        _, ids, probability, final = _joined([tagged, self._flush(held)])
-        return tf.boolean_mask(ids, final), tf.boolean_mask(probability, final)
+        """Returns the tags of whole sentences of N tokens: ids (N,), and probabilities (N,).
+
+        Some sentences are read at a time, so that many short ones take constant memory.
+        """
+        count = max(self._tokens_at_once() // (self._wait + self._lag + 1), 1)
+
+        def tag_some(start, ids, probability):
+            some = tokens[start : start + count]
+            tagged, held = self._read(some, self._initial(some.nrows(tf.int32)))
+            joined = _joined([tagged, self._flush(held)])
+            return (
+                start + count,
+                tf.concat([ids, tf.boolean_mask(joined.tags, joined.final)], 0),
+                tf.concat([probability, tf.boolean_mask(joined.probability, joined.final)], 0),
+            )
+
+        start, vector = tf.constant(0, tf.int64), tf.TensorShape([None])
+        _, ids, probability = tf.while_loop(
+            lambda start, *_: start < tokens.nrows(),
+            tag_some,
+            [start, tf.zeros([0], tf.int32), tf.zeros([0])],
+            shape_invariants=[start.shape, vector, vector],
+            parallel_iterations=1,
+        )
+        return ids, probability
+
+    def _tokens_at_once(self) -> int:
+        """Returns the number of tokens that are read at once, to bound the memory of a request."""
+        if not self._is_decoded:
+            return _CHUNK_TOKENS
+        return min(_CHUNK_TOKENS, max(_CHUNK_PAIRS // len(self._task.tags) ** 2, 1))
 
     def _initial(self, rows: tf.Tensor | int) -> _Held:
         return _Held(
@@ -173,10 +200,7 @@ class TagStream:
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
         padded = tokens.to_tensor("")
         rows = tf.shape(padded)[0]
-        tokens_at_once = _CHUNK_TOKENS
-        if self._is_decoded:
-            tokens_at_once = min(tokens_at_once, max(_CHUNK_PAIRS // len(self._task.tags) ** 2, 1))
-        width = tf.maximum(tokens_at_once // tf.maximum(rows, 1), 1)
+        width = tf.maximum(self._tokens_at_once() // tf.maximum(rows, 1), 1)
 
         def read_chunk(start, held, tagged):
             chunk = padded[:, start : start + width]
