@@ -5,8 +5,9 @@ import math
 import pytest
 import tensorflow as tf
 
-from benchmarks import cells, kernels, records
+from benchmarks import cells, entities, kernels, records, ud
 from tasks.core.errors import UserError
+from tests.app import test_joint
 from tests.support import cc_runtime
 
 DEVICE = "gpu" if tf.config.get_visible_devices("GPU") else "cpu"
@@ -85,3 +86,86 @@ def test_every_cell_has_a_row_and_a_failed_one_is_measured_again(tmp_path, monke
         assert "| rnn | 50.0 | 2 | 7 | 2e-07 |" in output.out and "| gru |" not in output.out
         assert "gru: the loss is not finite." in output.err
     assert measured == ["rnn", "gru", "mgu", "lstm", "gru"]
+
+
+def rows_of(output):
+    """The cells of a table by the first of each row."""
+    lines = [line.strip("| ").split(" | ") for line in output.splitlines() if line[:1] == "|"]
+    return {cells[0].strip(): cells[1:] for cells in lines[2:]}
+
+
+def test_the_table_of_treebanks_has_the_scores_and_the_seconds_of_each_row(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(records, "RECORDS", tmp_path)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    runs = []
+
+    def train(task, folder, *flags):
+        runs.append(flags)
+        tags, seed = flags[3], int(flags[5])
+        names = ["upos_accuracy", "ufeats_accuracy", "lemma_accuracy"]
+        if tags != ud.RUNS[0]:
+            names = [{"upos": "accuracy", "feats": "ufeats_accuracy"}.get(tags, "lemma_accuracy")]
+        scores = dict.fromkeys(names, 0.9 + seed / 100)
+        seconds = {"fit": 26.0 if tags == ud.RUNS[0] else 20.0}
+        return {"scores": scores, "seconds": seconds, "epochs": 2, "parameters": 1000}
+
+    monkeypatch.setattr(records, "train", train)
+    argv = ["--data", "sequoia", "--seeds", "0,2", "--flags", "--units 4"]
+    ud.main(argv)
+    rows = rows_of(capsys.readouterr().out)
+    score = "91.00 ± 1.41"
+    assert rows["upos,feats,lemma"] == [score, score, score, "26", "1.30", "2.0", "1,000"]
+    assert rows["feats"] == ["", score, "", "20", "1.00", "2.0", "1,000"]
+    assert len(runs) == 8 and all(flags[-2:] == ("--units", "4") for flags in runs)
+    ud.main(argv)  # measures nothing again
+    ud.main(["--data", "ewt", "--show"])  # other data have other records
+    assert len(runs) == 8
+    assert "not run" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_joint_network_is_trained_on_a_treebank(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(records, "RECORDS", tmp_path / "records")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    folder = tmp_path / "tagging/en_ewt"
+    folder.mkdir(parents=True)
+    for part, count in (("train", 40), ("valid", 10), ("test", 10)):
+        test_joint.write(folder, part, count)
+    flags = "--units 4 --embedding 4 --characters 0 --layers 1 --epochs 1 --cell rnn"
+    ud.main(["--only", "upos,feats,lemma", "--flags", flags])
+    rows = rows_of(capfd.readouterr().out)
+    assert list(rows) == list(ud.RUNS)
+    assert all(0 <= float(cell) <= 100 for cell in rows["upos,feats,lemma"][:3])
+    assert rows["lemma"][0] == "not run"
+
+
+def test_the_tables_of_entities_have_scores_and_costs(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(records, "RECORDS", tmp_path)
+
+    def measure(flags, seed):
+        f1 = 0.5 + seed / 10 if "--no-constrain" in flags else 0.75
+        return {"scores": dict.fromkeys(entities.SCORES, f1)}
+
+    costs = {"1": dict.fromkeys(entities.SIGNATURES, 2.5)}
+    monkeypatch.setattr(entities, "measure", measure)
+    monkeypatch.setattr(entities, "measure_costs", lambda repeats: costs)
+    entities.main(["--only", "CRF", "--seeds", "2"])
+    assert "not run" in capsys.readouterr().out
+    entities.main(["--seeds", "2"])
+    scores, costs = capsys.readouterr().out.split("Test part")
+    rows = rows_of(scores)
+    assert list(rows) == list(entities.RUNS)
+    assert rows["CRF"] == ["55.0 ± 7.1"] * 4
+    assert rows["CRF, constrained"][2] == "75.0 ± 0.0"
+    assert rows_of(costs) == {"1": ["2.50"] * 3}
+
+
+@pytest.mark.slow
+def test_each_signature_has_a_cost(monkeypatch):
+    monkeypatch.setattr(entities, "SENTENCES", 4)
+    monkeypatch.setattr(entities, "BATCHES", (2,))
+    costs = entities.measure_costs(repeats=1)
+    assert list(costs) == ["2"] and list(costs["2"]) == list(entities.SIGNATURES)
+    assert min(costs["2"].values()) > 0
