@@ -34,6 +34,7 @@ def test_a_line_that_is_not_a_tree_is_reported_before_training(tmp_path):
         trees.main(["--data", str(tmp_path)])
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_served_by_the_runtime_of_a_server(tmp_path, program):
     texts = [example.values["text"] for example in review_trees.parts()["train"]][:300]
     encoder = trees.Encoder(texts, tmp_path)
