@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -40,15 +40,12 @@ class Evaluator(evaluation.Evaluator):
     def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
         rows, worst, unknown, cut = [], [], 0, 0
         for number, (example, response) in enumerate(responses):
-            count, loss = int(response["lengths"]), -float(response["log_probability"])
+            loss, count, size = self._sums(example, response)
             if not count:
                 continue
-            tokens = response["tokens"][:count]
-            is_whole = tokens[-1] == _END
-            cut += not is_whole
-            unknown += int(np.sum(tokens == UNKNOWN_MARK.encode()))
-            text = example.values["text"]
-            rows.append([loss, count, characters(self.task, text, is_whole)])
+            cut += not _is_whole(response)
+            unknown += int(np.sum(response["tokens"][:count] == UNKNOWN_MARK.encode()))
+            rows.append([loss, count, size])
             entry = (loss / count, -number, float(response["perplexity"]), example)
             heapq.heappush(worst, entry)
             if len(worst) > _MISTAKES:
@@ -77,6 +74,19 @@ class Evaluator(evaluation.Evaluator):
             warnings=self._warnings(len(rows), int(totals[1]), unknown, cut),
         )
 
+    def _sums(self, example: Example, response: Mapping) -> tuple[float, int, int]:
+        """Returns the loss, the tokens and the characters of a response."""
+        loss, count = -float(response["log_probability"]), int(response["lengths"])
+        if not count:
+            return 0.0, 0, 0
+        return loss, count, characters(self.task, example.values["text"], _is_whole(response))
+
+    def statistics(self, example: Example, response: Mapping) -> dict[str, Sequence[float]]:
+        return dict.fromkeys(_SCORES, self._sums(example, response))
+
+    def score_of(self, name: str, sums: np.ndarray) -> float:
+        return _SCORES[name](sums)
+
     def _warnings(self, texts: int, tokens: int, unknown: int, cut: int) -> list[str]:
         limit, warnings = self.task.config.max_length, []
         if cut:
@@ -91,6 +101,11 @@ class Evaluator(evaluation.Evaluator):
                 "subwords has no unknown words."
             )
         return warnings
+
+
+def _is_whole(response: Mapping) -> bool:
+    """Returns whether a response with tokens reaches the end of its text."""
+    return response["tokens"][int(response["lengths"]) - 1] == _END
 
 
 def perplexity(sums: np.ndarray) -> float:

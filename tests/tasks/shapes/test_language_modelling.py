@@ -324,6 +324,11 @@ def test_scores_are_over_all_tokens_and_characters(of_words):
     assert evaluation.scores["bits_per_character"] == pytest.approx(expected, rel=1e-5)
     low, high = evaluation.intervals["perplexity"]
     assert low <= evaluation.scores["perplexity"] <= high
+    evaluator = of_words.task.Evaluator(of_words.task)
+    each = [evaluator.statistics(*pair) for pair in zip(examples, rows, strict=True)]
+    for name, score in evaluation.scores.items():
+        sums = np.sum([statistics[name] for statistics in each], axis=0)
+        assert evaluator.score_of(name, sums) == pytest.approx(score)
     assert "1 of 3 texts are longer than 9 tokens" in evaluation.warnings[0]
     assert "of the words are unknown" in evaluation.warnings[1]
 
