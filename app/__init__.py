@@ -1,1 +1,1 @@
-"""Verbs: what a person runs. Knows flags, files, training, publishing, pictures."""
+"""Commands: they parse flags, make one call and print. `python -m app` lists them."""

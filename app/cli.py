@@ -4,6 +4,7 @@ import argparse
 import ast
 import contextlib
 import dataclasses
+import difflib
 import importlib.util
 import io
 import logging
@@ -100,6 +101,10 @@ class Parser(argparse.ArgumentParser):
             elif near:
                 near = {**self.former_flags, **self.aliases}.get(near, near)
                 message += f"; did you mean {near}?"
+        if invalid := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            choices = re.findall(r"'([^']*)'", invalid[2])
+            if near := difflib.get_close_matches(invalid[1], choices, n=1):
+                message += f"; did you mean {near[0]!r}?"
         self.exit(FAILED, f"error: {message}\n(flags and defaults: {self.prog} --help)\n")
 
 

@@ -127,6 +127,7 @@ class Config:
         "the lowest loss",
         choices=("loss",),
         affects="training",
+        aliases=("metric",),
     )
     patience: int = setting(
         3,

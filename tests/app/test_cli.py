@@ -198,6 +198,7 @@ def test_flags_are_not_abbreviated(capsys):
 USAGE_ERRORS = {
     "train": {
         "sentiment --unitz 3": "did you mean --units?",
+        "sentment": "did you mean 'sentiment'?",
         "tagging --units 0": "--units must be at least 1",
         "translation --attention sharp": "--attention must be one of",
         "captioning --encoder VGG16": "--encoder and --encoder-weights go together",

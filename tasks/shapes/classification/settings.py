@@ -57,6 +57,7 @@ class Config(word_vectors.Config):
         "epochs, the one with the lowest loss",
         choices=("loss", "accuracy", "macro_f1", "micro_f1", "mean_absolute_error"),
         affects="training",
+        aliases=("metric",),
     )
     label_smoothing: float = setting(
         0.1,

@@ -25,6 +25,7 @@ class Config(config.Config):
         "outputs; of equal epochs, the one with the lowest loss",
         choices=("loss", "bleu", "chrf"),
         affects="training",
+        aliases=("metric",),
         old_name="choose_by",
     )
     label_smoothing: float = setting(

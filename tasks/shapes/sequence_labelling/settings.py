@@ -119,6 +119,7 @@ class Config(word_vectors.Config):
         "with the lowest loss",
         choices=("accuracy", "loss", "macro_f1", "entity_f1", *MONITORED),
         affects="training",
+        aliases=("metric",),
         absent="accuracy",
         auto=str,
     )
