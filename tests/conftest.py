@@ -29,19 +29,23 @@ def where(folder: Path) -> list[str]:
 
 
 def signatures(version: Path) -> dict[str, tuple[dict, dict]]:
-    """What the signatures of a SavedModel take and give: by name the type and shape of each."""
+    """Returns the types and shapes of inputs and outputs of a SavedModel, by signature."""
     import tensorflow as tf
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    def told(tensors):
+    def specs_of(tensors):
         return {
             name: (tf.as_dtype(t.dtype).name, [d.size for d in t.tensor_shape.dim])
             for name, t in tensors.items()
         }
 
     saved = SavedModel.FromString((version / "saved_model.pb").read_bytes())
-    found = saved.meta_graphs[0].signature_def.items()
-    return {name: (told(s.inputs), told(s.outputs)) for name, s in found if name[0] != "_"}
+    definitions = saved.meta_graphs[0].signature_def.items()
+    return {
+        name: (specs_of(each.inputs), specs_of(each.outputs))
+        for name, each in definitions
+        if name[0] != "_"
+    }
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -201,7 +205,7 @@ def published(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def here():
-    """Has verbs load each version once in a module that changes none; gives what loads it."""
+    """Commands load each version once in a module that changes none; returns what loads it."""
     from app.serving.session import SavedModelSession
 
     once = functools.cache(SavedModelSession)
@@ -212,7 +216,7 @@ def here():
 
 @pytest.fixture
 def loaded(version, served, monkeypatch):
-    """Has verbs ask a module's `version` as its `served`, not loaded again, and no other."""
+    """Commands use the module's `served` for its `version`, and can load no other."""
     monkeypatch.setattr("app.serving.session.SavedModelSession", {version: served}.__getitem__)
 
 

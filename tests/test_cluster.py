@@ -36,8 +36,8 @@ def begun(tmp_path):
 
     def run(command, **environment):
         path = f"{programs}:{os.environ['PATH']}"
-        told = {**os.environ, "PATH": path, "OUT": str(out), **environment}
-        subprocess.run(command, cwd=ROOT, env=told, check=True, capture_output=True)
+        environment = {**os.environ, "PATH": path, "OUT": str(out), **environment}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
         found = {}
         for file in out.iterdir():
             config, words = file.read_text().splitlines()

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def fails(capsys, main, argv):
-    """What a verb says when it cannot go on: one to three lines, exit code 2, no traceback."""
+    """Returns the error of a command that cannot go on: up to three lines, exit code 2."""
     with pytest.raises(SystemExit) as ended:
         cli.run(lambda: main(argv))
     assert ended.value.code == 2
@@ -45,9 +45,11 @@ def test_the_help_lists_the_tasks_without_tensorflow():
     script = "import sys, runpy; sys.argv = ['train', '--help']\ntry:\n"
     script += "  runpy.run_module('app.train', run_name='__main__')\nfinally:\n"
     script += "  assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
-    asked = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert asked.returncode == 0, asked.stderr
-    assert "sentiment" in asked.stdout and "N→1" in asked.stdout
+    process = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    assert "sentiment" in process.stdout and "N→1" in process.stdout
 
 
 def test_the_help_of_a_task_has_every_setting_with_its_default(capsys):
@@ -451,8 +453,8 @@ def test_a_process_killed_at_any_moment_resumes_and_equals_one_that_was_not(
 
 def test_a_run_goes_by_what_it_was_given_in_files_too(tmp_path):
     config, names = tasks.find("sentiment").Config(), []
-    for words, told in (("a", "one"), ("a", "two"), ("b", "two")):
+    for words, settings in (("a", "one"), ("a", "two"), ("b", "two")):
         (tmp_path / "words.txt").write_text(words)
-        (tmp_path / "config.json").write_text(told)  # what a run is has its settings anyway
+        (tmp_path / "config.json").write_text(settings)  # what a run is has its settings anyway
         names.append(run_state.identity("sentiment", config, "data", tmp_path))
     assert names[0] == names[1] != names[2]

@@ -86,14 +86,14 @@ def save_and_copy(self, progress, groups):
 
 
 for name in names:
-    place, config, told = folder / name, config_of(name), {}
+    place, config, results = folder / name, config_of(name), {}
     if name == names[0]:  # what one device begins, two end
-        told["again"] = fitted(name, config, place / "again", one)
+        results["again"] = fitted(name, config, place / "again", one)
         run_state.Run.save = save_and_copy
-    told["one"] = fitted(name, config, place / "one", one)
+    results["one"] = fitted(name, config, place / "one", one)
     run_state.Run.save = save
-    told["two"] = fitted(name, config, place / "two", two)
-    (folder / f"{name}.json").write_text(json.dumps(told))
+    results["two"] = fitted(name, config, place / "two", two)
+    (folder / f"{name}.json").write_text(json.dumps(results))
 """
 
 
@@ -107,8 +107,8 @@ def on_two_devices(tmp_path_factory):
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in TASKS}
 
 
-def assert_alike(told, other, tolerance):
-    (state, history), (others, other_history) = told, other
+def assert_alike(results, other, tolerance):
+    (state, history), (others, other_history) = results, other
     assert set(state) == set(others) == {"model", "optimizer", "average", "best"}
     for group, arrays in state.items():
         for array, wanted in zip(arrays, others[group], strict=True):
@@ -124,8 +124,8 @@ def test_two_devices_train_the_same_weights_as_one(on_two_devices, task):
 
 
 def test_deterministic_training_is_the_same_to_the_last_bit(on_two_devices):
-    told = on_two_devices[TASKS[0]]
-    assert told["again"] == told["one"]
+    results = on_two_devices[TASKS[0]]
+    assert results["again"] == results["one"]
 
 
 # --- Two processes -----------------------------------------------------------
@@ -156,8 +156,8 @@ def cluster(corpus, folder):
     command = [sys.executable, "-m", "app.train", "sentiment", "--data", str(corpus), *flags]
     processes = []
     for index in range(2):
-        told = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        environment = {**os.environ, "TF_CONFIG": json.dumps(told)}
+        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = {**os.environ, "TF_CONFIG": json.dumps(cluster)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes))
     try:

@@ -27,7 +27,7 @@ def read(part):
 
 
 @pytest.fixture(scope="module", params=slow_except(["sentiment", "translation"], tasks.names()))
-def told(request, tmp_path_factory):
+def encoded(request, tmp_path_factory):
     """A task, its examples, and where they are encoded, in blocks that are small."""
     cls, folder = tasks.find(request.param), tmp_path_factory.mktemp(request.param)
     examples = untrained.examples(request.param, COUNT)
@@ -50,8 +50,8 @@ def values(example):
     }
 
 
-def test_what_is_read_back_is_what_was_encoded(told):
-    task, examples, folder = told
+def test_what_is_read_back_is_what_was_encoded(encoded):
+    task, examples, folder = encoded
     part = EncodedExamples(folder / "train")
     rows, row = read(part), 0
     assert len(part.sizes) > 1
@@ -71,8 +71,8 @@ def test_what_is_read_back_is_what_was_encoded(told):
     assert part.lengths == counts
 
 
-def test_a_batch_is_padded_with_zeros_to_its_longest(told):
-    _, _, folder = told
+def test_a_batch_is_padded_with_zeros_to_its_longest(encoded):
+    _, _, folder = encoded
     rows = read(EncodedExamples(folder / "train"))
     at = np.array([3, len(rows) - 1, 7, 3])
     batch, taken = rows.padded(at), rows.take(at)
@@ -88,8 +88,8 @@ def test_a_batch_is_padded_with_zeros_to_its_longest(told):
             assert not padded[len(alone) :].any()
 
 
-def test_records_are_examples_that_other_programs_read(told):
-    _, _, folder = told
+def test_records_are_examples_that_other_programs_read(encoded):
+    _, _, folder = encoded
     part = EncodedExamples(folder / "train")
     (record,) = tf.data.TFRecordDataset(str(folder / "train" / "00000.tfrecord")).take(1)
     keys = [each for key in part.specs for each in (key, f"{key}/ends")]
@@ -101,8 +101,8 @@ def test_records_are_examples_that_other_programs_read(told):
     np.testing.assert_array_equal(lengths, rows.lengths[: len(lengths)])
 
 
-def test_what_is_there_is_not_encoded_again(told, monkeypatch):
-    task, examples, folder = told
+def test_what_is_there_is_not_encoded_again(encoded, monkeypatch):
+    task, examples, folder = encoded
     monkeypatch.setattr(task, "encode", None)
     assert len(EncodedExamples.write(task, examples, folder / "train")) == len(
         EncodedExamples(folder / "train")
@@ -130,8 +130,8 @@ def test_encoding_is_traced_once_and_its_graph_is_freed_with_the_task(tmp_path, 
     assert reference() is None
 
 
-def test_incomplete_encoding_is_repeated(told, tmp_path):
-    task, examples, folder = told
+def test_incomplete_encoding_is_repeated(encoded, tmp_path):
+    task, examples, folder = encoded
     shutil.copytree(folder / "train", tmp_path / "train")
     (tmp_path / "train/encoded.json").unlink()
     for shard in sorted((tmp_path / "train").glob("*.tfrecord"))[1:]:
@@ -146,8 +146,8 @@ def test_incomplete_encoding_is_repeated(told, tmp_path):
 
 
 @pytest.mark.parametrize("broken", ["cut", "gone", "changed", "short"])
-def test_damaged_files_are_an_error(told, tmp_path, broken):
-    _, _, folder = told
+def test_damaged_files_are_an_error(encoded, tmp_path, broken):
+    _, _, folder = encoded
     shutil.copytree(folder / "train", tmp_path / "train")
     shard = sorted((tmp_path / "train").glob("*.tfrecord"))[-1]
     raw = shard.read_bytes()
@@ -164,8 +164,8 @@ def test_damaged_files_are_an_error(told, tmp_path, broken):
         read(EncodedExamples(tmp_path / "train"))
 
 
-def test_who_comes_second_waits_and_encodes_nothing(told, tmp_path, monkeypatch):
-    task, examples, _ = told
+def test_who_comes_second_waits_and_encodes_nothing(encoded, tmp_path, monkeypatch):
+    task, examples, _ = encoded
     made, begun, go_on = [], threading.Event(), threading.Event()
 
     def slowly():
@@ -194,8 +194,8 @@ def test_who_comes_second_waits_and_encodes_nothing(told, tmp_path, monkeypatch)
 # --- What names it -----------------------------------------------------------
 
 
-def test_the_name_tells_data_settings_and_ops_apart_and_training_not(told, tmp_path):
-    task, _, folder = told
+def test_the_name_tells_data_settings_and_ops_apart_and_training_not(encoded, tmp_path):
+    task, _, folder = encoded
     config, assets = task.config, tmp_path / "assets"
     shutil.copytree(folder / "assets", assets)
 
@@ -219,8 +219,8 @@ def test_the_name_tells_data_settings_and_ops_apart_and_training_not(told, tmp_p
     assert len(names) == 5
 
 
-def test_the_record_says_what_the_shards_hold(told):
-    _, _, folder = told
+def test_the_record_says_what_the_shards_hold(encoded):
+    _, _, folder = encoded
     record = checksums.load_json((folder / "train/encoded.json").read_text())
     rows = read(EncodedExamples(folder / "train"))
     assert sum(record["rows"]) == len(rows) and len(record["rows"]) == len(record["bytes"])

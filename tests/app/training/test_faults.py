@@ -1,4 +1,4 @@
-"""What goes wrong while it trains is told, and loses nothing that was finished."""
+"""What goes wrong in training is reported, and loses nothing that was finished."""
 
 import errno
 import json
@@ -197,10 +197,10 @@ def test_an_unreadable_file_is_an_error(corpus, one_epoch, tmp_path, monkeypatch
     kept, argv = one_epoch_kept(one_epoch, tmp_path), command(corpus, tmp_path)
     opened = Path.open
 
-    def closed(self, *args, **told):
+    def closed(self, *args, **options):
         if self.name == "train.tsv":
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
-        return opened(self, *args, **told)
+        return opened(self, *args, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", closed)

@@ -20,9 +20,9 @@ folder = pathlib.Path(sys.argv[1])
 def publish(number, at):
     taken = 0
 
-    def watch(event, told):
+    def watch(event, arguments):
         nonlocal taken
-        paths = [os.fspath(each) for each in told if isinstance(each, (str, os.PathLike))]
+        paths = [os.fspath(each) for each in arguments if isinstance(each, (str, os.PathLike))]
         if any(str(path).startswith(str(folder / "sentiment")) for path in paths):
             taken += 1
             if taken == at:

@@ -34,7 +34,7 @@ def test_twenty_steps_in_float16_are_numbers_and_learn(task, tmp_path):
     lengths = parts["train"].lengths
     assert min(lengths) < max(lengths)  # so something is masked
     splits = Splits(examples, examples, examples)
-    # A loss that is no number would be told at its step.
+    # A loss that is no number would be reported at its step.
     model, progress = loop.fit(learnt, **parts, run=run_state.Run(tmp_path / "run"), splits=splits)
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     # A step whose gradients overflow is passed over, and the scale of the loss halved.

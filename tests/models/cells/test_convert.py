@@ -26,7 +26,7 @@ MORE = {
     "gru, no reset": {"equation": "gru", "pinned": {"reset": 1.0}, "input_activation": "identity"},
     "gru_before, pinned": {"equation": "gru_before", "pinned": {"reset": 0.5, "update": 0.0}},
 }
-SPECS = CELLS | {name: CellSpec(**told) for name, told in MORE.items()}
+SPECS = CELLS | {name: CellSpec(**arguments) for name, arguments in MORE.items()}
 
 PEERS = {
     "keras": (convert.to_keras, convert.from_keras),
@@ -166,14 +166,14 @@ def test_what_a_peer_cannot_express_is_refused_by_name(name, peer):
 @every_pair("keras")
 def test_keras_computes_the_same(name, direction):
     ours = made(name, direction=direction)
-    told = convert.to_keras(ours)
-    theirs = getattr(keras.layers, told.kind)(
-        **told.arguments, return_sequences=True, return_state=True
+    converted = convert.to_keras(ours)
+    theirs = getattr(keras.layers, converted.kind)(
+        **converted.arguments, return_sequences=True, return_state=True
     )
     if direction == "both":
         theirs = keras.layers.Bidirectional(theirs, merge_mode=ours.merge)
     theirs.build((None, None, D))
-    theirs.set_weights(told.weights)
+    theirs.set_weights(converted.weights)
     states = initial_state(ours)
     want, *lasts = theirs(inputs(), initial_state=flat(states))
     if direction == "backward":
@@ -184,7 +184,7 @@ def test_keras_computes_the_same(name, direction):
 
     if name in UNFOLDED:
         rng = np.random.default_rng(3)
-        theirs.set_weights([rng.normal(size=w.shape, scale=0.7) for w in told.weights])
+        theirs.set_weights([rng.normal(size=w.shape, scale=0.7) for w in converted.weights])
         convert.from_keras(ours, theirs.get_weights())
         want = theirs(inputs(), initial_state=flat(states))[0]
         close(run(ours, states)[0], np.flip(want, 1) if direction == "backward" else want)
@@ -192,10 +192,10 @@ def test_keras_computes_the_same(name, direction):
 
 def test_a_stack_of_keras_is_one_list():
     ours = made("gru", layers=2, return_state=False)
-    told = convert.to_keras(ours)
-    parts = [keras.layers.GRU(**told.arguments, return_sequences=True) for _ in range(2)]
+    converted = convert.to_keras(ours)
+    parts = [keras.layers.GRU(**converted.arguments, return_sequences=True) for _ in range(2)]
     theirs = keras.Sequential([keras.Input((None, D)), *parts])
-    theirs.set_weights(told.weights)
+    theirs.set_weights(converted.weights)
     close(ours(inputs()), theirs(inputs()))
 
 
@@ -203,8 +203,8 @@ def test_a_stack_of_keras_is_one_list():
 def test_pytorch_computes_the_same(name, direction):
     torch = pytest.importorskip("torch")
     ours = made(name, layers=2, direction=direction)
-    told = convert.to_pytorch(ours)
-    theirs = getattr(torch.nn, told.kind)(**told.arguments, batch_first=True)
+    converted = convert.to_pytorch(ours)
+    theirs = getattr(torch.nn, converted.kind)(**converted.arguments, batch_first=True)
     states = initial_state(ours)
     start = tuple(map(torch.tensor, states)) if len(states) > 1 else torch.tensor(states[0])
 
@@ -216,7 +216,7 @@ def test_pytorch_computes_the_same(name, direction):
         for ours, last in zip(finals, lasts if len(states) > 1 else [lasts], strict=True):
             close(ours, last)
 
-    theirs.load_state_dict({name: torch.tensor(w) for name, w in told.weights.items()})
+    theirs.load_state_dict({name: torch.tensor(w) for name, w in converted.weights.items()})
     compare(ours)
     if name in UNFOLDED:
         with torch.no_grad():
@@ -450,8 +450,8 @@ def test_gates_that_onnx_couples_come_as_coupled():
 def test_onnx_attributes_may_be_left_out_or_be_bytes():
     ours = made("lstm")
     (node,) = convert.to_onnx(ours)
-    told = {"activations": [b"Sigmoid", b"Tanh", b"Tanh"], "direction": b"forward", "layout": 1}
-    for attributes in ({}, told):
+    explicit = {"activations": [b"Sigmoid", b"Tanh", b"Tanh"], "direction": b"forward", "layout": 1}
+    for attributes in ({}, explicit):
         came = made("lstm", seed=2)
         arrays = {name: node.weights[name] for name in ("W", "R")}
         convert.from_onnx(came, [convert.ExportedWeights("LSTM", attributes, arrays)])
@@ -464,13 +464,13 @@ def test_an_invalid_weight_is_an_error_and_changes_nothing():
     before, weights = ours.get_weights(), convert.to_pytorch(ours).weights
     missing = {name: w for name, w in weights.items() if name != "bias_hh_l1"}
     narrow = {**weights, "weight_ih_l0": weights["weight_ih_l0"][:, :-1]}
-    for told, message in (
+    for states, message in (
         (missing, r"{'bias_hh_l1': \(12,\)}, got {'bias_hh_l1': None}"),
         ({**weights, "weight_hr_l0": np.ones((2, H))}, r"{'weight_hr_l0': None}, got"),
         (narrow, r"{'weight_ih_l0': \(12, 4\)}, got {'weight_ih_l0': \(12, 3\)}"),
     ):
         with pytest.raises(ValueError, match=message):
-            convert.from_pytorch(ours, told)
+            convert.from_pytorch(ours, states)
     with pytest.raises(ValueError, match=r"{5: \(12,\)}, got {5: None}"):
         convert.from_keras(ours, before[:-1])
     first, second = convert.to_onnx(ours)

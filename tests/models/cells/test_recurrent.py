@@ -90,11 +90,11 @@ DROPPED = {"state": 0.3, "candidate": 0.2, "weights": 0.4}
 for equation in EQUATIONS:
     for placement in ("products", "maps"):
         MORE[f"{equation}, {placement}"] = {"equation": equation, "layer_norm": placement}
-    told = {"equation": equation, "zoneout": {"h": 0.3}, "recurrent_dropout": DROPPED}
-    MORE[f"{equation}, noisy"] = told
+    arguments = {"equation": equation, "zoneout": {"h": 0.3}, "recurrent_dropout": DROPPED}
+    MORE[f"{equation}, noisy"] = arguments
 # Specs of equations that are tested slowly, but for the values and gradients of their cells.
 LATER = {*REST, *(name for name in MORE if MORE[name]["equation"] in LATER_EQUATIONS)}
-SPECS = CELLS | {name: CellSpec(**told) for name, told in MORE.items()}
+SPECS = CELLS | {name: CellSpec(**arguments) for name, arguments in MORE.items()}
 every_spec = pytest.mark.parametrize("name", SPECS)
 # One for each equation and one for each kind of change.
 REPRESENTATIVE = (*PLAIN, "lstm, all at once", "lstm, maps", "gru, products", "full, noisy")

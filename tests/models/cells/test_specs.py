@@ -16,8 +16,8 @@ def test_every_cell_is_found_by_name_by_json_and_by_file(name, tmp_path):
     spec = CELLS[name]
     file = tmp_path / "cell.json"
     file.write_text(json.dumps(spec.to_json()))
-    for told in (spec, name, spec.to_json(), json.dumps(spec.to_json()), str(file)):
-        assert specs.find(told) == spec
+    for written in (spec, name, spec.to_json(), json.dumps(spec.to_json()), str(file)):
+        assert specs.find(written) == spec
 
 
 def test_a_spec_has_one_form():

@@ -123,8 +123,8 @@ def test_looking_changes_nothing(name, mask):
         looked = layer(inputs(), initial_state=states, mask=mask)
     for one, other in zip(plain, looked, strict=True):
         assert_close(one, other, 2e-6)
-    told = [(each.layer, each.backward) for each in seen]
-    assert told == [(0, False), (0, True), (1, False), (1, True)]
+    places = [(each.layer, each.backward) for each in seen]
+    assert places == [(0, False), (0, True), (1, False), (1, True)]
     size = layer.cells[0].output_size
     last = np.concatenate([seen[2].states["h"], seen[3].states["h"]], axis=-1)
     there = np.ones([B, T], bool) if mask is None else mask

@@ -189,10 +189,10 @@ def test_a_graph_of_unknown_shapes_gives_what_eager_gives(jit):
         return value, *crf.decode(logits, mask), crf.marginals(logits, mask), gradient
 
     for batch, time in [MASK.shape, (3, 1)] if jit else [MASK.shape, (0, 3), (2, 0), (3, 1)]:
-        told = logits[:batch, :time], tags[:batch, :time], MASK[:batch, :time]
-        told = [np.resize(part, (batch, time, *part.shape[2:])) for part in told]
-        given = everything(*told)
-        x, y, mask = told
+        arguments = logits[:batch, :time], tags[:batch, :time], MASK[:batch, :time]
+        arguments = [np.resize(part, (batch, time, *part.shape[2:])) for part in arguments]
+        given = everything(*arguments)
+        x, y, mask = arguments
         wants = (crf.log_likelihood(x, y, mask), *crf.decode(x, mask), crf.marginals(x, mask))
         for have, want in zip(given, wants, strict=False):
             np.testing.assert_allclose(have, want, atol=1e-12)
@@ -276,8 +276,8 @@ def alternating(count=512, longest=8):
     rng = np.random.default_rng(0)
     steps, length = np.arange(longest), rng.integers(4, longest + 1, (count, 1))
     tags = (steps + rng.integers(0, 2, (count, 1))) % 2
-    told = steps == rng.integers(0, length)
-    ids = np.where(steps < length, np.where(told, 1 + tags, 3), 0)
+    is_marked = steps == rng.integers(0, length)
+    ids = np.where(steps < length, np.where(is_marked, 1 + tags, 3), 0)
     return ids.astype("int32"), np.where(ids > 0, tags, 0)
 
 
@@ -425,7 +425,7 @@ def test_accuracy_is_counted_of_the_decoded_tags_where_mask_and_weights_leave_st
     some = np.random.default_rng(1).random(MASK.shape) < 0.6
     steps = np.where(some, np.linspace(-2.0, 3.0, some.size).reshape(some.shape), 0.0)
     every = np.ones_like(MASK)
-    for name, given, told, mask in (
+    for name, given, weights, mask in (
         ("all", logits, None, every),
         ("carried", marked, None, MASK),
         ("weights", logits, MASK, MASK),
@@ -435,7 +435,7 @@ def test_accuracy_is_counted_of_the_decoded_tags_where_mask_and_weights_leave_st
         plain = (logits.argmax(-1) == tags)[mask].mean()
         assert abs(right - plain) > 0.01, name  # the transitions count
         metric = CRFAccuracy(crf)
-        metric.update_state(tags, given, sample_weight=told)
+        metric.update_state(tags, given, sample_weight=weights)
         np.testing.assert_allclose(metric.result(), right, rtol=1e-6, err_msg=name)
 
 
@@ -446,10 +446,10 @@ def test_accuracy_counts_steps_alike_over_all_batches_of_fit():
     ids[20:, 4:] = 0  # so that not all batches have as many steps
     model.compile("sgd", loss=CRFLoss(crf), weighted_metrics=[CRFAccuracy(crf, name="right")])
     logits, weights = np.asarray(model(ids)), crf.get_weights()
-    for told, mask in ((None, ids > 0), (ids % 2 > 0, ids % 2 > 0)):
+    for step_weights, mask in ((None, ids > 0), (ids % 2 > 0, ids % 2 > 0)):
         right = (best_paths(logits, mask, weights) == tags)[mask].mean()
         given = model.evaluate(
-            ids, tags, sample_weight=told, batch_size=16, verbose=0, return_dict=True
+            ids, tags, sample_weight=step_weights, batch_size=16, verbose=0, return_dict=True
         )
         np.testing.assert_allclose(given["right"], right, rtol=1e-6)
     assert (logits.argmax(-1) == tags)[mask].mean() != right

@@ -17,8 +17,8 @@ V, S, M = 11, 5, 6
 
 def decoder(**changes):
     keras.utils.set_random_seed(1)
-    told = {"vocabulary": V, "embedding": 7, "units": 7, "layers": 2, **changes}
-    layer = Decoder(**told)
+    arguments = {"vocabulary": V, "embedding": 7, "units": 7, "layers": 2, **changes}
+    layer = Decoder(**arguments)
     layer.build((None, None), (None, None, M))
     for weight in layer.weights:  # no weight is to be without effect because it begins as zeros
         weight.assign(np.random.default_rng(len(weight.path)).normal(0, 0.4, weight.shape))

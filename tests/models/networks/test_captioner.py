@@ -18,7 +18,7 @@ V, B, C, T, SIDE = 11, 2, 3, 4, 16
 
 def network(**changes):
     keras.utils.set_random_seed(0)
-    told = {
+    arguments = {
         "image": (SIDE, SIDE, 3),
         "vocabulary": V,
         "cell": "gru",
@@ -28,7 +28,7 @@ def network(**changes):
         "filters": 2,
         "sweeps": 1,
     }
-    return captioner(**told | changes)
+    return captioner(**arguments | changes)
 
 
 def inputs(image=(SIDE, SIDE, 3)):

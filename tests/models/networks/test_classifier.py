@@ -101,10 +101,10 @@ def test_evidence_is_what_plain_counting_says(leave_out):
     seen, labels = documents(rng)
     layer = Evidence(20, 3, 2**20)
     layer.adapt([(seen[:10], labels[:10]), (seen[10:], labels[10:])])
-    asked, own = (seen, np.eye(3)[labels]) if leave_out else (documents(rng)[0], None)
-    given = np.asarray(layer(asked, left_out=own))
-    assert given.shape == (*asked.shape, 6)
-    for at, row in enumerate(asked):
+    documents_read, own = (seen, np.eye(3)[labels]) if leave_out else (documents(rng)[0], None)
+    given = np.asarray(layer(documents_read, left_out=own))
+    assert given.shape == (*documents_read.shape, 6)
+    for at, row in enumerate(documents_read):
         others = [i for i in range(len(seen)) if not leave_out or i != at]
         length = int((row != PADDING).sum())
         if length:

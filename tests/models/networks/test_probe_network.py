@@ -27,8 +27,8 @@ def test_padding_at_the_end_changes_no_answer(each, embedding):
 
 
 def test_an_answer_after_the_last_step_is_the_last_of_those_after_each():
-    told = {"features": 2, "outputs": 3, "cell": "gru", "units": 4}
-    one, each = reader(**told), reader(**told, return_sequences=True)
+    arguments = {"features": 2, "outputs": 3, "cell": "gru", "units": 4}
+    one, each = reader(**arguments), reader(**arguments, return_sequences=True)
     each.set_weights(one.get_weights())
     steps = np.random.default_rng(0).normal(size=(3, 6, 2)).astype("float32")
     np.testing.assert_allclose(np.array(each(steps))[:, -1], np.array(one(steps)), atol=1e-6)

@@ -147,8 +147,8 @@ def test_padding_is_no_step_of_the_field(kind):
 @pytest.mark.parametrize("shape", [(0, 3), (2, 1), (0, 0)])
 def test_any_batch_has_logits(kind, shape):
     model = made(**KINDS[kind])
-    told = {"ids": np.ones(shape, "int32"), "characters": np.ones((*shape, 2), "int32")}
-    given = model({name: told[name] for name in model.input})
+    inputs = {"ids": np.ones(shape, "int32"), "characters": np.ones((*shape, 2), "int32")}
+    given = model({name: inputs[name] for name in model.input})
     assert given.shape == (*shape, TAGS)
     assert np.isfinite(given).all()
 
@@ -326,7 +326,7 @@ def test_columns_of_padding_change_nothing(more):
 def test_a_word_costs_once_however_often_it_is_met():
     layer, read = reader(), []
     rest = layer.reader.call
-    layer.reader.call = lambda inputs, **told: read.append(inputs.shape) or rest(inputs, **told)
+    layer.reader.call = lambda inputs, **flags: read.append(inputs.shape) or rest(inputs, **flags)
     layer(np.tile(READ, (50, 1, 1)))
     different = len(np.unique(READ.reshape(-1, READ.shape[-1]), axis=0))
     assert read == [(different, 5, 4)]
@@ -375,10 +375,10 @@ def test_affixes_are_alike_where_and_only_where_words_begin_or_end_alike():
     np.testing.assert_array_equal(given[0], 0)
     parts = given[1:, 2 * UNITS :].reshape(-1, 2, count, size)
     for side, at in np.ndindex(2, count):
-        told = [(word[-at - 1 :] if side else word[: at + 1], len(word) > at) for word in words]
+        features = [(word[-at - 1 :] if side else word[: at + 1], len(word) > at) for word in words]
         for one, other in itertools.combinations(range(len(words)), 2):
             alike = np.array_equal(parts[one, side, at], parts[other, side, at])
-            assert alike == (told[one] == told[other]), (words[one], words[other], side, at)
+            assert alike == (features[one] == features[other]), (words[one], words[other], side, at)
 
 
 def test_gradients_of_affixes_are_those_of_counting():

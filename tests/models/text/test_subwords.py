@@ -179,11 +179,11 @@ def test_ten_thousand_words_seen_and_unseen_are_segmented_as_the_library_does(mu
     library, seen, unseen = multi30k
     draw = random.Random(0)
     known = {word for text in seen for word in plainly(text)}
-    asked = draw.sample(sorted(known), 8000)
-    asked += sorted({word for text in unseen for word in plainly(text)} - known)
-    asked += ["".join(draw.sample(word, len(word))) for word in asked[:2000]]
-    assert len(asked) > 10_000
-    for word, ids in zip(asked, segmented(library.subwords, asked), strict=True):
+    words_drawn = draw.sample(sorted(known), 8000)
+    words_drawn += sorted({word for text in unseen for word in plainly(text)} - known)
+    words_drawn += ["".join(draw.sample(word, len(word))) for word in words_drawn[:2000]]
+    assert len(words_drawn) > 10_000
+    for word, ids in zip(words_drawn, segmented(library.subwords, words_drawn), strict=True):
         assert ids == library.encode(word), repr(word)
     for text, ids in zip(unseen, segmented(library.subwords, unseen), strict=True):
         assert ids == library.encode(text), repr(text)
@@ -376,10 +376,10 @@ def test_it_is_served_without_this_project(subwords, tmp_path):
 import sys
 import tensorflow as tf
 answer = tf.saved_model.load("elsewhere").signatures["serving_default"]
-empty, asked = answer(tf.constant([], tf.string)), answer(tf.constant({texts!r}))
+empty, several = answer(tf.constant([], tf.string)), answer(tf.constant({texts!r}))
 assert not {{"models", "sentencepiece"}} & set(sys.modules)
-print([text.decode() for text in asked["text"].numpy()] == {texts!r}, empty["text"].shape[0])
-print(asked["ids"].numpy().tolist())
+print([text.decode() for text in several["text"].numpy()] == {texts!r}, empty["text"].shape[0])
+print(several["ids"].numpy().tolist())
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True

@@ -81,13 +81,13 @@ def test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency(
     feeding = settings.get("input_feeding", False)
     spec = inspector.model.get_layer("reader").spec if name == "sentiment" else None
     for reading in inspected.readings:
-        told = [
+        curves = [
             *reading.trace.gates.values(),
             reading.trace.candidate,
             *reading.trace.states.values(),
         ]
-        assert {len(values) for values in told} == {len(reading.steps)}
-        assert all(np.isfinite(values).all() for values in told)
+        assert {len(values) for values in curves} == {len(reading.steps)}
+        assert all(np.isfinite(values).all() for values in curves)
         assert spec is None or set(reading.trace.gates) == set(spec.definition.gates)
     names = [reading.name for reading in inspected.readings]
     assert len(set(names)) == len(names)
