@@ -328,6 +328,7 @@ def encoder_weights(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_pretrained_encoder_reads_the_images(few, encoder_weights, tmp_path):
     more = ["--encoder", "MobileNetV2", "--encoder-weights", str(encoder_weights), "--cell", "rnn"]
     more += ["--height", "32", "--width", "64", "--sweeps", "1"]

@@ -432,6 +432,7 @@ def test_other_precisions_train_and_are_served_in_float32(corpus, tmp_path, prec
     assert not {tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum} & types
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_moment_resumes_and_equals_one_that_was_not(
     misled, straight, tmp_path
 ):

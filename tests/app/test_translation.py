@@ -287,6 +287,7 @@ def test_every_setting_can_be_trained_and_served(corpus, tmp_path, more):
     assert len(response["translation"]) == len(TEXTS)
 
 
+@pytest.mark.slow
 def test_search_settings_can_be_changed_without_training(short_run, tmp_path, monkeypatch, capsys):
     folder = shutil.copytree(short_run[0], tmp_path / "copy")
     first = folder / "saved_models/translation/1"

@@ -134,6 +134,7 @@ def _mingru(step, h):
     return (update * h + (1.0 - update) * step.candidate(),)
 
 
+@pytest.mark.slow
 def test_cells_without_recurrent_matrices_are_reported(tmp, capsys, monkeypatch):
     blind = {"update": "h", "candidate": "h"}
     mingru = equations.Equation(_mingru, ("update",), ("h",), "Feng et al. (2024)", blind=blind)

@@ -20,9 +20,11 @@ from models.text.words import PADDING
 from tasks.corpora.labelled_text import LabelledTexts
 from tests.conftest import SMALL, labelled, where
 from tests.support import untrained
+from tests.support.cells import slow_except
 
 TEXTS = ["a warm film", "dull", "", "a cold and funny film number 7 test"]
 READER = ["--no-calibrate", "--linear-path", "0"]  # whose weights alone decide
+QUICK = ("sentiment", "tagging")  # the other variants are slow tests
 VARIANTS = [*((task, {}) for task in tasks.names()), ("tagging", {"crf": True})]
 
 
@@ -72,6 +74,7 @@ def test_an_ensemble_has_the_networks_of_its_seeds_and_serves_their_mean(togethe
     assert record["distillation"] == single["networks"] == []
 
 
+@pytest.mark.slow
 def test_an_ensemble_killed_in_its_second_network_resumes_there(
     data, together, tmp_path, monkeypatch, capsys
 ):
@@ -204,7 +207,9 @@ def test_labels_and_numbers_are_averaged_and_distilled(target, key, tmp_path):
 
 
 @pytest.fixture(
-    scope="module", params=VARIANTS, ids=lambda variant: "-".join([variant[0], *variant[1]])
+    scope="module",
+    params=slow_except([variant for variant in VARIANTS if variant[0] in QUICK], VARIANTS),
+    ids=lambda variant: "-".join([variant[0], *variant[1]]),
 )
 def built(request, tmp_path_factory):
     """A task, two of its networks, and the requests of some examples."""

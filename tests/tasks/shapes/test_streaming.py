@@ -175,7 +175,9 @@ def test_tags_of_entities_are_well_formed(streaming):
             before = tag
 
 
-@pytest.mark.parametrize(("crf", "scheme"), [(False, "BIO"), (True, "IOB1")])
+@pytest.mark.parametrize(
+    ("crf", "scheme"), [pytest.param(False, "BIO", marks=pytest.mark.slow), (True, "IOB1")]
+)
 def test_a_lag_as_long_as_the_text_decodes_all_tags_together(crf, scheme, tmp_path):
     cls = tasks.find("tagging")
     settings = {"direction": "forward", "lookahead": 1, "characters": 0, "lag": 64, "crf": crf}
