@@ -238,7 +238,7 @@ def test_an_inspection_is_that_of_the_first_annotation(version, served):
     task = tasks.find("tagging").restore(version / "assets")
     inspector = task.Inspector(task, models.load(version), served)
     inspection = inspector.inspect({"text": b"bdies gker"})
-    assert np.shape(inspection.saliency.weights) == (2, 2)
+    assert np.shape(inspection.saliency.contributions.weights) == (2, 2)
     assert inspection.notes == ["The saliency is that of upos, not of xpos, feats, lemma."]
     assert "bdies/" in inspection.response
 

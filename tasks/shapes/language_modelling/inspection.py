@@ -6,7 +6,6 @@ from models.cells.tracing import trace
 from models.text.words import PADDING
 from tasks.core import inspection
 from tasks.core.errors import UserError
-from tasks.core.evaluation import Alignment
 from tasks.core.inspection import Inspection
 
 
@@ -22,16 +21,17 @@ class Inspector(inspection.Inspector):
         read, target = ([p.decode("utf-8") for p in tokens.pieces(ids).numpy()[0]]
                         for ids in (before, following.to_tensor(PADDING)))  # fmt: skip
         (response,) = self.predictor.predict([row])
-        saliency = inspection.saliency(
+        saliency = inspection.token_saliency(
             self.model,
             self.model.get_layer("reader").input,
             {"ids": before},
             lambda logits, indices: inspection.target_log_probability(
                 logits, indices, following[0]
             ),
-            targets=len(target),
+            (read, target),
         )
-        token = inspection.select_token(token, inspection.numbered_tokens(read), saliency)
+        weights = saliency.contributions.weights
+        token = inspection.select_token(token, inspection.numbered_tokens(read), weights)
         with trace(self.model) as traces:
             self.model(before, training=False)
         notes = []
@@ -41,6 +41,6 @@ class Inspector(inspection.Inspector):
             response=f"perplexity {response['perplexity']:.4g}",
             token=token,
             readings=[inspection.reading(cell, "reader", read) for cell in traces],
-            saliency=Alignment(read, target, saliency),
+            saliency=saliency,
             notes=notes,
         )
