@@ -133,9 +133,9 @@ class TagStream:
         """
         count = max(self._tokens_at_once() // (self._wait + self._lag + 1), 1)
 
-        def tag_some(start, ids, probability):
-            some = tokens[start : start + count]
-            tagged, held = self._read(some, self._initial(some.nrows(tf.int32)))
+        def tag_rows(start, ids, probability):
+            rows = tokens[start : start + count]
+            tagged, held = self._read(rows, self._initial(rows.nrows(tf.int32)))
             joined = _joined([tagged, self._flush(held)])
             return (
                 start + count,
@@ -146,7 +146,7 @@ class TagStream:
         start, vector = tf.constant(0, tf.int64), tf.TensorShape([None])
         _, ids, probability = tf.while_loop(
             lambda start, *_: start < tokens.nrows(),
-            tag_some,
+            tag_rows,
             [start, tf.zeros([0], tf.int32), tf.zeros([0])],
             shape_invariants=[start.shape, vector, vector],
             parallel_iterations=1,

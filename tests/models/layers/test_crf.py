@@ -425,7 +425,7 @@ def test_accuracy_is_counted_of_the_decoded_tags_where_mask_and_weights_leave_st
     some = np.random.default_rng(1).random(MASK.shape) < 0.6
     steps = np.where(some, np.linspace(-2.0, 3.0, some.size).reshape(some.shape), 0.0)
     every = np.ones_like(MASK)
-    for name, given, weights, mask in (
+    for name, given, step_weights, mask in (
         ("all", logits, None, every),
         ("carried", marked, None, MASK),
         ("weights", logits, MASK, MASK),
@@ -435,7 +435,7 @@ def test_accuracy_is_counted_of_the_decoded_tags_where_mask_and_weights_leave_st
         plain = (logits.argmax(-1) == tags)[mask].mean()
         assert abs(right - plain) > 0.01, name  # the transitions count
         metric = CRFAccuracy(crf)
-        metric.update_state(tags, given, sample_weight=weights)
+        metric.update_state(tags, given, sample_weight=step_weights)
         np.testing.assert_allclose(metric.result(), right, rtol=1e-6, err_msg=name)
 
 
