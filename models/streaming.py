@@ -24,7 +24,7 @@ Shapes: B rows, F numbers, I integers.
 
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import keras
@@ -92,6 +92,16 @@ class StateCodec:
     def start(self, rows: tf.Tensor) -> tf.Tensor:
         """Returns the initial state for a number of rows, (B,) strings."""
         return tf.fill(tf.reshape(rows, [1]), self._initial)
+
+    def start_signature(self) -> Callable:
+        """Returns the signature `start`: batch, int32 (B,) of any values, -> state, string (B,)."""
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "batch")], autograph=False)
+        def start(batch):
+            rows = tf.shape(tf.ensure_shape(batch, [None]))[0]
+            return {"state": self.start(rows)}
+
+        return start
 
     def pack(self, state: State) -> tf.Tensor:
         """Returns the string of each row, (B,)."""

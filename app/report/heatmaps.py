@@ -88,8 +88,8 @@ def maps(reading: Reading) -> dict[str, np.ndarray]:
 def gate_limits(values: np.ndarray) -> tuple[float, float]:
     """Returns the range of the scale of a gate, around 0.5.
 
-    It is the narrowest of a few that covers nearly all values, so that those of a gate that
-    hardly leaves 0.5 can be told apart.
+    The narrowest of a few ranges that covers nearly all values, so that small differences remain
+    visible in a gate that stays close to 0.5.
     """
     needed = np.percentile(np.abs(values - 0.5), _SHOWN_SHARE)
     half = next((half for half in _HALF_WIDTHS if needed <= half), _HALF_WIDTHS[-1])

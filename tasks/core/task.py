@@ -360,8 +360,11 @@ class Task(tf.Module, abc.ABC):
         )
 
     def id_rules(self) -> IdRules:
-        """Returns how the inputs of `id_signature` follow from a text."""
-        raise NotImplementedError
+        """Returns how the inputs of `id_signature` follow from a text.
+
+        Only called for tasks with such a signature.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no signature of ids.")
 
     def validation_sampler(
         self, model: keras.Model, valid: Stream

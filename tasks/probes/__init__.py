@@ -95,7 +95,7 @@ class Probe(abc.ABC):
             The symbols of the nodes, (N, M) int32 with `PADDING` at the end; and the index of each
             node's parent, (N, M) int32, -1 for a root and for padding.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no trees.")
 
     @abc.abstractmethod
     def score(self, batch: Batch, outputs: np.ndarray) -> dict[str, float]:

@@ -82,10 +82,6 @@ class TextStream:
         """Returns the signatures of the module by name."""
         state, text = (tf.TensorSpec([None], tf.string, name) for name in ("state", "text"))
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "batch")])
-        def start(batch):
-            return {"state": self._codec.start(tf.shape(tf.ensure_shape(batch, [None]))[0])}
-
         @tf.function(input_signature=[state, text])
         def feed(state, text):
             before, rest, valid = self._unpack(state)
@@ -106,7 +102,7 @@ class TextStream:
             read = self._read(self._task.word_ids(chunks(rest)), before)
             return {**self._outputs(read), "valid": valid}
 
-        return {"start": start, "feed": feed, "finish": finish}
+        return {"start": self._codec.start_signature(), "feed": feed, "finish": finish}
 
     def _initial(self) -> _Read:
         size, none = self._reader.output_size, tf.zeros([1], tf.int32)

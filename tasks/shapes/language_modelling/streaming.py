@@ -58,10 +58,6 @@ class TokenStream:
         """Returns the signatures of the module by name."""
         state, text = (tf.TensorSpec([None], tf.string, name) for name in ("state", "text"))
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "batch")], autograph=False)
-        def start(batch):
-            return {"state": self._codec.start(tf.shape(tf.ensure_shape(batch, [None]))[0])}
-
         @tf.function(input_signature=[state, text], autograph=False)
         def feed(state, text):
             before, rest, valid = self._unpack(state)
@@ -88,7 +84,7 @@ class TokenStream:
             scores, _ = self._scorer.score(ids, before)
             return {**self._task.token_outputs(ids, scores), "valid": valid}
 
-        return {"start": start, "feed": feed, "finish": finish}
+        return {"start": self._codec.start_signature(), "feed": feed, "finish": finish}
 
     def _has_begun(self, read: Read) -> tf.Tensor:
         """Returns whether there were tokens, (B,) bool."""

@@ -100,10 +100,6 @@ class TagStream:
         """Returns the signatures of the module by name."""
         state, text = (tf.TensorSpec([None], tf.string, name) for name in ("state", "text"))
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "batch")])
-        def start(batch):
-            return {"state": self._codec.start(tf.shape(tf.ensure_shape(batch, [None]))[0])}
-
         @tf.function(input_signature=[state, text])
         def feed(state, text):
             held, rest, valid = self._unpack(state)
@@ -124,7 +120,7 @@ class TagStream:
             tagged, held = self._read(tokenize(chunks(rest)), held)
             return {**self._outputs([tagged, self._flush(held)], valid), "valid": valid}
 
-        return {"start": start, "feed": feed, "finish": finish}
+        return {"start": self._codec.start_signature(), "feed": feed, "finish": finish}
 
     def tag(self, tokens: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the tags of whole sentences of N tokens: ids (N,), and probabilities (N,).

@@ -61,10 +61,6 @@ class SourceStream:
         """
         state, text = (tf.TensorSpec([None], tf.string, name) for name in ("state", "text"))
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "batch")])
-        def start(batch):
-            return {"state": self._codec.start(tf.shape(tf.ensure_shape(batch, [None]))[0])}
-
         @tf.function(input_signature=[state, text])
         def feed(state, text):
             before, valid = self._codec.unpack(state)
@@ -81,7 +77,7 @@ class SourceStream:
             before, valid = self._codec.unpack(state)
             return {**translate(before.text), "valid": valid}
 
-        return {"start": start, "feed": feed, "finish": finish}
+        return {"start": self._codec.start_signature(), "feed": feed, "finish": finish}
 
     @staticmethod
     def _to_state(text: tf.Tensor) -> State:
