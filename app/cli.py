@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import tasks
-from app.console import ESCAPE
+from app.console import ESCAPE, printable
 from tasks.core.errors import UserError
 from tasks.core.settings import flag
 
@@ -76,7 +76,17 @@ class Parser(argparse.ArgumentParser):
         for alias, current in self.aliases.items():
             if alias in flags and flags & {current, *self._other_aliases(alias)}:
                 self.error(f"{alias} is another name of {current}; give only one of them.")
-        return super().parse_known_args(args, namespace)
+        namespace, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            self._check_path(action, getattr(namespace, action.dest, None))
+        return namespace, rest
+
+    def _check_path(self, action: argparse.Action, value: object) -> None:
+        """Rejects paths with control characters, such as the end of a line from Windows."""
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and re.search("[\0-\x1f\x7f]", str(path)):
+                name = "/".join(action.option_strings) or action.dest
+                self.error(f"{name} must not contain control characters, got {str(path)!r}.")
 
     def _other_aliases(self, alias: str) -> set[str]:
         """Returns the other aliases, and the former names, of the flag of an alias."""
@@ -383,7 +393,9 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
         main()
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # A value in the message may hold characters that would break its lines or move the cursor.
+        message = "\n".join(printable(line) for line in str(error).split("\n"))
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(FAILED)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # another Ctrl-C ends it at once
@@ -398,7 +410,7 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
+        print(f"error: {printable(str(error.filename))}: {error.strerror}.", file=sys.stderr)
         sys.exit(FAILED)
 
 

@@ -34,8 +34,17 @@ def add_flag(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def of(args: argparse.Namespace) -> str:
-    """Returns the name of the model that the arguments of a command give."""
-    return args.task if args.name is None else args.name
+    """Returns the name of the model that the arguments of a command give.
+
+    Raises:
+        UserError: The name could not be that of a folder of versions.
+    """
+    if args.name is None:
+        return args.task
+    is_folder_name = args.name not in ("", "..") and Path(args.name).name == args.name
+    if not is_folder_name or not args.name.isprintable():
+        raise UserError(f"{FLAG} must be the name of a model, got {args.name!r}.")
+    return args.name
 
 
 def version(args: argparse.Namespace) -> Path:
@@ -47,12 +56,18 @@ def version(args: argparse.Namespace) -> Path:
     return versions.find(args.saved_models, of(args), args.version, task=args.task)
 
 
-def check_new(name: str, task: str, saved_models: Path) -> None:
+def check_new(name: str | None, task: str, saved_models: Path) -> None:
     """Checks the name of a model before it is trained.
+
+    Args:
+        name: The name; None for that of the task.
+        task: Name of the task.
+        saved_models: Folder of the published models.
 
     Raises:
         UserError: The name is malformed, has another meaning, or belongs to another task.
     """
+    name = task if name is None else name
     if not re.fullmatch(_PATTERN, name) and name != task:
         raise UserError(
             f"{FLAG} must begin with a lower-case letter, and have at most 63 lower-case letters, "

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     if args.report_examples < 0:
         raise UserError(f"--report-examples must be at least 0, got {args.report_examples}.")
     corpus = cli.settings(task_class.Corpus, args)
-    model_name.check_new(model_name.of(args), args.task, args.saved_models)
+    model_name.check_new(args.name, args.task, args.saved_models)
     corpus.check_paths()
     config.check_files()
     with cli.quiet():

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import strategies
 
 import tasks
-from app import cli, train
+from app import cli, look, train
 from app.training import distribution
 from models.layers import decoder
 from models.networks import captioner
@@ -296,6 +296,31 @@ def test_settings_of_one_stage_have_one_group():
     parser = argparse.ArgumentParser()
     cli.add_settings(parser, Location)
     assert "Location of things:\n  --path TEXT" in parser.format_help()
+
+
+def test_values_do_not_break_the_lines_of_an_error(capsys):
+    def command():
+        raise UserError("one\r\x1b[2J\u2028two\nthree")
+
+    with pytest.raises(SystemExit):
+        cli.run(command)
+    assert capsys.readouterr().err == "error: one\\r\\x1b[2J\\u2028two\nthree\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--saved-models=a\r"], "--saved-models must not contain control characters, got 'a\\r'."),
+        (["--name=\r\r"], "--name must be the name of a model, got '\\r\\r'."),
+        (["--name=a\nb"], "--name must be the name of a model, got 'a\\nb'."),
+        (["--name=../sentiment"], "--name must be the name of a model, got '../sentiment'."),
+        (["--name="], "--name must be the name of a model, got ''."),
+    ],
+)
+def test_names_and_paths_with_control_characters_are_rejected(argv, message, capsys):
+    with pytest.raises(SystemExit):
+        cli.run(lambda: look.main(["sentiment", "a dull film", *argv]))
+    assert capsys.readouterr().err.splitlines()[0] == f"error: {message}"
 
 
 def test_a_lack_of_memory_is_reported(capsys):
