@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import quick
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # workers inherit it: glibc gives memory back
 
@@ -77,6 +79,22 @@ def available_memory() -> int | None:
         limit = int((group / "memory.max").read_text())
         limits.append(limit - int((group / "memory.current").read_text()))
     return min(limits, default=None)
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(config, items):
+    """Marks as slow what `tests.support.quick` leaves out of the quick suite."""
+    by_test = {}
+    for item in items:
+        file = item.path.relative_to(config.rootpath).as_posix()
+        name = item.name.split("[")[0]
+        if name in quick.PARAMETERS.get(file, {}) and not item.get_closest_marker("slow"):
+            by_test.setdefault((file, name), []).append(item)
+    for (file, name), parameters in by_test.items():
+        slow = quick.are_slow(len(parameters), quick.PARAMETERS[file][name])
+        for item, is_slow in zip(parameters, slow, strict=True):
+            if is_slow:
+                item.add_marker(pytest.mark.slow)
 
 
 def pytest_runtest_setup(item):

@@ -1,0 +1,252 @@
+"""What the quick suite runs of expensive tests; `make test-slow` runs the rest.
+
+A test is listed if all of its parameters together take more than about five CPU seconds, and a
+kin of it stays in the quick suite. The number is how many of its parameters `make test` runs,
+spread evenly over them; 0 leaves the whole test to the slow ones. Durations: `pytest
+--durations=100 -m "not slow"`.
+"""
+
+PARAMETERS = {
+    "tests/app/exporting/test_export.py": {
+        "test_a_keras_file_loads_after_the_layers_are_imported": 0,
+        "test_tags_are_exported_too": 0,
+    },
+    "tests/app/serving/demo/test_http.py": {
+        "test_every_file_of_the_page_is_sent_with_a_strict_policy": 3,
+    },
+    "tests/app/serving/test_bulk.py": {
+        "test_a_run_that_is_killed_at_any_moment_ends_with_the_same_bytes": 0,
+    },
+    "tests/app/serving/test_client.py": {
+        "test_a_server_gives_the_responses_of_a_local_version": 2,
+        "test_a_server_gives_the_entities_of_a_local_version": 0,
+        "test_the_command_needs_no_local_model": 1,
+        "test_a_figure_is_the_same_as_with_a_local_version": 1,
+    },
+    "tests/app/serving/test_compatibility.py": {
+        "test_every_setting_passes": 1,
+    },
+    "tests/app/serving/test_paths.py": {
+        "test_a_version_is_used_in_a_folder_of_any_name": 3,
+    },
+    "tests/app/serving/test_session.py": {
+        "test_every_cell_can_be_exported": 1,
+    },
+    "tests/app/serving/test_streaming.py": {
+        "test_a_stream_of_tags_has_those_of_the_whole_text": 1,
+        "test_a_stream_of_a_source_ends_with_the_translation_of_the_whole_text": 1,
+    },
+    "tests/app/serving/test_warmup.py": {
+        "test_photographs_are_scaled_down": 0,
+        "test_the_rows_of_a_large_request_are_cut": 0,
+    },
+    "tests/app/studies/test_gradients.py": {
+        "test_the_page_has_its_pictures_and_numbers": 0,
+    },
+    "tests/app/test_cache.py": {
+        "test_training_marks_what_it_uses": 0,
+    },
+    "tests/app/test_captioning.py": {
+        "test_every_setting_can_be_trained_and_served": 0,
+        "test_a_moved_version_runs_in_a_process_with_tensorflow_alone": 0,
+    },
+    "tests/app/test_entities.py": {
+        "test_served_tags_are_well_formed_in_the_scheme_of_the_data": 1,
+        "test_the_entities_signature_has_the_spans_of_the_tags": 1,
+    },
+    "tests/app/test_hostile_flags.py": {
+        "test_every_flag_rejects_or_accepts_what_has_failed_before": 10,
+    },
+    "tests/app/test_look.py": {
+        "test_every_task_can_be_inspected": 1,
+    },
+    "tests/app/test_model_name.py": {
+        "test_a_model_is_trained_and_published_under_its_name": 0,
+    },
+    "tests/app/test_study.py": {
+        "test_a_killed_study_resumes_and_repeats_no_experiment": 0,
+    },
+    "tests/app/test_tagging.py": {
+        "test_tags_of_entities_are_evaluated_and_monitored_as_entities": 0,
+        "test_the_epoch_with_the_best_accuracy_is_published": 0,
+    },
+    "tests/app/test_targets.py": {
+        "test_a_version_of_labels_has_their_signature_and_can_be_served": 0,
+    },
+    "tests/app/test_train.py": {
+        "test_the_same_command_after_a_finished_run_makes_a_new_version": 0,
+        "test_a_threshold_is_served_without_training": 0,
+        "test_other_precisions_train_and_are_served_in_float32": 1,
+        "test_a_run_killed_after_fitting_is_only_published": 0,
+        "test_a_run_killed_within_an_epoch_does_that_epoch_again": 0,
+    },
+    "tests/app/test_translation.py": {
+        "test_every_setting_can_be_trained_and_served": 0,
+        "test_each_epoch_shows_translations_and_bleu_can_be_monitored": 0,
+        "test_a_moved_version_runs_in_a_process_with_tensorflow_alone": 0,
+    },
+    "tests/app/training/test_batches.py": {
+        "test_order_is_a_function_of_the_seed_and_the_pass": 1,
+        "test_training_goes_on_from_any_step_as_if_it_had_never_stopped": 1,
+        "test_shares_of_a_batch_are_the_batch_and_no_row_is_in_two": 2,
+        "test_a_pass_has_every_example_once_within_the_budget": 4,
+    },
+    "tests/app/training/test_continuation.py": {
+        "test_a_continued_network_answers_as_before_its_first_step": 0,
+        "test_weights_move_with_their_classes": 0,
+        "test_frozen_groups_are_not_trained": 0,
+    },
+    "tests/app/training/test_distribution.py": {
+        "test_two_machines_train_the_same_weights_as_one_although_one_was_killed": 0,
+        "test_two_devices_train_the_same_weights_as_one": 1,
+    },
+    "tests/app/training/test_ensembles.py": {
+        "test_an_exported_ensemble_of_equal_networks_answers_as_one_of_them": 1,
+        "test_a_distilled_network_is_served_instead_of_the_ensemble": 0,
+        "test_the_served_mean_is_calibrated_and_has_a_threshold": 0,
+    },
+    "tests/app/training/test_faults.py": {
+        "test_out_of_memory_halves_the_batches_and_goes_on": 0,
+        "test_a_changed_corpus_is_reported_and_its_run_is_kept": 0,
+        "test_a_loss_that_is_no_number_names_the_lines_of_its_batch": 0,
+    },
+    "tests/app/training/test_fingerprint.py": {
+        "test_it_is_the_same_in_another_process_and_after_edits_that_change_no_op": 0,
+    },
+    "tests/app/training/test_killed.py": {
+        "test_a_version_is_whole_or_not_there_whenever_the_process_is_killed": 0,
+    },
+    "tests/app/training/test_precision.py": {
+        "test_twenty_steps_in_float16_are_numbers_and_learn": 0,
+    },
+    "tests/models/cells/test_backends.py": {
+        "test_every_cell_agrees_with_the_textbook_on_every_backend": 1,
+    },
+    "tests/models/cells/test_convert.py": {
+        "test_onnx_runtime_computes_the_same": 40,
+        "test_weights_come_back_as_they_went": 30,
+        "test_what_a_peer_cannot_express_is_refused_by_name": 80,
+    },
+    "tests/models/cells/test_cudnn.py": {
+        "test_it_gives_the_values_and_gradients_of_the_definition": 15,
+    },
+    "tests/models/cells/test_jacobians.py": {
+        "test_each_step_has_the_jacobian_of_finite_differences": 14,
+    },
+    "tests/models/cells/test_keras_surface.py": {
+        "test_keras_bidirectional_wraps_the_layer": 12,
+    },
+    "tests/models/cells/test_keras_wirings.py": {
+        "test_a_model_computes_what_it_computes_with_the_lstm_of_keras": 6,
+        "test_a_model_trains_eagerly_as_with_the_lstm_of_keras": 6,
+        "test_a_model_trains_as_with_the_lstm_of_keras": 2,
+        "test_a_model_can_be_exported_and_reloaded": 2,
+    },
+    "tests/models/cells/test_recurrent.py": {
+        "test_the_loop_gives_the_values_and_gradients_of_the_definition": 40,
+        "test_agrees_with_the_textbook": 200,
+        "test_the_block_gives_the_values_and_gradients_of_the_definition": 18,
+        "test_any_number_of_rows_and_steps_has_an_answer": 4,
+        "test_what_stands_in_padding_changes_nothing": 20,
+        "test_gradients_are_the_same_when_outputs_are_only_gathered_from": 6,
+        "test_gradients_are_those_of_finite_differences": 13,
+        "test_what_training_drops_agrees_with_the_textbook": 20,
+        "test_the_loop_gives_the_gradients_of_the_definition_in_a_graph": 3,
+    },
+    "tests/models/cells/test_tracing.py": {
+        "test_traced_values_combine_to_the_next_state": 60,
+    },
+    "tests/models/cells/test_tree.py": {
+        "test_a_chain_is_a_sequence": 15,
+    },
+    "tests/models/layers/test_crf.py": {
+        "test_learns_what_no_softmax_per_step_can_and_survives_saving": 0,
+        "test_sums_are_of_float32_whatever_the_network_computes_in": 1,
+        "test_trains_compiled_by_xla": 0,
+    },
+    "tests/models/layers/test_decoder.py": {
+        "test_with_input_feeding_a_cell_draws_once_for_a_sequence": 3,
+    },
+    "tests/models/layers/test_fixed_lag.py": {
+        "test_each_tag_is_that_of_the_best_continuation_whatever_the_pieces": 4,
+    },
+    "tests/models/networks/test_captioner.py": {
+        "test_every_cell_writes_captions": 4,
+    },
+    "tests/models/networks/test_classifier.py": {
+        "test_an_answer_does_not_depend_on_who_shares_the_batch": 5,
+    },
+    "tests/models/test_beam_search.py": {
+        "test_a_narrow_search_goes_as_it_does_in_plain_python": 16,
+        "test_wide_enough_it_finds_what_exhaustive_search_finds": 12,
+    },
+    "tests/models/text/test_pieces.py": {
+        "test_pieces_have_the_tokens_of_the_whole_text": 1,
+        "test_an_endless_chunk_is_cut_at_the_limit": 0,
+    },
+    "tests/models/text/test_subwords.py": {
+        "test_it_is_served_without_this_project": 0,
+        "test_ten_thousand_words_seen_and_unseen_are_segmented_as_the_library_does": 0,
+    },
+    "tests/serving/test_bad_input.py": {
+        "test_a_request_without_rows_has_a_response_without_rows": 3,
+        "test_a_malformed_request_is_an_invalid_argument": 3,
+        "test_an_unusual_row_gets_a_response_and_does_not_affect_others": 3,
+    },
+    "tests/serving/test_cc_runtime.py": {
+        "test_it_predicts_as_keras_does_and_runs_the_warm_up_requests": 1,
+    },
+    "tests/serving/test_cc_runtime_cells.py": {
+        "test_a_cell_predicts_as_the_keras_model_does": 1,
+    },
+    "tests/serving/test_curl.py": {
+        "test_a_line_gets_the_outputs_of_the_signature": 5,
+    },
+    "tests/serving/test_generated.py": {
+        "test_every_request_gets_a_response_and_does_not_affect_its_neighbour": 3,
+    },
+    "tests/serving/test_merging.py": {
+        "test_a_merged_request_gets_the_responses_of_its_parts": 3,
+    },
+    "tests/tasks/core/test_calibration.py": {
+        "test_the_temperature_is_fitted_and_asked_of_no_other_weight": 1,
+        "test_logits_are_those_of_rows_and_steps_that_count": 1,
+    },
+    "tests/tasks/core/test_inspection.py": {
+        "test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency": 2,
+        "test_saliency_reaches_pixels_through_a_network_that_is_not_trained": 0,
+        "test_an_empty_request_is_an_error": 2,
+    },
+    "tests/tasks/core/test_word_vectors.py": {
+        "test_a_word_that_training_has_not_seen_is_known_when_served": 0,
+    },
+    "tests/tasks/corpora/samples/test_scenes.py": {
+        "test_the_sample_has_the_stated_sizes_and_no_duplicate_scenes": 0,
+    },
+    "tests/tasks/corpora/test_tfds.py": {
+        "test_a_data_set_trains_by_name": 0,
+    },
+    "tests/tasks/shapes/test_language_modelling.py": {
+        "test_pieces_have_the_tokens_of_the_whole_text": 2,
+        "test_each_token_has_its_log_probability_after_those_before": 2,
+        "test_temperature_0_takes_the_most_probable_token_at_each_step": 2,
+    },
+    "tests/tasks/shapes/test_streaming.py": {
+        "test_pieces_have_the_responses_of_the_whole_text": 1,
+        "test_a_lag_as_long_as_the_text_decodes_all_tags_together": 0,
+        "test_small_chunks_change_nothing": 2,
+    },
+    "tests/test_package.py": {
+        "test_the_layers_train_outside_the_checkout": 0,
+    },
+}
+
+
+def are_slow(count: int, limit: int) -> list[bool]:
+    """Which of the parameters of a test are left to the slow tests.
+
+    Args:
+        count: Number of parameters.
+        limit: Number of those that the quick suite runs.
+    """
+    return [index * limit // count == (index - 1) * limit // count for index in range(count)]
