@@ -31,8 +31,8 @@ _NUMBERS = """
     Cumsum DenseBincount EnsureShape Equal Exp ExpandDims Fill FloorDiv FloorMod GatherNd GatherV2
     Greater GreaterEqual IsFinite Less LessEqual Log LogSoftmax LogicalAnd LogicalNot LogicalOr
     LowerBound MatMul Max Maximum Mean Min Minimum Mul Neg NotEqual OneHot OnesLike Pack Pad PadV2
-    Pow Prod Range RealDiv Relu Reshape ReverseV2 Rsqrt ScatterNd SegmentMin SelectV2 Shape
-    Sigmoid Size Slice Softmax Softplus Split Sqrt Square Squeeze StopGradient StridedSlice Sub Sum
+    Pow Prod Range RealDiv Relu Reshape ReverseV2 Rsqrt ScatterNd SegmentMin SelectV2 Shape Sigmoid
+    Size Slice Softmax Softplus Split SplitV Sqrt Square Squeeze StopGradient StridedSlice Sub Sum
     Tanh TensorScatterUpdate Tile TopKV2 Transpose Unique UniqueV2 Unpack UnsortedSegmentSum Where
     ZerosLike
 """

@@ -5,10 +5,14 @@ step. Here the forward pass saves only the values that the derivative of a step 
 `implementations.derivative`), and the gradients of the weight matrices and of the inputs take
 one matrix product each after the backward loop.
 
-In training on a CPU the batch is split into one strip per core, each with its own loops: rows
+On a CPU the batch is split into strips, each with its own loops: in training one per core, in
+inference two at most, because the graph may be served to several clients at once. Rows
 are independent, so strips run in parallel without waiting for one another, where a single loop
 could only parallelise each small op. Two directions are two loops already and share the cores:
 four loops on two cores take 1.1 to 1.5 times as long as two.
+
+In inference, an iteration of the loop takes several steps, because with few rows the control of
+the loop costs as much as the ops of a step; the steps that remain run one by one.
 
 Shapes: T time (the first axis in this module), B batch, D input features, H units, G maps,
 P the width of h.
@@ -26,6 +30,8 @@ from .derivative import GRADIENT, OPERAND, STATE, plan_of, step, step_back
 FEW_ROWS = 8  # with fewer, the product of all inputs is computed before the loop
 LEAST_ROWS = 4  # of a strip, if the number of rows is known
 MOST_STRIPS = 8  # each strip adds a loop to the graph; measured on two cores
+MOST_STRIPS_OF_INFERENCE = 2
+UNROLLED = 4  # steps of an iteration in inference
 
 
 def runs(spec: CellSpec, device: str, dtype: str) -> bool:
@@ -45,7 +51,8 @@ def run(
     """Runs `cell` over inputs (B, T, D), as specified in `models.cells.implementations`."""
     rows = inputs.shape[0]
     hoist = rows is not None and rows < FEW_ROWS
-    count = max(1, min(cores(), MOST_STRIPS) // concurrent) if training else 1
+    count = min(cores(), MOST_STRIPS if training else MOST_STRIPS_OF_INFERENCE)
+    count = max(1, count // concurrent)
     if rows:
         count = min(count, max(1, rows // LEAST_ROWS))
     if count == 1:
@@ -200,8 +207,15 @@ class _Recurrence:
             arrays = [array.write(t + 1, after[index]) for index, array in enumerate(arrays)]
             return t + 1, after, arrays, {key: saved[key].write(t, values[key]) for key in saved}
 
-        start = (0, list(initial), arrays, saved)
-        _, final, arrays, saved = tf.while_loop(lambda t, *_: t < time, forward, start)
+        def several(*loop):
+            for _ in range(UNROLLED):
+                loop = forward(*loop)
+            return loop
+
+        loop = (0, list(initial), arrays, saved)
+        if to_save is None and not tf.executing_eagerly():
+            loop = tf.while_loop(lambda t, *_: t <= time - UNROLLED, several, loop)
+        _, final, arrays, saved = tf.while_loop(lambda t, *_: t < time, forward, loop)
         return [array.stack() for array in arrays], final, saved
 
     def _projected(self, inputs, weights):
