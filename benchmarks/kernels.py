@@ -261,10 +261,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(prog="python -m benchmarks.kernels", description=first)
     add = functools.partial(parser.add_argument, nargs="+", metavar="NAME")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="(default: cpu)")
-    for flag, names in (("cells", PEERS), ("directions", DIRECTIONS), ("dtypes", POLICIES)):
-        add(f"--{flag}", choices=names, default=list(names), help=f"of {', '.join(names)}")
-    passes = list(PASSES)
-    add("--pass", dest="passes", choices=passes, default=passes, help=f"of {', '.join(passes)}")
+
+    def options(names):
+        return {"choices": list(names), "default": list(names), "help": f"of {', '.join(names)}"}
+
+    add("--cells", **options(PEERS))
+    add("--directions", **options(DIRECTIONS))
+    add("--dtypes", **options(POLICIES))
+    add("--pass", dest="passes", **options(PASSES))
     add(
         "--implementations",
         default=["auto"],
