@@ -16,6 +16,7 @@ from tasks.core.errors import UserError
 from tasks.core.examples import Example
 from tasks.shapes.sequence_labelling import annotations
 from tests.conftest import signatures, where
+from tests.support.fake_server import FakeServer
 
 NAMES = ("upos", "xpos", "feats", "lemma")
 FLAGS = ["--tags", ",".join(NAMES)]
@@ -220,6 +221,16 @@ def test_predict_prints_all_columns_or_those_that_are_named(version, loaded, mon
     assert response["lemma"] == [rows[LEMMA]]
     with pytest.raises(UserError, match=r"this version has \['lemma', 'upos', 'xpos', 'feats'\]"):
         run(version, monkeypatch, capsys, ["--tags", "upos,deprel", "bdies"])
+
+
+def test_a_server_gives_the_columns_of_a_local_version(version, monkeypatch, capsys):
+    flags = ["--input", "tokens", "--format", "conllu"]
+    text = b"bdies gker xxxish\nbgish\n"
+    expected = run(version, monkeypatch, capsys, flags, text)
+    assert len(expected.split("\n\n")) > 2
+    with FakeServer(version.parent.parent, ["tagging"]) as server:
+        for url in (server.rest, server.grpc):
+            assert run(version, monkeypatch, capsys, [*flags, "--server", url], text) == expected
 
 
 def test_examples_with_other_annotations_are_not_evaluated(version, loaded, treebank):
