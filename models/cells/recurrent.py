@@ -466,7 +466,8 @@ class GatedRNN(keras.layers.Layer):
             portable = _implementation(PORTABLE)
             if name == "scan":  # for sizes where it is faster
                 return portable
-            if name == "cudnn" and portable.is_compiled_by_xla():  # XLA has no kernel for its op
+            # XLA has no kernel for the op of cuDNN.
+            if name == "cudnn" and _implementation("loop").is_compiled_by_xla():
                 return portable
         return _implementation(name)
 

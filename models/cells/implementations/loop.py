@@ -3,7 +3,7 @@
 Keras has TensorFlow differentiate the loop op by op, saving every intermediate value of every
 step. Here the forward pass saves only the values that the derivative of a step reads (see
 `implementations.derivative`), and the gradients of the weight matrices and of the inputs take
-one matrix product each after the backward loop.
+one matrix product each for every chunk of steps.
 
 On a CPU the batch is split into strips, each with its own loops: in training one per core, in
 inference two at most, because the graph may be served to several clients at once. Rows
@@ -22,6 +22,7 @@ import os
 from collections.abc import Sequence
 
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util  # there is no public name for it
 
 from ..cell import GatedCell, Noise
 from ..specs import CellSpec
@@ -32,6 +33,7 @@ LEAST_ROWS = 4  # of a strip, if the number of rows is known
 MOST_STRIPS = 8  # each strip adds a loop to the graph; measured on two cores
 MOST_STRIPS_OF_INFERENCE = 2
 UNROLLED = 4  # steps of an iteration in inference
+CHUNK = 64  # steps whose gradients of weights and inputs are computed together
 
 
 def runs(spec: CellSpec, device: str, dtype: str) -> bool:
@@ -96,6 +98,13 @@ def cores() -> int:
     return tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
 
 
+def is_compiled_by_xla() -> bool:
+    """Returns whether the current function is traced with `jit_compile=True`."""
+    if tf.executing_eagerly():
+        return False
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
 def _split_noise(noise, split, count):
     """The noise of each strip: masks of rows are split, all else is shared."""
 
@@ -155,24 +164,21 @@ class _Recurrence:
             tensors = tf.nest.pack_sequence_as(weights, rest[: len(flat)])
             initial = rest[len(flat) :]
             to_save = plan_of(cell, self._noise, tensors).saved if self._training else None
-            all_states, final, saved = self._forward(inputs, tensors, initial, to_save)
+            arrays, final, saved = self._forward(inputs, tensors, initial, to_save)
 
             def backward(*gradients):
                 # The gradient of an output that was only gathered from is a `tf.IndexedSlices`.
                 d_outputs, *d_final = map(tf.convert_to_tensor, gradients)
-                states, values = all_states, saved
+                states, values = arrays, saved
                 plan = plan_of(cell, self._noise, tensors)
                 if not self._training:
                     states, _, values = self._forward(inputs, tensors, initial, plan.saved)
-                d_projected, d_weights, d_states = self._backward(
-                    tensors, states, values, d_outputs, d_final, plan.factors
-                )
-                d_inputs, d_weights["input"] = _project_back(
-                    cell, inputs, tensors["input"], d_projected
+                d_inputs, d_weights, d_states = self._backward(
+                    inputs, tensors, states, values, d_outputs, d_final, plan.factors
                 )
                 return d_inputs, *tf.nest.flatten(d_weights), *d_states
 
-            return (all_states[0][1:], *final), backward
+            return (arrays[0].stack()[1:], *final), backward
 
         return list(forward(inputs, *flat, *states))
 
@@ -187,16 +193,13 @@ class _Recurrence:
                 so that of the states only h is returned.
 
         Returns:
-            The states before the first step and after each, (T + 1, B, width); the final
-            states; and a `TensorArray` of each saved value, by key.
+            A `TensorArray` of each state before the first step and after each step, T + 1
+            values (B, width); the final states; and a `TensorArray` of each saved value, by key.
         """
         time, at_step = tf.shape(inputs)[0], self._at_step()
         read_projected = self._projected(inputs, weights["input"])
         returned = initial[:1] if to_save is None else initial
-        arrays = [
-            tf.TensorArray(state.dtype, time + 1, element_shape=state.shape).write(0, state)
-            for state in returned
-        ]
+        arrays = [_array(state.dtype, time + 1, state.shape).write(0, state) for state in returned]
         saved = self._arrays(to_save or {}, time, inputs.shape[1])
 
         def forward(t, states, arrays, saved):
@@ -216,7 +219,7 @@ class _Recurrence:
         if to_save is None and not tf.executing_eagerly():
             loop = tf.while_loop(lambda t, *_: t <= time - UNROLLED, several, loop)
         _, final, arrays, saved = tf.while_loop(lambda t, *_: t < time, forward, loop)
-        return [array.stack() for array in arrays], final, saved
+        return arrays, final, saved
 
     def _projected(self, inputs, weights):
         """A function from a step to the input products of the step, (B, G * H)."""
@@ -225,32 +228,31 @@ class _Recurrence:
         inputs = _unstack(inputs)
         return lambda t: self._cell.project(inputs.read(t), weights)
 
-    def _backward(self, weights, all_states, saved, d_outputs, d_final, widths):
-        """The backward loop, and the gradients of the recurrent weights.
+    def _backward(self, inputs, weights, states, saved, d_outputs, d_final, widths):
+        """The backward loop over chunks of steps, and in each the one over its steps.
+
+        The gradients of the weights and of the inputs take one matrix product each for a chunk,
+        so that what the products read exists for one chunk at a time.
 
         Args:
+            inputs: (T, B, D).
             weights: "input", "matrices" and "vectors" of the cell.
-            all_states: The states before the first step and after each, (T + 1, B, width).
+            states: A `TensorArray` of each state before the first step and after each step.
+                They are read as they are: a stacked copy of each would take as much memory.
             saved: A `TensorArray` of each saved value, by key.
             d_outputs: Gradients of the outputs, (T, B, P).
             d_final: Gradients of the final states, each (B, width).
             widths: Width of each factor of `step_back`, by key.
 
         Returns:
-            The gradients of the input products, (T, B, G * H), of "matrices" and "vectors",
-            and of the initial states.
+            The gradients of the inputs, (T, B, D), of the weights and of the initial states.
         """
-        time, cell = tf.shape(d_outputs)[0], self._cell
-        at_step, before = self._at_step(), [state[:-1] for state in all_states]
-        states, d_output = list(map(_unstack, before)), _unstack(d_outputs)
+        cell, time = self._cell, tf.shape(inputs)[0]
+        at_step, d_output = self._at_step(), _unstack(d_outputs)
         transposed = {name: tf.transpose(m) for name, m in weights["matrices"].items()}
-        rows = tf.shape(d_outputs)[1]
-        d_vectors = {
-            name: tf.zeros([rows, vector.shape[0]], vector.dtype)
-            for name, vector in weights["vectors"].items()
-        }
+        rows, xla = tf.shape(inputs)[1], is_compiled_by_xla()
 
-        def backward(t, d_after, d_vectors, arrays):
+        def back(t, start, d_after, d_vectors, arrays):
             valid, noise = at_step(t)
 
             def read(kind, name):
@@ -264,29 +266,61 @@ class _Recurrence:
                     tf.where(valid, d, passed) for d, passed in zip(d_states, d_after, strict=True)
                 ]
             d_vectors = {name: total + added[name] for name, total in d_vectors.items()}
-            arrays = {name: array.write(t, factors[name]) for name, array in arrays.items()}
-            return t - 1, d_states, d_vectors, arrays
+            arrays = {name: array.write(t - start, factors[name]) for name, array in arrays.items()}
+            return t - 1, start, d_states, d_vectors, arrays
 
-        arrays = self._arrays(widths, time, d_outputs.shape[1])
-        start = (time - 1, list(d_final), d_vectors, arrays)
-        _, d_initial, d_vectors, arrays = tf.while_loop(lambda t, *_: t >= 0, backward, start)
+        def chunk(start, end, d_states, totals):
+            arrays = self._arrays(widths, end - start, inputs.shape[1])
+            loop = (end - 1, start, d_states, totals["vectors"], arrays)
+            loop = tf.while_loop(lambda t, start, *_: t >= start, back, loop)
+            _, _, d_states, d_vectors, arrays = loop
+            factors = {name: array.stack() for name, array in arrays.items()}
+            d_projected = factors[GRADIENT, "input"]
+            added = {"matrices": {}}
+            for name in weights["matrices"]:
+                operand = factors.get((OPERAND, name))
+                if name == "recurrent":
+                    # XLA has no kernel to gather elements of an array.
+                    h = states[0].stack()[:-1] if xla else states[0].gather(tf.range(start, end))
+                    operand = h * self._noise.always.get("state", 1.0)
+                gradient = factors.get((GRADIENT, name), d_projected)
+                added["matrices"][name] = self._matrix_gradient(operand, gradient)
+            of_chunk = inputs[start:end]
+            d_chunk, added["input"] = _project_back(cell, of_chunk, weights["input"], d_projected)
+            sums = {
+                kind: {
+                    name: totals[kind][name] + tf.cast(value, cell.state_dtype)
+                    for name, value in values.items()
+                }
+                for kind, values in added.items()
+            }
+            return d_states, {**sums, "vectors": d_vectors}, d_chunk
 
-        # An array of no steps cannot be stacked, because its batch size is unknown.
-        factors = tf.cond(
-            time > 0,
-            lambda: {name: array.stack() for name, array in arrays.items()},
-            lambda: {n: tf.zeros([0, rows, w], cell.state_dtype) for n, w in widths.items()},
+        def chunk_before(end, d_states, totals, d_inputs):
+            start = tf.maximum(end - CHUNK, 0)
+            d_states, totals, d_chunk = chunk(start, end, d_states, totals)
+            return start, d_states, totals, d_inputs.scatter(tf.range(start, end), d_chunk)
+
+        totals = tf.nest.map_structure(
+            lambda weight: tf.zeros(weight.shape, cell.state_dtype), weights
         )
-        d_projected = factors[GRADIENT, "input"]
-        d_vectors = {name: tf.reduce_sum(total, 0) for name, total in d_vectors.items()}
-        d_matrices = {}
-        for name in weights["matrices"]:
-            operand = factors.get((OPERAND, name))
-            if name == "recurrent":
-                operand = before[0] * self._noise.always.get("state", 1.0)
-            gradient = factors.get((GRADIENT, name), d_projected)
-            d_matrices[name] = self._matrix_gradient(operand, gradient)
-        return d_projected, {"matrices": d_matrices, "vectors": d_vectors}, d_initial
+        totals["vectors"] = {  # summed over the batch in the end
+            name: tf.zeros([rows, vector.shape[0]], vector.dtype)
+            for name, vector in weights["vectors"].items()
+        }
+        d_initial = list(d_final)
+        if xla and inputs.shape[0]:
+            d_initial, totals, d_inputs = chunk(0, time, d_initial, totals)
+        else:
+            d_inputs = tf.TensorArray(inputs.dtype, time, element_shape=inputs.shape[1:])
+            loop = (time, d_initial, totals, d_inputs)
+            loop = tf.while_loop(lambda end, *_: end > 0, chunk_before, loop)
+            _, d_initial, totals, d_inputs = loop
+            # An array of no steps cannot be stacked, because its batch size is unknown.
+            d_inputs = tf.cond(time > 0, d_inputs.stack, lambda: tf.zeros_like(inputs))
+        totals["vectors"] = {name: tf.reduce_sum(d, 0) for name, d in totals["vectors"].items()}
+        d_weights = tf.nest.map_structure(lambda d, w: tf.cast(d, w.dtype), totals, weights)
+        return d_inputs, d_weights, d_initial
 
     def _matrix_gradient(self, operand, gradient):
         """The gradient of a matrix, of its operands and the gradients of its products."""
@@ -310,7 +344,7 @@ class _Recurrence:
     def _arrays(self, widths, time, rows):
         """A `TensorArray` of values (B, width) of each step, by key."""
         return {
-            key: tf.TensorArray(self._cell.state_dtype, time, element_shape=[rows, width])
+            key: _array(self._cell.state_dtype, time, [rows, width])
             for key, width in widths.items()
         }
 
@@ -327,6 +361,11 @@ def _project_back(cell, inputs, weights, d_projected):
     return tape.gradient(projected, (inputs, weights), d_projected, "zero")
 
 
+def _array(dtype, size, element_shape):
+    """A `TensorArray` whose elements can be read more than once, also in eager execution."""
+    return tf.TensorArray(dtype, size, element_shape=element_shape, clear_after_read=False)
+
+
 def _unstack(x):
     """A `TensorArray` of the slices of the first axis."""
-    return tf.TensorArray(x.dtype, tf.shape(x)[0], element_shape=x.shape[1:]).unstack(x)
+    return _array(x.dtype, tf.shape(x)[0], x.shape[1:]).unstack(x)

@@ -19,7 +19,6 @@ relative to `loop`, measured on two busy cores: in training 0.7 for 8 or 64 rows
 from collections.abc import Sequence
 
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util  # there is no public name for it
 
 from ..cell import GatedCell, Noise
 from ..specs import CellSpec
@@ -35,13 +34,6 @@ LARGEST_SCAN = 4096  # rows × units
 def runs(spec: CellSpec, device: str, dtype: str) -> bool:
     """Returns True: it runs any cell on any device and in any float dtype."""
     return True
-
-
-def is_compiled_by_xla() -> bool:
-    """Returns whether the current function is traced with `jit_compile=True`."""
-    if tf.executing_eagerly():
-        return False
-    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 def run(
@@ -64,7 +56,7 @@ def run(
         )
         outputs.set_shape([*inputs.shape[:2], cell.output_size])
         return outputs, final_states
-    if training or is_compiled_by_xla():
+    if training or loop.is_compiled_by_xla():
         return loop.run(*arguments)
     run_few, most = loop.run_hoisted, loop.FEW_ROWS - 1
     if cell.units <= MOST_UNITS and block.runs(cell.spec, "cpu", cell.compute_dtype):
@@ -82,7 +74,7 @@ def run(
 def _scan_is_faster(cell, inputs, training):
     """Whether `scan` is faster than `loop`: a bool, or a tensor if it depends on unknown sizes."""
     rows, time = inputs.shape[:2]
-    if training or is_compiled_by_xla():
+    if training or loop.is_compiled_by_xla():
         return time is None or time > scan.CHUNK
     if time is not None and time < LEAST_STEPS:
         return False
