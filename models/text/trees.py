@@ -34,8 +34,12 @@ class Trees(NamedTuple):
     valid: tf.Tensor
 
 
-def parse(text: tf.Tensor) -> Trees:
+def parse(text: tf.Tensor, max_nodes: int | None = None) -> Trees:
     """Parses texts (B,), in time that grows with T log T.
+
+    Args:
+        text: (B,) strings.
+        max_nodes: Most nodes of a tree; texts with more are not valid. None for no limit.
 
     Example:
         >>> trees = parse(tf.constant(["(3 (2 It) (4 (2 's) (4 good)))", "(3 It"]))
@@ -44,14 +48,7 @@ def parse(text: tf.Tensor) -> Trees:
         >>> trees.valid.numpy().tolist()
         [True, False]
     """
-    spaced = tf.strings.regex_replace(text, r"([()])", r" \1 ")
-    tokens = tf.strings.split(spaced).to_tensor("")
-    tokens = tf.pad(tokens, [(0, 0), (0, 3)], constant_values="")  # to look ahead
-    kinds = tf.where(tokens == "", _END, _ATOM)
-    kinds = tf.where(tokens == "(", _OPEN, tf.where(tokens == ")", _CLOSE, kinds))
-    steps = tf.cast(kinds == _OPEN, tf.int32) - tf.cast(kinds == _CLOSE, tf.int32)
-    depths = tf.cumsum(steps, axis=1)
-    valid = _is_valid(kinds, depths)
+    tokens, kinds, depths, valid = _read(text, max_nodes)
     starts = (kinds == _OPEN) & valid[:, None]
     counts = tf.reduce_sum(tf.cast(starts, tf.int32), axis=1)
     count = tf.reduce_max(tf.concat([counts, [0]], axis=0))  # 0 without texts
@@ -71,6 +68,53 @@ def parse(text: tf.Tensor) -> Trees:
         present,
         valid,
     )
+
+
+def relabel(text: tf.Tensor, labels: tf.Tensor, max_nodes: int | None = None) -> tf.Tensor:
+    """Returns texts (B,) with other labels at the nodes, "" for texts that are not trees.
+
+    Args:
+        text: (B,) strings.
+        labels: (B, N) string, the label of each node, in the order of `parse`.
+        max_nodes: As for `parse`.
+
+    Example:
+        >>> relabel(tf.constant(["(3 (2 It)(4 good) )"]), tf.constant([["a", "b", "c"]])).numpy()[0]
+        b'(a (b It) (c good))'
+    """
+    tokens, kinds, _, valid = _read(text, max_nodes)
+    before = tf.pad(kinds, [(0, 0), (1, 0)], constant_values=_END)[:, :-1]
+    is_label = (kinds == _ATOM) & (before == _OPEN) & valid[:, None]
+    node = tf.cumsum(tf.cast(kinds == _OPEN, tf.int32), axis=1) - 1
+    labels = tf.pad(labels, [(0, 0), (0, 1)], constant_values="")  # there may be no node at all
+    node = tf.where(is_label, node, 0)
+    tokens = tf.where(is_label, tf.gather(labels, node, batch_dims=1), tokens)
+    result = tf.strings.reduce_join(tokens, axis=1, separator=" ")
+    for pattern, rewrite in ((r"\( ", "("), (r" \)", ")"), (r"\s+$", "")):
+        result = tf.strings.regex_replace(result, pattern, rewrite)
+    return tf.where(valid, result, "")
+
+
+def _read(
+    text: tf.Tensor, max_nodes: int | None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the tokens of texts, their kinds, and the depths after them, all (B, T), and `valid`.
+
+    Each row ends with at least three empty tokens, so that one can look ahead.
+    """
+    tokens = tf.strings.split(tf.strings.regex_replace(text, r"([()])", r" \1 "))
+    if max_nodes is not None:
+        # A node has at most four tokens. More are not read: they would make every row as long.
+        tokens = tokens[:, : 4 * max_nodes + 1]
+    tokens = tf.pad(tokens.to_tensor(""), [(0, 0), (0, 3)], constant_values="")
+    kinds = tf.where(tokens == "", _END, _ATOM)
+    kinds = tf.where(tokens == "(", _OPEN, tf.where(tokens == ")", _CLOSE, kinds))
+    steps = tf.cast(kinds == _OPEN, tf.int32) - tf.cast(kinds == _CLOSE, tf.int32)
+    depths = tf.cumsum(steps, axis=1)
+    valid = _is_valid(kinds, depths)
+    if max_nodes is not None:
+        valid &= tf.reduce_sum(tf.cast(kinds == _OPEN, tf.int32), axis=1) <= max_nodes
+    return tokens, kinds, depths, valid
 
 
 def _is_valid(kinds: tf.Tensor, depths: tf.Tensor) -> tf.Tensor:

@@ -128,6 +128,8 @@ class Task(tf.Module, abc.ABC):
         Raises:
             UserError: The task cannot be learnt from these examples.
         """
+        if cls.variant(config) is not cls:
+            return cls.variant(config).learn(config, train, folder, valid, base, drop_labels)
         measured = _MeasuredStream(train)
         counts = cls._learn_assets(config, measured.stream, folder)
         if base:
@@ -149,7 +151,17 @@ class Task(tf.Module, abc.ABC):
     def restore(cls, folder: Path) -> Self:
         """Returns the task whose assets are in `folder`, such as `assets/` of a SavedModel."""
         record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return cls(from_record(cls.Config, record), folder)
+        config = from_record(cls.Config, record)
+        return cls.variant(config)(config, folder)
+
+    @classmethod
+    def variant(cls, config: Config) -> type[Self]:
+        """Returns the class for some settings: this one, or a subclass with another network.
+
+        `learn` and `restore` return its instances; class attributes that commands read before
+        them are the same.
+        """
+        return cls
 
     @classmethod
     def _continue_assets(cls, base: Path, folder: Path, drop_labels: bool) -> None:

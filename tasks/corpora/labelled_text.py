@@ -13,7 +13,7 @@ A corpus is a folder, a zip archive or a single file. File and folder names defi
 
 `dev` and `val` are accepted for `valid`. A corpus that is not divided into parts is one
 such file, one set of class files (`NAME.pos`, `NAME.neg`), or one folder of
-class folders (`pos/*.txt`).
+class folders (`pos/*.txt`). With `--trees` it is a treebank, see `treebank`.
 """
 
 import csv
@@ -29,10 +29,11 @@ from tasks.core import targets
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
-from tasks.core.settings import setting
-from tasks.corpora import binary_tables, filesystem, hugging_face, tables, tfds
+from tasks.core.settings import flag, setting
+from tasks.core.trees import trees_setting
+from tasks.corpora import binary_tables, filesystem, hugging_face, tables, tfds, treebank
 from tasks.corpora.filesystem import AnyPath
-from tasks.corpora.samples import reviews
+from tasks.corpora.samples import review_trees, reviews
 
 TABLES = (".tsv", ".csv", ".jsonl")
 _NOT_CLASSES = {
@@ -49,6 +50,7 @@ _NOT_CLASSES = {
     ".tar",
     ".bz2",
 }
+_OF_TABLES = ("text_key", "label_key", "delimiter", "header")
 _OTHER_TEST_NAMES = ("testing", "holdout")  # if there is no test part of the usual names
 _UNLABELLED = "unsup"  # folder of unlabelled reviews in aclImdb
 _MAX_FIELD_CHARACTERS = 2**27  # of a .csv; Python's default of 131 072 is too small for texts
@@ -63,6 +65,7 @@ class LabelledTexts(Corpus):
     """
 
     target: str = targets.target_setting()
+    trees: bool = trees_setting()
     text_key: str = setting("", "column of the text in tables, .jsonl and tfds: (default: text)")
     label_key: str = setting("", "column of the label in tables, .jsonl and tfds: (default: label)")
     encoding: str = setting(
@@ -79,6 +82,21 @@ class LabelledTexts(Corpus):
         super().__post_init__()
         filesystem.check_encoding(self.encoding)
         tables.delimiter_of(self.delimiter)
+        if self.trees:
+            self._check_trees()
+
+    def _check_trees(self) -> None:
+        """Checks that no flag is set that has no meaning for trees."""
+        values = {name: getattr(self, name) for name in _OF_TABLES}
+        flags = [flag(name) for name, value in values.items() if value not in ("", None)]
+        if flags:
+            raise UserError(f"--trees: a file of trees is not a table and has no {flags[0]}.")
+        if self.target not in (targets.AUTO, targets.CLASSES):
+            raise UserError(
+                f"--trees: each node has one label, which is a class; got --target {self.target}."
+            )
+        if self.data.startswith("tfds:"):
+            raise UserError(f"--trees: data sets of tfds: are not trees, got --data {self.data}.")
 
     @property
     def is_labelled(self) -> bool:
@@ -95,6 +113,8 @@ class LabelledTexts(Corpus):
         if self.target != targets.AUTO:
             return self, []
         classes = dataclasses.replace(self, target=targets.CLASSES)
+        if self.trees:
+            return classes, []
         if (self.data == "sample" and not self.train) or self.data.startswith("tfds:"):
             return classes, []
         labels = dataclasses.replace(self, target=targets.LABELS)
@@ -119,7 +139,7 @@ class LabelledTexts(Corpus):
         return classes, [note]
 
     def sample(self) -> dict[str, Stream]:
-        return reviews.parts()
+        return review_trees.parts() if self.trees else reviews.parts()
 
     def _existing_parts(self) -> tuple[dict[str, Stream], list[str]]:
         """Returns the parts, those of the sample as examples of the target too."""
@@ -148,6 +168,8 @@ class LabelledTexts(Corpus):
         return Stream(read, stream.notes)
 
     def parts_in(self, path: Path) -> tuple[dict[str, Stream], list[str]]:
+        if self.trees:
+            return treebank.parts(self, path)
         if _is_table_file(path):
             return {"train": self._table(path)}, []
         root = filesystem.corpus_root(path)
@@ -195,6 +217,8 @@ class LabelledTexts(Corpus):
         return isinstance(entry, Path) and entry in flagged
 
     def single_part(self, path: Path) -> Stream:
+        if self.trees:
+            return treebank.single_part(self, path)
         if _is_table_file(path):
             return self._table(path)
         return self._undivided(path, filesystem.corpus_root(path))

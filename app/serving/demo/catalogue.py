@@ -225,8 +225,10 @@ def examples(model: DemoModel) -> list[dict]:
     """Returns a few requests to a model from the sample of its task; none for other models."""
     if model.task is None or "serving_default" not in model.signatures:
         return []
-    inputs, rows = sorted(model.signatures["serving_default"].inputs), []
-    for example in tasks.find(model.task).Corpus().open().test:
+    signature, rows = model.signatures["serving_default"], []
+    inputs = sorted(signature.inputs)
+    options = {"trees": True} if "tree" in signature.outputs else {}
+    for example in tasks.find(model.task).Corpus(**options).open().test:
         values = dict(example.values)
         if "tokens" in values:
             values["text"] = " ".join(values["tokens"])

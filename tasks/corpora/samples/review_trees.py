@@ -36,11 +36,12 @@ def _draw(part: str) -> Iterator[Example]:
     rng, texts = random.Random(SEED), set()
     for name, size in SIZES.items():
         for number in range(1, size + 1):
-            while (text := _text(*_review(rng))) in texts:
-                pass
+            label, content = _review(rng)
+            while (text := _text(label, content)) in texts:
+                label, content = _review(rng)
             texts.add(text)
             if name == part:
-                yield Example({"text": text}, f"sample:{part}:{number}")
+                yield Example({"text": text, "label": str(label)}, f"sample:{part}:{number}")
         if name == part:
             return
 

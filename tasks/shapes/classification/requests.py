@@ -11,6 +11,7 @@ from tasks.core import request_format
 from tasks.core.targets import SEPARATOR
 
 _NO_LABEL = "(no label)"
+_NO_TREE = "(not a tree, or too large)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,10 @@ class RequestFormat(request_format.RequestFormat):
             yield {"text": line}, line.decode("utf-8", "replace")
 
     def show(self, context: str, response: dict) -> str:
+        if "tree" in response:  # the words are those of the request, the labels are predicted
+            if not response["valid"]:
+                return f"{_NO_TREE}\t{context}"
+            context = response["tree"]
         if "value" in response:
             return f"{response['value']:.4g}\t{context}"
         if "chosen" in response:

@@ -5,9 +5,10 @@ from typing import Self
 
 from tasks.core import config, targets, word_vectors
 from tasks.core.class_weights import NONE, class_weights_setting
-from tasks.core.direction import direction_setting
+from tasks.core.direction import FORWARD, direction_setting
 from tasks.core.errors import UserError
-from tasks.core.settings import flag, setting
+from tasks.core.settings import find_cell, flag, setting
+from tasks.core.trees import trees_setting
 
 _MONITORS = {
     targets.CLASSES: ("loss", "accuracy", "macro_f1"),
@@ -16,6 +17,7 @@ _MONITORS = {
 }
 # Settings that other targets do not have, with the value that leaves them out.
 _OF_CLASSES = (("class_weights", NONE), ("coverage", 0), ("min_precision", 0))
+_OF_SEQUENCES = ("evidence", "linear_path")  # they count pairs of adjacent words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +25,13 @@ class Config(word_vectors.Config):
     """Settings of N→1."""
 
     target: str = targets.target_setting()
+    trees: bool = trees_setting()
+    tree_arity: int = setting(
+        2,
+        "with --trees: most children of a node, each with recurrent matrices of its own (N-ary); "
+        "0: any number, which share them (child-sum)",
+        at_least=0,
+    )
     vocabulary: int = setting(
         20_000, "maximum number of words in the vocabulary", at_least=1, aliases=("vocab_size",)
     )
@@ -122,6 +131,34 @@ class Config(word_vectors.Config):
                 "each other; set one of them to 0."
             )
         self._check_target()
+        if self.trees:
+            self._check_trees()
+
+    def _check_trees(self) -> None:
+        """Checks that the settings have a meaning for trees."""
+        if self.target not in (targets.AUTO, targets.CLASSES):
+            raise UserError(
+                f"--trees: each node has one label, which is a class; got --target {self.target}."
+            )
+        if self.direction == FORWARD:
+            raise UserError(
+                f"--trees: a tree is read from its leaves to its root, not in a direction; got "
+                f"--direction {self.direction}."
+            )
+        if self.unlabelled:
+            raise UserError("--trees: --unlabelled has no meaning, because texts are not trees.")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in _OF_SEQUENCES and value not in (0, field.default):
+                raise UserError(
+                    f"--trees: {flag(field.name)} counts pairs of adjacent words, which trees do "
+                    f"not have; it must be 0, got {value}."
+                )
+        if find_cell(self.cell).random:
+            raise UserError(
+                "--trees: --cell must be without zoneout and recurrent dropout, got "
+                f"{self.cell}; --dropout drops features between layers."
+            )
 
     def _check_target(self) -> None:
         """Checks that the settings have a meaning for the target."""
@@ -157,11 +194,14 @@ class Config(word_vectors.Config):
                 replaced["evidence"] = 0  # it counts words by class
             if self.monitor == "loss":
                 replaced["monitor"] = "mean_absolute_error"
+        if self.trees:
+            replaced = dict.fromkeys((n for n in _OF_SEQUENCES if getattr(self, n)), 0)
         config = dataclasses.replace(self, target=target, **replaced)
         if not replaced:
             return config, []
         values = ", ".join(f"{flag(name)} {value}" for name, value in replaced.items())
-        return config, [f"chosen for --target {target}: {values}"]
+        reason = "--trees" if self.trees else f"--target {target}"
+        return config, [f"chosen for {reason}: {values}"]
 
     @property
     def has_threshold(self) -> bool:

@@ -1,6 +1,7 @@
 """Classification: data, network and signature."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -51,6 +52,7 @@ class Classification(task.Task):
     vocabularies = {"words": _WORDS, "labels": targets.LABELS_FILE}
     label_vocabularies = ("labels",)
     inherited_assets = (targets.STATISTICS_FILE,)
+    special_words = ()  # first of the vocabulary, and not in any text
     layer_groups = {"embeddings": ["embedding"], "encoder": ["embedding", "reader"]}
 
     def __init__(self, config, folder):
@@ -62,7 +64,7 @@ class Classification(task.Task):
         self.words = Vocabulary(folder / _WORDS, lower_unknown=lower_unknown)
         self._trained_size = self.vectors.vocabulary if self.vectors else len(self.words)
         self._folder = folder
-        self.target = targets.find(config.target)(config, folder)
+        self.target = targets.find(config)(config, folder)
         self.Evaluator = self.target.Evaluator
         self._reads_forward = config.direction == FORWARD
         self._linear_path = linear_path.buckets(
@@ -72,6 +74,10 @@ class Classification(task.Task):
         )
         self._evidence = config.evidence if self.target.has_evidence else 0
 
+    @classmethod
+    def variant(cls, config):
+        return _of_trees(cls) if config.trees else cls
+
     @property
     def labels(self) -> Vocabulary:
         """The classes or labels, which numbers do not have."""
@@ -80,6 +86,12 @@ class Classification(task.Task):
     @classmethod
     def settle(cls, config, corpus):
         fields = {field.name for field in dataclasses.fields(corpus)}
+        if config.trees != getattr(corpus, "trees", False):
+            if not config.trees:
+                raise UserError("--trees: the settings of the model are those of texts.")
+            if "trees" not in fields:
+                raise UserError("--trees: the corpus of this task has no trees.")
+            corpus = dataclasses.replace(corpus, trees=True)
         target, notes = config.target, []
         if "target" in fields:
             both = {config.target, corpus.target} - {names.AUTO}
@@ -101,7 +113,7 @@ class Classification(task.Task):
 
     @classmethod
     def _learn_assets(cls, config, train, folder):
-        words, learner = LossyCounter(), targets.find(config.target).Learner(config)
+        words, learner = LossyCounter(), targets.find(config).Learner(config)
         for batch in train.batches(_BATCH_SIZE):
             words.update(cls._looked_up_words(config, batch).flat_values.numpy().tolist())
             for example in batch:
@@ -111,12 +123,20 @@ class Classification(task.Task):
             raise UserError("the train part contains no words, only blanks.")
         # By count, then alphabetically, so that the order of the files does not matter.
         common = sorted(words.items(), key=lambda item: (-item[1], item[0]))[: config.vocabulary]
-        Vocabulary.write(folder / _WORDS, (word.decode("utf-8") for word, _ in common))
+        common = [word.decode("utf-8") for word, _ in common]
+        Vocabulary.write(folder / _WORDS, [*cls.special_words, *common])
         return words
 
     @classmethod
     def _looked_up_words(cls, config, batch):
-        return _words(tf.constant([example.values["text"] for example in batch]), config)
+        return cls._folded(config, split(tf.constant([e.values["text"] for e in batch])))
+
+    @classmethod
+    def _folded(cls, config: Config, words: tf.Tensor | tf.RaggedTensor) -> tf.RaggedTensor:
+        """Returns words as they are looked up in the vocabulary."""
+        if isinstance(words, tf.RaggedTensor):
+            return words.with_flat_values(cls._folded(config, words.flat_values))
+        return tf.strings.lower(words, encoding="utf-8") if config.fold_case else words
 
     def moved_inputs(self, id_maps):
         if not self._evidence or "labels" not in id_maps:
@@ -147,7 +167,7 @@ class Classification(task.Task):
 
     def word_ids(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Returns the ids of all words of texts (B,): (B, T) int32."""
-        return self.words.encode(_words(text, self.config))
+        return self.words.encode(self._folded(self.config, split(text)))
 
     def to_inputs(self, encoded, *, training):
         inputs, target = encoded["ids"], self.target.to_target(encoded[self.target.key])
@@ -257,9 +277,12 @@ class Classification(task.Task):
         )
 
 
-def _words(text: tf.Tensor, config: Config) -> tf.RaggedTensor:
-    """Returns the words of texts (B,) as they are looked up in the vocabulary, (B, T)."""
-    words = split(text)
-    if config.fold_case:
-        words = words.with_flat_values(tf.strings.lower(words.flat_values, encoding="utf-8"))
-    return words
+@functools.cache
+def _of_trees(task_class: type[Classification]) -> type[Classification]:
+    """Returns the class of a task whose texts are trees."""
+    from tasks.shapes.classification.trees import TreeClassification  # which inherits from here
+
+    if issubclass(task_class, TreeClassification):
+        return task_class
+    namespace = {"__doc__": task_class.__doc__, "__module__": task_class.__module__}
+    return type(task_class.__name__, (TreeClassification, task_class), namespace)

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from models.networks.tree_network import tree_reader
+from models.networks.tree_network import tree_classifier, tree_reader
+from models.text.words import UNKNOWN
 
 NODES = np.array([[3, 1, 2, 4], [2, 3, 0, 0]])
 PARENTS = np.array([[-1, 0, 0, 2], [-1, 0, -1, -1]])
@@ -30,3 +31,26 @@ def test_the_output_of_the_root_is_that_of_its_node_and_reads_all_nodes(layers, 
     after = np.asarray(nodes([changed, PARENTS]))
     differs = np.abs(after - by_node).max(axis=-1) > 1e-6
     assert differs.tolist() == [[True, False, True, True], [False] * 4]
+
+
+def test_word_dropout_replaces_words_but_neither_inner_nodes_nor_padding():
+    keras.utils.set_random_seed(0)
+    inner, parents = 2, np.array([[-1, 0, 0, 2, 2], [-1, 0, 0, -1, -1]])
+    nodes = np.array([[inner, 3, inner, 4, 5], [inner, 4, 3, 0, 0]])
+    model = tree_classifier(
+        vocabulary=6,
+        classes=3,
+        cell="lstm",
+        units=4,
+        layers=2,
+        embedding=4,
+        head=[],
+        inner=inner,
+        arity=2,
+        word_dropout=1 - 1e-7,
+    )
+    unknown = np.where(nodes > inner, UNKNOWN, nodes)
+    expected, words = (model({"ids": ids, "parents": parents}) for ids in (unknown, nodes))
+    dropped = model({"ids": nodes, "parents": parents}, training=True)
+    np.testing.assert_allclose(dropped, expected, atol=1e-6)
+    assert np.abs(words - expected).max() > 1e-3

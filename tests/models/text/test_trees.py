@@ -84,3 +84,24 @@ def test_texts_that_are_not_trees_have_no_nodes(alone):
 def test_a_batch_without_texts_is_parsed():
     batch = trees.parse(tf.constant([], tf.string))
     assert batch.parents.shape[0] == batch.valid.shape[0] == 0
+
+
+def test_other_labels_are_written_at_the_nodes_of_a_tree():
+    labels = tf.constant([[f"l{node}" for node in range(5)]] * 3)
+    texts = tf.constant([VALID[0], "(1 a b)", VALID[1]])
+    assert trees.relabel(texts, labels).numpy().tolist() == [
+        b"(l0 (l1 It) (l2 (l3 's) (l4 good)))",
+        b"",
+        b"(l0 (l1 a) (l2 b) (l3 (l4 c)))",
+    ]
+    assert trees.relabel(tf.constant(["("]), labels[:1, :0]).numpy().tolist() == [b""]
+
+
+def test_trees_with_too_many_nodes_are_not_valid():
+    rng = random.Random(1)
+    texts = [*VALID, *(drawn(rng, depth) for depth in range(6))]
+    counts = [len(listed(read(text))) for text in texts]
+    for limit in sorted({*counts, 1}):
+        batch = trees.parse(tf.constant(texts), limit)
+        assert batch.valid.numpy().tolist() == [count <= limit for count in counts]
+        assert batch.parents.shape[1] <= limit

@@ -144,7 +144,7 @@ def test_records_from_before_a_setting_existed_have_its_value_of_then(name):
     later = {name: value for name, value in later.items() if value is not None}
     if name == "sentiment":
         expected = {"fold_case": False, "linear_path": 0, "calibrate": False}
-        assert later == {**expected, "label_smoothing": 0.0}
+        assert later == {**expected, "label_smoothing": 0.0, "trees": False}
     for key in later:
         del record[key]
     restored = from_record(config, record)

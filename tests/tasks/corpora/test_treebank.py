@@ -1,10 +1,13 @@
 """Files of labelled trees: faults are reported with file and line, and the sample is consistent."""
 
+import zipfile
 from collections import Counter
 
 import pytest
 
+import tasks
 from tasks.core.errors import UserError
+from tasks.core.examples import PARTS
 from tasks.corpora import treebank
 from tasks.corpora.samples import review_trees
 
@@ -86,3 +89,34 @@ def test_labels_of_the_sample_follow_from_its_words():
             _label(tree, node) for node in range(len(tree.labels))
         ]
     assert set(roots) == {"0", "1", "3", "4"} and min(roots.values()) > 20
+
+
+def corpus(path, **settings):
+    return tasks.declaration("sentiment").Corpus(data=str(path), trees=True, **settings)
+
+
+def labelled(count):
+    return "".join(f"({n % 2} (2 w{n}) (2 .))\n" for n in range(count))
+
+
+def test_a_treebank_is_a_folder_an_archive_or_a_file(tmp_path):
+    folder = tmp_path / "bank" / "trees"
+    folder.mkdir(parents=True)
+    for name, count in (("train", 30), ("dev", 4), ("test", 6)):
+        (folder / f"{name}.txt").write_text(labelled(count), encoding="utf-8")
+    with zipfile.ZipFile(tmp_path / "bank.zip", "w") as archive:
+        for path in folder.iterdir():
+            archive.write(path, f"trees/{path.name}")
+    for path in (tmp_path / "bank", tmp_path / "bank.zip"):
+        splits = corpus(path).open()
+        assert [len(list(getattr(splits, part))) for part in PARTS] == [30, 4, 6]
+    (example, *_) = splits.test
+    assert dict(example.values) == {"text": "(0 (2 w0) (2 .))", "label": "0"}
+    assert example.origin.endswith("test.txt:1")
+    splits = corpus(folder / "train.txt", valid=str(folder / "dev.txt")).open()
+    counts = [len(list(getattr(splits, part))) for part in PARTS]
+    assert counts[1] == 4 and counts[0] + counts[2] == 30 and counts[2] > 0
+    with pytest.raises(UserError, match=r"no corpus .* Expected train\.txt, dev\.txt"):
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "notes.md").touch()
+        list(corpus(tmp_path / "other").open().train)

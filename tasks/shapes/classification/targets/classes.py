@@ -56,12 +56,19 @@ class Learner(target.Learner):
 
 
 class Classes(Target):
-    """One of K classes: softmax, with a temperature and a threshold of confidence."""
+    """One of K classes: softmax, with a temperature and a threshold of confidence.
+
+    Class attributes:
+        reduction: Reduction of the loss, as in `keras.losses.Loss`.
+        accuracy: Class of the metric.
+    """
 
     Learner = Learner
     Evaluator = Evaluator
     likelihood = linear_path.ClassLikelihood()
     ensemble_mean = "probabilities"
+    reduction = "sum_over_batch_size"
+    accuracy = keras.metrics.SparseCategoricalAccuracy
 
     def __init__(self, config, folder):
         super().__init__(config, folder)
@@ -110,12 +117,12 @@ class Classes(Target):
         return loss(tf.nn.softmax(teacher_outputs), outputs, sample_weight=weight)
 
     def compile(self, model, optimizer):
-        metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy")]
+        metrics = [self.accuracy("accuracy")]
         if self.config.monitor == "macro_f1":
             metrics.append(MacroF1(self.outputs))
         model.compile(
             optimizer,
-            loss=SmoothedCrossEntropy(self.config.label_smoothing, reduction="sum_over_batch_size"),
+            loss=SmoothedCrossEntropy(self.config.label_smoothing, reduction=self.reduction),
             weighted_metrics=metrics,
             jit_compile=False,  # XLA would compile again for each length
         )
