@@ -22,6 +22,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 CANDIDATE, RAW = "candidate", "raw"
+_LEAST = 1e-30  # of what is divided by: lost in the rounding of a float32 above 1e-22
 
 
 def _rnn(step, h):
@@ -363,7 +364,8 @@ def _slstm(step, h, c, n, m):
     forget, input = step.gate("forget", c), step.gate("input", c)
     m_next = step.named("m'", step.maximum(forget + m, input))
     retained = step.named("kept", step.exp(forget + m - m_next))
-    written = step.named("written", step.exp(input - m_next))
+    # Never 0, or n' would be 0 where the first input gate is far below the initial m.
+    written = step.named("written", step.exp(input - m_next) + _LEAST)
     c_next = step.clip(retained * c + written * step.candidate())
     n_next = step.named("n'", retained * n + written)
     return step.gate("output", c_next) * (c_next / n_next), c_next, n_next, m_next
@@ -387,7 +389,8 @@ def _rwkv(step, h, a, b, p, last_x):
 
     now = step.gate("bonus") + key
     top = step.named("top", step.maximum(p, now))
-    old, new = step.named("old", step.exp(p - top)), step.named("new", step.exp(now - top))
+    old = step.named("old", step.exp(p - top))
+    new = step.named("new", step.exp(now - top) + _LEAST)
     average = step.named("average", (old * a + new * value) / (old * b + new))
 
     p_next = step.named("p'", step.maximum(p - step.gate("decay"), key))

@@ -704,6 +704,35 @@ def test_a_uniform_bias_is_drawn_for_each_unit():
     assert -1 <= reset.min() < -0.8 and 2.8 < reset.max() <= 3 and 0.7 < reset.mean() < 1.3
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("implementation", ["reference", "loop"])
+@pytest.mark.parametrize(("name", "gate"), [("slstm", "input"), ("rwkv", "key")])
+def test_a_mean_of_values_with_vanishing_weights_is_a_number(name, gate, implementation, dtype):
+    layer, far = (
+        GatedRNN(
+            H,
+            CellSpec(name, bias={gate: bias}),
+            return_sequences=True,
+            implementation=implementation,
+            dtype=dtype,
+        )
+        for bias in (0.0, -150.0)
+    )
+    xs = tf.constant(inputs())
+    layer(xs), far(xs)
+    for new, old in zip(far.weights, layer.weights, strict=True):
+        if not new.path.endswith("bias"):
+            new.assign(old)
+    with tf.GradientTape() as tape:
+        tape.watch(xs)
+        outputs = tf.cast(far(xs), "float32")
+        loss = tf.reduce_sum(outputs * outputs)
+    # The first step is a mean of one value, whatever its weight.
+    np.testing.assert_allclose(outputs[:, 0], layer(xs)[:, 0], atol=1e-6)
+    for values in (outputs, *tape.gradient(loss, [xs, *far.trainable_weights])):
+        assert np.isfinite(values).all()
+
+
 @pytest.mark.parametrize(
     ("name", "count"),
     [  # by hand, with D = 4 and H = 3: a block of a gate is 12 + 9 + 3
