@@ -272,17 +272,21 @@ def read(name: str, config: Config, corpus: Corpus, options: TrainOptions) -> Pr
 
 
 class _Survey:
-    """Count, hash, classes and summary of the examples that pass through a stream."""
+    """Count, hash, classes and summary of the examples of a stream, from its first pass."""
 
     def __init__(self, stream: Stream, evaluator: type[Evaluator], summary: PartSummary):
         self._stream, self._evaluator, self.summary = stream, evaluator, summary
         self.count, self.hash = 0, hashlib.sha256()
         self.classes = collections.Counter()
+        self._is_complete = False
 
     def stream(self) -> Stream:
         return Stream(self._read)
 
     def _read(self):
+        if self._is_complete:  # word vectors are learnt in a second pass
+            yield from self._stream
+            return
         for example in self._stream:
             self.count += 1
             self.summary.add(example)
@@ -293,6 +297,7 @@ class _Survey:
                     piece = piece.encode() if isinstance(piece, str) else piece
                     self.hash.update(b"%s %d " % (key.encode(), len(piece)) + piece)
             yield example
+        self._is_complete = True
 
 
 def _learn(

@@ -22,6 +22,8 @@ from app import cli, evaluate, predict, train
 from app.serving import export, versions
 from app.training import loop, pipeline, run_state
 from models.cells.specs import CELLS
+from tasks.core.examples import Example, Stream
+from tasks.core.summary import PartSummary
 from tests.conftest import SMALL, labelled, signatures, where
 from tests.support import fitted as fitting
 from tests.support.cells import slow_except
@@ -459,3 +461,13 @@ def test_a_run_goes_by_what_it_was_given_in_files_too(tmp_path):
         (tmp_path / "config.json").write_text(settings)  # what a run is has its settings anyway
         names.append(run_state.identity("sentiment", config, "data", tmp_path))
     assert names[0] == names[1] != names[2]
+
+
+def test_examples_that_are_read_twice_count_once():
+    examples = Stream(lambda: [Example({"text": "a", "label": "b"}, "1")])
+    survey = pipeline._Survey(
+        examples, tasks.find("sentiment").Evaluator, PartSummary(lambda e: e.values["text"])
+    )
+    first = [list(survey.stream()), survey.hash.hexdigest()]
+    assert [list(survey.stream()), survey.hash.hexdigest()] == first
+    assert (survey.count, len(survey.summary), survey.classes["b"]) == (1, 1, 1)
