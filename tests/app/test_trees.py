@@ -208,7 +208,11 @@ def test_the_page_of_a_model_offers_trees(published):
     (model,) = catalogue.local(published[0].parents[1], [])
     texts = [row["text"] for row in catalogue.examples(model)]
     assert texts and all(model.predict([{"text": t}], "serving_default")[0]["valid"] for t in texts)
-    assert "not of trees" in model.inspect({"text": texts[0]}).notes[-1]
+    (response,) = model.predict([{"text": TREE}], "serving_default")
+    inspection = model.inspect({"text": TREE})
+    saliency = inspection.saliency
+    assert saliency.contributions.source == words(TREE) and "not of trees" in inspection.notes[-1]
+    np.testing.assert_allclose(saliency.values, np.log(response["probability"]), atol=1e-5)
 
 
 def test_a_version_of_trees_is_not_exported_to_other_formats(published, tmp_path, capsys):
