@@ -31,6 +31,7 @@ class Config(word_vectors.Config):
         "with --trees: most children of a node, each with recurrent matrices of its own (N-ary); "
         "0: any number, which share them (child-sum)",
         at_least=0,
+        at_most=64,
     )
     vocabulary: int = setting(
         20_000, "maximum number of words in the vocabulary", at_least=1, aliases=("vocab_size",)

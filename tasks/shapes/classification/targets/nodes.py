@@ -46,7 +46,7 @@ class Nodes(Classes):
     accuracy = StepAccuracy
 
     def rejection_reason(self, example):
-        return _too_large(self.config, example) or super().rejection_reason(example)
+        return _tree_reason(self.config, example) or super().rejection_reason(example)
 
     def explain(self, response):
         explanation = super().explain(response)
@@ -65,8 +65,8 @@ def _of_root(value, logits):
     return value(logits[:, 0])
 
 
-def _too_large(config, example: Example) -> str | None:
-    """Returns why a tree is not read; None if it is."""
+def _tree_reason(config, example: Example) -> str | None:
+    """Returns why a tree cannot be read; None if it can."""
     text, limit = example.values["text"], config.max_length
     tree = treebank.parse_line(text, example.origin)
     if len(tree.labels) > limit or len(text.encode("utf-8")) > max_bytes(limit):
