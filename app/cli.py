@@ -106,6 +106,11 @@ class Parser(argparse.ArgumentParser):
                     "; word vectors are for tasks that read words, such as sentiment and tagging, "
                     "and this one reads subwords"
                 )
+            elif name == "--unlabelled" and self.prog.startswith(_TRAIN):
+                message += (
+                    "; texts without labels are for tasks that read words, such as sentiment and "
+                    "tagging; app.train language_model trains on texts alone"
+                )
             elif current in flags:
                 message += f"; {reason}; give {current}"
             elif near:

@@ -11,6 +11,8 @@ import tasks
 from app import cli, config_file, model_name
 from app.serving import base_version
 from app.serving.base_version import BaseVersion
+from tasks.core import unlabelled
+from tasks.core.config import Config
 from tasks.core.errors import UserError
 
 _REPORT_EXAMPLES = 20
@@ -34,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         raise UserError(
             f"--freeze and --drop-labels need {base_version.FLAG}, the version that is continued."
         )
+    if base:
+        _check_start(base, args, config)
     if args.report_examples < 0:
         raise UserError(f"--report-examples must be at least 0, got {args.report_examples}.")
     corpus = cli.settings(task_class.Corpus, args)
@@ -56,6 +60,21 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         command=_command(args, [task_class.Corpus, _config_class(task_class, base)]),
     )
     return pipeline.train(args.task, config, corpus, options)
+
+
+def _check_start(base: BaseVersion, args: argparse.Namespace, config: Config) -> None:
+    """Checks that flags and settings agree with the version that a training starts from."""
+    base.check(config)
+    if getattr(config, "has_language_model", False):
+        raise UserError(
+            f"{base_version.FLAG} and {unlabelled.FLAG} exclude each other: each gives the first "
+            "weights; train a language model with app.train language_model, or omit one of them."
+        )
+    if base.is_language_model and (args.freeze or args.drop_labels):
+        raise UserError(
+            f"--freeze and --drop-labels need a version of {args.task} that is continued; "
+            f"{base.folder} is a language model."
+        )
 
 
 def _base_version(argv: Sequence[str]) -> BaseVersion | None:
@@ -122,7 +141,8 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type, base: BaseVers
         metavar="VERSION",
         help="continue from a published version, given by its number, its model and number such "
         "as films/2, or its folder: its weights, words, classes and settings are the start, with "
-        "a tenth of its learning rate",
+        "a tenth of its learning rate. For tasks that read words also a language model of words, "
+        "whose cells and vectors of words are the start",
     )
     parser.add_argument(
         "--freeze",

@@ -1,4 +1,8 @@
-"""The published version that a training continues from, found and read without TensorFlow."""
+"""The published version that a training starts from, found and read without TensorFlow.
+
+A version of the same task is continued. A language model of words gives tasks that read words the
+first weights of their embedding and of their cells.
+"""
 
 import dataclasses
 import hashlib
@@ -7,32 +11,50 @@ import re
 from pathlib import Path
 from typing import Any
 
+import tasks
 from app.serving import versions
 from models import manifest
+from tasks.core import word_vectors
+from tasks.core.config import Config
 from tasks.core.errors import UserError
-from tasks.core.settings import from_record, with_defaults
+from tasks.core.settings import find_cell, flag, from_record, with_defaults
+from tasks.shapes.language_modelling import settings as language_modelling
 
 FLAG = "--from"
 _RATE_FACTOR = 0.1  # of the learning rate, so that what was learnt is not lost
 # Settings that are not continued: what belongs to one training only.
-_NOT_CONTINUED = ("learning_rate", "ensemble", "distill", "class_weights", "vectors_licence")
+_NOT_CONTINUED = (
+    "learning_rate",
+    "ensemble",
+    "distill",
+    "class_weights",
+    "vectors_licence",
+    "unlabelled",
+)
+# Settings that a network has in common with the language model that gives its first weights.
+_OF_ENCODER = ("cell", "units", "layers", "embedding")
 
 
 @dataclasses.dataclass(frozen=True)
 class BaseVersion:
-    """A published version that a training continues from.
+    """A published version that a training starts from.
 
     Attributes:
         folder: Folder of the version.
         model: Name under which it was published.
         sha256: Checksum of its manifest, which identifies it.
         settings: Its settings by name, as recorded.
+        task: Name of its task.
+        is_language_model: Whether it is a language model for another task, in place of a version
+            that is continued.
     """
 
     folder: Path
     model: str
     sha256: str
     settings: dict[str, Any]
+    task: str = ""
+    is_language_model: bool = False
 
     def record(self) -> dict[str, str]:
         """Returns the entry of `run.json`."""
@@ -42,7 +64,8 @@ class BaseVersion:
         """Returns a dataclass of settings whose defaults are the settings of the version.
 
         The learning rate is a tenth of that of the version. Settings that follow from the size of
-        a corpus follow from that of the new one.
+        a corpus follow from that of the new one. Of a language model, only cell and sizes are the
+        defaults.
 
         Args:
             config_class: The dataclass of the task's settings.
@@ -50,6 +73,8 @@ class BaseVersion:
         Raises:
             UserError: The version cannot be continued.
         """
+        if self.is_language_model:
+            return with_defaults(config_class, **{n: self.settings[n] for n in _OF_ENCODER})
         config = from_record(config_class, self.settings)
         if getattr(config, "vectors", ""):
             raise UserError(
@@ -64,6 +89,28 @@ class BaseVersion:
         rate = config.learning_rate * _RATE_FACTOR
         return with_defaults(config_class, **defaults, learning_rate=float(f"{rate:.6g}"))
 
+    def check(self, config: Config) -> None:
+        """Checks that the settings of a training fit the version, where weights need it.
+
+        Raises:
+            UserError: A setting has another value than a language model.
+        """
+        if not self.is_language_model:
+            return
+        if config.vectors or config.unlabelled:
+            other = "--vectors" if config.vectors else "--unlabelled"
+            raise UserError(
+                f"{FLAG} and {other} exclude each other: the vectors of words come from the "
+                f"language model {self.folder}."
+            )
+        for name in _OF_ENCODER:
+            own, needed = getattr(config, name), self.settings[name]
+            if own != needed and (name != "cell" or find_cell(own) != find_cell(needed)):
+                raise UserError(
+                    f"{flag(name)} must be {needed}, as in the language model {self.folder}, got "
+                    f"{own}."
+                )
+
 
 def find(value: str, task: str, saved_models: Path, model: str | None = None) -> BaseVersion:
     """Returns the version that a value of the flag names.
@@ -76,7 +123,8 @@ def find(value: str, task: str, saved_models: Path, model: str | None = None) ->
         model: Name of the model that is trained; None for that of the task.
 
     Raises:
-        UserError: There is no such version, it is damaged, or it is of another task.
+        UserError: There is no such version, it is damaged, or it is of another task and no
+            language model of words that the task could use.
     """
     if value.isascii() and value.isdigit():
         model = model or task
@@ -104,6 +152,34 @@ def find(value: str, task: str, saved_models: Path, model: str | None = None) ->
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{FLAG}: {folder} has no complete record of its training.") from error
     if name != task:
-        raise UserError(f"{FLAG}: {folder} is a version of {name}, not of {task}.")
+        _check_language_model(folder, name, settings, task)
     sha256 = hashlib.sha256((folder / manifest.PLACE).read_bytes()).hexdigest()
-    return BaseVersion(folder, record.get("name", task), sha256, settings)
+    model = record.get("name", name)
+    return BaseVersion(folder, model, sha256, settings, name, is_language_model=name != task)
+
+
+def _check_language_model(folder: Path, name: str, settings: dict[str, Any], task: str) -> None:
+    """Checks that a version of another task is a language model that a task can use.
+
+    Args:
+        folder: Folder of the version.
+        name: Name of its task.
+        settings: Its settings.
+        task: Name of the task that is trained.
+
+    Raises:
+        UserError: It is not.
+    """
+    declared = tasks.declaration(name).Config if name in tasks.names() else object
+    reads_words = issubclass(tasks.declaration(task).Config, word_vectors.Config)
+    if not reads_words or not issubclass(declared, language_modelling.Config):
+        raise UserError(
+            f"{FLAG}: {folder} is a version of {name}, not of {task}; of other tasks, only a "
+            "language model of words can be used, by tasks that read words."
+        )
+    token = settings.get("token")
+    if token != language_modelling.WORDS:
+        raise UserError(
+            f"{FLAG}: {folder} is a language model of {token}, and {task} reads words; train one "
+            f"with --token {language_modelling.WORDS}."
+        )

@@ -1,5 +1,6 @@
 """Weights of a published version as the start of a training."""
 
+import abc
 import dataclasses
 import fnmatch
 import json
@@ -36,9 +37,30 @@ def write_record(base: BaseVersion, freeze: Sequence[str], assets: Path) -> None
     (assets / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
+class InitialWeights(abc.ABC):
+    """Weights that a new network starts from, in place of those that a seed gives."""
+
+    @abc.abstractmethod
+    def freeze_layers(self, model: keras.Model) -> None:
+        """Excludes layers of a new network from training."""
+
+    @abc.abstractmethod
+    def initialise(self, task: Task, model: keras.Model, number: int = 0) -> None:
+        """Gives a new network the weights.
+
+        Args:
+            task: The task to be trained.
+            model: Its network.
+            number: Number of the network in an ensemble, from 0.
+
+        Raises:
+            UserError: The weights do not fit.
+        """
+
+
 @dataclasses.dataclass(frozen=True)
-class Start:
-    """Start of a training from a published version.
+class Start(InitialWeights):
+    """Start of a training from a published version of the same task.
 
     Attributes:
         base: The version.
@@ -61,27 +83,18 @@ class Start:
         frozen = f"; not trained: {', '.join(self.freeze)}" if self.freeze else ""
         return f"continuing from {self.base.folder}: {', '.join(news) or 'its subwords'}{frozen}"
 
-    def freeze_layers(self, model: keras.Model) -> None:
-        """Excludes the layers of the frozen groups from training."""
+    def freeze_layers(self, model):
         patterns = [pattern for group in self.freeze for pattern in self.task.layer_groups[group]]
         for layer in model.layers:
             if any(fnmatch.fnmatch(layer.name, pattern) for pattern in patterns):
                 layer.trainable = False
 
-    def initialise(self, task: Task, model: keras.Model, number: int = 0) -> None:
-        """Gives a new model the trained weights of the version.
+    def initialise(self, task, model, number=0):
+        """Gives a new network the trained weights of the version.
 
         The rows of ids that the version has are those of the same words and labels; those of new
         words and characters are that of the unknown one, and those of new labels keep their
         initial values.
-
-        Args:
-            task: The task to be trained.
-            model: Its network.
-            number: Number of the network in an ensemble, from 0.
-
-        Raises:
-            UserError: A weight has another shape, for another reason than its vocabulary.
         """
         networks = ensemble.members(models.load(self.base.folder))
         network = networks[number % len(networks)]

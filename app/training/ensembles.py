@@ -15,7 +15,7 @@ import tensorflow as tf
 from app.console import say
 from app.training import distribution, loop
 from app.training.batches import Batches
-from app.training.continuation import Start
+from app.training.continuation import InitialWeights
 from app.training.example_cache import EncodedExamples
 from app.training.run_state import Progress, Run
 from tasks.core.examples import Splits
@@ -85,7 +85,7 @@ def fit(
     run: Run,
     splits: Splits,
     strategy: tf.distribute.Strategy,
-    start: Start | None = None,
+    start: InitialWeights | None = None,
 ) -> Fitted:
     """Trains the networks that the config asks for, from the state of the run.
 
@@ -96,7 +96,7 @@ def fit(
         run: The run. The networks of an ensemble after the first have runs inside it.
         splits: The examples before encoding.
         strategy: Strategy from `distribution.strategy_of`.
-        start: Start from a published version; None for new weights.
+        start: Weights that a new network starts from; None for those that its seed gives.
     """
     count, seed = task.config.ensemble, task.config.seed
     if count == 1:

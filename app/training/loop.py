@@ -29,7 +29,7 @@ from app.training.callbacks import (
     assign,
     to_arrays,
 )
-from app.training.continuation import Start
+from app.training.continuation import InitialWeights
 from app.training.example_cache import EncodedExamples, origins
 from app.training.optimizers import optimizer_of
 from app.training.run_state import Progress, Run
@@ -49,7 +49,7 @@ def fit(
     splits: Splits,
     strategy: tf.distribute.Strategy | None = None,
     teacher: keras.Model | None = None,
-    start: Start | None = None,
+    start: InitialWeights | None = None,
     number: int = 0,
 ) -> tuple[keras.Model, Progress]:
     """Trains the model of a task until its config says so, from the state of a run.
@@ -65,7 +65,7 @@ def fit(
         splits: The examples before encoding.
         strategy: Strategy from `distribution.strategy_of`; None for one device.
         teacher: Model whose predictions replace the targets in training; None for none.
-        start: Start from a published version; None for new weights.
+        start: Weights that a new network starts from; None for those that its seed gives.
         number: Number of the network in an ensemble, from 0.
 
     Returns:
@@ -176,7 +176,7 @@ def validate(
 
 
 def _build(
-    task: Task, strategy: tf.distribute.Strategy, steps: int, start: Start | None
+    task: Task, strategy: tf.distribute.Strategy, steps: int, start: InitialWeights | None
 ) -> keras.Model:
     """Returns the network for training, compiled, with the weights that the seed gives.
 
@@ -184,7 +184,7 @@ def _build(
         task: The task.
         strategy: Strategy that the model is built with.
         steps: Steps of all epochs, over which the learning rate changes.
-        start: Start from a published version, which may leave layers as they are.
+        start: Weights that it will start from, with layers that stay as they are.
 
     Raises:
         UserError: The weights do not fit into memory.

@@ -3,6 +3,7 @@
     read                 corpus                      -> Prepared: task, splits, run
     encode               examples                    -> EncodedParts, cached on disk
     rehearse             names known so far          -> nothing: the last two steps in miniature
+    pretrain             texts without labels        -> Prepared, with a language model as start
     fit                  encoded examples            -> Fitted: the model of the best epoch
     export_and_evaluate  model                       -> Evaluated: a draft and its scores
     publish              draft                       -> the folder of the version
@@ -20,7 +21,6 @@ import io
 import json
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
 import time
@@ -39,11 +39,20 @@ from app.serving import comparison, export, versions
 from app.serving.base_version import BaseVersion
 from app.serving.comparison import Comparison
 from app.serving.session import SavedModelSession
-from app.training import advice, continuation, distribution, ensembles, example_cache, run_state
+from app.training import (
+    advice,
+    continuation,
+    distribution,
+    ensembles,
+    example_cache,
+    pretraining,
+    run_state,
+)
 from app.training.batches import Batches
 from app.training.continuation import Start
 from app.training.ensembles import Fitted
 from app.training.example_cache import EncodedExamples
+from app.training.pretraining import PublishedEncoder, TrainedEncoder
 from app.training.privacy import Folders, limit_examples
 from app.training.run_state import Progress, Run
 from tasks.core import summary
@@ -67,7 +76,8 @@ class TrainOptions:
         runs: Folder of training state and of encoded examples.
         deterministic: Whether repeated runs compute the same bits, more slowly.
         strategy: Name of the distribution strategy, one of `distribution.STRATEGIES`.
-        base: Published version that the training continues from; None for none.
+        base: Published version that the training continues from, or language model that gives the
+            first weights; None for none.
         freeze: Groups of layers that keep the weights of `base`; see `Task.layer_groups`.
         drop_labels: Whether classes and tags that only `base` has are dropped.
         report_examples: Most examples of the test part that each part of the report shows.
@@ -127,7 +137,8 @@ class Prepared:
         seconds: Time that reading took.
         options: Options of the training.
         folders: Folders that the record and the report do not name.
-        start: Start from a published version; None for new weights.
+        config: The settings as they were given, with the paths of files.
+        start: Weights to start from; None for new ones.
     """
 
     name: str
@@ -140,7 +151,18 @@ class Prepared:
     seconds: float
     options: TrainOptions
     folders: Folders
-    start: Start | None = None
+    config: Config
+    start: Start | TrainedEncoder | PublishedEncoder | None = None
+
+    @property
+    def continued(self) -> BaseVersion | None:
+        """The version of the same task that is continued."""
+        return self.start.base if isinstance(self.start, Start) else None
+
+    @property
+    def encoder(self) -> TrainedEncoder | PublishedEncoder | None:
+        """The language model that gives the first weights."""
+        return None if isinstance(self.start, Start) else self.start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +228,7 @@ def train(task: str, config: Config, corpus: Corpus, options: TrainOptions) -> P
         encoded = encode(prepared)
         if distribution.is_chief(strategy):
             rehearse(prepared, encoded, options.saved_models)
+        prepared = pretrain(prepared, strategy)
         fitted = fit(prepared, encoded, strategy)
         version = None
         if distribution.is_chief(strategy):
@@ -244,17 +267,21 @@ def read(name: str, config: Config, corpus: Corpus, options: TrainOptions) -> Pr
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="draft-", dir=runs) as folder:
         assets = Path(folder)
-        data, config = _learn(task_class, config, corpus, splits, assets, options)
-        run = _open_run(runs / model, name, config, data.checksum, assets)
+        data, resolved = _learn(task_class, config, corpus, splits, assets, options)
+        run = _open_run(runs / model, name, resolved, data.checksum, assets)
     task = task_class.restore(run.assets)
     ops = example_cache.ops_fingerprint(task, next(iter(splits.train)))
     cache = runs / "encoded" / name
-    cache /= example_cache.identity(config, data.checksum, run.assets, ops)
+    cache /= example_cache.identity(resolved, data.checksum, run.assets, ops)
     run.record_cache(cache)
     start = None
-    if options.base:
+    if options.base and options.base.is_language_model:
+        restored = tasks.find(options.base.task).restore(options.base.folder / "assets")
+        start = PublishedEncoder(options.base, restored)
+        say(*start.sentences(task))
+    elif options.base:
         restored = task_class.restore(options.base.folder / "assets")
-        start = continuation.Start(options.base, restored, options.freeze)
+        start = Start(options.base, restored, options.freeze)
         say(start.sentence(task))
     return Prepared(
         name,
@@ -267,6 +294,7 @@ def read(name: str, config: Config, corpus: Corpus, options: TrainOptions) -> Pr
         time.monotonic() - began,
         options,
         Folders([config, corpus], [options.saved_models, options.runs]),
+        config,
         start,
     )
 
@@ -317,14 +345,17 @@ def _learn(
     for part in PARTS:
         stream = with_progress(getattr(splits, part), f"reading {part}")
         surveys[part] = _Survey(stream, task_class.Evaluator, PartSummary(corpus.identity))
-    base = options.base
+    base, more_words = options.base, ()
+    if base and base.is_language_model:
+        more_words = pretraining.words_of_version(base, config)
     task = task_class.learn(
         config,
         surveys["train"].stream(),
         assets,
         splits.valid,
-        base=base.folder / "assets" if base else None,
+        base=base.folder / "assets" if base and not base.is_language_model else None,
         drop_labels=options.drop_labels,
+        more_words=more_words,
     )
     if base:
         continuation.write_record(base, options.freeze, assets)
@@ -393,8 +424,7 @@ def _open_run(folder: Path, task: str, config: Config, checksum: str, assets: Pa
     else:
         for other in run_state.unfinished(run.folder, config):
             say(f"starting a new run; {other} belongs to other data and is kept")
-    shutil.rmtree(run.assets, ignore_errors=True)
-    shutil.copytree(assets, run.assets)
+    run.replace_assets(assets)
     return run
 
 
@@ -450,11 +480,32 @@ def rehearse(prepared: Prepared, encoded: EncodedParts, saved_models: Path) -> N
         devices=1,
     )
     json.dumps(record)
-    report.page(record, history, evaluation, _card_notes(task)).encode("utf-8")
+    report.page(record, history, evaluation, _card_notes(prepared)).encode("utf-8")
 
 
 def _as_cell(value: str | bytes | tuple[str, ...]) -> str | bytes:
     return " ".join(value) if isinstance(value, tuple) else value
+
+
+def pretrain(prepared: Prepared, strategy: tf.distribute.Strategy) -> Prepared:
+    """Trains the language model that gives the first weights, if the settings have texts for it.
+
+    Raises:
+        UserError: The texts cannot be read.
+    """
+    if not getattr(prepared.config, "has_language_model", False):
+        return prepared
+    start = pretraining.train(
+        prepared.task,
+        prepared.config,
+        prepared.splits,
+        prepared.run.assets,
+        prepared.data.checksum,
+        prepared.options.runs,
+        strategy,
+    )
+    say(*start.sentences(prepared.task))
+    return dataclasses.replace(prepared, start=start)
 
 
 def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strategy) -> Fitted:
@@ -497,8 +548,8 @@ def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) 
     evaluation = dataclasses.replace(evaluation, baselines=baselines)
     illustrations = evaluator.illustrate(session, test)
     compared = None
-    if prepared.start:
-        base = prepared.start.base.folder
+    if prepared.continued:
+        base = prepared.continued.folder
         compared = comparison.compare(prepared.name, base, draft, test, "the new version")
         tables = (compared.table(), *evaluation.tables)
         evaluation = dataclasses.replace(evaluation, tables=tables)
@@ -537,7 +588,7 @@ def publish(
     shown, illustrations = limit_examples(
         evaluated.evaluation, evaluated.illustrations, prepared.options.report_examples
     )
-    page = report.page(record, fitted.progress.history, shown, _card_notes(task), illustrations)
+    page = report.page(record, fitted.progress.history, shown, _card_notes(prepared), illustrations)
     page = prepared.folders.left_out(page)
     (extra / "report.html").write_text(page, encoding="utf-8")
     versions.check_task(draft.parent, prepared.name)  # another process may have published there
@@ -602,7 +653,8 @@ def _record(
         **({"vectors": task.vectors.record(task.config)} if task.vectors else {}),
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
-        "base": prepared.start.base.record() if prepared.start else None,
+        "base": prepared.options.base.record() if prepared.options.base else None,
+        **({"pretraining": prepared.encoder.record()} if prepared.encoder else {}),
         "comparison": compared and dataclasses.asdict(compared),
         "networks": [dataclasses.asdict(network) for network in fitted.networks],
         "distillation": [dataclasses.asdict(gain) for gain in fitted.gains],
@@ -619,9 +671,11 @@ def _record(
     return prepared.folders.left_out(record)
 
 
-def _card_notes(task: Task) -> list[str]:
+def _card_notes(prepared: Prepared) -> list[str]:
     """Returns the sentences of the model card on a task."""
-    return [*task.limits(), *(f"{line[:1].upper()}{line[1:]}." for line in task.remarks())]
+    task, encoder = prepared.task, prepared.encoder
+    lines = [*task.remarks(), *(encoder.sentences(task) if encoder else ())]
+    return [*task.limits(), *(f"{line[:1].upper()}{line[1:]}." for line in lines)]
 
 
 def _training_warnings(task: Task, encoded: EncodedParts, progress: Progress) -> list[str]:

@@ -10,6 +10,8 @@ runs/<model>/<hash of config and data>/
     tensorboard/    the same for TensorBoard
     cache.txt       name of the folder of its encoded examples
 
+The language model of `--unlabelled` has such a folder, too, in runs/language_model/.
+
 The encoded examples of all runs are in runs/encoded/<task>/ (`app.training.example_cache`).
 """
 
@@ -18,6 +20,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +154,11 @@ class Run:
     def assets(self) -> Path:
         """Folder with the assets of the task."""
         return self.folder / "assets"
+
+    def replace_assets(self, folder: Path) -> None:
+        """Replaces the assets by a copy of those in a folder."""
+        shutil.rmtree(self.assets, ignore_errors=True)
+        shutil.copytree(folder, self.assets)
 
     def close(self) -> None:
         """Releases the lock."""

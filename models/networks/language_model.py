@@ -1,15 +1,17 @@
-"""Network of a language model: the logits of the next of V tokens at each step.
+"""Networks of language models: the logits of the next of V tokens at each step.
 
-Shapes: B batch, T time, V tokens.
+Shapes: B batch, T time, V tokens, S directions.
 """
 
 from collections.abc import Mapping, Sequence
 
 import keras
+from keras import ops
 
 from ..cells.recurrent import GatedRNN
 from ..cells.specs import CellSpec
 from ..layers.token_bias import TokenBias
+from ..text.words import PADDING, UNKNOWN
 
 
 def language_model(
@@ -71,3 +73,69 @@ def language_model(
         x = keras.layers.Dense(embedding, dtype=dtype, name="projection")(x)
     logits = TokenBias(excluded, dtype="float32", name="logits")(tokens(x, reverse=True))
     return keras.Model(ids, logits, name="language_model")
+
+
+def reader_language_model(
+    *,
+    vocabulary: int,
+    cell: CellSpec | Mapping | str,
+    units: int,
+    layers: int,
+    embedding: int,
+    direction: str = "both",
+    dropout: float = 0.0,
+    implementation: str = "auto",
+    dtype: str = "float32",
+) -> keras.Model:
+    """Builds a model of ids (B, T) int32, 0 at padding, to logits (B, S * T, V) float32.
+
+    It predicts each word from those before it and, with the direction "both", from those after it,
+    to initialise a network that reads the same ids: a bidirectional language model (Peters et al.
+    2018, sec. 3.1), whose directions share the embedding and the output weights, which are the same
+    (Press & Wolf 2017). The logits of the next word at each step come first, then those of the
+    previous word. Padding and the unknown word are never predicted. The layers "forward" and
+    "backward" hold the cells.
+
+    Args:
+        vocabulary: V, one more than the largest id.
+        cell: Cell spec or name, as accepted by `models.cells.specs.find`.
+        units: Units per direction of each layer.
+        layers: Number of recurrent layers.
+        embedding: Features of a word.
+        direction: "both" or "forward".
+        dropout: Share of features dropped in training.
+        implementation: Implementation of `GatedRNN`.
+        dtype: A Keras dtype policy, such as "mixed_bfloat16".
+    """
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    mask = ops.not_equal(ids, PADDING)
+    words = keras.layers.ReversibleEmbedding(
+        vocabulary, embedding, reverse_dtype="float32", dtype=dtype, name="embedding"
+    )
+    x = words(ids)
+    if dropout:
+        x = keras.layers.Dropout(dropout, dtype=dtype, name="embedding_dropout")(x)
+    outputs = []
+    for side in ("forward", "backward") if direction == "both" else ("forward",):
+        reader = GatedRNN(
+            units,
+            cell,
+            layers=layers,
+            direction=side,
+            dropout=dropout if layers > 1 else 0.0,
+            return_sequences=True,
+            implementation=implementation,
+            dtype=dtype,
+            name=side,
+        )
+        # Padding precedes the words that are read backward only.
+        y = reader(x, mask=mask) if side == "backward" else reader(x)
+        if dropout:
+            y = keras.layers.Dropout(dropout, dtype=dtype, name=f"{side}_dropout")(y)
+        if reader.output_size != embedding:
+            y = keras.layers.Dense(embedding, dtype=dtype, name=f"{side}_projection")(y)
+        outputs.append(y)
+    x = ops.concatenate(outputs, axis=1)
+    excluded = (PADDING, UNKNOWN)
+    logits = TokenBias(excluded, dtype="float32", name="logits")(words(x, reverse=True))
+    return keras.Model(ids, logits, name="reader_language_model")

@@ -2,6 +2,8 @@
 
 import abc
 import dataclasses
+import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from models.networks.ensemble import ensemble
-from models.text.words import Vocabulary
-from tasks.core import trained_vectors, word_vectors
+from models.text.words import LossyCounter, Vocabulary
+from tasks.core import unlabelled, word_vectors
 from tasks.core.config import Config, CorpusSize
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
@@ -25,6 +27,7 @@ from tasks.core.id_rules import IdRules
 from tasks.core.inspection import Inspector
 from tasks.core.request_format import RequestFormat
 from tasks.core.settings import from_record
+from tasks.core.unlabelled import UnlabelledTexts
 
 Purpose = Literal["training", "reuse", "serving"]
 _BATCH_SIZE = 1024  # examples that are split to words together
@@ -57,6 +60,9 @@ class Task(tf.Module, abc.ABC):
         inherited_assets: Files that a continued training takes from the version as they are.
         layer_groups: Patterns of the names of layers, by the name of a group that training can
             leave as it is.
+        word_reader: Name of the recurrent layer that reads words, whose first inputs are those of
+            the layer "embedding"; a language model can give both their first weights. "" for tasks
+            without one.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -70,6 +76,7 @@ class Task(tf.Module, abc.ABC):
     label_vocabularies: ClassVar[Sequence[str]] = ()
     inherited_assets: ClassVar[Sequence[str]] = ()
     layer_groups: ClassVar[Mapping[str, Sequence[str]]] = {}
+    word_reader: ClassVar[str] = ""
 
     def __init__(self, config: Config, folder: Path):
         """Loads the assets that `learn` wrote to `folder`."""
@@ -112,6 +119,7 @@ class Task(tf.Module, abc.ABC):
         valid: Stream | None = None,
         base: Path | None = None,
         drop_labels: bool = False,
+        more_words: Iterable[str] = (),
     ) -> Self:
         """Learns assets such as vocabularies, and validates the examples in the same pass.
 
@@ -124,6 +132,8 @@ class Task(tf.Module, abc.ABC):
                 keep their ids, and new ones follow. None for none.
             drop_labels: Whether classes and tags of `base` that the part does not have are
                 dropped; then ids change.
+            more_words: Words that follow those of the part in its vocabulary, up to the limit of
+                the settings; for tasks that read words.
 
         Raises:
             UserError: The task cannot be learnt from these examples.
@@ -140,8 +150,16 @@ class Task(tf.Module, abc.ABC):
                 words.update(cls._looked_up_words(config, batch).flat_values.numpy().tolist())
             sentences = ()
             if config.vectors == word_vectors.TRAIN:
-                sentences = cls._sentences(config, train)
+                streams = [train]
+                if config.unlabelled:
+                    streams.append(unlabelled.stream(config.unlabelled))
+                read = itertools.chain.from_iterable(cls.words_of(config, s) for s in streams)
+                sentences = (example.values["words"] for example in read)
             word_vectors.learn(config, counts, words, folder, sentences)
+        elif getattr(config, "has_language_model", False):
+            cls._learn_unlabelled(config, folder)
+        if more_words:
+            cls._extend_vocabulary(config, more_words, folder)
         config = cls._resolve(config, measured.size, folder)
         record = json.dumps(dataclasses.asdict(config), indent=2)
         (folder / "config.json").write_text(record, encoding="utf-8")
@@ -218,16 +236,49 @@ class Task(tf.Module, abc.ABC):
         raise NotImplementedError(f"{cls.__name__} does not look up words.")
 
     @classmethod
-    def _sentences(cls, config: Config, examples: Stream) -> Iterator[list[str]]:
-        """Yields the words of each example, and of each text without a label."""
-        streams = [examples]
-        if config.unlabelled:
-            path = Path(config.unlabelled).expanduser()
-            streams.append(Stream(lambda: trained_vectors.texts(path)))
-        for stream in streams:
-            for batch in stream.batches(_BATCH_SIZE):
-                for words in cls._looked_up_words(config, batch).to_list():
-                    yield [word.decode("utf-8", "replace") for word in words]
+    def words_of(cls, config: Config, examples: Stream) -> Stream:
+        """Returns the words of examples, as they are looked up, under the key `words`.
+
+        Only called for tasks that read words.
+
+        Args:
+            config: The settings.
+            examples: Examples of the task, or texts without labels, with only the key `text`.
+        """
+
+        def read() -> Iterator[Example]:
+            for batch in examples.batches(_BATCH_SIZE):
+                rows = cls._looked_up_words(config, batch).to_list()
+                for example, words in zip(batch, rows, strict=True):
+                    decoded = tuple(word.decode("utf-8", "replace") for word in words)
+                    yield Example({"words": decoded}, example.origin)
+
+        return Stream(read)
+
+    @classmethod
+    def _learn_unlabelled(cls, config: Config, folder: Path) -> None:
+        """Adds the words of texts without labels to the vocabulary, and writes their record."""
+        counts, digest, texts = LossyCounter(), hashlib.sha256(), 0
+        for example in cls.words_of(config, unlabelled.stream(config.unlabelled)):
+            words = example.values["words"]
+            counts.update(words)
+            digest.update(" ".join(words).encode() + b"\n")
+            texts += 1
+        common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        new_words = cls._extend_vocabulary(config, (word for word, _ in common), folder)
+        name = unlabelled.path_of(config.unlabelled).name
+        record = UnlabelledTexts(name, digest.hexdigest(), texts, counts.total(), new_words)
+        record.write(folder)
+
+    @classmethod
+    def _extend_vocabulary(cls, config: Config, words: Iterable[str], folder: Path) -> int:
+        """Adds words to the vocabulary in a folder, up to its limit, and returns their number."""
+        path = folder / cls.vocabularies["words"]
+        own = dict.fromkeys(Vocabulary.read(path))
+        extended = itertools.islice(dict.fromkeys([*own, *words]), max(len(own), config.vocabulary))
+        extended = list(extended)
+        Vocabulary.write(path, extended)
+        return len(extended) - len(own)
 
     def rejection_reason(self, example: Example) -> str | None:
         """Returns why an example cannot be evaluated, such as an unknown class; None if it can."""

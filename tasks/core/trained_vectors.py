@@ -12,13 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tasks.core.errors import UserError
-from tasks.core.examples import Example
+from tasks.core.unlabelled import files, path_of
 
 WINDOW = 5  # words before and after, of which each predicts the word
 _WORDS_READ = 3_000_000  # in all passes together, where MAX_PASSES allow it
 _MIN_PASSES, _MAX_PASSES = 5, 30
 _MAX_VOCABULARY = 500_000  # most frequent words that have vectors
-_MAX_LINE = 2**20  # characters of a text without a label
 
 
 def check(unlabelled: str) -> None:
@@ -36,47 +35,7 @@ def check(unlabelled: str) -> None:
             "pip install -r requirements-vectors.txt."
         )
     if unlabelled:
-        files(Path(unlabelled).expanduser())
-
-
-def files(path: Path) -> list[Path]:
-    """Returns a file of texts, or the .txt files of a folder and its folders, sorted by name.
-
-    Raises:
-        UserError: There are none.
-    """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UserError(f"--unlabelled: no file or folder {path}.")
-    names = sorted(file for file in path.rglob("*.txt") if file.is_file())
-    if not names:
-        raise UserError(f"--unlabelled: the folder {path} has no .txt files.")
-    return names
-
-
-def texts(path: Path) -> Iterator[Example]:
-    """Yields the texts of a file or folder, one per line, without empty lines, as key `text`.
-
-    Raises:
-        UserError: A line is not UTF-8, or has more than a million characters.
-    """
-    for name in files(path):
-        try:
-            with name.open("rb") as file:
-                for number, line in enumerate(file, start=1):
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                    if len(text) > _MAX_LINE:
-                        raise UserError(
-                            f"--unlabelled: {name}:{number}: a line has one text, of at most "
-                            f"{_MAX_LINE} characters, got {len(text)}."
-                        )
-                    if text:
-                        yield Example({"text": text}, f"{name}:{number}")
-        except UnicodeDecodeError as error:
-            raise UserError(f"--unlabelled: {name}:{number}: not UTF-8: {error}") from error
-        except OSError as error:
-            raise UserError(f"--unlabelled: {name}: {error.strerror}.") from error
+        files(path_of(unlabelled))
 
 
 def learn(sentences: Iterable[Sequence[str]], dimensions: int, seed: int, folder: Path) -> Path:

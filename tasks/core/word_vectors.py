@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from models.text import vectors
-from tasks.core import config, trained_vectors
+from tasks.core import config, trained_vectors, unlabelled
 from tasks.core.errors import UserError
 from tasks.core.settings import setting
 
@@ -46,7 +46,15 @@ class Config(config.Config):
     )
     unlabelled: str = setting(
         "",
-        "texts without labels for --vectors train, one per line: a file, or a folder of .txt files",
+        "texts without labels, one per line: a file, or a folder of .txt files. A language model "
+        "is trained on them and on the training part first, and its weights are the first ones of "
+        "this network; with --vectors train, word vectors are learnt from them instead",
+    )
+    pretraining_epochs: int = setting(
+        10,
+        "maximum number of epochs of the language model of --unlabelled",
+        at_least=1,
+        affects="training",
     )
     vectors_top: int = setting(
         50_000,
@@ -69,11 +77,22 @@ class Config(config.Config):
         super().__post_init__()
         if self.vectors_licence and not self.vectors:
             raise UserError("--vectors-licence needs --vectors.")
-        if self.unlabelled and self.vectors != TRAIN:
-            raise UserError(f"--unlabelled needs --vectors {TRAIN}.")
+        if self.unlabelled and self.vectors not in ("", TRAIN):
+            raise UserError(
+                f"--unlabelled cannot be combined with the file of --vectors, {self.vectors}: such "
+                "texts are for a language model, without --vectors, or for --vectors "
+                f"{TRAIN}."
+            )
+
+    @property
+    def has_language_model(self) -> bool:
+        """Whether a language model of texts without labels gives the first weights."""
+        return bool(self.unlabelled) and not self.vectors
 
     def check_files(self) -> None:
-        if self.vectors == TRAIN:
+        if self.has_language_model:
+            unlabelled.files(unlabelled.path_of(self.unlabelled))
+        elif self.vectors == TRAIN:
             trained_vectors.check(self.unlabelled)
         elif self.vectors:
             with _user_errors():
@@ -84,7 +103,7 @@ class Config(config.Config):
         return dataclasses.replace(
             super().resolved(size),
             vectors=_path(self.vectors).name,
-            unlabelled=_path(self.unlabelled).name,
+            unlabelled=unlabelled.path_of(self.unlabelled).name,
         )
 
 
@@ -175,7 +194,7 @@ def learn(
         path = trained_vectors.learn(sentences, settings.vectors_size, settings.seed, Path(name))
         source = "the train part"
         if settings.unlabelled:
-            source += f" and {_path(settings.unlabelled).name}"
+            source += f" and {unlabelled.path_of(settings.unlabelled).name}"
         _keep(settings, counts, valid, folder, path, source)
 
 

@@ -54,6 +54,7 @@ class Classification(task.Task):
     inherited_assets = (targets.STATISTICS_FILE,)
     special_words = ()  # first of the vocabulary, and not in any text
     layer_groups = {"embeddings": ["embedding"], "encoder": ["embedding", "reader"]}
+    word_reader = "reader"
 
     def __init__(self, config, folder):
         # Versions of earlier releases, and settings that no corpus has completed, have classes.

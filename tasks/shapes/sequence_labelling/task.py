@@ -78,6 +78,7 @@ class SequenceLabelling(task.Task):
         "embeddings": ["embedding", "character_reader"],
         "encoder": ["embedding", "character_reader", "encoder"],
     }
+    word_reader = "encoder"
     request = {
         "tokens": tf.TensorSpec([None, None], tf.string, "tokens"),
         "lengths": tf.TensorSpec([None], tf.int32, "lengths"),

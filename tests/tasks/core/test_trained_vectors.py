@@ -53,33 +53,10 @@ def test_words_of_texts_without_labels_are_known_and_near_those_they_occur_with(
     assert again.vectors == task.vectors
 
 
-def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "2.txt").write_bytes("\ufeffé\n\n  x  \n".encode())
-    (tmp_path / "a.txt").write_text("first")
-    (tmp_path / "c.csv").write_text("ignored")
-    read = list(trained_vectors.texts(tmp_path))
-    assert [example.values["text"] for example in read] == ["first", "é", "x"]
-    assert read[2].origin == f"{tmp_path / 'b' / '2.txt'}:3"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"ok\nb\xffd\n", r"texts.txt:2: not UTF-8"),
-        (b"x" * (2**20 + 1), r"texts.txt:1: a line has one text, of at most 1048576 characters"),
-    ],
-)
-def test_a_text_that_cannot_be_read_is_reported_with_its_line(content, message, tmp_path):
-    (tmp_path / "texts.txt").write_bytes(content)
-    with pytest.raises(UserError, match=message):
-        list(trained_vectors.texts(tmp_path / "texts.txt"))
-
-
 def test_what_cannot_be_learnt_from_is_rejected_before_the_corpus_is_read(tmp_path, monkeypatch):
     Config = tasks.find("sentiment").Config
-    with pytest.raises(UserError, match="--unlabelled needs --vectors train"):
-        Config(unlabelled="texts.txt")
+    with pytest.raises(UserError, match=r"combined with the file of --vectors, glove\.txt"):
+        Config(unlabelled="texts.txt", vectors="glove.txt")
     monkeypatch.setattr(trained_vectors.importlib.util, "find_spec", lambda name: object())
     with pytest.raises(UserError, match=r"--unlabelled: no file or folder .*absent\.txt"):
         Config(vectors="train", unlabelled=str(tmp_path / "absent.txt")).check_files()
