@@ -5,26 +5,32 @@
     DATA_DIR=... python -m benchmarks.transfer --only trec   # one corpus
 
 Each row is a run of `app.train`, with the splits of `benchmarks.sentiment`; the vectors are
-GloVe's of 100 dimensions. Settings were chosen on the validation part of one seed. Records are
-stored in runs/benchmarks/, so an interrupted command resumes.
+GloVe's of 100 dimensions, and the language model reads the training part and a twelfth of
+the train part of IMDB, without labels. Settings were chosen on the validation part of one
+seed. Records are stored in runs/benchmarks/, so an interrupted command resumes.
 """
 
 import argparse
 import functools
+import itertools
 import json
 import statistics
 import tempfile
 from pathlib import Path
 
 from benchmarks import records, sentiment
+from tasks.corpora.labelled_text import LabelledTexts
 
 VECTORS = "vectors/glove100.txt.gz"
+UNLABELLED, EVERY = "reviews.txt", 12  # of the reviews of IMDB, which are sorted by label
 # By method: flags of `app.train`.
 LARGER = ["--units", "128", "--dropout", "0.3", "--word-dropout", "0.1"]
 METHODS = {
     "from scratch": [],
     "vectors": ["--vectors", VECTORS],
     "vectors, 128 units": ["--vectors", VECTORS, *LARGER],
+    "language model": ["--unlabelled", UNLABELLED],
+    "language model, 128 units": ["--unlabelled", UNLABELLED, *LARGER],
 }
 # By corpus: its name for people, and the seeds.
 CORPORA = {"trec": ("TREC-6", (0,)), "subj": ("Subj", (0,)), "mr": ("MR", (0,))}
@@ -42,16 +48,28 @@ def measure(corpus: str, method: str, seed: int) -> dict:
             lines = (json.dumps(dict(example.values)) + "\n" for example in examples)
             path.write_text("".join(lines), encoding="utf-8")
             flags += [f"--{part}", str(path)]
-        flags = [str(records.data_dir() / flag) if flag == VECTORS else flag for flag in flags]
+        if UNLABELLED in flags:
+            _write_reviews(folder / UNLABELLED)
+        paths = {VECTORS: records.data_dir() / VECTORS, UNLABELLED: folder / UNLABELLED}
+        flags = [str(paths.get(flag, flag)) for flag in flags]
         record = records.train("sentiment", folder, *flags)
     return {
         "accuracy": record["scores"]["accuracy"],
         "interval": record["intervals"]["accuracy"],
         "vectors": record.get("vectors"),
+        "pretraining": record.get("pretraining"),
         "test": record["evaluated"]["examples"],
         "seconds": record["seconds"],
         "config": record["config"],
     }
+
+
+def _write_reviews(path: Path) -> None:
+    """Writes a part of the reviews of IMDB to a file, without their labels, one per line."""
+    train = LabelledTexts(data=str(records.data_dir() / "sentiment/imdb.zip")).open().train
+    texts = (example.values["text"] for example in itertools.islice(train, 0, None, EVERY))
+    lines = (" ".join(text.replace("<br />", " ").split()) + "\n" for text in texts)
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def cells(results: list[dict | None]) -> list[str]:
@@ -76,7 +94,7 @@ def main() -> None:
     rows = []
     for corpus, (title, seeds) in CORPORA.items():
         for method, flags in METHODS.items():
-            published = PUBLISHED[corpus][bool(flags)]
+            published = PUBLISHED[corpus]["--vectors" in flags]
             results = []
             for seed in seeds:
                 key = f"{corpus}-{method.replace(',', '').replace(' ', '-')}-{seed}"
