@@ -54,6 +54,28 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(package="gated")
+class OutputLoss(keras.losses.Loss):
+    """Loss of a network that returns the losses of its steps, (B, T), whatever the targets.
+
+    Args:
+        reduction: Reduction over steps, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the loss, as in `keras.losses.Loss`.
+    """
+
+    def __init__(
+        self,
+        reduction: str = "mean_with_sample_weight",
+        name: str = "output_loss",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return y_pred
+
+
+@keras.saving.register_keras_serializable(package="gated")
 class ScaledHuber(keras.losses.Loss):
     """Huber loss of values (B, 1), measured in units of a scale.
 

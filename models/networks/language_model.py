@@ -10,8 +10,11 @@ from keras import ops
 
 from ..cells.recurrent import GatedRNN
 from ..cells.specs import CellSpec
+from ..layers.sampled_softmax import SampledSoftmax
 from ..layers.token_bias import TokenBias
 from ..text.words import PADDING, UNKNOWN
+
+_SAMPLES = 1024  # words of which a softmax is estimated in training
 
 
 def language_model(
@@ -87,14 +90,14 @@ def reader_language_model(
     implementation: str = "auto",
     dtype: str = "float32",
 ) -> keras.Model:
-    """Builds a model of ids (B, T) int32, 0 at padding, to logits (B, S * T, V) float32.
+    """Builds a model of {"ids": (B, T), "targets": (B, S * T)} int32 to losses (B, S * T) float32.
 
     It predicts each word from those before it and, with the direction "both", from those after it,
-    to initialise a network that reads the same ids: a bidirectional language model (Peters et al.
-    2018, sec. 3.1), whose directions share the embedding and the output weights, which are the same
-    (Press & Wolf 2017). The logits of the next word at each step come first, then those of the
-    previous word. Padding and the unknown word are never predicted. The layers "forward" and
-    "backward" hold the cells.
+    to initialise a network that reads the same ids, 0 at padding: a bidirectional language model
+    (Peters et al. 2018, sec. 3.1), whose directions share the embedding and the output weights,
+    which are the same (Press & Wolf 2017). The targets are the next word at each step, and then
+    the previous one; the losses are their negative log-likelihoods. Padding and the unknown word
+    are never predicted. The layers "forward" and "backward" hold the cells.
 
     Args:
         vocabulary: V, one more than the largest id.
@@ -109,9 +112,7 @@ def reader_language_model(
     """
     ids = keras.Input((None,), dtype="int32", name="ids")
     mask = ops.not_equal(ids, PADDING)
-    words = keras.layers.ReversibleEmbedding(
-        vocabulary, embedding, reverse_dtype="float32", dtype=dtype, name="embedding"
-    )
+    words = keras.layers.Embedding(vocabulary, embedding, dtype=dtype, name="embedding")
     x = words(ids)
     if dropout:
         x = keras.layers.Dropout(dropout, dtype=dtype, name="embedding_dropout")(x)
@@ -136,6 +137,7 @@ def reader_language_model(
             y = keras.layers.Dense(embedding, dtype=dtype, name=f"{side}_projection")(y)
         outputs.append(y)
     x = ops.concatenate(outputs, axis=1)
-    excluded = (PADDING, UNKNOWN)
-    logits = TokenBias(excluded, dtype="float32", name="logits")(words(x, reverse=True))
-    return keras.Model(ids, logits, name="reader_language_model")
+    targets = keras.Input((None,), dtype="int32", name="targets")
+    softmax = SampledSoftmax(words, UNKNOWN + 1, _SAMPLES, dtype="float32", name="prediction")
+    inputs = {"ids": ids, "targets": targets}
+    return keras.Model(inputs, softmax(x, targets), name="reader_language_model")

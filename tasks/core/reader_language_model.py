@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from models.layers.losses import SmoothedCrossEntropy
+from models.layers.losses import OutputLoss
 from models.networks.language_model import reader_language_model
 from models.text.windows import windows
 from models.text.words import PADDING, UNKNOWN, Vocabulary
@@ -20,7 +20,6 @@ from tasks.core.direction import BOTH, direction_setting
 
 _WORDS = "words.txt"
 _STEPS = 128  # words that gradients flow back through
-_MOST_LOGITS = 2**24  # of a direction in a batch, which bounds its memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +50,6 @@ class ReaderLanguageModel(task.Task):
         """
         shutil.copyfile(folder / reader.vocabularies["words"], assets / _WORDS)
         own, size = reader.config, config.CorpusSize(0, words)
-        most = max(1, _MOST_LOGITS // len(reader.words))
         settings = cls.Config(
             **{name: getattr(own, name) for name in ("cell", "units", "layers", "embedding")},
             **{name: getattr(own, name) for name in ("direction", "seed", "precision", "buffer")},
@@ -59,7 +57,7 @@ class ReaderLanguageModel(task.Task):
             learning_rate=3e-3,
             epochs=own.pretraining_epochs,
             patience=2,
-            batch_tokens=min(most, config.automatic_batch_tokens(size, 256, 2048)),
+            batch_tokens=config.automatic_batch_tokens(size, 256, 4096),
         )
         record = json.dumps(dataclasses.asdict(settings), indent=2)
         (assets / "config.json").write_text(record, encoding="utf-8")
@@ -87,7 +85,9 @@ class ReaderLanguageModel(task.Task):
             targets.append(tf.pad(ids[:, :-1], [[0, 0], [1, 0]]))
         # Not after the last word, where the previous word is the last one.
         weights = [(ids != PADDING) & (t != PADDING) & (t != UNKNOWN) for t in targets]
-        return ids, tf.concat(targets, axis=1), tf.cast(tf.concat(weights, axis=1), tf.float32)
+        targets = tf.concat(targets, axis=1)
+        inputs = {"ids": ids, "targets": targets}
+        return inputs, targets, tf.cast(tf.concat(weights, axis=1), tf.float32)
 
     def build(self, purpose="training"):
         c = self.config
@@ -103,7 +103,7 @@ class ReaderLanguageModel(task.Task):
         )
 
     def compile(self, model, optimizer):
-        model.compile(optimizer, loss=SmoothedCrossEntropy(), jit_compile=False)
+        model.compile(optimizer, loss=OutputLoss(), jit_compile=False)
 
     def signatures(self, model):
         return {}

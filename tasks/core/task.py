@@ -258,16 +258,16 @@ class Task(tf.Module, abc.ABC):
     @classmethod
     def _learn_unlabelled(cls, config: Config, folder: Path) -> None:
         """Adds the words of texts without labels to the vocabulary, and writes their record."""
-        counts, digest, texts = LossyCounter(), hashlib.sha256(), 0
+        counts, digest, texts, count = LossyCounter(), hashlib.sha256(), 0, 0
         for example in cls.words_of(config, unlabelled.stream(config.unlabelled)):
             words = example.values["words"]
             counts.update(words)
             digest.update(" ".join(words).encode() + b"\n")
-            texts += 1
+            texts, count = texts + 1, count + len(words)
         common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         new_words = cls._extend_vocabulary(config, (word for word, _ in common), folder)
         name = unlabelled.path_of(config.unlabelled).name
-        record = UnlabelledTexts(name, digest.hexdigest(), texts, counts.total(), new_words)
+        record = UnlabelledTexts(name, digest.hexdigest(), texts, count, new_words)
         record.write(folder)
 
     @classmethod

@@ -12,6 +12,7 @@ import pytest
 import models
 import tasks
 from app import cli, train
+from app.serving.base_version import BaseVersion
 from app.serving.session import SavedModelSession
 from app.training import ensembles, loop, pipeline, pretraining
 from models import manifest
@@ -117,16 +118,12 @@ def test_the_perplexity_is_over_known_words_in_both_directions(pretrained, tmp_p
     scores = []
     corpus = Path(pretrained.argv[2])
     for line in (corpus / "valid.tsv").read_text(encoding="utf-8").splitlines():
-        row = task.ids([line.split("\t")[0]]).to_tensor().numpy()
-        logits = encoder.model(row).numpy()[0].astype("float64")
-        logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        count = row.shape[1]
-        for place, word in enumerate(row[0]):
-            if word > 1 and place > 0:
-                scores.append(logs[place - 1, word])
-            if word > 1 and place + 1 < count:
-                scores.append(logs[count + place + 1, word])
-    assert encoder.perplexity == pytest.approx(np.exp(-np.mean(scores)), rel=1e-4)
+        [row] = task.ids([line.split("\t")[0]]).to_list()
+        targets = [*row[1:], 0, 0, *row[:-1]]
+        inputs = {"ids": np.array([row]), "targets": np.array([targets])}
+        losses = encoder.model(inputs).numpy()[0]
+        scores += [loss for loss, word in zip(losses, targets, strict=True) if word > 1]
+    assert encoder.perplexity == pytest.approx(np.exp(np.mean(scores)), rel=1e-4)
 
 
 def assets_of(pretrained):
@@ -288,3 +285,11 @@ def test_what_cannot_start_from_a_language_model_is_an_error(
     error = capsys.readouterr().err
     assert "Traceback" not in error
     assert re.search(message, error)
+
+
+def test_a_version_that_started_from_a_language_model_is_continued_without_its_texts(pretrained):
+    settings = dataclasses.asdict(pretrained.trained.task.config)
+    assert settings["unlabelled"] == "texts.txt"
+    declared = tasks.declaration("sentiment").Config
+    config = BaseVersion(Path("1"), "sentiment", "", settings, "sentiment").config_class(declared)()
+    assert config.unlabelled == "" and config.units == 8

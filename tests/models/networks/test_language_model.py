@@ -1,6 +1,7 @@
 """The language model of a reader, and the reader that starts from it.
 
-The oracles are the same network on reversed and on longer rows, and the language model itself.
+The oracles are the same network on reversed and on longer rows, a softmax in NumPy, and the
+language model itself.
 """
 
 import keras
@@ -9,6 +10,7 @@ import pytest
 
 from models.cells.recurrent import GatedRNN
 from models.cells.specs import CELLS
+from models.layers.sampled_softmax import SampledSoftmax
 from models.networks.language_model import reader_language_model
 from models.networks.transfer import initialise_reader
 from tests.support.cells import slow_except
@@ -22,7 +24,15 @@ def network(cell="lstm", layers=1, embedding=5, units=4, direction="both"):
     return reader_language_model(vocabulary=6, cell=cell, direction=direction, **sizes)
 
 
-def test_the_backward_logits_are_the_forward_ones_of_the_reversed_row():
+def losses(model, ids):
+    """The losses of a two-sided network, whose padding and unknown words have no meaning."""
+    targets = np.concatenate(
+        [np.pad(ids[:, 1:], [(0, 0), (0, 1)]), np.pad(ids[:, :-1], [(0, 0), (1, 0)])], 1
+    )
+    return model({"ids": ids, "targets": targets}).numpy()
+
+
+def test_the_backward_losses_are_the_forward_ones_of_the_reversed_row():
     model = network(layers=2)
     sides = [
         [*model.get_layer(side).cells, model.get_layer(f"{side}_projection")]
@@ -31,18 +41,33 @@ def test_the_backward_logits_are_the_forward_ones_of_the_reversed_row():
     for forward, backward in zip(*sides, strict=True):
         backward.set_weights(forward.get_weights())
     row = IDS[:1]
-    forward, backward = np.split(model(row).numpy(), 2, axis=1)
-    of_reversed = model(row[:, ::-1]).numpy()
-    np.testing.assert_allclose(of_reversed[:, :6], backward[:, ::-1], atol=1e-6)
-    np.testing.assert_allclose(of_reversed[:, 6:], forward[:, ::-1], atol=1e-6)
+    forward, backward = np.split(losses(model, row), 2, axis=1)
+    of_reversed = losses(model, row[:, ::-1])
+    np.testing.assert_allclose(of_reversed[:, :5], backward[:, :0:-1], atol=1e-5)
+    np.testing.assert_allclose(of_reversed[:, 7:], forward[:, -2::-1], atol=1e-5)
 
 
-def test_padding_changes_no_logits_and_is_never_predicted():
+def test_padding_changes_no_loss():
     model = network()
-    padded, alone = model(IDS).numpy()[1], model(IDS[1:, :3]).numpy()[0]
-    np.testing.assert_allclose(padded[[0, 1, 2, 6, 7, 8]], alone, atol=1e-6)
-    probabilities = keras.ops.softmax(alone).numpy()
-    assert probabilities[:, :2].max() == 0 and probabilities[:, 2:].min() > 0
+    padded, alone = losses(model, IDS)[1], losses(model, IDS[1:, :3])[0]
+    np.testing.assert_allclose(padded[[0, 1, 7, 8]], alone[[0, 1, 4, 5]], atol=1e-5)
+
+
+def test_the_softmax_is_exact_outside_training_and_estimated_in_training():
+    embedding = keras.layers.Embedding(9, 3)
+    embedding.build()
+    layer = SampledSoftmax(embedding, first=2, samples=200_000, seed=1)
+    drawn = np.random.default_rng(0)
+    table, bias = drawn.normal(size=(9, 3)), drawn.normal(size=9)
+    embedding.embeddings.assign(table)
+    layer.bias.assign(bias)
+    features = drawn.normal(size=(2, 4, 3)).astype("float32")
+    targets = np.array([[2, 3, 8, 4], [5, 6, 7, 2]])
+    logits = (features @ table.T + bias)[..., 2:]
+    logs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    expected = -np.take_along_axis(logs, targets[..., None] - 2, axis=-1)[..., 0]
+    np.testing.assert_allclose(layer(features, targets), expected, atol=1e-5)
+    np.testing.assert_allclose(layer(features, targets, training=True), expected, atol=0.02)
 
 
 CASES = [(cell, layers) for cell in CELLS for layers in (1, 2)]
