@@ -23,14 +23,15 @@ from tasks.corpora.labelled_text import LabelledTexts
 
 VECTORS = "vectors/glove100.txt.gz"
 UNLABELLED, EVERY = "reviews.txt", 12  # of the reviews of IMDB, which are sorted by label
+PRETRAINING = ["--pretraining-epochs", "5"]
 # By method: flags of `app.train`.
 LARGER = ["--units", "128", "--dropout", "0.3", "--word-dropout", "0.1"]
 METHODS = {
     "from scratch": [],
     "vectors": ["--vectors", VECTORS],
     "vectors, 128 units": ["--vectors", VECTORS, *LARGER],
-    "language model": ["--unlabelled", UNLABELLED],
-    "language model, 128 units": ["--unlabelled", UNLABELLED, *LARGER],
+    "language model": ["--unlabelled", UNLABELLED, *PRETRAINING],
+    "language model, 128 units": ["--unlabelled", UNLABELLED, *PRETRAINING, *LARGER],
 }
 # By corpus: its name for people, and the seeds.
 CORPORA = {"trec": ("TREC-6", (0,)), "subj": ("Subj", (0,)), "mr": ("MR", (0,))}

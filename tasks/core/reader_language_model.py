@@ -20,6 +20,7 @@ from tasks.core.direction import BOTH, direction_setting
 
 _WORDS = "words.txt"
 _STEPS = 128  # words that gradients flow back through
+_MORE_STEPS = 4  # as many in an epoch as a classifier has; with fewer, it learns little
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ReaderLanguageModel(task.Task):
             words: Number of words that the language model is trained on in an epoch.
         """
         shutil.copyfile(folder / reader.vocabularies["words"], assets / _WORDS)
-        own, size = reader.config, config.CorpusSize(0, words)
+        own, size = reader.config, config.CorpusSize(0, words // _MORE_STEPS)
         settings = cls.Config(
             **{name: getattr(own, name) for name in ("cell", "units", "layers", "embedding")},
             **{name: getattr(own, name) for name in ("direction", "seed", "precision", "buffer")},
