@@ -96,34 +96,43 @@ class Batches:
 
         Returns:
             For each batch and each replica in turn: the tensors that `Task.to_inputs` makes of
-            its rows, and the number of its rows, () int32. For a replica without rows the
-            number is 0, and the tensors are those of another row, which must not be counted.
+            its rows after `Task.augment`, and the number of its rows, () int32. For a replica
+            without rows the number is 0, and the tensors are those of another row, which must
+            not be counted.
         """
         return self._dataset(task, first, share, training=True)
 
     def validation_dataset(self, task: Task, share: Share = SINGLE_DEVICE) -> tf.data.Dataset:
-        """Returns the batches for validation from the first one on, as `training_dataset` does."""
+        """Returns the batches for validation from the first one on, without `Task.augment`.
+
+        See `training_dataset` for the arguments and the elements.
+        """
         return self._dataset(task, 0, share, training=False)
 
     def _dataset(self, task, first, share, training):
-        def parts() -> Iterator[tuple[dict[str, np.ndarray], int]]:
+        def parts() -> Iterator[tuple[dict[str, np.ndarray], int, tuple[int, int]]]:
             first_pass, skip = divmod(first, self.steps)
+            steps = itertools.count(first)
             for number in itertools.count(first_pass):
                 for rows, indices in itertools.islice(self._batches(number), skip, None):
+                    step = next(steps)
                     for replica in share.replicas:
                         own = indices[replica :: share.count]
-                        yield rows.padded(own if len(own) else indices[:1]), len(own)
+                        seed = (self._seed or 0, step * share.count + replica)
+                        yield rows.padded(own if len(own) else indices[:1]), len(own), seed
                     del rows  # otherwise they stay in memory while the next ones are read
                 skip = 0
 
-        signature = (self._encoded.specs, tf.TensorSpec([], tf.int32))
+        def to_inputs(encoded, count, seed):
+            if training:
+                encoded = task.augment(encoded, seed)
+            return task.to_inputs(encoded, training=training), count
+
+        seed = tf.TensorSpec([2], tf.int64)
+        signature = (self._encoded.specs, tf.TensorSpec([], tf.int32), seed)
         dataset = tf.data.Dataset.from_generator(parts, output_signature=signature)
         endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-        return (
-            dataset.apply(endless)
-            .map(lambda encoded, count: (task.to_inputs(encoded, training=training), count))
-            .prefetch(tf.data.AUTOTUNE)
-        )
+        return dataset.apply(endless).map(to_inputs).prefetch(tf.data.AUTOTUNE)
 
     # --- The order ------------------------------------------------------------
 

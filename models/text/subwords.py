@@ -17,6 +17,9 @@ encoded by these rules, in this order:
 Nothing is normalised and nothing is unknown: the concatenated pieces are the text, byte for
 byte.
 
+In training, rule 4 can be randomised by BPE-dropout (Provilkov, Emelianenko & Voita, 2020), so that
+a network reads and writes a word in several segmentations.
+
 Shapes: B texts, T ids of a text, W words, P pieces of a word.
 """
 
@@ -178,6 +181,30 @@ class Subwords(tf.Module):
         ids = tf.gather(self._segment(distinct), place)
         return text.with_flat_values(ids).merge_dims(1, 2)
 
+    # Not a `tf.function`, which a SavedModel would contain.
+    def encode_with_dropout(
+        self, text: tf.Tensor, dropout: float, seed: tf.Tensor
+    ) -> tf.RaggedTensor:
+        """Returns the ids of texts in random segmentations, (B, T) int32, ragged.
+
+        Before each merge of a word, every pair that could be merged is dropped with probability
+        `dropout`, until the next merge; the segmentation of the word ends when all of its pairs
+        are dropped at once (Provilkov et al. 2020, algorithm 1). Each occurrence of a word has its
+        own draws.
+
+        Args:
+            text: (B,) strings.
+            dropout: With 0 the ids are those of `encode`, with 1 those of single characters.
+            seed: (2,) integers; the same seed draws the same segmentations.
+        """
+
+        def merge(symbols, rows):
+            return self._merge_with_dropout(symbols, rows, dropout, seed)
+
+        text = words(text)
+        ids = self._segment(text.flat_values, merge)
+        return text.with_flat_values(ids).merge_dims(1, 2)
+
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
         """Returns the texts of ids, (B,) strings in UTF-8.
 
@@ -213,10 +240,10 @@ class Subwords(tf.Module):
         other = tf.gather(others, tf.clip_by_value(ids, PADDING, FIRST - 1))
         return tf.where(ids < FIRST, other, self._pieces.decode(ids))
 
-    def _segment(self, distinct):
-        """The ids (W, P) of words (W,)."""
-        characters = tf.strings.unicode_split(distinct, "UTF-8")
-        symbols, rows = self._merge(characters.flat_values, characters.value_rowids())
+    def _segment(self, text, merge=None):
+        """The ids (W, P) of words (W,); `merge` replaces `_merge`."""
+        characters = tf.strings.unicode_split(text, "UTF-8")
+        symbols, rows = (merge or self._merge)(characters.flat_values, characters.value_rowids())
         ids = self._pieces.encode(symbols)
         is_piece = ids >= FIRST
         spelled = tf.where(is_piece, "", symbols)
@@ -238,38 +265,64 @@ class Subwords(tf.Module):
         Each iteration merges one pair per row, not all equal pairs, because the result may
         be half of a pair that was learnt earlier and is merged first.
         """
-
-        def ranks_of(first, symbols, rows):
-            """The ids of the pairs that begin at positions `first`, or _NEVER."""
-            second = tf.minimum(first + 1, tf.size(rows, tf.int64) - 1)
-            ids = self._pieces.encode(tf.gather(symbols, first) + tf.gather(symbols, second))
-            neighbours = (first < second) & (tf.gather(rows, first) == tf.gather(rows, second))
-            return tf.where(neighbours & (ids >= FIRST), ids, _NEVER)
-
-        def merge_best(symbols, rows, ranks):
-            count = tf.size(rows, tf.int64)
-            # The lowest rank of a row and the first position that has it, in one number.
-            best = tf.cast(ranks, tf.int64) * count + tf.range(count)
-            best = tf.math.segment_min(best, rows)
-            first = best[best < _NEVER * count] % count
-            merged = tf.gather(symbols, first) + tf.gather(symbols, first + 1)
-            symbols = tf.tensor_scatter_nd_update(symbols, first[:, None], merged)
-            removed = tf.scatter_nd(first[:, None] + 1, tf.ones_like(first), [count])
-            symbols, rows, ranks = (values[removed == 0] for values in (symbols, rows, ranks))
-            first -= tf.range(tf.size(first, tf.int64))  # as many were removed before it
-            changed = tf.concat([tf.maximum(first - 1, 0), first], 0)
-            ranks = tf.tensor_scatter_nd_update(
-                ranks, changed[:, None], ranks_of(changed, symbols, rows)
-            )
-            return symbols, rows, ranks
-
         symbols, rows, _ = tf.while_loop(
             lambda symbols, rows, ranks: tf.reduce_any(ranks < _NEVER),
-            merge_best,
-            (symbols, rows, ranks_of(tf.range(tf.size(rows, tf.int64)), symbols, rows)),
+            self._merge_best,
+            (symbols, rows, self._ranks(tf.range(tf.size(rows, tf.int64)), symbols, rows)),
             shape_invariants=(tf.TensorShape([None]),) * 3,
         )
         return symbols, rows
+
+    def _merge_with_dropout(self, symbols, rows, dropout, seed):
+        """Does what `_merge` does, with pairs dropped at random in each iteration."""
+
+        def merge(iteration, symbols, rows, ranks):
+            draws = tf.random.stateless_uniform(tf.shape(ranks), tf.random.fold_in(seed, iteration))
+            available = tf.where(draws < dropout, _NEVER, ranks)
+            # A row without an available pair is segmented.
+            goes_on = tf.gather(tf.math.segment_min(available, rows) < _NEVER, rows)
+            ranks = tf.where(goes_on, ranks, _NEVER)
+            return iteration + 1, *self._merge_best(symbols, rows, ranks, available)
+
+        _, symbols, rows, _ = tf.while_loop(
+            lambda iteration, symbols, rows, ranks: tf.reduce_any(ranks < _NEVER),
+            merge,
+            (0, symbols, rows, self._ranks(tf.range(tf.size(rows, tf.int64)), symbols, rows)),
+            shape_invariants=(tf.TensorShape([]), *[tf.TensorShape([None])] * 3),
+        )
+        return symbols, rows
+
+    def _ranks(self, first, symbols, rows):
+        """The ids of the pairs that begin at positions `first`, or _NEVER."""
+        second = tf.minimum(first + 1, tf.size(rows, tf.int64) - 1)
+        ids = self._pieces.encode(tf.gather(symbols, first) + tf.gather(symbols, second))
+        neighbours = (first < second) & (tf.gather(rows, first) == tf.gather(rows, second))
+        return tf.where(neighbours & (ids >= FIRST), ids, _NEVER)
+
+    def _merge_best(self, symbols, rows, ranks, available=None):
+        """Merges the pair of lowest rank of each row; returns symbols, rows and ranks.
+
+        Args:
+            symbols: (N,) strings.
+            rows: (N,) int64, ascending.
+            ranks: Ranks of the pairs that begin at each symbol, (N,) int32.
+            available: Ranks with _NEVER for pairs that are not merged now; None for `ranks`.
+        """
+        count = tf.size(rows, tf.int64)
+        # The lowest rank of a row and the first position that has it, in one number.
+        best = tf.cast(ranks if available is None else available, tf.int64)
+        best = tf.math.segment_min(best * count + tf.range(count), rows)
+        first = best[best < _NEVER * count] % count
+        merged = tf.gather(symbols, first) + tf.gather(symbols, first + 1)
+        symbols = tf.tensor_scatter_nd_update(symbols, first[:, None], merged)
+        removed = tf.scatter_nd(first[:, None] + 1, tf.ones_like(first), [count])
+        symbols, rows, ranks = (values[removed == 0] for values in (symbols, rows, ranks))
+        first -= tf.range(tf.size(first, tf.int64))  # as many were removed before it
+        changed = tf.concat([tf.maximum(first - 1, 0), first], 0)
+        ranks = tf.tensor_scatter_nd_update(
+            ranks, changed[:, None], self._ranks(changed, symbols, rows)
+        )
+        return symbols, rows, ranks
 
 
 def _count(texts: Iterable[str | bytes]) -> dict[str, int]:

@@ -307,6 +307,18 @@ class Task(tf.Module, abc.ABC):
         """Describes the examples that `encode` skips."""
         return "none"
 
+    def augment(self, encoded: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns encoded training examples with random changes; by default they are unchanged.
+
+        It is called in every epoch, before `to_inputs`.
+
+        Args:
+            encoded: Encoded examples, padded with 0.
+            seed: (2,) int64, for stateless random ops; it follows from the seed of the run and the
+                number of the batch, so that a resumed run draws the same changes.
+        """
+        return encoded
+
     @abc.abstractmethod
     def to_inputs(self, encoded: dict[str, tf.Tensor], *, training: bool) -> tuple:
         """Returns the `(x, y)` or `(x, y, sample_weight)` that the network is trained on.

@@ -29,6 +29,15 @@ class Config(generation.Config):
         at_least=1,
         old_name="unequal",
     )
+    bpe_dropout: float = setting(
+        0.0,
+        "probability that a merge of subwords is dropped in training, so that each epoch segments "
+        "words differently (BPE-dropout); 0: none",
+        at_least=0,
+        at_most=1,
+        affects="training",
+        absent=0.0,
+    )
     stream: bool = setting(
         False,
         "whether versions also have the signatures start, feed and finish, for texts that arrive "

@@ -58,6 +58,17 @@ class SequenceToSequence(generation.Generation):
             f"more than {c.max_side_ratio:g} times the subwords of the other plus 5"
         )
 
+    def augment(self, encoded, seed):
+        dropout = self.config.bpe_dropout
+        if not dropout:
+            return encoded
+        segmented = {}
+        for number, side in enumerate(("source", "target")):
+            text, draw = self.subwords.decode(encoded[side]), tf.random.fold_in(seed, number)
+            ids = self.subwords.encode_with_dropout(text, dropout, draw)
+            segmented[side] = ids.to_tensor(PADDING)
+        return encoded | segmented
+
     def to_inputs(self, encoded, *, training):
         previous, following, weights = generation.teacher_forcing(encoded["target"])
         return {"source": encoded["source"], "before": previous}, following, weights
