@@ -105,11 +105,15 @@ def reliability(calibration: Calibration) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=colours.FAINT, lw=1, label="calibrated")
-    temperature = calibration.temperature
+    served = "served"
+    if calibration.temperature is not None:
+        served += f", temperature {calibration.temperature:.3g}"
     for rows, style, colour, name in (
         (calibration.before, "s--", colours.ORANGE, "temperature 1"),
-        (calibration.after, "o-", colours.BLUE, f"served, temperature {temperature:.3g}"),
+        (calibration.after, "o-", colours.BLUE, served),
     ):
+        if rows is None:
+            continue
         axes.plot(rows[:, 0], rows[:, 1], style, ms=4, color=colour, label=name)
     axes.set_xlabel("probability of the prediction")
     axes.set_ylabel("share correct")

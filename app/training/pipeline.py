@@ -39,6 +39,7 @@ from app.serving import comparison, export, versions
 from app.serving.base_version import BaseVersion
 from app.serving.comparison import Comparison
 from app.serving.session import SavedModelSession
+from app.serving.uncalibrated import add_uncalibrated
 from app.training import (
     advice,
     continuation,
@@ -542,8 +543,10 @@ def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) 
     evaluator = task.Evaluator(task, prepared.data.majority, fitted_on_valid)
     count = prepared.data.examples[PARTS[-1]]
     say(f"evaluating the served model on {count} examples")
-    predicted = show_progress(session.predict_examples(task, test), "evaluating test", count)
-    evaluation = evaluator.evaluate(predicted)
+    predicted = session.predict_examples(task, test)
+    definition = session.signatures[task.evaluation_signature]
+    predicted = add_uncalibrated(predicted, task, fitted.model, definition)
+    evaluation = evaluator.evaluate(show_progress(predicted, "evaluating test", count))
     baselines = evaluation.baselines | evaluator.baselines(prepared.splits)
     evaluation = dataclasses.replace(evaluation, baselines=baselines)
     illustrations = evaluator.illustrate(session, test)

@@ -85,50 +85,58 @@ class Calibration:
     """How far the probabilities of predictions agree with the share that is correct.
 
     Attributes:
-        temperature: Temperature of the served probabilities.
-        before: Rows of `models.metrics.reliability` at the temperature 1.
+        temperature: Temperature of the served probabilities; None if there is none.
+        before: Rows of `models.metrics.reliability` at the temperature 1; None if the served
+            model does not return these probabilities.
         after: Rows of the served probabilities.
     """
 
-    temperature: float
-    before: np.ndarray
+    temperature: float | None
+    before: np.ndarray | None
     after: np.ndarray
 
     @classmethod
     def of(
         cls,
-        before: Sequence[float],
+        before: Sequence[float] | None,
         after: Sequence[float],
         correct: Sequence[bool],
-        temperature: float,
+        temperature: float | None,
     ) -> Self:
         """Returns the calibration of N predictions.
 
         Args:
-            before: Probabilities of the predictions at the temperature 1, (N,).
+            before: Probabilities of the predictions at the temperature 1, (N,); None if they are
+                unknown.
             after: Served probabilities of the predictions, (N,).
             correct: Whether the predictions are correct, (N,).
-            temperature: Temperature of the served probabilities.
+            temperature: Temperature of the served probabilities; None if there is none.
         """
         rows = [
-            metrics.reliability(np.asarray(confidence, float), np.asarray(correct, float))
+            None
+            if confidence is None
+            else metrics.reliability(np.asarray(confidence, float), np.asarray(correct, float))
             for confidence in (before, after)
         ]
         return cls(temperature, *rows)
 
-    def errors(self) -> dict[str, float]:
-        """Returns the expected calibration error "before" and "after"."""
+    def errors(self) -> dict[str, float | None]:
+        """Returns the expected calibration error "before", if it is known, and "after"."""
         return {
-            "before": metrics.calibration_error(self.before),
+            "before": None if self.before is None else metrics.calibration_error(self.before),
             "after": metrics.calibration_error(self.after),
         }
 
     def sentence(self) -> str:
         """Returns the errors as text."""
         errors = self.errors()
+        served = f"expected calibration error {errors['after']:.4f}"
+        if self.temperature is None:
+            return f"{served}, without a temperature"
+        if self.before is None:
+            return f"{served} with the temperature {self.temperature:.3f}"
         return (
-            f"expected calibration error {errors['after']:.4f}, and {errors['before']:.4f} without "
-            f"the temperature {self.temperature:.3f}"
+            f"{served}, and {errors['before']:.4f} without the temperature {self.temperature:.3f}"
         )
 
 

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from models.layers.temperature import Temperature
 from models.networks.ensemble import ensemble
 from models.text.words import LossyCounter, Vocabulary
 from tasks.core import unlabelled, word_vectors
@@ -401,6 +402,17 @@ class Task(tf.Module, abc.ABC):
             batches: The encoded validation part, padded with 0. See
                 `tasks.core.calibration` for what a network returns for it.
         """
+
+    def calibration_layers(self, model: keras.Model) -> Sequence[Temperature]:
+        """Returns layers whose temperatures change probabilities beyond what responses tell.
+
+        The evaluation also computes the probabilities at the temperature 1. None by default, for
+        tasks without temperatures, or with responses that have the probabilities of all classes.
+
+        Args:
+            model: A network that `build` or `combine` returned.
+        """
+        return ()
 
     def fitted_on_valid(self, model: keras.Model) -> dict[str, float]:
         """Returns what `fit_on_valid` has set in a model, by name, as recorded in `run.json`."""

@@ -202,6 +202,7 @@ def test_scores_are_those_of_the_official_evaluation(
     assert np.mean(exact) < wanted["ufeats_accuracy"]
     for text in ("majority baseline", "Tags of upos", "Most frequent confusions of lemma"):
         assert text in output
+    assert "Expected calibration error of each annotation" in output
     record = json.loads((version / "assets.extra/run.json").read_text(encoding="utf-8"))
     assert record["scores"] == pytest.approx(scores)
     assert record["config"]["monitor"] == "accuracy"

@@ -253,10 +253,57 @@ def test_the_scores_are_those_of_plain_counting(
         assert text in output
 
 
+def expected_calibration_error(confidence, correct):
+    """The mean distance of confidence and accuracy over 15 bins of equally many words."""
+    order = sorted(range(len(correct)), key=lambda n: confidence[n])
+    bins = np.array_split(order, 15)
+    gaps = [abs(sum(confidence[n] - correct[n] for n in own)) for own in bins]
+    return sum(gaps) / len(correct)
+
+
+def test_the_calibration_error_is_that_before_and_after_the_temperature(
+    treebank, version, served, loaded, capsys
+):
+    record = json.loads((version / "assets.extra/run.json").read_text(encoding="utf-8"))
+    argv = ["tagging", "--saved-models", str(version.parent.parent), "--data", str(treebank)]
+    evaluate.main(argv)
+    printed = capsys.readouterr().out
+    examples = list(tasks.find("tagging").Corpus(data=str(treebank)).open().test)
+    responses = served.predict(rows_of([e.values["tokens"] for e in examples]), "tokens")
+    correct = [
+        reference == tag.decode()
+        for example, response in zip(examples, responses, strict=True)
+        for reference, tag in zip(example.values["tags"], response["tags"], strict=True)
+    ]
+    after = np.concatenate([response["probability"] for response in responses]).astype(float)
+    errors = record["calibration"]
+    assert errors["after"] == pytest.approx(expected_calibration_error(after, correct), abs=1e-6)
+    model = models.load(version)
+    if record["config"]["crf"]:
+        assert errors["before"] is None and record["fitted_on_valid"] == {}
+        assert f"calibration error {errors['after']:.4f}, without a temperature" in printed
+        return
+    temperature = record["fitted_on_valid"]["temperature"]
+    assert f"error {errors['after']:.4f} with the temperature {temperature:.3f}" in printed
+    task = tasks.find("tagging").restore(version / "assets")
+    assert temperature != 1 and max(len(e.values["tokens"]) for e in examples) < 12
+    before = []
+    for example in examples:
+        inputs = task.network_inputs(tf.constant(example.values["tokens"]))
+        logits = model({name: value[None] for name, value in inputs.items()})[0].numpy()
+        shares = np.exp(temperature * (logits - logits.max(axis=-1, keepdims=True)))
+        before += (shares.max(axis=-1) / shares.sum(axis=-1)).tolist()
+    error = expected_calibration_error(before, correct)
+    assert errors["before"] == pytest.approx(error, abs=1e-5) != errors["after"]
+    page = (version / "assets.extra/report.html").read_text(encoding="utf-8")
+    sentence = f"{errors['after']:.4f}, and {errors['before']:.4f} without the temperature"
+    assert sentence in page and "temperature 1" in page
+
+
 def test_the_report_shows_confusion_and_mistakes_in_their_sentences(version):
     page = (version / "assets.extra/report.html").read_text(encoding="utf-8")
     curves = page.count('role=img aria-label="learning curve of')
-    assert curves >= 1 and page.count("<svg") == curves + 1
+    assert curves >= 1 and page.count("<svg") == curves + 2  # confusions and calibration
     for part in (
         "Reference and predicted tags",
         "Most frequent mistakes",

@@ -12,6 +12,7 @@ from tasks.core.evaluation import Confusion, Evaluation, class_warnings
 from tasks.core.examples import Example
 from tasks.shapes.sequence_labelling import joint_evaluation, tables
 from tasks.shapes.sequence_labelling.entity_scores import EntityScores, entity_f1
+from tasks.shapes.sequence_labelling.word_confidence import WordConfidence
 from tasks.shapes.sequence_labelling.word_scores import (
     WordScores,
     is_features,
@@ -26,7 +27,7 @@ _MAX_ROWS = 25  # of tables
 
 
 class Evaluator(evaluation.Evaluator):
-    """Accuracy, scores per tag, and the most frequent confusions and mistakes."""
+    """Accuracy, scores per tag, calibration, and the most frequent confusions and mistakes."""
 
     @classmethod
     def target_classes(cls, example: Example) -> Sequence[str]:
@@ -60,6 +61,7 @@ class Evaluator(evaluation.Evaluator):
         majority = collections.Counter()  # by kind: what the most frequent tag has right
         words = []  # by sentence: correct and all words, correct and all unseen words
         mistakes = {}
+        confidence = WordConfidence(self.fitted.get("temperature"))
         column = self._column()
         ud_scores = None
         if column:
@@ -70,6 +72,7 @@ class Evaluator(evaluation.Evaluator):
             tokens, references = example.values["tokens"], example.values["tags"]
             predictions = tuple(tag.decode("utf-8") for tag in response["tags"])
             counts.update(zip(references, predictions, strict=True))
+            confidence.add(response, self.outcomes(example, response))
             if entity_scores:
                 entity_scores.add(references, predictions)
             if ud_scores:
@@ -116,6 +119,7 @@ class Evaluator(evaluation.Evaluator):
             scores=scores,
             intervals=intervals,
             baselines={"majority": baseline} if self.majority and words else {},
+            calibration=confidence.calibration(),
             warnings=class_warnings(classes, matrix, _ADVICE),
             tables=shown,
             confusions=[Confusion("Reference and predicted tags", classes, matrix).most_frequent()],

@@ -9,8 +9,9 @@ import numpy as np
 from models import metrics
 from tasks.core.evaluation import Confusion, Evaluation, Table, class_warnings
 from tasks.core.examples import Example
-from tasks.shapes.sequence_labelling import tables
+from tasks.shapes.sequence_labelling import tables, word_confidence
 from tasks.shapes.sequence_labelling.annotations import Annotation
+from tasks.shapes.sequence_labelling.word_confidence import WordConfidence
 from tasks.shapes.sequence_labelling.word_scores import WordScores, is_right, lemmas, repeated
 
 if TYPE_CHECKING:
@@ -109,6 +110,10 @@ def evaluate(
         groups["alltags_accuracy"] = tags
     groups["accuracy"] = list(details)
     scorers = {name: WordScores(name, words) for name in groups}
+    confidences = {
+        name: WordConfidence(evaluator.fitted.get(f"{name}_temperature"), f"{name}_")
+        for name in details
+    }
     sentences = collections.Counter()  # by whether all of their words are right
     baseline_sentences = 0
     mistakes = {}
@@ -121,6 +126,7 @@ def evaluate(
             of_baseline[annotation.name] = own.right(repeated(annotation.majority, tokens))
             pairs = list(zip(own.references, own.predictions, strict=True))
             details[annotation.name].counts.update(pairs)
+            confidences[annotation.name].add(response, right[annotation.name])
             for position, pair in enumerate(pairs):
                 if not right[annotation.name][position]:
                     key = (tokens[position], annotation.name, *pair)
@@ -150,7 +156,10 @@ def evaluate(
         intervals=intervals,
         baselines={"majority": baseline} if count else {},
         warnings=[line for each in details.values() for line in each.warnings(advice)],
-        tables=[table for each in details.values() for table in each.tables()],
+        tables=[
+            *(table for each in details.values() for table in each.tables()),
+            word_confidence.table(confidences),
+        ],
         confusions=[c for c in (each.confusion() for each in details.values()) if c],
         mistakes=tables.frequent_mistakes(
             mistakes, _MAX_ROWS, ["word", "annotation", "reference", "prediction"]

@@ -318,9 +318,9 @@ class SequenceLabelling(task.Task):
             model.get_layer("word_dropout").adapt(countable)
 
     def fit_on_valid(self, model, batches):
-        if not self.config.calibrate or self.config.crf:
+        if not self.calibration_layers(model):
             return
-        for column, layer in enumerate(self._calibration_layers(model).values()):
+        for column, layer in enumerate(self._temperatures(model).values()):
             network, of_column = model, None
             if self.annotations:
                 network, of_column = keras.Model(model.input, layer.output), column
@@ -332,10 +332,15 @@ class SequenceLabelling(task.Task):
     def fitted_on_valid(self, model):
         if self.config.crf:
             return {}
-        layers = self._calibration_layers(model)
+        layers = self._temperatures(model)
         return {name: float(layer.temperature.numpy()) for name, layer in layers.items()}
 
-    def _calibration_layers(self, model: keras.Model) -> dict[str, Temperature]:
+    def calibration_layers(self, model):
+        if not self.config.calibrate or self.config.crf:
+            return ()
+        return tuple(self._temperatures(model).values())
+
+    def _temperatures(self, model: keras.Model) -> dict[str, Temperature]:
         """Returns the layers with temperatures, by the names of these."""
         if not self.annotations:
             return {"temperature": model.get_layer("calibration")}

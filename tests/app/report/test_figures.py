@@ -155,12 +155,12 @@ def test_tasks_of_many_classes_report_the_most_frequent(shape):
     )
     evaluator = importlib.import_module(f"tasks.shapes.{shape}.evaluation").Evaluator(task)
     responses = []
+    probability = {"classification": 0.5, "sequence_labelling": [0.5]}[shape]
     for n in range(39):
         name = names[n].encode()
         values = {"label": names[0], "text": "a", "tokens": ("a",), "tags": (names[0],)}
-        responses.append(
-            (Example(values, "a:1"), {"label": name, "probability": 0.5, "tags": [name]})
-        )
+        response = {"label": name, "probability": probability, "tags": [name]}
+        responses.append((Example(values, "a:1"), response))
     [confusion] = evaluator.evaluate(responses).confusions
     assert len(confusion.classes) == len(confusion.counts) == 26
     assert sum(confusion.counts[0]) == 39 and confusion.counts[0][-1] == 14

@@ -152,6 +152,34 @@ def test_the_calibration_error_is_that_before_and_after_the_temperature():
     assert predicted("aa bb").calibration is None
 
 
+def tagged(responses, **fitted):
+    """The evaluation of one sentence of two words, N and V, for each response."""
+    scheme = types.SimpleNamespace(scheme_name=None, reported=["N", "V"])
+    task = types.SimpleNamespace(
+        scheme=scheme, edit_scripts=None, annotations=(), training_words=set()
+    )
+    example = Example({"tokens": ("a", "b"), "tags": ("N", "V")}, "x:1")
+    tags = {"tags": [b"N", b"N"]}
+    return Tagging(task, "N", fitted).evaluate([(example, tags | r) for r in responses])
+
+
+def test_the_calibration_error_of_tags_is_that_of_words():
+    served = [{"probability": [0.75, 0.5]}, {"probability": [1.0, 0.25]}]
+    before = [[0.5, 0.5], [0.75, 0.75]]
+    both = [r | {"uncalibrated_probability": b} for r, b in zip(served, before, strict=True)]
+    calibration = tagged(both, temperature=2.0).calibration
+    assert calibration.errors() == {"before": pytest.approx(0.5), "after": pytest.approx(0.25)}
+    page = report.page(RECORD, HISTORY, tagged(both, temperature=2.0))
+    assert "error 0.2500, and 0.5000 without the temperature 2.000" in page
+    # Of responses alone, and without any temperature, such as that of a CRF.
+    for fitted, words in (({"temperature": 2.0}, "with the temperature 2.000"), ({}, "without a")):
+        evaluation = tagged(served, **fitted)
+        assert evaluation.calibration.errors() == {"before": None, "after": pytest.approx(0.25)}
+        assert words in evaluation.calibration.sentence()
+        assert words in report.page(RECORD, HISTORY, evaluation)
+    assert tagged([{}]).calibration is None
+
+
 def test_confident_predictions_have_coverage_and_accuracy():
     task = types.SimpleNamespace(labels=types.SimpleNamespace(words=["a", "b"]))
     responses = [
