@@ -14,8 +14,6 @@ class Task(sequence_labelling.SequenceLabelling):
         layers=2,
         embedding=100,
         dropout=0.5,
-        batch_tokens=640,
-        epochs=12,
         ema_momentum=0.99,
         learning_rate=2e-3,
     )

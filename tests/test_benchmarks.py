@@ -5,7 +5,7 @@ import math
 import pytest
 import tensorflow as tf
 
-from benchmarks import cells, entities, kernels, records, ud
+from benchmarks import cells, defaults, entities, kernels, records, ud
 from tasks.core.errors import UserError
 from tests.app import test_joint
 from tests.support import cc_runtime
@@ -169,3 +169,22 @@ def test_each_signature_has_a_cost(monkeypatch):
     costs = entities.measure_costs(repeats=1)
     assert list(costs) == ["2"] and list(costs["2"]) == list(entities.SIGNATURES)
     assert min(costs["2"].values()) > 0
+
+
+def test_the_table_of_defaults_compares_fixed_and_automatic_settings(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(records, "RECORDS", tmp_path)
+    runs = []
+
+    def measure(corpus, flags, seed):
+        runs.append((corpus.sentences, flags))
+        config = {"batch_tokens": 640 if flags else 128, "epochs": 12, "patience": 3}
+        scores = {"accuracy": 0.8 if flags else 0.9}
+        return {"scores": scores, "config": config, "seconds": {"fit": 60}}
+
+    monkeypatch.setattr(defaults, "measure", measure)
+    defaults.main(["--only", "ewt-200"])
+    table = capsys.readouterr().out
+    assert "| ewt-200 | 200 | 80.00 | 640, 12, 3 | 1.0 | 90.00 | 128, 12, 3 | 1.0 |" in table
+    assert table.count("not run") == 2 * (len(defaults.CORPORA) - 1)
+    defaults.main(["--show"])
+    assert capsys.readouterr().out == table and runs == [(200, defaults.FIXED), (200, [])]

@@ -14,12 +14,39 @@ MAX_LAG = 64
 AUTO, NO_SCHEME, SAME_SCHEME = "auto", "none", "same"
 # Scores of one of several annotations, such as columns of CoNLL-U.
 MONITORED = tuple(f"{name}_accuracy" for name in conllu.TAGS)
+_FEW_WORDS = 10_000  # of a train part, below which an epoch has too few batches
+_OF_MANY_WORDS = {"batch_tokens": 640, "epochs": 12, "patience": 3}
+_OF_FEW_WORDS = {"batch_tokens": 128, "epochs": 30, "patience": 5}
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(word_vectors.Config):
     """Settings of N→N."""
 
+    batch_tokens: int | None = setting(
+        None,
+        "tokens per batch, including padding; auto: 640, or 128 below 10,000 words",
+        at_least=1,
+        affects="training",
+        old_name="tokens",
+        auto=int,
+    )
+    epochs: int | None = setting(
+        None,
+        "maximum number of epochs; auto: 12, or 30 below 10,000 words",
+        at_least=1,
+        affects="schedule",
+        aliases=("num_epochs",),
+        auto=int,
+    )
+    patience: int | None = setting(
+        None,
+        "epochs without improvement on the validation part before training stops; auto: 3, or "
+        "5 below 10,000 words",
+        at_least=1,
+        affects="schedule",
+        auto=int,
+    )
     max_length: int = setting(
         128,
         "tokens read together; longer sentences are read in overlapping windows",
@@ -156,3 +183,6 @@ class Config(word_vectors.Config):
                 "--distill cannot be combined with --crf, which has no probabilities of single "
                 "tags to train on."
             )
+
+    def automatic(self, size):
+        return _OF_FEW_WORDS if size.tokens < _FEW_WORDS else _OF_MANY_WORDS

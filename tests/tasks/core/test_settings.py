@@ -176,6 +176,18 @@ def test_automatic_settings_follow_from_the_size_of_the_corpus(
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [(0, (128, 30, 5)), (9_999, (128, 30, 5)), (10_000, (640, 12, 3)), (10**7, (640, 12, 3))],
+)
+def test_few_tagged_words_have_small_batches_and_more_epochs(words, values):
+    config, size = tasks.find("tagging").Config, CorpusSize(examples=100, tokens=words)
+    batch_tokens, epochs, patience = values
+    expected = config(batch_tokens=batch_tokens, epochs=epochs, patience=patience)
+    assert config().resolved(size) == expected
+    assert config(epochs=3).resolved(size) == dataclasses.replace(expected, epochs=3)
+
+
 def test_auto_is_a_value_of_automatic_flags_only(capsys):
     config = tasks.find("sentiment").Config
     assert parsed(config, ["--epochs", "auto", "--num-epochs", "auto"]) == config()
