@@ -17,6 +17,7 @@ from pathlib import Path
 import tasks
 from app import cli, model_name
 from app.studies import gradient_settings
+from tasks.core.errors import UserError
 
 LOOKS = Path("looks")
 GRADIENTS = "gradients"
@@ -41,8 +42,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     argv = model_name.with_task(argv)
     args, task_class = cli.parse("look", __doc__, argv, _add_flags, "TEXT --token WORD")
     cli.check_out(args.out)
-    request = os.fsencode(args.text)
-    ((row, _),) = task_class.RequestFormat().requests([request])
+    request, request_format = os.fsencode(args.text), task_class.RequestFormat()
+    ((row, context),) = request_format.requests([request])
+    if failure := request_format.failure(context):
+        raise UserError(f"{args.text}: {failure}.")
     version = model_name.version(args)
     with cli.quiet():
         import models

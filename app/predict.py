@@ -69,14 +69,21 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _print(args: argparse.Namespace, request_format: RequestFormat, model: _Model) -> None:
-    """Prints the response to each request."""
+    """Prints the response to each request.
+
+    Raises:
+        UserError: There were requests that could not be answered.
+    """
     from app.serving import responses
 
     interactive = not args.text and sys.stdin.isatty()
     lines = map(os.fsencode, args.text) if args.text else _stdin_lines()
     requests = request_format.requests(lines)
-    if not args.text and not interactive:
+    if interactive:
+        _print_prompt(request_format)
+    elif not args.text:
         requests = _with_progress(requests)
+    count = failures = 0
     # A person at a terminal gets each response at once; a file is read in batches.
     batch_size = 1 if interactive else model.print_batch
     while batch := list(itertools.islice(requests, batch_size)):
@@ -84,6 +91,7 @@ def _print(args: argparse.Namespace, request_format: RequestFormat, model: _Mode
         for (row, context), response in zip(batch, predicted, strict=True):
             print(_format(args, request_format, row, context, response))
             with _expect_outputs(args):
+                failures += bool(request_format.failure(context, response))
                 drawing = request_format.drawing(context, responses.decoded(response))
             if drawing:
                 from app.report import plots
@@ -92,6 +100,26 @@ def _print(args: argparse.Namespace, request_format: RequestFormat, model: _Mode
                 for number, text in plots.save(plots.attention(content), Path(path)):
                     print(f"{number} in the figure: {text}", file=sys.stderr)
         sys.stdout.flush()
+        count += len(batch)
+    _check_failures(failures, count, "the lines")
+
+
+def _print_prompt(request_format: RequestFormat) -> None:
+    """Prints what a person at a terminal may type."""
+    end = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
+    print(f"{type(request_format).__doc__.splitlines()[0]} {end} ends.", file=sys.stderr)
+
+
+def _check_failures(failures: int, count: int, place: str) -> None:
+    """Checks that all requests were answered, after the responses were written.
+
+    Raises:
+        UserError: There were requests that could not be answered.
+    """
+    if failures:
+        raise UserError(
+            f"{failures} of {count} requests could not be answered; {place} of these say why."
+        )
 
 
 def _print_stream(args: argparse.Namespace, request_format: RequestFormat, model: _Model) -> None:
@@ -147,7 +175,7 @@ def _write(args: argparse.Namespace, request_format: RequestFormat, model: _Mode
     """Writes the responses to the requests of a file to another file."""
     from app.serving import bulk, payloads
 
-    def predict(block: Sequence[tuple[dict, object]]) -> Iterator[str]:
+    def predict(block: Sequence[tuple[dict, object]]) -> Iterator[tuple[str, bool]]:
         predicted = payloads.predict_in_batches(
             model.predictor,
             [row for row, _ in block],
@@ -155,7 +183,9 @@ def _write(args: argparse.Namespace, request_format: RequestFormat, model: _Mode
             model.predict_batch,
         )
         for (row, context), response in zip(block, predicted, strict=True):
-            yield _format(args, request_format, row, context, response)
+            with _expect_outputs(args):
+                failure = request_format.failure(context, response)
+            yield _format(args, request_format, row, context, response), bool(failure)
 
     lines = bulk.Lines(args.source)
     output = bulk.PartialOutput(args.to, _fingerprint(args, request_format, model))
@@ -163,6 +193,9 @@ def _write(args: argparse.Namespace, request_format: RequestFormat, model: _Mode
         print(f"resuming after {output.checkpoint.responses} responses", file=sys.stderr)
     bulk.run(lines, output, request_format.requests, predict)
     print(f"{output.checkpoint.responses} responses in {args.to}")
+    _check_failures(
+        output.checkpoint.failures, output.checkpoint.responses, f"the lines of {args.to}"
+    )
 
 
 def _format(

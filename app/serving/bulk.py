@@ -45,6 +45,7 @@ class Checkpoint:
         lines: Input lines whose responses are written.
         sha256: Hash of those lines.
         responses: Responses that are written.
+        failures: Requests among them that could not be answered.
         size: Size in bytes of the partial output that holds them.
         output_sha256: Hash of the partial output.
     """
@@ -54,6 +55,7 @@ class Checkpoint:
     responses: int = 0
     size: int = 0
     output_sha256: str = hashlib.sha256().hexdigest()
+    failures: int = 0  # last, because a state file of an earlier commit has none
 
 
 class Lines:
@@ -259,7 +261,7 @@ def run(
     lines: Lines,
     output: PartialOutput,
     requests: Callable[[Iterable[bytes]], Iterator[tuple[dict, object]]],
-    predict: Callable[[Sequence[tuple[dict, object]]], Iterable[str]],
+    predict: Callable[[Sequence[tuple[dict, object]]], Iterable[tuple[str, bool]]],
 ) -> None:
     """Predicts the remaining lines, and publishes the output.
 
@@ -267,7 +269,8 @@ def run(
         lines: The input, at its first line.
         output: The responses so far.
         requests: Parses lines: `RequestFormat.requests`.
-        predict: Returns the formatted responses to a block of requests, in order.
+        predict: Returns the formatted responses to a block of requests, in order, and whether
+            each request could not be answered.
 
     Raises:
         UserError: The lines that are done have changed, or a line cannot be parsed.
@@ -277,9 +280,11 @@ def run(
     with _progress_bar(lines) as bar:
         try:
             for block in _blocks(requests(lines)):
-                responses = "".join(f"{response}\n" for response in predict(block))
+                responses, failed = zip(*predict(block), strict=True)
                 count = output.checkpoint.responses + len(block)
-                output.append(responses, Checkpoint(lines.count, lines.sha256, count))
+                failures = output.checkpoint.failures + sum(failed)
+                progress = Checkpoint(lines.count, lines.sha256, count, failures=failures)
+                output.append("".join(f"{response}\n" for response in responses), progress)
                 rate = (count - resumed.responses) / (time.monotonic() - start)
                 bar.set_postfix_str(f"{count:,} responses, {rate:,.0f}/s", refresh=False)
                 bar.update(lines.position - bar.n)

@@ -73,6 +73,15 @@ class RequestFormat(abc.ABC):
         """
         return response
 
+    def failure(self, context: object, response: dict | None = None) -> str:
+        """Returns why a request cannot be answered; "" by default: every request can.
+
+        Args:
+            context: Context of the request.
+            response: A value for each output, by name; None before there is a response.
+        """
+        return ""
+
     def drawing(
         self, context: object, response: dict
     ) -> "tuple[str, Alignment | AttentionMaps] | None":

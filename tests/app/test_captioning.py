@@ -258,29 +258,44 @@ def test_the_keras_model_can_be_loaded(version):
 
 def test_predict_captions_files_and_draws_attention(version, loaded, corpus, tmp_path, capsys):
     argv = ["captioning", "--saved-models", str(version.parent.parent)]
-    (tmp_path / "broken.png").write_bytes(BAD[2])
+    broken, missing = tmp_path / "broken.png", tmp_path / "missing.png"
+    broken.write_bytes(BAD[2])
     image = min(corpus.glob("test*.png"))
-    predict.main([*argv, str(image), str(tmp_path / "broken.png")])
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.split()[0] in {*COLOURS, "left", "right"}
-    assert (
-        second
-        == f"{tmp_path / 'broken.png'}: not an image: neither JPEG nor PNG, damaged, or too large"
+
+    def fail(*more):
+        with pytest.raises(SystemExit) as ended:
+            cli.run(lambda: predict.main([*argv, *more]))
+        assert ended.value.code == cli.FAILED
+        return capsys.readouterr()
+
+    # An image that cannot be read costs no answer of another.
+    said = fail(str(missing), str(image), str(broken), "a\0b")
+    lines = said.out.splitlines()
+    assert lines[1].split()[0] in {*COLOURS, "left", "right"}
+    assert lines[::2] == [
+        f"{missing}: cannot be read: No such file or directory",
+        f"{broken}: not an image: neither JPEG nor PNG, damaged, or too large",
+    ]
+    assert lines[3].startswith("a") and "null" in lines[3]
+    assert said.err == (
+        "error: 3 of 4 requests could not be answered; the lines of these say why.\n"
     )
-    predict.main([*argv, str(tmp_path / "broken.png"), "--json"])
-    response = json.loads(capsys.readouterr().out)
-    assert response["image"] == str(tmp_path / "broken.png") and response["valid"] is False
+    first, second = map(json.loads, fail(str(broken), str(missing), "--json").out.splitlines())
+    assert first["image"] == str(broken) and first["valid"] is False and "error" not in first
+    assert second["image"] == str(missing) and second["error"].startswith("cannot be read")
+    predict.main([*argv, str(image)])
+    assert capsys.readouterr().out.splitlines() == [lines[1]]
+    (tmp_path / "in.txt").write_text(f"{image}\n{missing}\n", encoding="utf-8")
+    said = fail("--from", str(tmp_path / "in.txt"), "--to", str(tmp_path / "out.txt"))
+    assert (tmp_path / "out.txt").read_text().splitlines() == [lines[1], lines[0]]
+    assert "error: 1 of 2 requests could not be answered; the lines of" in said.err
     drawn = tmp_path / "drawn.png"
     predict.main([*argv, str(image), "--attend", str(drawn)])
     assert drawn.read_bytes().startswith(b"\x89PNG")
     capsys.readouterr()
-    for more, message in (
-        ([str(image), "--attend", str(drawn)], "already exists"),
-        ([str(tmp_path / "missing.png")], "missing.png: cannot be read: No such file"),
-    ):
-        with pytest.raises(SystemExit):
-            cli.run(lambda more=more: predict.main([*argv, *more]))
-        assert message in capsys.readouterr().err
+    assert "already exists" in fail(str(image), "--attend", str(drawn)).err
+    fail(str(broken), "--attend", str(tmp_path / "none.png"))
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_attended_regions_are_tinted():

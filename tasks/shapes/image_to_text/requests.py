@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.core.errors import UserError
 from tasks.core.settings import setting
 from tasks.shapes.generation import requests
 
@@ -13,33 +12,61 @@ if TYPE_CHECKING:  # it needs NumPy, which takes long to import
     from tasks.core.evaluation import AttentionMaps
 
 
+_NO_IMAGE = "not an image: neither JPEG nor PNG, damaged, or too large"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """File of a request.
+
+    Attributes:
+        path: Its path.
+        error: Why it cannot be read; "" if it can. The image is empty then.
+    """
+
+    path: Path
+    error: str = ""
+
+
 @dataclasses.dataclass(frozen=True)
 class RequestFormat(requests.RequestFormat):
-    """The path of an image per line; the response is its caption."""
+    """The path of an image per line; the response is its caption.
+
+    A file that cannot be read is sent as an empty image, so that the others are answered.
+    """
 
     figure_field = "attend"
     attend: str = setting(
         "", "PNG file to write: the attention weights of each word; for a single image"
     )
 
-    def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, Path]]:
+    def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[dict, ImageFile]]:
         for line in lines:
             path = Path(line.decode("utf-8", "surrogateescape"))
             try:
-                yield {"image_bytes": path.read_bytes()}, path
+                yield {"image_bytes": path.read_bytes()}, ImageFile(path)
             except OSError as error:
-                raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
+                yield {"image_bytes": b""}, ImageFile(path, f"cannot be read: {error.strerror}")
+            except ValueError as error:  # a path with a null character
+                yield {"image_bytes": b""}, ImageFile(path, f"cannot be read: {error}")
 
-    def show(self, context: Path, response: dict) -> str:
-        if not response["valid"]:
-            return f"{context}: not an image: neither JPEG nor PNG, damaged, or too large"
+    def show(self, context: ImageFile, response: dict) -> str:
+        if failure := self.failure(context, response):
+            return f"{context.path}: {failure}"
         return response["caption"].replace("\n", " ")
 
-    def echo(self, row: dict, context: Path) -> dict:
-        return {"image": str(context)}
+    def failure(self, context: ImageFile, response: dict | None = None) -> str:
+        return context.error or ("" if response is None or response["valid"] else _NO_IMAGE)
 
-    def attention(self, context: Path, response: dict) -> "AttentionMaps":
-        return attention_maps(context.read_bytes(), response)
+    def echo(self, row: dict, context: ImageFile) -> dict:
+        image = {"image": str(context.path)}
+        return image | {"error": context.error} if context.error else image
+
+    def drawing(self, context: ImageFile, response: dict) -> "tuple[str, AttentionMaps] | None":
+        return None if self.failure(context, response) else super().drawing(context, response)
+
+    def attention(self, context: ImageFile, response: dict) -> "AttentionMaps":
+        return attention_maps(context.path.read_bytes(), response)
 
 
 def attention_maps(

@@ -323,7 +323,8 @@ def tag(source, to):
     def predict(block):
         requests.extend(block)
         for row, sentence in block:
-            yield request_format.show(sentence, {**row, "tags": ["NOUN"] * row["lengths"]})
+            response = {**row, "tags": ["NOUN"] * row["lengths"]}
+            yield request_format.show(sentence, response), False
 
     output = bulk.PartialOutput(to, {})
     try:
@@ -407,7 +408,7 @@ def test_memory_holds_at_most_one_block_of_requests(block, size, tmp_path, monke
         bulk.Lines(tmp_path / "in.txt"),
         bulk.PartialOutput(tmp_path / "out.txt", {}),
         requests,
-        lambda block: ("response" for _ in block),
+        lambda block: (("response", False) for _ in block),
     )
     assert (tmp_path / "out.txt").read_text() == "response\n" * 1000
     assert most_alive <= 2 * 9 + 1

@@ -68,9 +68,14 @@ def request_lines(task, folder):
 
 
 def output_of(capsys, argv):
-    """The output of `app.predict`."""
-    predict.main([*argv])
-    return capsys.readouterr().out
+    """The output of `app.predict`, and what it says of requests that it cannot answer."""
+    unanswered = ""
+    try:
+        predict.main([*argv])
+    except UserError as error:
+        unanswered = f"{error}\n"
+        assert "could not be answered" in unanswered
+    return capsys.readouterr().out + unanswered
 
 
 def error_of(capsys, argv):
@@ -426,6 +431,15 @@ def test_a_progress_bar_is_shown_if_the_output_is_redirected(server, capsys, mon
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     predict.main(["sentiment", "--server", server.rest])
     assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_shows_what_may_be_typed(server, capsys, monkeypatch):
+    set_stdin(monkeypatch, [b"dull", b"warm"])
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    predict.main(["sentiment", "--server", server.rest])
+    captured = capsys.readouterr()
+    assert captured.err.startswith("A text per line; the response is its label")
+    assert captured.err.endswith("ends.\n") and len(captured.out.splitlines()) == 2
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
