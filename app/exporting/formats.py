@@ -82,6 +82,9 @@ def write_litert(task: Task, network: keras.Model, path: Path, length: int) -> R
     with network_graph.unrolled(network):
         concrete = function.get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], network)
+    # Weights become constants here. Converted as a SavedModel, the temperature of a tagger would
+    # remain a variable, which nothing in the file initialises.
+    converter.experimental_lower_to_saved_model = False
     try:
         content = converter.convert()
     except Exception as error:  # the converter's own class is not public

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 
 from app import cli, export, predict
-from app.exporting import verification
+from app.exporting import formats, verification
 from app.exporting.id_reader import IdReader
+from app.serving.session import SavedModelSession
 from tasks.core.errors import UserError
+from tests.support import untrained
 
 ROOT = Path(__file__).parents[3]
 TEXT = "the plot is far from dull"
@@ -59,7 +62,8 @@ def test_an_onnx_model_answers_as_the_version(published, capsys):
 def test_tags_are_exported_too(untrained_versions):
     pytest.importorskip("onnxruntime", reason="requirements-onnx.txt is not installed")
     out = run(untrained_versions, "tagging")
-    assert json.loads((out / "export.json").read_text())["comparison"]["different_names"] == 0
+    comparison = json.loads((out / "export.json").read_text())["comparison"]
+    assert comparison["different_names"] == 0 < comparison["tags"]
 
 
 def test_a_keras_file_loads_after_the_layers_are_imported(published, capsys):
@@ -78,6 +82,53 @@ def test_a_litert_model_answers_as_the_version(untrained_versions):
     out = run(untrained_versions, "sentiment", "--format", "litert", "--length", "8")
     record = json.loads((out / "export.json").read_text())
     assert record["length"] == 8 and record["comparison"]["texts"] > 0
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory):
+    """The folder of saved models with an untrained tagger that reads words alone."""
+    folder = tmp_path_factory.mktemp("words")
+    untrained.version("tagging", folder, characters=0)
+    return folder
+
+
+def test_a_litert_tagger_answers_as_the_version(tagger, capsys):
+    out = run(tagger, "tagging", "--format", "litert", "--length", "8")
+    assert re.search(r"on \d+ texts: .*, 0 of \d+ tags different", capsys.readouterr().out)
+    comparison = json.loads((out / "export.json").read_text())["comparison"]
+    assert comparison["tags"] >= comparison["texts"] > 0
+    assert comparison["largest_difference"] < 1e-5
+    # Its answers again, by the file and the reader alone.
+    reader = IdReader(out / "ids.json")
+    interpreter = formats._interpreter((out / "model.tflite").read_bytes())
+    interpreter.allocate_tensors()
+    place = interpreter.get_input_details()[0]["index"]
+    interpreter.set_tensor(place, np.array(reader.inputs(["a fast boat"], 8)["ids"], np.int32))
+    interpreter.invoke()
+    outputs = [interpreter.get_tensor(d["index"])[0] for d in interpreter.get_output_details()]
+    (ids,) = [output for output in outputs if output.dtype == np.int32]
+    capsys.readouterr()
+    predict.main(["tagging", "a fast boat", "--json", "--saved-models", str(tagger)])
+    expected = json.loads(capsys.readouterr().out)["tags"]
+    assert [reader.names[number] for number in ids[:3]] == expected
+
+
+def test_tags_of_another_order_are_an_error(tagger):
+    out = run(tagger, "tagging", "--format", "keras")
+    reader = IdReader(out / "ids.json")
+    version = tagger / "tagging/1"
+    answers = SavedModelSession(version).predict([{"text": TEXT}])[0]
+    ids = np.array([[reader.names.index(tag.decode()) for tag in answers["tags"]]])
+    probability = answers["probability"][None]
+
+    def compare(ids):
+        return verification.compare(
+            version, reader, lambda inputs: {"tag_ids": ids, "probability": probability}, [TEXT]
+        )
+
+    assert compare(ids).different_names == 0
+    with pytest.raises(UserError, match=r"differs from .* 6 of 6 tags different"):
+        compare((ids + 1) % len(reader.names))
 
 
 @pytest.mark.parametrize(
