@@ -27,6 +27,7 @@ FOREIGN = {
     "git",
     "make",
     "tensorboard",
+    "split",
     "unzip",
     "cp",
 }

@@ -63,8 +63,14 @@ def page(
         if not evaluation.mistakes.rows:
             parts.append("<p>None.</p>")
     parts += ["<h2>Model card</h2>", *_card(record, limits)]
-    title = f"{record['task']}: {record['data']['source']}"
+    title = f"{_model(record)}: {record['data']['source']}"
     return whole(title, parts, record.get("command", ""), record.get("date", ""))
+
+
+def _model(record: Mapping) -> str:
+    """Returns the name of the model, and its task where that is another."""
+    name, task = record.get("name", record["task"]), record["task"]
+    return task if name == task else f"{name} ({task})"
 
 
 def _curve(history: Sequence[Mapping[str, float]], best_epoch: int, name: str) -> str:

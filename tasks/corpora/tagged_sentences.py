@@ -98,7 +98,11 @@ class TaggedSentences(Corpus):
         return " ".join(example.values["tokens"])
 
     def sample(self) -> dict[str, Stream]:
-        self._reject_conllu_column("the sample")
+        if self.tags != "upos":
+            raise UserError(
+                f"the sample has a single tag for each word; --tags {self.tags} needs data in "
+                "CoNLL-U: --data PATH."
+            )
         sample = english_entities if self.data == "sample:entities" else english_grammar
         return sample.parts()
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.report import colours, data, layout, plots
+from app.report import colours, data, layout, pages, plots
 from app.studies import report as study_report
 from app.studies.experiments import Experiment
-from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Table
+from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Evaluation, Table
 from tests.app.report.test_figures import HISTORY, image_bytes
+from tests.app.report.test_figures import record as run_record
 
 LONG = "a long sentence of several words that does not fit into a line of a table"
 
@@ -27,6 +28,16 @@ def test_a_page_has_a_viewport_colour_schemes_date_and_command():
     assert re.search(r"Written on \d{4}-\d\d-\d\d \d\d:\d\d UTC\.", body)
     assert "python -m app.look &#x27;a &lt;i&gt;&#x27;" in body
     assert "2020-01-31" in layout.whole("a", [], written="2020-01-31 12:00 UTC")
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [({}, "sentiment: d"), ({"name": "sentiment"}, "sentiment: d"),
+     ({"name": "films"}, "films (sentiment): d")],
+)  # fmt: skip
+def test_the_title_of_a_report_names_the_model(name, title):
+    page = pages.page(run_record(**name), HISTORY, Evaluation(2, {"accuracy": 0.5}))
+    assert f"<title>{title}</title>" in page and f"<h1>{title}</h1>" in page
 
 
 def test_a_long_page_has_a_table_of_contents_that_leads_to_its_sections():

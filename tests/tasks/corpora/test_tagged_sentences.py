@@ -431,7 +431,7 @@ def test_a_flag_that_does_not_fit_the_file_is_reported(tmp_path, flags, message)
     [
         ({"tags": "pos"}, r"--tags must be one of \['lemma', 'upos', .*, got 'pos'"),
         ({"encoding": "utf-9"}, "--encoding must be an encoding that Python knows, .* got 'utf-9'"),
-        ({"tags": "xpos"}, "the sample: --tags xpos names a column of CoNLL-U"),
+        ({"tags": "upos,lemma"}, "the sample has a single tag .* --tags upos,lemma needs data in"),
     ],
 )
 def test_an_invalid_flag_is_rejected(flags, message):
