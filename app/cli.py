@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -167,6 +167,7 @@ def parse(
     argv: Sequence[str] | None,
     add_flags: Callable[[argparse.ArgumentParser, type], None],
     example: str = "",
+    others: Mapping[str, str] = {},
 ) -> tuple[argparse.Namespace, type]:
     """Parses the command line of a command whose first argument is a task.
 
@@ -179,6 +180,7 @@ def parse(
         argv: Arguments; None for those of the process.
         add_flags: Adds the flags of the command to a parser, given the declaration of the task.
         example: Arguments after the task, shown as an example in --help.
+        others: What may stand in place of a task, and is parsed elsewhere, with its help.
 
     Returns:
         The values of the flags, and the declaration of the task.
@@ -205,6 +207,8 @@ def parse(
             task_class = tasks.declaration(name)
             add_flags(subparser, task_class)
             task_parser = subparser
+    for name, text in others.items():
+        subparsers.add_parser(name, help=text)
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         task_parser.error(f"unrecognized arguments: {' '.join(unknown)}")

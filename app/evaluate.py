@@ -48,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     )
     if not evaluation.count:
         reason = next(iter(reasons), "it is empty")
+        source = getattr(args, args.part) or args.train or args.data
         raise UserError(
-            f"the {args.part} part of {args.train or args.data} has no examples that can be "
+            f"the {args.part} part of {source} has no examples that can be "
             f"evaluated: {reason}. Flags such as --data and --test name other data."
         )
     calibration = evaluation.calibration

@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if argv[:1] == [GRADIENTS]:
         return _gradients(argv[1:])
     argv = model_name.with_task(argv)
-    args, task_class = cli.parse("look", __doc__, argv, _add_flags, "TEXT --token WORD")
+    others = {GRADIENTS: "how far gradients reach back, of cells on a probe"}
+    args, task_class = cli.parse("look", __doc__, argv, _add_flags, "TEXT --token WORD", others)
     cli.check_out(args.out)
     request, request_format = os.fsencode(args.text), task_class.RequestFormat()
     ((row, context),) = request_format.requests([request])

@@ -111,7 +111,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         sub = studies.add_parser(name, help=preset.title, description=preset.title)
         _add_shared(sub, name)
         sub.add_argument(
-            "--seeds", type=int, default=0, help=f"seeds per cell (default: {preset.seeds})"
+            "--seeds",
+            type=int,
+            metavar="INT",
+            default=0,
+            help=f"seeds per cell (default: {preset.seeds})",
         )
         sub.add_argument(
             "--data", nargs="*", default=[], metavar="NAME=PATH", help="data by probe or task"
@@ -143,14 +147,23 @@ def _parse_evolve(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--minutes",
         type=float,
+        metavar="FLOAT",
         default=60.0,
         help="minutes of training in total (default: %(default)g)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="random seed of the search (default: %(default)s)"
+        "--seed",
+        type=int,
+        metavar="INT",
+        default=0,
+        help="random seed of the search (default: %(default)s)",
     )
     parser.add_argument(
-        "--units", type=int, default=32, help="units of each cell (default: %(default)s)"
+        "--units",
+        type=int,
+        metavar="INT",
+        default=32,
+        help="units of each cell (default: %(default)s)",
     )
     _add_shared(parser, EVOLVE)
     args = parser.parse_args(argv)
@@ -173,6 +186,7 @@ def _add_shared(parser: argparse.ArgumentParser, study: str) -> None:
     parser.add_argument(
         "--jobs",
         type=int,
+        metavar="INT",
         default=os.cpu_count() or 1,
         help="experiments in parallel, each with its share of the cores (default: %(default)s)",
     )
@@ -201,10 +215,15 @@ def _add_grid(parser: argparse.ArgumentParser, name: str) -> None:
         help="names listed by app.cells, specs as JSON, or .json files (default: lstm)",
     )
     parser.add_argument(
-        "--seeds", type=int, default=3, help="seeds per cell (default: %(default)s)"
+        "--seeds",
+        type=int,
+        metavar="INT",
+        default=3,
+        help="seeds per cell (default: %(default)s)",
     )
     for field in _fields(name):
         kind = type(field.default)
+        default = ("no", "yes")[field.default] if kind is bool else field.default
         parser.add_argument(
             flag(field.name),
             *map(flag, field.metadata["aliases"]),
@@ -212,7 +231,7 @@ def _add_grid(parser: argparse.ArgumentParser, name: str) -> None:
             nargs="+",
             type=_switch if kind is bool else kind,
             metavar={int: "INT", float: "FLOAT", bool: "yes|no"}.get(kind, "TEXT"),
-            help=f"{field.metadata['help']} (default: {field.default})".replace("%", "%%"),
+            help=f"{field.metadata['help']} (default: {default})".replace("%", "%%"),
         )
 
 

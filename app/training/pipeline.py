@@ -396,7 +396,10 @@ def _learn(
 
 
 def _no_examples(part: str) -> UserError:
-    return UserError(f"the {part} part holds no examples that could be used.")
+    return UserError(
+        f"the {part} part holds no examples that could be used: name more data, or a file of its "
+        f"own with --{part}."
+    )
 
 
 def _answerable(task: Task, splits: Splits) -> Splits:

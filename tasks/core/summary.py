@@ -96,10 +96,13 @@ def remarks(parts: Mapping[str, PartSummary]) -> Iterator[str]:
         if repeated:
             yield f"{repeated:,} of the {len(part):,} {name} examples repeat another one"
         if conflicting and part.labels:
-            yield f"{conflicting:,} inputs of the {name} part have different labels or tags"
+            inputs = "1 input" if conflicting == 1 else f"{conflicting:,} inputs"
+            verb = "has" if conflicting == 1 else "have"
+            yield f"{inputs} of the {name} part {verb} different labels or tags"
         if part.empty:
-            first = part.first_empty
-            yield f"{part.empty:,} texts of the {name} part are empty; the first: {first}"
+            texts = "1 text" if part.empty == 1 else f"{part.empty:,} texts"
+            verb = "is" if part.empty == 1 else "are"
+            yield f"{texts} of the {name} part {verb} empty; the first: {part.first_empty}"
     yield from _label_lines({name: set(part.labels) for name, part in parts.items()})
 
 

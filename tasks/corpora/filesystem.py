@@ -636,7 +636,8 @@ def json_objects(
             continue
         row = parse_json(line, origin)
         if not isinstance(row, dict):
-            raise UserError(f"{origin}: expected a JSON object, got {shorten(line)}.")
+            hint = " Rename a file that is one array to .json." if isinstance(row, list) else ""
+            raise UserError(f"{origin}: expected a JSON object, got {shorten(line)}.{hint}")
         check_keys(row, flags, origin)
         yield origin, row
 

@@ -138,6 +138,8 @@ def csv_format(path: filesystem.AnyPath, lines: Iterable[str], options: Options)
 
 def _missing_column(path: filesystem.AnyPath, header: Sequence[str], options: Options) -> UserError:
     """Returns the error about the first column that a header lacks."""
+    if not header:
+        return UserError(f"{path}: the file contains no examples.")
     is_missing = _column(header, options.text_key, "text", TEXT_NAMES) is None
     key, flag = (
         (options.text_key or "text", "--text-key")

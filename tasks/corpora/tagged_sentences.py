@@ -282,9 +282,11 @@ class TaggedSentences(Corpus):
             starts_sentence = False
             if len(row) != count or count < 2:
                 expected = f"{count} columns as above" if count > 1 else "a word and its tag"
+                has_commas = filesystem.stem_and_suffix(path)[1] == ".csv"
+                hint = " Columns are separated by tabs or blanks, not by commas." * has_commas
                 raise UserError(
                     f"{origin}: expected {expected}, got {filesystem.columns(len(row))}: "
-                    f"{filesystem.shorten(line)}."
+                    f"{filesystem.shorten(line)}.{hint}"
                 )
             yield row[token], (row[tag],), origin
 

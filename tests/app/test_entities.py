@@ -278,3 +278,8 @@ def test_entities_are_printed_as_marked_text_as_brat_and_as_json():
         cls(format="brat")
     columns = {"tokens": ["Ada", "slept"], "tags": ["B-PER", "O"], "lengths": 2}
     assert cls(format="conll").show(None, columns) == "Ada B-PER\nslept O\n"
+
+
+def test_tags_that_are_numbers_are_remarked(tmp_path):
+    task = learnt(tmp_path / "numbers", ["0", "3", "0", "7"])
+    assert task.remarks() == ("all 3 tags are numbers, such as 0: the data lacks their names",)

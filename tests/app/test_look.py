@@ -134,10 +134,10 @@ def test_invalid_requests_are_rejected(argv, message, untrained_versions, here, 
 
 
 def test_help_names_the_gradient_experiment(capsys):
-    for argv in (["--help"], ["gradients", "--help"]):
+    for argv, text in ((["--help"], "\n    gradients "), (["gradients", "--help"], "gradients")):
         with pytest.raises(SystemExit):
             look.main(argv)
-        assert "gradients" in capsys.readouterr().out
+        assert text in capsys.readouterr().out
 
 
 # --- Figures -----------------------------------------------------------

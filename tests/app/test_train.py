@@ -118,7 +118,7 @@ def test_a_malformed_corpus_is_an_error_before_training(capsys, corpus, tmp_path
 def test_a_part_without_a_known_class_is_an_error(capsys, corpus, tmp_path):
     (corpus / "test.tsv").write_text("a film\todd\n")
     said = fails(capsys, train.main, ["sentiment", "--data", str(corpus), *where(tmp_path)])
-    assert "the test part holds no examples that could be used" in said
+    assert "the test part holds no examples that could be used: " in said and "--test" in said
 
 
 def trained(corpus, folder, *more):

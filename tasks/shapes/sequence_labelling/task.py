@@ -624,11 +624,19 @@ class SequenceLabelling(task.Task):
         return (
             *super().remarks(),
             *self.scheme.remarks,
+            *self._remarks_on_numbers(),
             *(
                 f"tags of {name} mark entities; with other annotations they are trained as they are"
                 for name in marking
             ),
         )
+
+    def _remarks_on_numbers(self) -> list[str]:
+        """Returns a remark on tags that are numbers, as of a data set whose names are elsewhere."""
+        tags = self.scheme.reported
+        if self.annotations or not tags or not all(tag.isdecimal() for tag in tags):
+            return []
+        return [f"all {len(tags)} tags are numbers, such as {tags[0]}: the data lacks their names"]
 
     def limits(self):
         c = self.config

@@ -33,8 +33,8 @@ def test_overlap_duplicates_conflicts_and_odd_labels_are_reported():
         "2 of the 3 different inputs of the test part are also in the train part, so its scores "
         "may be too high",
         "1 of the 6 train examples repeat another one",
-        "1 inputs of the train part have different labels or tags",
-        "1 texts of the train part are empty; the first: train:5",
+        "1 input of the train part has different labels or tags",
+        "1 text of the train part is empty; the first: train:5",
         "labels that differ only in case or blanks: 'X', 'x'",
         "the test part has no 'X', 'x'",
     ]
@@ -44,7 +44,7 @@ def test_tags_are_labels_and_several_translations_are_no_conflict():
     train = [{"tokens": ("a", "b"), "tags": ("N", "V")}, {"tokens": ("a", "b"), "tags": ("N", "N")}]
     other = [{"tokens": ("c",), "tags": ("N",)}]
     assert lines("tagging", train=train, valid=other, test=other) == [
-        "1 inputs of the train part have different labels or tags",
+        "1 input of the train part has different labels or tags",
         "the valid part has no 'V'; the test part has no 'V'",
     ]
     pairs = [{"text": "a", "translation": "b"}, {"text": "a", "translation": "c"}]

@@ -350,6 +350,11 @@ BROKEN = {
         "a.txt",
         r"a.txt:3: expected 3 columns as above, got 2 columns: 'a X'",
     ),
+    "commas": (
+        {"a.csv": "word,tag\nthe,O\n"},
+        "a.csv",
+        r"a.csv:1: expected a word and its tag, .* separated by tabs or blanks, not by commas",
+    ),
     "other columns after a comment": (
         {"a.txt": "# id 1\tdomain=en\nthe _ _ O\nking _ B-PER\n"},
         "a.txt",
