@@ -31,10 +31,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         models = catalogue.local(args.saved_models, args.models)
     try:
         server = http_server.DemoServer(models, args.host, args.port)
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:  # not OSError: no name of a host
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"--host and --port must be an address that is free, got {args.host}, port "
-            f"{args.port}: {error.strerror}."
+            f"{args.port}: {reason}."
         ) from error
     with server:
         if args.host not in http_server.LOOPBACK:

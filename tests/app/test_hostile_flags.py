@@ -15,10 +15,12 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
+import app.models
 import models
 import tasks
-from app import cli, report
+from app import cli, export, report
 from app.serving import session
+from app.serving.demo import http_server
 from app.studies import evolution, experiments, gradients
 from app.training import pipeline
 
@@ -50,11 +52,15 @@ COMMANDS = {
     "cache": ["cache"],
     "cells": ["cells"],
     "deploy": ["deploy", SAVED],
+    "demo": ["demo", SAVED],
+    "export": ["export", "sentiment", SAVED, "--format=keras"],
+    "models": ["models", "sentiment", SAVED],
     "study adding": ["study", "adding"],
     "study sentiment": ["study", "sentiment"],
     "study preset": ["study", "memory"],
     "study evolve": ["study", "evolve"],
 }
+WITHOUT_TASK = ("cache", "cells", "demo", "deploy", "models")  # with flags of their own
 HOSTILE = [
     *("", " ", "-", "--", "-1", "0", "1", "nan", "inf", "-inf", "1e308", "1e-400", "1e400", "yes"),
     *(str(2**31 - 1), str(2**31), str(2**63), "1" + "0" * 30, "9" * 5000, "\u0663", "1_0", "0x10"),
@@ -93,12 +99,15 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(experiments.Runner, "run", reached)
     monkeypatch.setattr(evolution, "evolve", reached)
     monkeypatch.setattr(gradients, "measure", reached)
+    monkeypatch.setattr(http_server.DemoServer, "serve_forever", reached)
+    monkeypatch.setattr(export, "_export", reached)
+    monkeypatch.setattr(app.models, "_remove", reached)
     return here
 
 
 def flags_of(command):
     """The flags of a command as its help lists them, those with a value and the others."""
-    words = command[: 1 + (command[0] not in ("cache", "cells", "deploy"))]
+    words = command[: 1 + (command[0] not in WITHOUT_TASK)]
     output = io.StringIO()
     with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
         main_of(command)([*words[1:], "--help"])
