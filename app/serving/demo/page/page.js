@@ -256,7 +256,7 @@ function saliency(content) {
   if (!content) return [];
   return [h("section", { class: "card" }, h("h2", {}, "Saliency"),
     h("p", { class: "faint" }, `Integrated gradients of the ${content.quantity}, relative to the ` +
-      "greatest of each output. Blue raises it, orange lowers it."),
+      "greatest of each output. Orange raises it, blue lowers it."),
     aligned(content.source, content.target, content.weights, "Contributions"))];
 }
 

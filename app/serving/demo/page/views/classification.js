@@ -53,7 +53,7 @@ export function contributions(context, value, name, format = percent) {
       .sort((one, other) => Math.abs(other[0]) - Math.abs(one[0])).slice(0, 5);
     list.replaceChildren(...order.map(([change, at]) =>
       h("li", {}, `${text.slice(...parts[at])}: ${signed(change, format)}`)));
-    note.textContent = `Blue speaks for ${name}, orange against it: the change of the ` +
+    note.textContent = `Orange speaks for ${name}, blue against it: the change of the ` +
       `prediction if ${size > 1 ? `these ${size} words are` : "the word is"} left out.`;
   }, (error) => { place.textContent = error.message; });
   const list = h("ul", {});
