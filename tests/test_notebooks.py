@@ -1,4 +1,7 @@
-"""The notebooks of examples/ are short, and run from the first cell to the last."""
+"""The notebooks of examples/ are short, and run from the first cell to the last.
+
+Running them is slow, because each trains a model of a task on its sample.
+"""
 
 import importlib.util
 import json
