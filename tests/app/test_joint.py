@@ -67,6 +67,7 @@ def version(treebank, tmp_path_factory):
     """A version that is trained so little that it has mistakes in each column."""
     sizes = ["--units", "6", "--embedding", "6", "--characters", "0", "--layers", "1"]
     sizes += ["--cell", "rnn", "--epochs", "1", "--max-length", "4", "--learning-rate", "0.05"]
+    sizes += ["--batch-tokens", "640"]
     argv = ["tagging", "--data", str(treebank), *FLAGS, *sizes]
     return train.main([*argv, *where(tmp_path_factory.mktemp("joint"))])
 

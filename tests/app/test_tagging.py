@@ -491,7 +491,7 @@ def test_lemmas_are_served_as_lemmas_also_of_unseen_words(tmp_path, monkeypatch,
         lines += [*rows, ""]
     data = tmp_path / "train.conllu"
     data.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    flags = ["--tags", "lemma", "--epochs", "3", "--layers", "1"]
+    flags = ["--tags", "lemma", "--epochs", "3", "--layers", "1", "--batch-tokens", "640"]
     version = trained(data, tmp_path / "out", *flags)
     record = json.loads((version / "assets.extra/run.json").read_text(encoding="utf-8"))
     scores = record["scores"]

@@ -18,13 +18,14 @@ PARAMETERS = {
         "test_a_run_that_is_killed_at_any_moment_ends_with_the_same_bytes": 0,
     },
     "tests/app/serving/test_client.py": {
-        "test_a_server_gives_the_responses_of_a_local_version": 2,
+        "test_a_server_gives_the_responses_of_a_local_version": 1,
         "test_a_server_gives_the_entities_of_a_local_version": 0,
         "test_the_command_needs_no_local_model": 1,
         "test_a_figure_is_the_same_as_with_a_local_version": 1,
     },
     "tests/app/serving/test_compatibility.py": {
         "test_every_setting_passes": 1,
+        "test_versions_with_more_signatures_pass_and_have_them": 0,
     },
     "tests/app/serving/test_paths.py": {
         "test_a_version_is_used_in_a_folder_of_any_name": 3,
@@ -33,8 +34,9 @@ PARAMETERS = {
         "test_every_cell_can_be_exported": 1,
     },
     "tests/app/serving/test_streaming.py": {
-        "test_a_stream_of_tags_has_those_of_the_whole_text": 1,
+        "test_a_stream_of_tags_has_those_of_the_whole_text": 0,
         "test_a_stream_of_a_source_ends_with_the_translation_of_the_whole_text": 1,
+        "test_concurrent_clients_whose_requests_are_merged_have_their_own_tags": 0,
     },
     "tests/app/serving/test_warmup.py": {
         "test_photographs_are_scaled_down": 0,
@@ -42,6 +44,7 @@ PARAMETERS = {
     },
     "tests/app/studies/test_gradients.py": {
         "test_the_page_has_its_pictures_and_numbers": 0,
+        "test_the_network_is_measured_at_the_start_and_after_training": 1,
     },
     "tests/app/test_cache.py": {
         "test_training_marks_what_it_uses": 0,
@@ -62,6 +65,7 @@ PARAMETERS = {
     },
     "tests/app/test_model_name.py": {
         "test_a_model_is_trained_and_published_under_its_name": 0,
+        "test_every_command_finds_the_task_of_a_name": 0,
     },
     "tests/app/test_study.py": {
         "test_a_killed_study_resumes_and_repeats_no_experiment": 0,
@@ -69,6 +73,8 @@ PARAMETERS = {
     "tests/app/test_tagging.py": {
         "test_tags_of_entities_are_evaluated_and_monitored_as_entities": 0,
         "test_the_epoch_with_the_best_accuracy_is_published": 0,
+        "test_words_without_characters_or_case_folding_can_be_trained": 0,
+        "test_a_cell_of_each_equation_can_be_exported": 0,
     },
     "tests/app/test_targets.py": {
         "test_a_version_of_labels_has_their_signature_and_can_be_served": 0,
@@ -79,6 +85,7 @@ PARAMETERS = {
         "test_other_precisions_train_and_are_served_in_float32": 1,
         "test_a_run_killed_after_fitting_is_only_published": 0,
         "test_a_run_killed_within_an_epoch_does_that_epoch_again": 0,
+        "test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened": 1,
     },
     "tests/app/test_translation.py": {
         "test_every_setting_can_be_trained_and_served": 0,
@@ -112,6 +119,7 @@ PARAMETERS = {
     },
     "tests/app/training/test_fingerprint.py": {
         "test_it_is_the_same_in_another_process_and_after_edits_that_change_no_op": 0,
+        "test_it_differs_if_preprocessing_computes_something_else": 2,
     },
     "tests/app/training/test_killed.py": {
         "test_a_version_is_whole_or_not_there_whenever_the_process_is_killed": 0,
@@ -227,14 +235,16 @@ PARAMETERS = {
         "test_a_data_set_trains_by_name": 0,
     },
     "tests/tasks/shapes/test_language_modelling.py": {
-        "test_pieces_have_the_tokens_of_the_whole_text": 2,
+        "test_pieces_have_the_tokens_of_the_whole_text": 1,
         "test_each_token_has_its_log_probability_after_those_before": 2,
         "test_temperature_0_takes_the_most_probable_token_at_each_step": 2,
+        "test_the_next_tokens_are_the_most_probable_ones": 1,
     },
     "tests/tasks/shapes/test_streaming.py": {
         "test_pieces_have_the_responses_of_the_whole_text": 1,
         "test_a_lag_as_long_as_the_text_decodes_all_tags_together": 0,
-        "test_small_chunks_change_nothing": 2,
+        "test_small_chunks_change_nothing": 1,
+        "test_a_state_that_is_not_valid_affects_its_row_only": 2,
     },
     "tests/test_package.py": {
         "test_the_layers_train_outside_the_checkout": 0,
