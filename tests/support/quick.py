@@ -10,6 +10,8 @@ PARAMETERS = {
     "tests/app/exporting/test_export.py": {
         "test_a_keras_file_loads_after_the_layers_are_imported": 0,
         "test_tags_are_exported_too": 0,
+        "test_tags_of_another_order_are_an_error": 0,
+        "test_a_litert_tagger_answers_as_the_version": 0,
     },
     "tests/app/serving/demo/test_http.py": {
         "test_every_file_of_the_page_is_sent_with_a_strict_policy": 3,
@@ -35,8 +37,9 @@ PARAMETERS = {
     },
     "tests/app/serving/test_streaming.py": {
         "test_a_stream_of_tags_has_those_of_the_whole_text": 0,
-        "test_a_stream_of_a_source_ends_with_the_translation_of_the_whole_text": 1,
+        "test_a_stream_of_a_source_ends_with_the_translation_of_the_whole_text": 0,
         "test_concurrent_clients_whose_requests_are_merged_have_their_own_tags": 0,
+        "test_a_stream_of_a_class_ends_with_that_of_the_whole_text": 1,
     },
     "tests/app/serving/test_warmup.py": {
         "test_photographs_are_scaled_down": 0,
@@ -53,9 +56,16 @@ PARAMETERS = {
         "test_every_setting_can_be_trained_and_served": 0,
         "test_a_moved_version_runs_in_a_process_with_tensorflow_alone": 0,
     },
+    "tests/app/test_config_file.py": {
+        "test_a_record_and_its_command_repeat_a_run": 0,
+    },
+    "tests/app/test_deploy.py": {
+        "test_the_check_replays_the_warm_up_requests": 0,
+    },
     "tests/app/test_entities.py": {
         "test_served_tags_are_well_formed_in_the_scheme_of_the_data": 1,
-        "test_the_entities_signature_has_the_spans_of_the_tags": 1,
+        "test_the_entities_signature_has_the_spans_of_the_tags": 0,
+        "test_entities_of_responses_are_those_of_the_network": 0,
     },
     "tests/app/test_hostile_flags.py": {
         "test_every_flag_rejects_or_accepts_what_has_failed_before": 10,
@@ -69,15 +79,18 @@ PARAMETERS = {
     },
     "tests/app/test_study.py": {
         "test_a_killed_study_resumes_and_repeats_no_experiment": 0,
+        "test_training_on_a_probe_depends_on_its_seed_alone_and_learns": 0,
     },
     "tests/app/test_tagging.py": {
         "test_tags_of_entities_are_evaluated_and_monitored_as_entities": 0,
         "test_the_epoch_with_the_best_accuracy_is_published": 0,
         "test_words_without_characters_or_case_folding_can_be_trained": 0,
         "test_a_cell_of_each_equation_can_be_exported": 0,
+        "test_lemmas_are_served_as_lemmas_also_of_unseen_words": 0,
     },
     "tests/app/test_targets.py": {
         "test_a_version_of_labels_has_their_signature_and_can_be_served": 0,
+        "test_scores_of_served_labels_are_those_of_scikit_learn": 0,
     },
     "tests/app/test_train.py": {
         "test_the_same_command_after_a_finished_run_makes_a_new_version": 0,
@@ -85,7 +98,7 @@ PARAMETERS = {
         "test_other_precisions_train_and_are_served_in_float32": 1,
         "test_a_run_killed_after_fitting_is_only_published": 0,
         "test_a_run_killed_within_an_epoch_does_that_epoch_again": 0,
-        "test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened": 1,
+        "test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened": 0,
     },
     "tests/app/test_translation.py": {
         "test_every_setting_can_be_trained_and_served": 0,
@@ -98,14 +111,19 @@ PARAMETERS = {
         "test_shares_of_a_batch_are_the_batch_and_no_row_is_in_two": 2,
         "test_a_pass_has_every_example_once_within_the_budget": 4,
     },
+    "tests/app/training/test_bpe_dropout.py": {
+        "test_training_goes_on_from_any_step_with_the_same_segmentations": 0,
+        "test_replicas_draw_their_own_segmentations": 0,
+    },
     "tests/app/training/test_continuation.py": {
         "test_a_continued_network_answers_as_before_its_first_step": 0,
         "test_weights_move_with_their_classes": 0,
         "test_frozen_groups_are_not_trained": 0,
+        "test_versions_are_compared_by_their_predictions": 0,
     },
     "tests/app/training/test_distribution.py": {
         "test_two_machines_train_the_same_weights_as_one_although_one_was_killed": 0,
-        "test_two_devices_train_the_same_weights_as_one": 1,
+        "test_two_devices_train_the_same_weights_as_one": 0,
     },
     "tests/app/training/test_ensembles.py": {
         "test_an_exported_ensemble_of_equal_networks_answers_as_one_of_them": 1,
@@ -116,10 +134,14 @@ PARAMETERS = {
         "test_out_of_memory_halves_the_batches_and_goes_on": 0,
         "test_a_changed_corpus_is_reported_and_its_run_is_kept": 0,
         "test_a_loss_that_is_no_number_names_the_lines_of_its_batch": 0,
+        "test_a_full_disk_is_an_error_and_the_last_state_is_kept": 0,
     },
     "tests/app/training/test_fingerprint.py": {
         "test_it_is_the_same_in_another_process_and_after_edits_that_change_no_op": 0,
-        "test_it_differs_if_preprocessing_computes_something_else": 2,
+        "test_it_differs_if_preprocessing_computes_something_else": 1,
+    },
+    "tests/app/training/test_hostile_names.py": {
+        "test_the_version_is_published_complete": 0,
     },
     "tests/app/training/test_killed.py": {
         "test_a_version_is_whole_or_not_there_whenever_the_process_is_killed": 0,
@@ -166,6 +188,7 @@ PARAMETERS = {
     },
     "tests/models/cells/test_tree.py": {
         "test_a_chain_is_a_sequence": 15,
+        "test_a_model_trains_is_saved_and_served_by_stock_ops": 0,
     },
     "tests/models/layers/test_crf.py": {
         "test_learns_what_no_softmax_per_step_can_and_survives_saving": 0,
@@ -197,9 +220,9 @@ PARAMETERS = {
         "test_ten_thousand_words_seen_and_unseen_are_segmented_as_the_library_does": 0,
     },
     "tests/serving/test_bad_input.py": {
-        "test_a_request_without_rows_has_a_response_without_rows": 3,
-        "test_a_malformed_request_is_an_invalid_argument": 3,
-        "test_an_unusual_row_gets_a_response_and_does_not_affect_others": 3,
+        "test_a_request_without_rows_has_a_response_without_rows": 2,
+        "test_a_malformed_request_is_an_invalid_argument": 2,
+        "test_an_unusual_row_gets_a_response_and_does_not_affect_others": 2,
     },
     "tests/serving/test_cc_runtime.py": {
         "test_it_predicts_as_keras_does_and_runs_the_warm_up_requests": 1,
@@ -208,10 +231,11 @@ PARAMETERS = {
         "test_a_cell_predicts_as_the_keras_model_does": 1,
     },
     "tests/serving/test_curl.py": {
-        "test_a_line_gets_the_outputs_of_the_signature": 5,
+        "test_a_line_gets_the_outputs_of_the_signature": 3,
+        "test_three_lines_carry_the_state_of_a_stream": 0,
     },
     "tests/serving/test_generated.py": {
-        "test_every_request_gets_a_response_and_does_not_affect_its_neighbour": 3,
+        "test_every_request_gets_a_response_and_does_not_affect_its_neighbour": 1,
     },
     "tests/serving/test_merging.py": {
         "test_a_merged_request_gets_the_responses_of_its_parts": 3,
@@ -221,9 +245,10 @@ PARAMETERS = {
         "test_logits_are_those_of_rows_and_steps_that_count": 1,
     },
     "tests/tasks/core/test_inspection.py": {
-        "test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency": 2,
+        "test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency": 1,
         "test_saliency_reaches_pixels_through_a_network_that_is_not_trained": 0,
         "test_an_empty_request_is_an_error": 2,
+        "test_saliency_of_a_translation_is_that_of_finite_differences": 0,
     },
     "tests/tasks/core/test_word_vectors.py": {
         "test_a_word_that_training_has_not_seen_is_known_when_served": 0,
