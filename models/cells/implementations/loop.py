@@ -309,7 +309,7 @@ class _Recurrence:
             for name, vector in weights["vectors"].items()
         }
         d_initial = list(d_final)
-        if xla and inputs.shape[0]:
+        if xla:  # its arrays need sizes that follow from the shapes alone
             d_initial, totals, d_inputs = chunk(0, time, d_initial, totals)
         else:
             d_inputs = tf.TensorArray(inputs.dtype, time, element_shape=inputs.shape[1:])

@@ -351,6 +351,40 @@ def test_any_cut_into_strips_gives_what_one_does(name, graph, monkeypatch):
             np.testing.assert_allclose(whole, strips, atol=1e-12)
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("name", ["lstm_peephole", "gru", "lstm, all at once"])
+def test_any_number_of_steps_at_a_time_gives_what_one_does(name, training, monkeypatch):
+    results = []
+    for steps in (1, 2, T - 1, T, T + 1):
+        monkeypatch.setattr(loop, "CHUNK", steps)
+        monkeypatch.setattr(loop, "UNROLLED", steps)
+        layer = made(name, implementation="loop", dtype="float64")
+        states = [s.astype("float64") for s in initial_state(layer)]
+        xs = inputs().astype("float64")
+        results.append(values_and_gradients(layer, xs, states, MASK, training, True))
+    for others in results[1:]:
+        for one, other in zip(tf.nest.flatten(results[0]), tf.nest.flatten(others), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["lstm_peephole", "gru"])
+def test_texts_of_any_length_are_compiled_by_xla(name):
+    layer = made(name, implementation="loop")
+
+    def gradients(xs):
+        with tf.GradientTape() as tape:
+            tape.watch(xs)
+            loss = tf.reduce_sum(tf.sin(layer(xs, training=True)[0]))
+        return tape.gradient(loss, [xs, *layer.trainable_variables])
+
+    unknown = [tf.TensorSpec([None, None, D])]
+    compiled = tf.function(gradients, input_signature=unknown, jit_compile=True)
+    for steps in (1, T, loop.CHUNK + 3):
+        xs = tf.constant(np.random.default_rng(steps).normal(size=(2, steps, D)), tf.float32)
+        for own, expected in zip(compiled(xs), gradients(xs), strict=True):
+            np.testing.assert_allclose(own, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", [n for n in SPECS if block.runs(SPECS[n], "cpu", "float32")])
 @pytest.mark.parametrize("mask", [None, MASK], ids=["unmasked", "masked"])
 def test_the_block_gives_the_values_and_gradients_of_the_definition(name, mask):
