@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks import records
 
+VECTORS = "vectors/glove100.txt.gz"  # in DATA_DIR
 SCORES = ("accuracy", "unseen_accuracy", "sentence_accuracy")
 # Treebank, flags of `app.train`, and seeds, by row.
 RUNS = {
@@ -28,6 +29,8 @@ RUNS = {
     "ewt-gru": ("en_ewt", ["--cell", "gru"], (0,)),
     "ewt-coupled": ("en_ewt", ["--cell", "lstm_coupled"], (0,)),
     "ewt-forward": ("en_ewt", ["--direction", "forward", "--lookahead", "2"], (0,)),
+    "ewt-vectors": ("en_ewt", ["--vectors", VECTORS], (0,)),
+    "ewt-distilled": ("en_ewt", ["--ensemble", "3", "--distill"], (0,)),
 }
 TITLES = {"en_ewt": "English-EWT", "fr_sequoia": "French-Sequoia"}
 
@@ -35,6 +38,8 @@ TITLES = {"en_ewt": "English-EWT", "fr_sequoia": "French-Sequoia"}
 def measure(treebank: str, flags: list[str], seed: int) -> dict:
     """Trains a version, and returns its record."""
     data = str(records.data_dir() / "tagging" / treebank)
+    vectors = str(records.data_dir() / VECTORS)
+    flags = [vectors if flag == VECTORS else flag for flag in flags]
     with tempfile.TemporaryDirectory() as name:
         return records.train("tagging", Path(name), "--data", data, "--seed", str(seed), *flags)
 
