@@ -12,6 +12,7 @@ PARAMETERS = {
         "test_tags_are_exported_too": 0,
         "test_tags_of_another_order_are_an_error": 0,
         "test_a_litert_tagger_answers_as_the_version": 0,
+        "test_other_answers_are_an_error": 0,
     },
     "tests/app/serving/demo/test_http.py": {
         "test_every_file_of_the_page_is_sent_with_a_strict_policy": 3,
@@ -22,8 +23,9 @@ PARAMETERS = {
     "tests/app/serving/test_client.py": {
         "test_a_server_gives_the_responses_of_a_local_version": 1,
         "test_a_server_gives_the_entities_of_a_local_version": 0,
-        "test_the_command_needs_no_local_model": 1,
-        "test_a_figure_is_the_same_as_with_a_local_version": 1,
+        "test_the_command_needs_no_local_model": 0,
+        "test_a_figure_is_the_same_as_with_a_local_version": 0,
+        "test_the_client_is_not_imported_without_a_server": 0,
     },
     "tests/app/serving/test_compatibility.py": {
         "test_every_setting_passes": 1,
@@ -34,16 +36,23 @@ PARAMETERS = {
     },
     "tests/app/serving/test_session.py": {
         "test_every_cell_can_be_exported": 1,
+        "test_predict_reads_standard_input_and_prints_json": 0,
     },
     "tests/app/serving/test_streaming.py": {
         "test_a_stream_of_tags_has_those_of_the_whole_text": 0,
         "test_a_stream_of_a_source_ends_with_the_translation_of_the_whole_text": 0,
         "test_concurrent_clients_whose_requests_are_merged_have_their_own_tags": 0,
         "test_a_stream_of_a_class_ends_with_that_of_the_whole_text": 1,
+        "test_a_client_notices_other_responses": 0,
+        "test_a_long_piece_is_read_in_several_requests": 0,
+    },
+    "tests/app/serving/test_uncalibrated.py": {
+        "test_probabilities_are_those_without_the_temperature": 1,
     },
     "tests/app/serving/test_warmup.py": {
         "test_photographs_are_scaled_down": 0,
         "test_the_rows_of_a_large_request_are_cut": 0,
+        "test_every_request_is_replayed": 0,
     },
     "tests/app/studies/test_gradients.py": {
         "test_the_page_has_its_pictures_and_numbers": 0,
@@ -55,6 +64,7 @@ PARAMETERS = {
     "tests/app/test_captioning.py": {
         "test_every_setting_can_be_trained_and_served": 0,
         "test_a_moved_version_runs_in_a_process_with_tensorflow_alone": 0,
+        "test_encoder_weights_in_the_legacy_format_of_keras_can_be_read": 0,
     },
     "tests/app/test_config_file.py": {
         "test_a_record_and_its_command_repeat_a_run": 0,
@@ -80,6 +90,7 @@ PARAMETERS = {
     "tests/app/test_study.py": {
         "test_a_killed_study_resumes_and_repeats_no_experiment": 0,
         "test_training_on_a_probe_depends_on_its_seed_alone_and_learns": 0,
+        "test_trees_are_trained_on_the_examples_of_sequences": 0,
     },
     "tests/app/test_tagging.py": {
         "test_tags_of_entities_are_evaluated_and_monitored_as_entities": 0,
@@ -91,6 +102,9 @@ PARAMETERS = {
     "tests/app/test_targets.py": {
         "test_a_version_of_labels_has_their_signature_and_can_be_served": 0,
         "test_scores_of_served_labels_are_those_of_scikit_learn": 0,
+        "test_labels_are_evaluated_and_inspected": 0,
+        "test_scores_of_served_numbers_are_those_of_scikit_learn": 0,
+        "test_numbers_are_served_in_their_unit_and_range": 0,
     },
     "tests/app/test_train.py": {
         "test_the_same_command_after_a_finished_run_makes_a_new_version": 0,
@@ -104,6 +118,8 @@ PARAMETERS = {
         "test_every_setting_can_be_trained_and_served": 0,
         "test_each_epoch_shows_translations_and_bleu_can_be_monitored": 0,
         "test_a_moved_version_runs_in_a_process_with_tensorflow_alone": 0,
+        "test_pairs_of_unequal_length_are_skipped_and_counted_in_train_only": 0,
+        "test_the_keras_model_can_be_loaded_in_another_process": 0,
     },
     "tests/app/training/test_batches.py": {
         "test_order_is_a_function_of_the_seed_and_the_pass": 1,
@@ -120,10 +136,12 @@ PARAMETERS = {
         "test_weights_move_with_their_classes": 0,
         "test_frozen_groups_are_not_trained": 0,
         "test_versions_are_compared_by_their_predictions": 0,
+        "test_new_words_and_classes_follow_those_of_the_version": 0,
     },
     "tests/app/training/test_distribution.py": {
         "test_two_machines_train_the_same_weights_as_one_although_one_was_killed": 0,
         "test_two_devices_train_the_same_weights_as_one": 0,
+        "test_deterministic_training_is_the_same_to_the_last_bit": 0,
     },
     "tests/app/training/test_ensembles.py": {
         "test_an_exported_ensemble_of_equal_networks_answers_as_one_of_them": 1,
@@ -138,16 +156,21 @@ PARAMETERS = {
     },
     "tests/app/training/test_fingerprint.py": {
         "test_it_is_the_same_in_another_process_and_after_edits_that_change_no_op": 0,
-        "test_it_differs_if_preprocessing_computes_something_else": 1,
+        "test_it_differs_if_preprocessing_computes_something_else": 0,
     },
     "tests/app/training/test_hostile_names.py": {
         "test_the_version_is_published_complete": 0,
+        "test_the_report_shows_classes_and_files": 0,
+        "test_the_record_is_json_that_every_program_reads": 0,
     },
     "tests/app/training/test_killed.py": {
         "test_a_version_is_whole_or_not_there_whenever_the_process_is_killed": 0,
     },
     "tests/app/training/test_precision.py": {
         "test_twenty_steps_in_float16_are_numbers_and_learn": 0,
+    },
+    "tests/app/training/test_pretraining.py": {
+        "test_a_resumed_command_does_not_train_the_language_model_again": 0,
     },
     "tests/models/cells/test_backends.py": {
         "test_every_cell_agrees_with_the_textbook_on_every_backend": 1,
@@ -161,7 +184,7 @@ PARAMETERS = {
         "test_it_gives_the_values_and_gradients_of_the_definition": 15,
     },
     "tests/models/cells/test_jacobians.py": {
-        "test_each_step_has_the_jacobian_of_finite_differences": 14,
+        "test_each_step_has_the_jacobian_of_finite_differences": 8,
     },
     "tests/models/cells/test_keras_surface.py": {
         "test_keras_bidirectional_wraps_the_layer": 12,
@@ -192,7 +215,7 @@ PARAMETERS = {
     },
     "tests/models/layers/test_crf.py": {
         "test_learns_what_no_softmax_per_step_can_and_survives_saving": 0,
-        "test_sums_are_of_float32_whatever_the_network_computes_in": 1,
+        "test_sums_are_of_float32_whatever_the_network_computes_in": 0,
         "test_trains_compiled_by_xla": 0,
     },
     "tests/models/layers/test_decoder.py": {
@@ -206,6 +229,9 @@ PARAMETERS = {
     },
     "tests/models/networks/test_classifier.py": {
         "test_an_answer_does_not_depend_on_who_shares_the_batch": 5,
+    },
+    "tests/models/networks/test_tagger.py": {
+        "test_a_program_that_knows_only_the_package_loads_it": 0,
     },
     "tests/models/test_beam_search.py": {
         "test_a_narrow_search_goes_as_it_does_in_plain_python": 16,
@@ -230,6 +256,9 @@ PARAMETERS = {
     "tests/serving/test_cc_runtime_cells.py": {
         "test_a_cell_predicts_as_the_keras_model_does": 1,
     },
+    "tests/serving/test_corrupted_states.py": {
+        "test_corrupted_states_are_not_valid_and_affect_no_other_row": 1,
+    },
     "tests/serving/test_curl.py": {
         "test_a_line_gets_the_outputs_of_the_signature": 3,
         "test_three_lines_carry_the_state_of_a_stream": 0,
@@ -238,11 +267,12 @@ PARAMETERS = {
         "test_every_request_gets_a_response_and_does_not_affect_its_neighbour": 1,
     },
     "tests/serving/test_merging.py": {
-        "test_a_merged_request_gets_the_responses_of_its_parts": 3,
+        "test_a_merged_request_gets_the_responses_of_its_parts": 1,
     },
     "tests/tasks/core/test_calibration.py": {
         "test_the_temperature_is_fitted_and_asked_of_no_other_weight": 1,
         "test_logits_are_those_of_rows_and_steps_that_count": 1,
+        "test_of_many_logits_a_sample_is_returned": 0,
     },
     "tests/tasks/core/test_inspection.py": {
         "test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency": 1,
@@ -261,15 +291,21 @@ PARAMETERS = {
     },
     "tests/tasks/shapes/test_language_modelling.py": {
         "test_pieces_have_the_tokens_of_the_whole_text": 1,
-        "test_each_token_has_its_log_probability_after_those_before": 2,
-        "test_temperature_0_takes_the_most_probable_token_at_each_step": 2,
+        "test_each_token_has_its_log_probability_after_those_before": 1,
+        "test_temperature_0_takes_the_most_probable_token_at_each_step": 1,
         "test_the_next_tokens_are_the_most_probable_ones": 1,
+        "test_equal_requests_have_equal_responses_whatever_else_is_in_the_batch": 1,
     },
     "tests/tasks/shapes/test_streaming.py": {
         "test_pieces_have_the_responses_of_the_whole_text": 1,
         "test_a_lag_as_long_as_the_text_decodes_all_tags_together": 0,
         "test_small_chunks_change_nothing": 1,
         "test_a_state_that_is_not_valid_affects_its_row_only": 2,
+        "test_a_batch_without_rows_has_no_responses": 1,
+        "test_a_feed_reads_a_limited_piece_and_says_so": 1,
+    },
+    "tests/tasks/test_probes.py": {
+        "test_correct_outputs_score_best_and_memoryless_outputs_score_at_chance": 4,
     },
     "tests/test_package.py": {
         "test_the_layers_train_outside_the_checkout": 0,
