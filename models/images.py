@@ -34,6 +34,7 @@ def pixels(image_bytes: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, 
         pixels or `MAX_SCANS` scans; those are black.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def decoded(place, image):
         picture = tf.cond(tf.io.is_jpeg(image), lambda: _jpeg(image), lambda: _png(image))
         scaled = _scaled_and_turned(picture, height, width, _orientation(image))

@@ -78,7 +78,7 @@ def write_litert(task: Task, network: keras.Model, path: Path, length: int) -> R
         tf.TensorSpec([1, length, *spec.shape[2:]], spec.dtype, spec.name)
         for spec in signature.input_signature
     ]
-    function = tf.function(signature.python_function, input_signature=specs)
+    function = tf.function(signature.python_function, input_signature=specs, autograph=False)
     with network_graph.unrolled(network):
         concrete = function.get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], network)

@@ -84,7 +84,9 @@ class _Recurrences:
 
     def _scan(self, cell, features, x, mask, states, reverse):
         """Adds a loop over a cell's step; returns its output at each step and its final states."""
-        step = tf.function(lambda x, *states: cell.step(x, list(states), cell.inference_noise()))
+        step = tf.function(
+            lambda x, *states: cell.step(x, list(states), cell.inference_noise()), autograph=False
+        )
         function = step.get_concrete_function(
             tf.TensorSpec([None, features], tf.float32),
             *(tf.TensorSpec([None, size], tf.float32) for size in cell.state_size),

@@ -32,7 +32,7 @@ def rehearse(folder: Path) -> None:
     module = tf.Module()
     module.variable = tf.Variable([0.0])
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="value")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="value")], autograph=False)
     def add(value: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"value": value + module.variable}
 

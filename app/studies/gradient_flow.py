@@ -191,7 +191,7 @@ def _descending(model, probe, config) -> Callable:
     optimizer, loss = keras.optimizers.SGD(config.learning_rate), probe_training.loss(probe)
     optimizer.build(model.trainable_variables)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(inputs, answers, weights):
         with tf.GradientTape() as tape:
             batch_loss = loss(answers, model(inputs, training=True), weights)

@@ -123,6 +123,7 @@ class Batches:
                     del rows  # otherwise they stay in memory while the next ones are read
                 skip = 0
 
+        @tf.autograph.experimental.do_not_convert
         def to_inputs(encoded, count, seed):
             if training:
                 encoded = task.augment(encoded, seed)

@@ -53,7 +53,7 @@ class WeightAverage(keras.callbacks.Callback):
         self._weights = model.trainable_variables if momentum else []
         self._optimizer, self._momentum = optimizer, momentum
         self.values = [tf.Variable(weight, trainable=False) for weight in self._weights]
-        self._update = tf.function(self._updated)
+        self._update = tf.function(self._updated, autograph=False)
 
     def _updated(self):
         steps = tf.cast(self._optimizer.iterations, tf.float32)

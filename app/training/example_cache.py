@@ -84,7 +84,7 @@ def _encoder(task: Task, example: Example) -> tf.types.experimental.PolymorphicF
         }
         reference = weakref.ref(task)  # the cache must not keep the task alive
 
-        @tf.function(input_signature=[specs])
+        @tf.function(input_signature=[specs], autograph=False)
         def encode(examples: dict) -> dict:
             return reference().encode(examples)
 

@@ -41,7 +41,7 @@ def of_steps(cell: GatedCell, inputs: np.ndarray) -> np.ndarray:
     """
     noise = cell.inference_noise()
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(x, before):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(before)

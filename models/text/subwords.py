@@ -169,7 +169,7 @@ class Subwords(tf.Module):
         return self._pieces.words
 
     # One function, because it is called for both sides of a corpus and by every signature.
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def encode(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Returns the ids of texts, (B, T) int32, ragged; an empty text has none.
 

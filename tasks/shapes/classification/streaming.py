@@ -82,7 +82,7 @@ class TextStream:
         """Returns the signatures of the module by name."""
         state, text = (tf.TensorSpec([None], tf.string, name) for name in ("state", "text"))
 
-        @tf.function(input_signature=[state, text])
+        @tf.function(input_signature=[state, text], autograph=False)
         def feed(state, text):
             before, rest, valid = self._unpack(state)
             text = pieces_to_read(text, state, valid)
@@ -96,7 +96,7 @@ class TextStream:
                 "bytes_read": tf.strings.length(text),
             }
 
-        @tf.function(input_signature=[state])
+        @tf.function(input_signature=[state], autograph=False)
         def finish(state):
             before, rest, valid = self._unpack(state)
             read = self._read(self._task.word_ids(chunks(rest)), before)

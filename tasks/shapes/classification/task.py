@@ -243,7 +243,7 @@ class Classification(task.Task):
         self.target.compile(model, optimizer)
 
     def signatures(self, model):
-        @tf.function(input_signature=[self.request["text"]])
+        @tf.function(input_signature=[self.request["text"]], autograph=False)
         def classify(text):
             outputs = model(self.ids(text).to_tensor(PADDING), training=False)
             return self.target.signature_outputs(model, outputs)
@@ -252,7 +252,9 @@ class Classification(task.Task):
         return {"serving_default": classify, **streaming}
 
     def id_signature(self, model):
-        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, "ids")])
+        @tf.function(
+            input_signature=[tf.TensorSpec([None, None], tf.int32, "ids")], autograph=False
+        )
         def classify_ids(ids):
             outputs = self.target.signature_outputs(model, model(ids, training=False))
             return {name: value for name, value in outputs.items() if value.dtype != tf.string}

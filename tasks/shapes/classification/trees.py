@@ -109,7 +109,7 @@ class TreeClassification(Classification):
             model.get_layer("embedding").set_vectors(table, self.config.seed)
 
     def signatures(self, model):
-        @tf.function(input_signature=[self.request["text"]])
+        @tf.function(input_signature=[self.request["text"]], autograph=False)
         def classify(text):
             ids, batch = self.read(text)
             logits = model({"ids": ids, "parents": batch.parents}, training=False)

@@ -109,7 +109,7 @@ class Generation(task.Task):
         (spec,) = self.request.values()
         decoder = self.search_decoder(model)
 
-        @tf.function(input_signature=[tf.TensorSpec(spec.shape, spec.dtype)])
+        @tf.function(input_signature=[tf.TensorSpec(spec.shape, spec.dtype)], autograph=False)
         def search(source):
             prepared, max_length = self.prepare_source(source)
             memories = [self.encode_source(member, prepared) for member in members(model)]
@@ -151,7 +151,7 @@ class Generation(task.Task):
         decoder = SearchDecoder([model.get_layer("decoder")], BeamSearchConfig(1))
         monitored = {"bleu": BLEU(force=True), "chrf": CHRF()}.get(self.config.monitor)
 
-        @tf.function(input_signature=[spec])
+        @tf.function(input_signature=[spec], autograph=False)
         def generate(source):
             prepared, max_length = self.prepare_source(source)
             hypotheses = decoder.generate([self.encode_source(model, prepared)], max_length)

@@ -142,19 +142,19 @@ class ImageToText(generation.Generation):
         spec, decoder = self.request["image_bytes"], self.search_decoder(model)
         search = self.source_search(model)
 
-        @tf.function(input_signature=[spec])
+        @tf.function(input_signature=[spec], autograph=False)
         def serving_default(image_bytes):
             hypotheses, _, max_length = search(image_bytes)
             outputs = self.best_outputs(hypotheses)
             return outputs | {"valid": max_length > 0}
 
-        @tf.function(input_signature=[spec])
+        @tf.function(input_signature=[spec], autograph=False)
         def n_best(image_bytes):
             hypotheses, _, max_length = search(image_bytes)
             outputs = self.n_best_outputs(hypotheses)
             return outputs | {"valid": max_length > 0}
 
-        @tf.function(input_signature=[spec])
+        @tf.function(input_signature=[spec], autograph=False)
         def attend(image_bytes):
             hypotheses, memories, max_length = search(image_bytes)
             lengths = hypotheses.lengths[:, 0]

@@ -100,7 +100,7 @@ class TagStream:
         """Returns the signatures of the module by name."""
         state, text = (tf.TensorSpec([None], tf.string, name) for name in ("state", "text"))
 
-        @tf.function(input_signature=[state, text])
+        @tf.function(input_signature=[state, text], autograph=False)
         def feed(state, text):
             held, rest, valid = self._unpack(state)
             text = pieces_to_read(text, state, valid)
@@ -114,7 +114,7 @@ class TagStream:
                 "bytes_read": tf.strings.length(text),
             }
 
-        @tf.function(input_signature=[state])
+        @tf.function(input_signature=[state], autograph=False)
         def finish(state):
             held, rest, valid = self._unpack(state)
             tagged, held = self._read(tokenize(chunks(rest)), held)

@@ -387,11 +387,11 @@ class SequenceLabelling(task.Task):
     def signatures(self, model):
         stream = TagStream(self, model) if self.config.direction == FORWARD else None
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")], autograph=False)
         def serving_default(text):
             return self._respond(model, tokenize(chunks(text) if stream else text), stream)
 
-        @tf.function(input_signature=list(self.request.values()))
+        @tf.function(input_signature=list(self.request.values()), autograph=False)
         def tag_tokens(tokens, lengths):
             # Otherwise a single length would be broadcast to all rows.
             tf.debugging.assert_equal(
@@ -405,7 +405,9 @@ class SequenceLabelling(task.Task):
         signatures = {"serving_default": serving_default, "tokens": tag_tokens}
         if self.scheme.scheme_name:
 
-            @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+            @tf.function(
+                input_signature=[tf.TensorSpec([None], tf.string, "text")], autograph=False
+            )
             def entities(text):
                 tokens = tokenize(chunks(text) if stream else text)
                 tagged = self._tag_sentences(model, tokens, stream)
@@ -430,7 +432,7 @@ class SequenceLabelling(task.Task):
         shapes = {"ids": [None, None], "characters": [None, None, self.config.max_word_length]}
         specs = [tf.TensorSpec(shapes[name], tf.int32, name) for name in names]
 
-        @tf.function(input_signature=specs)
+        @tf.function(input_signature=specs, autograph=False)
         def tag_ids(*inputs):
             tags, probability = self._decode(model, dict(zip(names, inputs, strict=True)))
             return {"tag_ids": tags, "probability": probability}

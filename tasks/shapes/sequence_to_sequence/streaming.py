@@ -61,7 +61,7 @@ class SourceStream:
         """
         state, text = (tf.TensorSpec([None], tf.string, name) for name in ("state", "text"))
 
-        @tf.function(input_signature=[state, text])
+        @tf.function(input_signature=[state, text], autograph=False)
         def feed(state, text):
             before, valid = self._codec.unpack(state)
             text = pieces_to_read(text, state, valid)
@@ -72,7 +72,7 @@ class SourceStream:
                 "bytes_read": tf.strings.length(text),
             }
 
-        @tf.function(input_signature=[state])
+        @tf.function(input_signature=[state], autograph=False)
         def finish(state):
             before, valid = self._codec.unpack(state)
             return {**translate(before.text), "valid": valid}

@@ -99,16 +99,16 @@ class SequenceToSequence(generation.Generation):
             hypotheses, _, _ = search(text)
             return self.best_outputs(hypotheses)
 
-        @tf.function(input_signature=[spec])
+        @tf.function(input_signature=[spec], autograph=False)
         def serving_default(text):
             return translate(text)
 
-        @tf.function(input_signature=[spec])
+        @tf.function(input_signature=[spec], autograph=False)
         def n_best(text):
             hypotheses, _, _ = search(text)
             return self.n_best_outputs(hypotheses)
 
-        @tf.function(input_signature=[spec])
+        @tf.function(input_signature=[spec], autograph=False)
         def align(text):
             hypotheses, memories, _ = search(text)
             lengths = hypotheses.lengths[:, 0]
