@@ -89,6 +89,15 @@ def spell(words: tf.Tensor, longest: int) -> tf.RaggedTensor:
         >>> spell(["né", "", "spelling"], 5).to_list()
         [[b'n', b'\\xc3\\xa9'], [], [b's', b'p', b'e', b'n', b'g']]
     """
+    # A character has at most four bytes. A string of each character of a long word would take
+    # about a hundred times the memory of the word.
+    enough = 4 * longest + 4
+    length = tf.strings.length(words)
+    end = tf.strings.substr(
+        words, tf.maximum(length - enough, 0), tf.fill(tf.shape(length), enough)
+    )
+    ends = tf.strings.join([tf.strings.substr(words, 0, enough), end])
+    words = tf.where(length > 2 * enough, ends, words)
     characters = tf.strings.unicode_split(words, "UTF-8", errors="replace")
     head = longest - longest // 2
     tail = characters[:, head:]

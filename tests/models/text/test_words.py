@@ -102,6 +102,14 @@ def test_a_word_is_spelled_by_its_head_and_its_tail(longest):
     alphabet = [*"abcdefÉñßя好ดี👍", "e\u0301", "\u200d", "\x00", " ", "\n", "\ufeff"]
     words = ["".join(rng.choice(alphabet, rng.integers(0, 20))).encode() for _ in range(300)]
     words += [b"", b"\xff", b"a\xffb\xfe", b"\xe5\xa5", b"ab\xe5\xa5cd\x80efgh", bytes(range(256))]
+    for count in range(4 * longest, 12 * longest):
+        word = "".join(rng.choice(alphabet, count)).encode()
+        words += [
+            word,
+            word[1:-1],
+            rng.bytes(count),
+            bytes(rng.choice([*b"\xf0\x9f\x91", 65], count)),
+        ]
     given = spell(tf.constant(words), longest).to_list()
     assert given == [spelled(word, longest) for word in words]
     assert max(map(len, given)) == min(longest, 256)
