@@ -20,6 +20,7 @@ os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # workers inherit it: glibc give
 WORKER_BYTES = 2.5 * 2**30  # memory that one worker may need
 COLLECT_EVERY = 10  # tests, where the memory of the process is unknown
 COLLECT_AFTER = 100 * 2**20  # bytes by which the process has grown
+COLLECT_AFTER_MODULE = 25 * 2**20  # of its fixtures, nothing is used any more
 
 # A model that is made in seconds; the cell has the fewest ops.
 SMALL = ["--units", "8", "--embedding", "8", "--epochs", "1", "--cell", "rnn", "--layers", "1"]
@@ -152,13 +153,14 @@ def has_grown(size: int) -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def _free_graphs():
     """Frees what a module's tests and fixtures leave in memory."""
+    before = process_size()
     yield
     if "keras" in sys.modules:
         import keras
 
         keras.backend.clear_session(free_memory=False)  # what it frees is collected below
     size = process_size()
-    if size is None or has_grown(size):
+    if size is None or size > before + COLLECT_AFTER_MODULE:
         free_graphs()
 
 
@@ -167,14 +169,16 @@ def free_graphs() -> None:
 
     TensorFlow registers the gradient of every `tf.custom_gradient` in a graph by name and
     never removes it. The entry keeps the graph alive, so without this a worker grows with
-    every test that traces a `GatedRNN`.
+    every test that traces a `GatedRNN`. It also keeps the kernels of all ops that ran eagerly.
     """
     if "tensorflow" in sys.modules:
+        from tensorflow.python.eager import context
         from tensorflow.python.framework import ops
 
         registry = ops.gradient_registry._registry
         for name in [name for name in registry if name.startswith("CustomGradient-")]:
             del registry[name]
+        context.context().clear_kernel_cache()
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # only glibc has it
         ctypes.CDLL("libc.so.6").malloc_trim(0)
