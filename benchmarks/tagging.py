@@ -31,6 +31,7 @@ RUNS = {
     "ewt-forward": ("en_ewt", ["--direction", "forward", "--lookahead", "2"], (0,)),
     "ewt-vectors": ("en_ewt", ["--vectors", VECTORS], (0,)),
     "ewt-distilled": ("en_ewt", ["--ensemble", "3", "--distill"], (0,)),
+    "sequoia-distilled": ("fr_sequoia", ["--ensemble", "3", "--distill"], (0,)),
 }
 TITLES = {"en_ewt": "English-EWT", "fr_sequoia": "French-Sequoia"}
 
