@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f"--{name} must be at least 1 and at most {_MAX_SIZE}, got {getattr(args, name)}."
             )
     spec = None if args.cell is None else find_cell(args.cell, "CELL")
-    with cli.quiet():
+    with cli.with_tensorflow():
         from models.cells.printing import equations, recurrent_form
 
     sizes = f"with {args.units} units and {args.inputs} input features"

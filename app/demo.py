@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--port must be from 0 to {_MAX_PORT}, got {args.port}.")
     if args.server:
         server_url.check(args.server, None, args.timeout, retries=1, max_response=64)
-    with cli.quiet():
+    with cli.with_tensorflow():
         from app.serving.demo import catalogue, http_server
     if args.server:
         models = catalogue.served(args.server, args.models, args.timeout)

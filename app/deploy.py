@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.quiet():
         from app.serving import deployment, server_config
     if args.check:
-        with cli.quiet():
+        with cli.with_tensorflow():
             from app.serving import deployment_checks
         for results in (
             deployment_checks.files(args.to, published),

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     if args.compare:
         return _compare(args, corpus)
     folder = model_name.version(args)
-    with cli.quiet():
+    with cli.with_tensorflow():
         from app.serving.session import SavedModelSession
 
         task_class = tasks.find(args.task)
@@ -80,7 +80,7 @@ def _compare(args: argparse.Namespace, corpus: Corpus) -> dict[str, float]:
         versions.find(args.saved_models, *version, "--compare", args.task)
         for version in (versions.parse(text, model_name.of(args)) for text in args.compare)
     )
-    with cli.quiet():
+    with cli.with_tensorflow():
         from app.serving import comparison
 
         task_class = tasks.find(args.task)

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 def _export(args: argparse.Namespace, version: Path, folder: Path) -> list[str]:
     """Writes the network, its rules and a record to a folder, and returns what to print."""
-    with cli.quiet():
+    with cli.with_tensorflow():
         import models
         from app.exporting import formats, id_rules, verification
         from app.exporting.id_reader import IdReader

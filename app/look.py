@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if failure := request_format.failure(context):
         raise UserError(f"{args.text}: {failure}.")
     version = model_name.version(args)
-    with cli.quiet():
+    with cli.with_tensorflow():
         import models
         from app import report
         from app.serving.session import SavedModelSession
@@ -99,7 +99,7 @@ def _gradients(argv: Sequence[str]) -> Path:
     settings = cli.settings(gradient_settings.Settings, args)
     cells = gradient_settings.labelled_cells(args.cells)
     cli.check_out(args.out)
-    with cli.quiet():
+    with cli.with_tensorflow():
         from app.studies import gradient_report, gradients
     runs = gradients.prepare(cells, settings)
     folder = cli.new_folder(args.out, LOOKS / GRADIENTS)

@@ -289,7 +289,7 @@ def _open_model(args: argparse.Namespace) -> Iterator[_Model]:
             yield _Model(connection, payloads.SERVER_BATCH, payloads.SERVER_BATCH, None)
         return
     folder = model_name.version(args)
-    with cli.quiet():
+    with cli.with_tensorflow():
         from app.serving.session import PREDICT_BATCH, SavedModelSession
     yield _Model(SavedModelSession(folder), _PRINT_BATCH, PREDICT_BATCH, folder)
 

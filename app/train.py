@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     model_name.check_new(args.name, args.task, args.saved_models)
     corpus.check_paths()
     config.check_files()
-    with cli.quiet():
+    with cli.with_tensorflow():
         from app.training import pipeline
 
     options = pipeline.TrainOptions(

@@ -42,7 +42,7 @@ class SavedModelHandler(ModelHandler[Mapping, PredictionResult, Predictor]):
         self._folder, self._signature = folder, signature
 
     def load_model(self) -> Predictor:
-        with cli.quiet():
+        with cli.with_tensorflow():
             from app.serving.session import SavedModelSession
         return SavedModelSession(Path(self._folder))
 

@@ -142,7 +142,7 @@ def _main_score(record: Mapping) -> str:
 def _start_worker(cores: int) -> None:
     """Limits the cores of a worker, and ends it when the study ends, even if that is killed."""
     threading.Thread(target=_exit_with_study, daemon=True).start()
-    with cli.quiet():
+    with cli.with_tensorflow():
         import tensorflow as tf
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(cores)

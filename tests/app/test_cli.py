@@ -365,3 +365,17 @@ def test_another_interruption_ends_a_command_at_once(monkeypatch, capsys):
         cli.run(interrupted)
     assert ended.value.code == 130 and capsys.readouterr().err == "\ninterrupted\n"
     assert handlers == [(signal.SIGINT, signal.SIG_DFL)]
+
+
+def test_tensorflow_is_imported_without_what_keras_imports_for_galleries():
+    program = (
+        "import sys\n"
+        "from app import cli\n"
+        "with cli.with_tensorflow():\n"
+        "    assert 'keras' in sys.modules\n"
+        "    assert not {'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "    import matplotlib.figure, sklearn.base\n"
+        "print(len({'sklearn.base', 'matplotlib.figure'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
