@@ -282,7 +282,7 @@ def _open_model(args: argparse.Namespace) -> Iterator[_Model]:
     if args.server:
         options = (args.version, args.timeout, args.retries, args.max_response)
         server_url.check(args.server, *options)
-        with cli.quiet():
+        with cli.with_tensorflow():
             from app.serving import client, payloads
         connection = client.connect(args.server, model_name.of(args), *options)
         with contextlib.closing(connection):
