@@ -20,8 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import records
-from benchmarks.sentiment import examples
+from benchmarks import records, sentiment
 
 UNITS, EMBEDDING, EPOCHS = 128, 128, 5
 
@@ -67,7 +66,7 @@ def compare(repeats: int) -> None:
 
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        parts = examples("mr", 0)
+        parts = sentiment.split("mr", 0)
         for part, part_examples in parts.items():
             lines = (json.dumps(dict(e.values)) + "\n" for e in part_examples)
             (Path(name) / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -99,7 +99,7 @@ def _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, numb
     train_batches = Batches(train, tokens, config.seed, config.buffer)
     valid_batches = Batches(valid, tokens, buffer=config.buffer)
     steps = config.steps_per_epoch or train_batches.steps
-    model = _build(task, strategy, steps * config.epochs, start)
+    model = build(task, strategy, steps * config.epochs, start)
     machines = strategy.num_replicas_in_sync if distribution.is_cluster(strategy) else 1
     memory.check(model, train_batches, tokens, machines)
     progress = run.progress()
@@ -137,8 +137,8 @@ def _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, numb
         time_left = TimeLeft(progress, config, task.monitor)
         callbacks = _callback_list(callbacks, model, config, steps, log_folder, time_left)
         first = progress.epoch * steps
-        learning = _distribute(strategy, lambda s: train_batches.training_dataset(task, first, s))
-        validation = _distribute(strategy, lambda s: valid_batches.validation_dataset(task, s))
+        learning = distribute(strategy, lambda s: train_batches.training_dataset(task, first, s))
+        validation = distribute(strategy, lambda s: valid_batches.validation_dataset(task, s))
         _run_epochs(
             task,
             model,
@@ -167,15 +167,15 @@ def validate(
     """
     with strategy.scope():
         task.compile(model, keras.optimizers.SGD())
-    data = _distribute(strategy, lambda share: batches.validation_dataset(task, share))
-    _, validation_step = _make_steps(task, model, strategy)
+    data = distribute(strategy, lambda share: batches.validation_dataset(task, share))
+    _, validation_step = make_steps(task, model, strategy)
     model.reset_metrics()
     for _ in range(batches.steps):
         logs = validation_step(data)
     return {name: float(value) for name, value in logs.items()}
 
 
-def _build(
+def build(
     task: Task, strategy: tf.distribute.Strategy, steps: int, start: InitialWeights | None
 ) -> keras.Model:
     """Returns the network for training, compiled, with the weights that the seed gives.
@@ -239,7 +239,7 @@ def _callback_list(
 # --- Epochs ------------------------------------------------------------------
 
 
-def _distribute(
+def distribute(
     strategy: tf.distribute.Strategy, dataset: Callable[[Share], tf.data.Dataset]
 ) -> Iterator[tuple]:
     """Returns an iterator over batches that gives each replica on this machine its share."""
@@ -275,7 +275,7 @@ def _run_epochs(
         callbacks: The callbacks.
         teacher: Model whose predictions replace the targets in training; None for none.
     """
-    train_step, validation_step = _make_steps(task, model, strategy, teacher)
+    train_step, validation_step = make_steps(task, model, strategy, teacher)
     model.stop_training = False
     callbacks.on_train_begin()
     for epoch in epochs:
@@ -306,7 +306,7 @@ def _run_steps(model, step, batches, count, on_begin, on_end) -> dict[str, tf.Te
 # --- Steps, on all devices at once -------------------------------------------
 
 
-def _make_steps(
+def make_steps(
     task: Task,
     model: keras.Model,
     strategy: tf.distribute.Strategy,
@@ -316,7 +316,7 @@ def _make_steps(
 
     With a teacher, the training step minimises `Task.distillation_loss`.
 
-    Each takes an iterator from `_distribute`, and returns the metrics so far.
+    Each takes an iterator from `distribute`, and returns the metrics so far.
     """
     loss_metric = next(metric for metric in model.metrics if metric.name == "loss")
     reduction = model.loss.reduction
