@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         saved_models=args.saved_models,
         runs=args.runs,
         deterministic=args.deterministic,
+        tune=args.tuning,
         strategy=args.strategy,
         base=base,
         freeze=args.freeze,
@@ -109,6 +110,7 @@ def _command(args: argparse.Namespace, settings: Sequence[type]) -> str:
         words.append(f"--freeze={','.join(args.freeze)}")
     words += ["--drop-labels"] if args.drop_labels else []
     words += ["--deterministic"] if args.deterministic else []
+    words += [] if args.tuning else ["--no-tuning"]
     words += [f"--strategy={args.strategy}"] if args.strategy != STRATEGIES[0] else []
     return shlex.join(words)
 
@@ -168,6 +170,13 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type, base: BaseVers
         action="store_true",
         help="compute the same bits in every run, more slowly; otherwise sums are taken in the "
         "order in which threads finish, and figures differ in their last digits",
+    )
+    parser.add_argument(
+        "--no-tuning",
+        dest="tuning",
+        action="store_false",
+        help="select the implementations of recurrent layers by a rule; otherwise long trainings "
+        "time them once per machine, and keep the times in the cache folder of the user",
     )
     parser.add_argument(
         "--strategy",

@@ -18,6 +18,7 @@ TENSORFLOW = {
     "cells/jacobians.py",
     "cells/recurrent.py",
     "cells/tree.py",
+    "cells/tuning.py",
     "layers/characters.py",
     "networks/stream_reader.py",
     "streaming.py",

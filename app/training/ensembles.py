@@ -86,6 +86,7 @@ def fit(
     splits: Splits,
     strategy: tf.distribute.Strategy,
     start: InitialWeights | None = None,
+    tune: bool = False,
 ) -> Fitted:
     """Trains the networks that the config asks for, from the state of the run.
 
@@ -97,10 +98,11 @@ def fit(
         splits: The examples before encoding.
         strategy: Strategy from `distribution.strategy_of`.
         start: Weights that a new network starts from; None for those that its seed gives.
+        tune: Whether implementations of recurrent layers are chosen by timing; see `loop.fit`.
     """
     count, seed = task.config.ensemble, task.config.seed
     if count == 1:
-        return Fitted(*loop.fit(task, train, valid, run, splits, strategy, start=start))
+        return Fitted(*loop.fit(task, train, valid, run, splits, strategy, start=start, tune=tune))
     models, progresses = [], []
     with contextlib.ExitStack() as stack:
         for number in range(count):
@@ -110,7 +112,15 @@ def fit(
                 own = _inner_run(run, f"network-{number + 1}", strategy, stack)
             member = _with_seed(task, seed + number, run)
             model, progress = loop.fit(
-                member, train, valid, own, splits, strategy, start=start, number=number
+                member,
+                train,
+                valid,
+                own,
+                splits,
+                strategy,
+                start=start,
+                number=number,
+                tune=tune,
             )
             models.append(model)
             progresses.append(progress)
@@ -127,7 +137,7 @@ def fit(
         say(f"training one network on the predictions of the {count}")
         own = _inner_run(run, "distilled", strategy, stack)
         distilled, progress = loop.fit(
-            task, train, valid, own, splits, strategy, teacher=ensemble, start=start
+            task, train, valid, own, splits, strategy, teacher=ensemble, start=start, tune=tune
         )
     scores = [
         loop.validate(task, model, batches, strategy) for model in [*models, ensemble, distilled]

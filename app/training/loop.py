@@ -18,7 +18,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from app.training import distribution, memory
+from app.training import distribution, memory, tuning
 from app.training.batches import Batches, Share
 from app.training.callbacks import (
     BatchLog,
@@ -51,6 +51,7 @@ def fit(
     teacher: keras.Model | None = None,
     start: InitialWeights | None = None,
     number: int = 0,
+    tune: bool = False,
 ) -> tuple[keras.Model, Progress]:
     """Trains the model of a task until its config says so, from the state of a run.
 
@@ -67,6 +68,8 @@ def fit(
         teacher: Model whose predictions replace the targets in training; None for none.
         start: Weights that a new network starts from; None for those that its seed gives.
         number: Number of the network in an ensemble, from 0.
+        tune: Whether a new run times the implementations of its recurrent layers and has them run
+            the fastest, instead of those that a rule selects. Results differ by rounding.
 
     Returns:
         The model with the weights of the best epoch and those of `Task.fit_on_valid`, and the
@@ -79,7 +82,9 @@ def fit(
     tokens = run.progress().tokens or task.config.batch_tokens
     while True:
         try:
-            return _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, number)
+            return _fit(
+                task, train, valid, run, splits, strategy, tokens, teacher, start, number, tune
+            )
         except tf.errors.ResourceExhaustedError as error:
             if os.strerror(errno.ENOSPC) in str(error):  # the same class reports a full disk
                 raise
@@ -93,7 +98,7 @@ def fit(
         gc.collect()  # a model refers to itself, and its memory is needed now
 
 
-def _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, number):
+def _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, number, tune):
     """Does what `fit` does, with one token budget."""
     config = task.config
     train_batches = Batches(train, tokens, config.seed, config.buffer)
@@ -114,6 +119,11 @@ def _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, numb
         task.adapt(model, *parts)
         if start:
             start.initialise(task, model, number)
+        if tune:
+            progress.implementations = tuning.choose(
+                task, model, train_batches, steps * config.epochs
+            )
+    tuning.apply(model, progress.implementations)
     average = WeightAverage(model, model.optimizer, config.ema_momentum)
     if state:
         assign(average.values, state.get("average", []))

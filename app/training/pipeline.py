@@ -76,6 +76,8 @@ class TrainOptions:
         saved_models: Folder of published models.
         runs: Folder of training state and of encoded examples.
         deterministic: Whether repeated runs compute the same bits, more slowly.
+        tune: Whether implementations of recurrent layers are chosen by timing where training is
+            neither short, deterministic nor distributed; see `app.training.tuning`.
         strategy: Name of the distribution strategy, one of `distribution.STRATEGIES`.
         base: Published version that the training continues from, or language model that gives the
             first weights; None for none.
@@ -90,6 +92,7 @@ class TrainOptions:
     saved_models: Path = Path("saved_models")
     runs: Path = Path("runs")
     deterministic: bool = False
+    tune: bool = False
     strategy: str = "none"
     base: BaseVersion | None = None
     freeze: Sequence[str] = ()
@@ -522,6 +525,9 @@ def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strat
         splits=prepared.splits,
         strategy=strategy,
         start=prepared.start,
+        tune=prepared.options.tune
+        and not prepared.options.deterministic
+        and strategy.num_replicas_in_sync == 1,
     )
 
 
@@ -665,6 +671,7 @@ def _record(
         "networks": [dataclasses.asdict(network) for network in fitted.networks],
         "distillation": [dataclasses.asdict(gain) for gain in fitted.gains],
         "batch_tokens": progress.tokens or task.config.batch_tokens,
+        "implementations": progress.implementations,
         "parameters": parameters,
         "seconds": {key: round(value, 2) for key, value in seconds.items()},
         "versions": _versions(),

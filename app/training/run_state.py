@@ -77,6 +77,8 @@ class Progress:
         seconds: Time spent in training.
         published: Versions that were published, each with its settings of serving.
         tokens: Token budget of a batch if the one in the settings exceeded the memory, else 0.
+        implementations: Implementations of recurrent layers that were chosen by timing, from
+            `tuning.choose`; none where a rule selects them.
     """
 
     epoch: int = 0
@@ -87,6 +89,7 @@ class Progress:
     seconds: float = 0.0
     published: list[dict] = dataclasses.field(default_factory=list)
     tokens: int = 0
+    implementations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def has_lowest_loss(self) -> bool:
         """Returns whether the last epoch has a lower validation loss than the best one."""

@@ -112,6 +112,7 @@ class GatedRNN(keras.layers.Layer):
     """
 
     _tracer = None  # set by `models.cells.tracing` to run in place of an implementation
+    tuning = None  # `Tuning` of `models.cells.tuning`, if training steps have been timed
 
     def __init__(
         self,
@@ -258,12 +259,16 @@ class GatedRNN(keras.layers.Layer):
         """Alias of `reset_state`, as in Keras."""
         self.reset_state()
 
-    def implementation_for(self, device: str | None = None) -> str:
+    def implementation_for(self, device: str | None = None, training: bool = False) -> str:
         """Returns the name of the implementation that runs on a device.
 
         Args:
             device: "cpu" or "gpu"; None means a GPU if one is visible.
+            training: Whether in training, where a layer that has been tuned
+                (`models.cells.tuning`) runs the implementation that was the fastest.
         """
+        if training and self.tuning:
+            return self.tuning.implementation
         if self.implementation != "auto":
             return self.implementation
         if keras.backend.backend() != "tensorflow":
@@ -274,6 +279,19 @@ class GatedRNN(keras.layers.Layer):
             if _implementation(name).runs(self.spec, device, self.compute_dtype):
                 return name
         return PORTABLE
+
+    def explain_implementation(self, device: str | None = None) -> str:
+        """Returns which implementation runs on a device, and why, in one line.
+
+        Args:
+            device: "cpu" or "gpu"; None means a GPU if one is visible.
+        """
+        name = self.implementation_for(device)
+        if self.implementation != "auto":
+            return f"{name}, as the argument says"
+        if self.tuning:
+            return f"in training {self.tuning.sentence()}; otherwise {name}, by rule"
+        return f"{name}, by rule"
 
     def build(self, inputs_shape: Sequence[int | None]) -> None:
         features = inputs_shape[-1]
@@ -404,7 +422,7 @@ class GatedRNN(keras.layers.Layer):
         step of each of its directions, (B, P); and the final states of all layers.
         """
         states = self._states(inputs, initial_state)
-        implementation = self._tracer or self._selected()
+        implementation = self._tracer or self._selected(training)
         per_layer, finals = len(self._backward), []
         for layer in range(self.layers):
             if layer and self._dropouts:
@@ -459,15 +477,15 @@ class GatedRNN(keras.layers.Layer):
                     f"got {[static_shape(each) for each in states]}."
                 )
 
-    def _selected(self):
+    def _selected(self, training):
         """The module of the implementation that runs."""
-        name = self.implementation_for()
+        name = self.implementation_for(training=training)
         if self.implementation == "auto":
             portable = _implementation(PORTABLE)
-            if name == "scan":  # for sizes where it is faster
+            if name == "scan" and not (training and self.tuning):  # for sizes where it is faster
                 return portable
-            # XLA has no kernel for the op of cuDNN.
-            if name == "cudnn" and _implementation("loop").is_compiled_by_xla():
+            # XLA has no kernel for the ops of cuDNN and of `block`.
+            if name in ("cudnn", "block") and _implementation("loop").is_compiled_by_xla():
                 return portable
         return _implementation(name)
 

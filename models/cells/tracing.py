@@ -109,7 +109,7 @@ def implemented_by(
     """
     previous = []
     try:
-        for layer, place in _recurrent_layers(model, ()):
+        for layer, place in recurrent_layers(model):
             previous.append((layer, layer._tracer))
             layer._tracer = implementation(layer, place)
         yield
@@ -118,13 +118,20 @@ def implemented_by(
             layer._tracer = tracer
 
 
-def _recurrent_layers(layer, path):
-    """Yields each `GatedRNN` in a layer, including itself, and the names that lead to it."""
+def recurrent_layers(
+    layer: keras.Layer, path: tuple[str, ...] = ()
+) -> Iterator[tuple[GatedRNN, str]]:
+    """Yields each `GatedRNN` in a layer, including itself, and the names that lead to it.
+
+    Args:
+        layer: A model or layer.
+        path: Names of the layers that contain it.
+    """
     if isinstance(layer, GatedRNN):
         yield layer, "/".join(path) or layer.name
         return
     for inner in layer._flatten_layers(include_self=False, recursive=False):
-        yield from _recurrent_layers(inner, (*path, inner.name))
+        yield from recurrent_layers(inner, (*path, inner.name))
 
 
 class _Tracer:

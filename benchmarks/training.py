@@ -1,0 +1,254 @@
+"""Speed of training, compared with plain Keras programs of the same sizes, all four tasks.
+
+    DATA_DIR=... python -m benchmarks.training
+    DATA_DIR=... python -m benchmarks.training --only tagging
+
+This project trains as `app.train` does: its network, its loop, and its batches, which have
+similar lengths. The plain program is what a Keras user writes: layers of Keras with masks,
+shuffled batches padded to the longest of their examples, and `fit`. Its batches have as many
+examples as those of this project have on average, and are prepared in advance, so that they cost
+it nothing. A turn is `STEPS` steps of one program, after a turn that is not timed; the programs
+take turns. Tokens are those that a recurrent layer reads, without padding.
+"""
+
+import argparse
+import functools
+import itertools
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+import tasks
+from app.training import distribution, loop
+from app.training.batches import Batches
+from app.training.callbacks import WeightAverage
+from app.training.example_cache import EncodedExamples
+from app.training.optimizers import optimizer_of
+from benchmarks import records, sentiment, tagging_speed, translation_speed
+from tasks.core.examples import Splits, Stream
+from tasks.core.task import Task
+
+STEPS = 30  # of a turn
+READ = {  # names of the ids that recurrent layers read
+    "sentiment": ("ids",),
+    "tagging": ("ids",),
+    "translation": ("source", "before"),
+    "captioning": ("before",),
+}
+
+
+# --- The plain programs --------------------------------------------------------
+
+
+def plain_classifier(task: Task) -> keras.Model:
+    """Returns a network of words to the logits of classes."""
+    c = task.config
+    words = layers.Embedding(len(task.words), c.embedding, mask_zero=True)
+    reader = layers.LSTM(c.units, return_sequences=True)
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), words])
+    model.add(layers.Dropout(c.dropout))
+    model.add(layers.Bidirectional(reader))
+    model.add(layers.GlobalAveragePooling1D())
+    model.add(layers.Dropout(c.dropout))
+    model.add(layers.Dense(task.target.outputs))
+    return model
+
+
+def plain_captioner(task: Task) -> keras.Model:
+    """Returns a network of an image and the tokens before, (B, T), to the logits of tokens."""
+    c = task.config
+    image = keras.Input((c.height, c.width, 3), dtype="uint8", name="image")
+    before = keras.Input((None,), dtype="int32", name="before")
+    x = layers.Rescaling(1 / 127.5, offset=-1)(image)
+    for number, factor in enumerate((1, 2, 4, 4)):
+        x = layers.MaxPooling2D(2)(x) if number else x
+        x = layers.Conv2D(factor * c.filters, 3, padding="same", activation="relu")(x)
+    grid = layers.Conv2D(c.units, 1)(x)
+    for _ in range(c.sweeps):
+        for axes in ((0, 1, 2, 3), (0, 2, 1, 3)):
+            turned = ops.transpose(layers.Dropout(c.dropout)(grid), axes)
+            _, lines, steps, _ = turned.shape
+            read = layers.Bidirectional(layers.GRU(c.units // 2, return_sequences=True))
+            read = read(ops.reshape(turned, (-1, steps, c.units)))
+            grid += ops.transpose(ops.reshape(read, (-1, lines, steps, c.units)), axes)
+    memory = layers.Dropout(c.dropout)(layers.Reshape((-1, c.units))(grid))
+    initial = layers.Dense(c.units, activation="tanh")(ops.mean(memory, axis=1))
+    written = layers.Embedding(len(task.subwords), c.embedding)
+    embedded = layers.Dropout(c.dropout)(written(before))
+    hidden = layers.GRU(c.units, return_sequences=True)(embedded, initial_state=initial)
+    context = layers.Attention()([hidden, memory, layers.Dense(c.units, use_bias=False)(memory)])
+    mixed = layers.Dense(c.embedding, activation="tanh")(ops.concatenate([hidden, context], -1))
+    logits = translation_speed.Tied(written)(layers.Dropout(c.dropout)(mixed))
+    return keras.Model({"image": image, "before": before}, logits)
+
+
+def plain_network(name: str, task: Task) -> keras.Model:
+    """Returns the plain network of a task."""
+    if name == "sentiment":
+        return plain_classifier(task)
+    if name == "tagging":
+        return tagging_speed.plain(task)
+    if name == "translation":
+        return translation_speed.Plain(task, task.build()).network
+    return plain_captioner(task)
+
+
+def plain_batch(name: str, task: Task, batch: tuple) -> tuple:
+    """Returns a batch of this project's network as one of the plain network."""
+    x, y, *weight = tf.nest.map_structure(np.asarray, batch)
+    if name == "sentiment":
+        return _ids(x), y
+    if name == "tagging":
+        width = 2 * task.config.affixes
+        affixes = np.random.default_rng(0).integers(0, 2**14, (*x["ids"].shape, width), np.int32)
+        return {**x, "affixes": affixes}, y, *weight
+    if name == "captioning":  # one caption of each image
+        return {"image": x["image"], "before": x["before"][:, 0]}, y[:, 0], weight[0][:, 0]
+    return x, y, *weight
+
+
+# --- Data ------------------------------------------------------------------------
+
+
+def splits_of(name: str) -> Splits:
+    """Returns the examples of a task; the sample in captioning, data of DATA_DIR in the others."""
+    corpus_class = tasks.find(name).Corpus
+    if name == "sentiment":
+        parts = sentiment.split("mr", 0)
+        return Splits(**{part: Stream(lambda e=examples: e) for part, examples in parts.items()})
+    if name == "tagging":
+        return corpus_class(data=str(records.data_dir() / "tagging/en_ewt")).open()
+    if name == "translation":
+        data = str(records.data_dir() / "translation/multi30k")
+        return corpus_class(data=data, source="de", target="en").open()
+    return corpus_class().open()
+
+
+def _ids(x):
+    return x["ids"] if isinstance(x, dict) else x
+
+
+def count_tokens(name: str, inputs: dict | np.ndarray) -> int:
+    """Returns the number of tokens of a batch that a recurrent layer reads."""
+    inputs = inputs if isinstance(inputs, dict) else {"ids": inputs}
+    return sum(int(np.count_nonzero(inputs[key])) for key in READ[name])
+
+
+# --- The contestants -----------------------------------------------------------
+
+
+def ours(task: Task, encoded: EncodedExamples) -> tuple[Callable[[], None], keras.Model]:
+    """Returns a call that trains this project's network for some steps, and the network."""
+    strategy = distribution.strategy_of("none")
+    batches = Batches(encoded, task.config.batch_tokens, 0, task.config.buffer)
+    model = loop.build(task, strategy, batches.steps, None)
+    average = WeightAverage(model, model.optimizer, task.config.ema_momentum)
+    step, _ = loop.make_steps(task, model, strategy)
+    data = loop.distribute(strategy, lambda share: batches.training_dataset(task, 0, share))
+
+    def train():
+        for number in range(STEPS):
+            logs = step(data)
+            average.on_train_batch_end(number)
+        float(logs["loss"])  # waits for the last step
+
+    return train, model
+
+
+def plain(
+    name: str, task: Task, encoded: EncodedExamples, turns: int
+) -> tuple[Callable[[], None], keras.Model, list[int]]:
+    """Returns a call that trains the plain network, the network, and the tokens of each turn."""
+    model = plain_network(name, task)
+    task.compile(model, optimizer_of(task.config, 1))
+    rows = encoded.read(range(len(encoded.sizes)))
+    size = round(len(rows) / Batches(encoded, task.config.batch_tokens, 0).steps)
+    order = np.random.default_rng(0).permutation(len(rows))
+    chunks = (order[start : start + size] for start in itertools.count(0, size))
+    batches = [
+        plain_batch(name, task, task.to_inputs(rows.padded(chunk), training=True))
+        for chunk in itertools.islice(chunks, STEPS * turns)
+    ]
+    tokens = [count_tokens(name, x) for x, *_ in batches]
+    kinds = tf.nest.map_structure(_any_length, batches[0])
+    taken = iter(range(0, len(batches), STEPS))
+
+    def train():
+        own = batches[(start := next(taken)) : start + STEPS]
+        model.fit(tf.data.Dataset.from_generator(lambda: own, output_signature=kinds), verbose=0)
+
+    return train, model, [sum(tokens[i : i + STEPS]) for i in range(0, len(tokens), STEPS)]
+
+
+def _any_length(array):
+    """The kind of an array of a batch: rows and steps of any number."""
+    unknown = min(array.ndim, 2) if array.ndim < 4 else 1
+    return tf.TensorSpec([None] * unknown + list(array.shape[unknown:]), array.dtype)
+
+
+def _tokens_of_turns(name, task, encoded, turns):
+    """The tokens of this project's batches, by turn."""
+    batches = Batches(encoded, task.config.batch_tokens, 0, task.config.buffer)
+    passes = itertools.chain.from_iterable(map(batches.one_pass, itertools.count()))
+    counts = [
+        count_tokens(name, task.to_inputs(batch, training=True)[0])
+        for batch in itertools.islice(passes, STEPS * turns)
+    ]
+    return [sum(counts[i : i + STEPS]) for i in range(0, len(counts), STEPS)]
+
+
+def measure(name: str, turns: int) -> dict:
+    """Returns the tokens per second of each turn of both programs, and their parameters."""
+    task_class = tasks.find(name)
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        (folder / "assets").mkdir()
+        splits = splits_of(name)
+        config = task_class.settle(task_class.Config(), task_class.Corpus())[0]
+        task = task_class.learn(config, splits.train, folder / "assets", splits.valid)
+        encoded = EncodedExamples.write(task, splits.train, folder / "encoded")
+        tokens = {"ours": _tokens_of_turns(name, task, encoded, turns + 1)}
+        train_ours, network = ours(task, encoded)
+        train_plain, plain_model, tokens["plain"] = plain(name, task, encoded, turns + 1)
+        calls = {"ours": train_ours, "plain": train_plain}
+        seconds = tagging_speed.turns(calls, turns)
+    speeds = {
+        key: [count / second for count, second in zip(tokens[key][1:], values, strict=True)]
+        for key, values in seconds.items()
+    }
+    parameters = {"ours": network.count_params(), "plain": plain_model.count_params()}
+    return {"tokens_per_second": speeds, "parameters": parameters, "cell": task.config.cell}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--only", nargs="+", choices=list(READ), default=list(READ), help="tasks")
+    parser.add_argument("--turns", type=int, default=3, help="turns of each program (default: 3)")
+    args = parser.parse_args(argv)
+    rows, ratios = [], []
+    for name in args.only:
+        measured = functools.partial(measure, name, args.turns)
+        record = records.load_or_measure("training", f"{name}-{args.turns}", measured)
+        own, peer = (record["tokens_per_second"][key] for key in ("ours", "plain"))
+        ratios.append(statistics.median(a / b for a, b in zip(own, peer, strict=True)))
+        speeds = [f"{statistics.median(values):,.0f}" for values in (own, peer)]
+        parameters = [f"{count:,}" for count in record["parameters"].values()]
+        rows.append([name, record["cell"], *speeds, f"{ratios[-1]:.2f}", *parameters])
+    columns = ["task", "cell", "this project, tokens/s", "plain Keras, tokens/s", "ratio"]
+    columns += ["parameters", "of plain Keras"]
+    print(records.markdown_table(columns, rows))
+    print(
+        f"\n{records.machine()}; TensorFlow {tf.__version__}, Keras {keras.__version__}; geometric "
+        f"mean of the ratios {statistics.geometric_mean(ratios):.2f}; medians of {args.turns} "
+        f"interleaved turns of {STEPS} steps"
+    )
+
+
+if __name__ == "__main__":
+    main()
