@@ -3,12 +3,12 @@
     DATA_DIR=... python -m benchmarks.training
     DATA_DIR=... python -m benchmarks.training --only tagging
 
-This project trains as `app.train` does: its network, its loop, and its batches, which have
-similar lengths. The plain program is what a Keras user writes: layers of Keras with masks,
-shuffled batches padded to the longest of their examples, and `fit`. Its batches have as many
-examples as those of this project have on average, and are prepared in advance, so that they cost
-it nothing. A turn is `STEPS` steps of one program, after a turn that is not timed; the programs
-take turns. Tokens are those that a recurrent layer reads, without padding.
+This project trains as `app.train` does: its network, its loop, implementations chosen by timing,
+and its batches, which have similar lengths. The plain program is what a Keras user writes: layers
+of Keras with masks, shuffled batches padded to the longest of their examples, and `fit`. Its
+batches have as many examples as those of this project have on average, and are prepared in
+advance, so that they cost it nothing. A turn is `STEPS` steps of one program, after a turn that is
+not timed; the programs take turns. Tokens are those that a recurrent layer reads, without padding.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import tasks
-from app.training import distribution, loop
+from app.training import distribution, loop, tuning
 from app.training.batches import Batches
 from app.training.callbacks import WeightAverage
 from app.training.example_cache import EncodedExamples
@@ -61,10 +61,10 @@ def plain_classifier(task: Task) -> keras.Model:
 
 
 def plain_captioner(task: Task) -> keras.Model:
-    """Returns a network of an image and the tokens before, (B, T), to the logits of tokens."""
+    """Returns a network of an image and the tokens before, (B, C, T), to the logits of tokens."""
     c = task.config
     image = keras.Input((c.height, c.width, 3), dtype="uint8", name="image")
-    before = keras.Input((None,), dtype="int32", name="before")
+    before = keras.Input((None, None), dtype="int32", name="before")
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)
     for number, factor in enumerate((1, 2, 4, 4)):
         x = layers.MaxPooling2D(2)(x) if number else x
@@ -78,14 +78,36 @@ def plain_captioner(task: Task) -> keras.Model:
             read = read(ops.reshape(turned, (-1, steps, c.units)))
             grid += ops.transpose(ops.reshape(read, (-1, lines, steps, c.units)), axes)
     memory = layers.Dropout(c.dropout)(layers.Reshape((-1, c.units))(grid))
-    initial = layers.Dense(c.units, activation="tanh")(ops.mean(memory, axis=1))
+    keys, initial = layers.Dense(c.units, use_bias=False), layers.Dense(c.units, activation="tanh")
     written = layers.Embedding(len(task.subwords), c.embedding)
     embedded = layers.Dropout(c.dropout)(written(before))
-    hidden = layers.GRU(c.units, return_sequences=True)(embedded, initial_state=initial)
-    context = layers.Attention()([hidden, memory, layers.Dense(c.units, use_bias=False)(memory)])
+    hidden, context = Reading(c.units)(
+        [embedded, initial(ops.mean(memory, axis=1)), keys(memory), memory]
+    )
     mixed = layers.Dense(c.embedding, activation="tanh")(ops.concatenate([hidden, context], -1))
     logits = translation_speed.Tied(written)(layers.Dropout(c.dropout)(mixed))
     return keras.Model({"image": image, "before": before}, logits)
+
+
+class Reading(layers.Layer):
+    """A GRU over several captions of an image, with attention to the image."""
+
+    def __init__(self, units: int):
+        super().__init__()
+        self.rnn = layers.GRU(units, return_sequences=True)
+
+    def build(self, shapes):
+        self.rnn.build((None, None, shapes[0][-1]))
+
+    def call(self, inputs):
+        embedded, initial, keys, memory = inputs
+        rows, count, steps, _ = tf.unstack(tf.shape(embedded))
+        flat = tf.reshape(embedded, [rows * count, steps, embedded.shape[-1]])
+        hidden = self.rnn(flat, initial_state=tf.repeat(initial, count, axis=0))
+        hidden = tf.reshape(hidden, [rows, count * steps, hidden.shape[-1]])
+        scores = tf.matmul(hidden, keys, transpose_b=True) * self.rnn.units**-0.5
+        context = tf.matmul(tf.nn.softmax(scores), memory)
+        return [tf.reshape(x, [rows, count, steps, self.rnn.units]) for x in (hidden, context)]
 
 
 def plain_network(name: str, task: Task) -> keras.Model:
@@ -108,8 +130,6 @@ def plain_batch(name: str, task: Task, batch: tuple) -> tuple:
         width = 2 * task.config.affixes
         affixes = np.random.default_rng(0).integers(0, 2**14, (*x["ids"].shape, width), np.int32)
         return {**x, "affixes": affixes}, y, *weight
-    if name == "captioning":  # one caption of each image
-        return {"image": x["image"], "before": x["before"][:, 0]}, y[:, 0], weight[0][:, 0]
     return x, y, *weight
 
 
@@ -148,6 +168,7 @@ def ours(task: Task, encoded: EncodedExamples) -> tuple[Callable[[], None], kera
     strategy = distribution.strategy_of("none")
     batches = Batches(encoded, task.config.batch_tokens, 0, task.config.buffer)
     model = loop.build(task, strategy, batches.steps, None)
+    tuning.apply(model, tuning.choose(task, model, batches, tuning.LEAST_STEPS))
     average = WeightAverage(model, model.optimizer, task.config.ema_momentum)
     step, _ = loop.make_steps(task, model, strategy)
     data = loop.distribute(strategy, lambda share: batches.training_dataset(task, 0, share))
@@ -176,20 +197,22 @@ def plain(
         for chunk in itertools.islice(chunks, STEPS * turns)
     ]
     tokens = [count_tokens(name, x) for x, *_ in batches]
-    kinds = tf.nest.map_structure(_any_length, batches[0])
+    kinds = tf.nest.map_structure(_kind, *batches)
     taken = iter(range(0, len(batches), STEPS))
 
     def train():
         own = batches[(start := next(taken)) : start + STEPS]
-        model.fit(tf.data.Dataset.from_generator(lambda: own, output_signature=kinds), verbose=0)
+        data = tf.data.Dataset.from_generator(lambda: own, output_signature=kinds)
+        model.fit(data.apply(tf.data.experimental.assert_cardinality(STEPS)), verbose=0)
 
     return train, model, [sum(tokens[i : i + STEPS]) for i in range(0, len(tokens), STEPS)]
 
 
-def _any_length(array):
-    """The kind of an array of a batch: rows and steps of any number."""
-    unknown = min(array.ndim, 2) if array.ndim < 4 else 1
-    return tf.TensorSpec([None] * unknown + list(array.shape[unknown:]), array.dtype)
+def _kind(*arrays: np.ndarray) -> tf.TensorSpec:
+    """The kind of an array of a batch: only axes of the same size in all batches have one."""
+    sizes = zip(*(array.shape for array in arrays), strict=True)
+    known = [size[0] if len(set(size)) == 1 else None for size in sizes]
+    return tf.TensorSpec([None, *known[1:]], arrays[0].dtype)
 
 
 def _tokens_of_turns(name, task, encoded, turns):
