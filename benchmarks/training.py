@@ -8,7 +8,9 @@ and its batches, which have similar lengths. The plain program is what a Keras u
 of Keras with masks, shuffled batches padded to the longest of their examples, and `fit`. Its
 batches have as many examples as those of this project have on average, and are prepared in
 advance, so that they cost it nothing. A turn is `STEPS` steps of one program, after a turn that is
-not timed; the programs take turns. Tokens are those that a recurrent layer reads, without padding.
+not timed; the programs take turns. A task that was measured next to other work is marked as
+disturbed, and measured again the next time. Tokens are those that a recurrent layer reads, without
+padding.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import functools
 import itertools
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -30,7 +33,7 @@ from app.training.batches import Batches
 from app.training.callbacks import WeightAverage
 from app.training.example_cache import EncodedExamples
 from app.training.optimizers import optimizer_of
-from benchmarks import records, sentiment, tagging_speed, translation_speed
+from benchmarks import kernels, records, sentiment, tagging_speed, translation_speed
 from tasks.core.examples import Splits, Stream
 from tasks.core.task import Task
 
@@ -240,29 +243,39 @@ def measure(name: str, turns: int) -> dict:
         train_ours, network = ours(task, encoded)
         train_plain, plain_model, tokens["plain"] = plain(name, task, encoded, turns + 1)
         calls = {"ours": train_ours, "plain": train_plain}
+        began, busy = time.monotonic(), kernels.other_cpu_seconds()
         seconds = tagging_speed.turns(calls, turns)
+        disturbance = (kernels.other_cpu_seconds() - busy) / (time.monotonic() - began)
     speeds = {
         key: [count / second for count, second in zip(tokens[key][1:], values, strict=True)]
         for key, values in seconds.items()
     }
     parameters = {"ours": network.count_params(), "plain": plain_model.count_params()}
-    return {"tokens_per_second": speeds, "parameters": parameters, "cell": task.config.cell}
+    return {
+        "tokens_per_second": speeds,
+        "parameters": parameters,
+        "cell": task.config.cell,
+        "cores_of_others": disturbance,
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--only", nargs="+", choices=list(READ), default=list(READ), help="tasks")
-    parser.add_argument("--turns", type=int, default=3, help="turns of each program (default: 3)")
+    parser.add_argument("--turns", type=int, default=5, help="turns of each program (default: 5)")
     args = parser.parse_args(argv)
     rows, ratios = [], []
     for name in args.only:
         measured = functools.partial(measure, name, args.turns)
-        record = records.load_or_measure("training", f"{name}-{args.turns}", measured)
+        key = ("training", f"{name}-{args.turns}")
+        fresh = kernels.disturbed(records.load(*key))
+        record = records.load_or_measure(*key, measured, fresh)
         own, peer = (record["tokens_per_second"][key] for key in ("ours", "plain"))
         ratios.append(statistics.median(a / b for a, b in zip(own, peer, strict=True)))
         speeds = [f"{statistics.median(values):,.0f}" for values in (own, peer)]
         parameters = [f"{count:,}" for count in record["parameters"].values()]
-        rows.append([name, record["cell"], *speeds, f"{ratios[-1]:.2f}", *parameters])
+        mark = " (disturbed)" if kernels.disturbed(record) else ""
+        rows.append([f"{name}{mark}", record["cell"], *speeds, f"{ratios[-1]:.2f}", *parameters])
     columns = ["task", "cell", "this project, tokens/s", "plain Keras, tokens/s", "ratio"]
     columns += ["parameters", "of plain Keras"]
     print(records.markdown_table(columns, rows))
