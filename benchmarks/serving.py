@@ -11,6 +11,7 @@ time of that response after the warm-up requests.
 """
 
 import argparse
+import contextlib
 import json
 import random
 import subprocess
@@ -35,13 +36,18 @@ BATCHES = (1, 8, 32)
 LENGTHS = (10, 50, 200)  # words
 SECONDS = 6.0  # of requests per row of the table
 MIN_REQUESTS, MAX_REQUESTS = 20, 400  # per row
-PEERS = {"sentiment": "models.networks.classifier", "tagging": "models.networks.tagger"}
+PEERS = {  # by task, the modules that make its recurrent layers
+    "sentiment": ("models.networks.classifier",),
+    "tagging": ("models.networks.tagger", "models.layers.characters"),
+    "translation": ("models.networks.translator", "models.layers.decoder"),
+    "captioning": ("models.layers.grid", "models.layers.decoder"),
+}
 STARTS = 3  # processes that load a version; the table has the median
 FIRST_LENGTH = 50  # words of the first request
 
 
 class KerasRNN(keras.layers.Layer):
-    """Keras layers with the arguments of a `GatedRNN`."""
+    """Keras layers with the arguments of a `GatedRNN`, and the attributes that a decoder reads."""
 
     def __init__(
         self,
@@ -52,6 +58,7 @@ class KerasRNN(keras.layers.Layer):
         direction="forward",
         dropout=0.0,
         return_sequences=False,
+        return_state=False,
         implementation="auto",
         **kwargs,
     ):
@@ -65,11 +72,14 @@ class KerasRNN(keras.layers.Layer):
             layer = kind(
                 units,
                 return_sequences=return_sequences or index < layers - 1,
+                return_state=return_state,
                 name=f"layer_{index}",
             )
             if direction == "both":
                 layer = keras.layers.Bidirectional(layer, name=f"both_{index}")
             self.layers.append(layer)
+        # The steps of a decoder read the cell of a layer in one direction.
+        self.cells = [KerasCell(layer.cell) for layer in self.layers if hasattr(layer, "cell")]
 
     def build(self, shape):
         features = shape[-1]
@@ -78,16 +88,32 @@ class KerasRNN(keras.layers.Layer):
             features = self.output_size
         self.built = True
 
-    def call(self, x, mask=None):
+    def call(self, x, mask=None, initial_state=None):
         for layer in self.layers:
-            x = layer(x, mask=mask)
+            x = layer(x, mask=mask, initial_state=initial_state)
         return x
+
+
+class KerasCell:
+    """A cell of Keras with the interface of a `GatedCell` in inference."""
+
+    state_dtype = "float32"
+
+    def __init__(self, cell: keras.layers.Layer):
+        self._cell = cell
+        self.state_size = [int(size) for size in np.atleast_1d(cell.state_size)]
+
+    def __call__(self, x, states, noise=None):
+        outputs, states = self._cell(x, states)
+        return outputs, list(states)
 
 
 def peer(name: str, version: Path, folder: Path) -> Path:
     """Exports a version's task with layers of Keras and random weights, and returns the draft."""
     task = tasks.find(name).restore(version / "assets")
-    with mock.patch(f"{PEERS[name]}.GatedRNN", KerasRNN):
+    with contextlib.ExitStack() as stack:
+        for module in PEERS[name]:
+            stack.enter_context(mock.patch(f"{module}.GatedRNN", KerasRNN))
         return export.draft(task, task.build("serving"), folder / f"draft-{name}")
 
 
