@@ -12,7 +12,10 @@ could only parallelise each small op. Two directions are two loops already and s
 four loops on two cores take 1.1 to 1.5 times as long as two.
 
 In inference, an iteration of the loop takes several steps, because with few rows the control of
-the loop costs as much as the ops of a step; the steps that remain run one by one.
+the loop costs as much as the ops of a step; the steps that remain run one by one. The inputs of
+these steps have one product, so that the input kernel, which may not fit the cache of a core, is
+read once for all of them: 0.8 to 0.9 of the time for an LSTM of 200 units over 400 features, on two
+cores of an AMD EPYC.
 
 Shapes: T time (the first axis in this module), B batch, D input features, H units, G maps,
 P the width of h.
@@ -196,24 +199,30 @@ class _Recurrence:
             A `TensorArray` of each state before the first step and after each step, T + 1
             values (B, width); the final states; and a `TensorArray` of each saved value, by key.
         """
-        time, at_step = tf.shape(inputs)[0], self._at_step()
+        time, rows, _ = tf.unstack(tf.shape(inputs))
+        at_step = self._at_step()
         read_projected = self._projected(inputs, weights["input"])
         returned = initial[:1] if to_save is None else initial
         arrays = [_array(state.dtype, time + 1, state.shape).write(0, state) for state in returned]
         saved = self._arrays(to_save or {}, time, inputs.shape[1])
 
-        def forward(t, states, arrays, saved):
+        def forward(t, states, arrays, saved, projected=None):
             valid, noise = at_step(t)
-            after, values = step(self._cell, read_projected(t), states, weights, noise)
+            projected = read_projected(t) if projected is None else projected
+            after, values = step(self._cell, projected, states, weights, noise)
             if valid is not None:
                 after = [tf.where(valid, new, old) for new, old in zip(after, states, strict=True)]
             arrays = [array.write(t + 1, after[index]) for index, array in enumerate(arrays)]
             return t + 1, after, arrays, {key: saved[key].write(t, values[key]) for key in saved}
 
-        def several(*loop):
-            for _ in range(UNROLLED):
-                loop = forward(*loop)
-            return loop
+        def several(t, *loop):
+            products = [None] * UNROLLED
+            if not self._hoist:  # the kernel is read once for all of these steps
+                steps = tf.reshape(inputs[t : t + UNROLLED], [UNROLLED, rows, inputs.shape[2]])
+                products = tf.unstack(self._cell.project(steps, weights["input"]))
+            for projected in products:
+                t, *loop = forward(t, *loop, projected)
+            return t, *loop
 
         loop = (0, list(initial), arrays, saved)
         if to_save is None and not tf.executing_eagerly():
