@@ -3,6 +3,7 @@
     DATA_DIR=... python -m benchmarks.transfer               # runs missing rows, prints all
     DATA_DIR=... python -m benchmarks.transfer --show        # prints the rows that have been run
     DATA_DIR=... python -m benchmarks.transfer --only trec   # one corpus
+    DATA_DIR=... python -m benchmarks.transfer --method vectors   # one method
 
 Each row is a run of `app.train`, with the splits of `benchmarks.sentiment`; the vectors are
 GloVe's of 100 dimensions, and the language model reads the training part and a twelfth of
@@ -91,6 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--show", action="store_true", help="print only rows that have been run")
     parser.add_argument("--only", choices=CORPORA, help="run one corpus")
+    parser.add_argument("--method", choices=METHODS, help="run one method")
     args = parser.parse_args()
     rows = []
     for corpus, (title, seeds) in CORPORA.items():
@@ -99,7 +101,8 @@ def main() -> None:
             results = []
             for seed in seeds:
                 key = f"{corpus}-{method.replace(',', '').replace(' ', '-')}-{seed}"
-                if args.show or (args.only and args.only != corpus):
+                others = args.only not in (None, corpus) or args.method not in (None, method)
+                if args.show or others:
                     results.append(records.load("transfer", key))
                 else:
                     run = functools.partial(measure, corpus, method, seed)
