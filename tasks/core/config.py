@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, Self
 
 from models.cells import specs
@@ -39,6 +40,16 @@ def automatic_batch_tokens(size: CorpusSize, least: int, most: int) -> int:
         most: Largest budget.
     """
     return min(most, max(least, 2 ** round(math.log2(max(1, size.tokens) / _STEPS))))
+
+
+def by_size(size: CorpusSize, values: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the values of settings for a corpus.
+
+    Args:
+        size: Size of the corpus.
+        values: Values by name, by the least number of tokens that they are for, of which one is 0.
+    """
+    return dict(values[max(least for least in values if least <= size.tokens)])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,8 @@ _MONITORS = {
 }
 # Settings that other targets do not have, with the value that leaves them out.
 _OF_CLASSES = (("class_weights", NONE), ("coverage", 0), ("min_precision", 0))
+# Length of training by the least number of tokens.
+_LENGTHS = {0: {"epochs": 20, "patience": 5}, 1_000_000: {"epochs": 8, "patience": 2}}
 _OF_SEQUENCES = ("evidence", "linear_path")  # they count pairs of adjacent words
 
 
@@ -210,9 +212,5 @@ class Config(word_vectors.Config):
         return bool(self.coverage or self.min_precision)
 
     def automatic(self, size):
-        large = size.tokens >= 1_000_000
-        return {
-            "batch_tokens": config.automatic_batch_tokens(size, 256, 16_384),
-            "epochs": 8 if large else 20,
-            "patience": 2 if large else 5,
-        }
+        tokens = config.automatic_batch_tokens(size, 256, 16_384)
+        return {"batch_tokens": tokens, **config.by_size(size, _LENGTHS)}

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tasks.core import word_vectors
+from tasks.core import config, word_vectors
 from tasks.core.class_weights import NONE, class_weights_setting
 from tasks.core.direction import FORWARD, direction_setting
 from tasks.core.errors import UserError
@@ -14,9 +14,11 @@ MAX_LAG = 64
 AUTO, NO_SCHEME, SAME_SCHEME = "auto", "none", "same"
 # Scores of one of several annotations, such as columns of CoNLL-U.
 MONITORED = tuple(f"{name}_accuracy" for name in conllu.TAGS)
-_FEW_WORDS = 10_000  # of a train part, below which an epoch has too few batches
-_OF_MANY_WORDS = {"batch_tokens": 640, "epochs": 12, "patience": 3}
-_OF_FEW_WORDS = {"batch_tokens": 128, "epochs": 30, "patience": 5}
+# By the least number of words; of few words, an epoch would have too few batches.
+_AUTOMATIC = {
+    0: {"batch_tokens": 128, "epochs": 30, "patience": 5},
+    10_000: {"batch_tokens": 640, "epochs": 12, "patience": 3},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,4 +187,4 @@ class Config(word_vectors.Config):
             )
 
     def automatic(self, size):
-        return _OF_FEW_WORDS if size.tokens < _FEW_WORDS else _OF_MANY_WORDS
+        return config.by_size(size, _AUTOMATIC)
