@@ -14,8 +14,6 @@ class Task(sequence_to_sequence.SequenceToSequence):
         units=256,
         embedding=256,
         dropout=0.3,
-        batch_tokens=1024,
-        epochs=15,
         ema_momentum=0.998,
     )
     Corpus = ParallelSentences

@@ -23,6 +23,7 @@ from tests.support.fitted import fitted
 ROOT = Path(__file__).parents[2]
 NARROW = ["--coverage", "0.2", "--no-repeat-ngram", "2", "--beam-size", "2", "--n-best", "1"]
 SMALL = ["--units", "16", "--embedding", "16", "--vocabulary", "320", "--ema-momentum", "0"]
+SMALL += ["--batch-tokens", "1024"]
 CHOSEN = ["--monitor", "bleu", "--epochs", "2", "--cell", "rnn"]
 WORDS = {"ka": "one", "bo": "two", "mi": "three", "te": "four", "su": "five"}
 TEXTS = [

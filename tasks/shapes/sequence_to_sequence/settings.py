@@ -2,17 +2,48 @@
 
 import dataclasses
 
+from tasks.core import config
 from tasks.core.settings import setting
 from tasks.shapes import generation
 
 # Those of `models.layers.decoder`, without importing Keras.
 ATTENTIONS = ("multiplicative", "additive", "none")
+# By the least number of words of both languages; of few words, an epoch would have too few batches.
+_AUTOMATIC = {
+    0: {"batch_tokens": 256, "epochs": 60, "patience": 5},
+    50_000: {"batch_tokens": 1024, "epochs": 15, "patience": 3},
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(generation.Config):
     """Settings of N→M."""
 
+    batch_tokens: int | None = setting(
+        None,
+        "tokens per batch, including padding; auto: 1024, or 256 below 50,000 words of both "
+        "languages together",
+        at_least=1,
+        affects="training",
+        old_name="tokens",
+        auto=int,
+    )
+    epochs: int | None = setting(
+        None,
+        "maximum number of epochs; auto: 15, or 60 below 50,000 words",
+        at_least=1,
+        affects="schedule",
+        aliases=("num_epochs",),
+        auto=int,
+    )
+    patience: int | None = setting(
+        None,
+        "epochs without improvement on the validation part before training stops; auto: 3, or 5 "
+        "below 50,000 words",
+        at_least=1,
+        affects="schedule",
+        auto=int,
+    )
     max_length: int = setting(
         256, "subwords read per text; longer texts are truncated", at_least=1, old_name="longest"
     )
@@ -52,3 +83,6 @@ class Config(generation.Config):
         affects="serving",
         old_name="longest_output",
     )
+
+    def automatic(self, size):
+        return config.by_size(size, _AUTOMATIC)

@@ -177,11 +177,20 @@ def test_automatic_settings_follow_from_the_size_of_the_corpus(
 
 
 @pytest.mark.parametrize(
-    ("words", "values"),
-    [(0, (128, 30, 5)), (9_999, (128, 30, 5)), (10_000, (640, 12, 3)), (10**7, (640, 12, 3))],
+    ("name", "words", "values"),
+    [
+        ("tagging", 0, (128, 30, 5)),
+        ("tagging", 9_999, (128, 30, 5)),
+        ("tagging", 10_000, (640, 12, 3)),
+        ("tagging", 10**7, (640, 12, 3)),
+        ("translation", 0, (256, 60, 5)),
+        ("translation", 49_999, (256, 60, 5)),
+        ("translation", 50_000, (1024, 15, 3)),
+        ("translation", 10**9, (1024, 15, 3)),
+    ],
 )
-def test_few_tagged_words_have_small_batches_and_more_epochs(words, values):
-    config, size = tasks.find("tagging").Config, CorpusSize(examples=100, tokens=words)
+def test_few_words_have_small_batches_and_more_epochs(name, words, values):
+    config, size = tasks.find(name).Config, CorpusSize(examples=100, tokens=words)
     batch_tokens, epochs, patience = values
     expected = config(batch_tokens=batch_tokens, epochs=epochs, patience=patience)
     assert config().resolved(size) == expected
