@@ -37,7 +37,6 @@ CORPORA = {
     "sequoia": Corpus("tagging", "tagging/fr_sequoia", None),
     "multi30k-200": Corpus("translation", "translation/multi30k", 200),
     "multi30k-1000": Corpus("translation", "translation/multi30k", 1000),
-    "multi30k-5000": Corpus("translation", "translation/multi30k", 5000),
 }
 # Settings that do not depend on the corpus: the defaults of large ones.
 FIXED = {

@@ -10,7 +10,7 @@ from tasks.shapes import generation
 ATTENTIONS = ("multiplicative", "additive", "none")
 # By the least number of words of both languages; of few words, an epoch would have too few batches.
 _AUTOMATIC = {
-    0: {"batch_tokens": 256, "epochs": 60, "patience": 5},
+    0: {"batch_tokens": 256, "epochs": 30, "patience": 5},
     50_000: {"batch_tokens": 1024, "epochs": 15, "patience": 3},
 }
 
@@ -30,7 +30,7 @@ class Config(generation.Config):
     )
     epochs: int | None = setting(
         None,
-        "maximum number of epochs; auto: 15, or 60 below 50,000 words",
+        "maximum number of epochs; auto: 15, or 30 below 50,000 words",
         at_least=1,
         affects="schedule",
         aliases=("num_epochs",),
