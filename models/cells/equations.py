@@ -72,7 +72,7 @@ def _gru(step, h):
 
 
 def _gru_before(step, h):
-    """Cho et al. (2014), version 3, eqs. 5 to 8: the reset gate multiplies h."""
+    """Cho et al. (2014), version 3: the reset gate multiplies h."""
     update, product = step.gate("update"), step.product(CANDIDATE, step.gate("reset") * h)
     return (update * h + (1.0 - update) * step.candidate(also=product[CANDIDATE]),)
 
@@ -169,7 +169,7 @@ def _fastgrnn(step, h):
 
 
 def _rhn(step, h):
-    """Zilly et al. (2017), eqs. 6 to 9, depth 2, with carry gates coupled to transform gates."""
+    """Zilly et al. (2017), depth 2, with carry gates coupled to transform gates."""
     transform = step.gate("transform")
     first = step.named("s", transform * step.candidate() + (1.0 - transform) * h)
     product = step.product("deep", first)
@@ -206,7 +206,7 @@ def _antisymmetric_gated(step, h):
 
 
 def _cornn(step, h, z):
-    """Rusch & Mishra (2021), coRNN, eq. 3, with explicit damping: coupled oscillators."""
+    """Rusch & Mishra (2021), coRNN, with explicit damping: coupled oscillators."""
     force = step.candidate(also=step.product("velocity", z)[CANDIDATE])
     force = force - step.constant("stiffness") * h - step.constant("damping") * z
     z_next = step.named("z'", z + step.constant("step") * force)
@@ -310,7 +310,7 @@ def _residual(step, h, c):
 
 
 def _sru(step, h, c):
-    """Lei et al. (2018), eqs. 1 to 4: gates read x and, by peepholes, the cell state."""
+    """Lei et al. (2018), SRU: gates read x and, by peepholes, the cell state."""
     forget, reset = step.gate("forget", c), step.gate("reset", c)
     c_next = step.clip(forget * c + (1.0 - forget) * step.candidate())
     return reset * c_next + (1.0 - reset) * step.input(RAW), c_next
@@ -357,7 +357,7 @@ def _nas(step, h, c):
 
 
 def _slstm(step, h, c, n, m):
-    """Beck et al. (2024), eqs. 8 to 17: exponential gates, with a normaliser and a stabiliser.
+    """Beck et al. (2024), sLSTM: exponential gates, with a normaliser and a stabiliser.
 
     The gates are logarithms until the stabiliser m is subtracted.
     """

@@ -58,10 +58,9 @@ class CellSpec:
         projection: Units of h, which is then a learnt projection of the output (Sak et al.
             2014); 0 for none. Only for equations with a cell state.
         layer_norm: Position of layer normalisation: "products", on x W and h U, each over
-            all gates (Ba et al. 2016, eqs. 20 and 21); "maps", on the sum of each gate, over
-            its units and before its bias (as in TensorFlow 1's LayerNormBasicLSTMCell); or
-            "none". With either, c is normalised in the output, but carried on unchanged
-            (eq. 22).
+            all gates (Ba et al. 2016); "maps", on the sum of each gate, over its units and
+            before its bias (as in TensorFlow 1's LayerNormBasicLSTMCell); or "none". With
+            either, c is normalised in the output, but carried on unchanged.
         zoneout: Probability by state, "h" or "c", that a unit keeps its previous value
             (Krueger et al. 2017); in inference old and new values are mixed in that
             proportion.
@@ -470,9 +469,7 @@ CELLS = {
     "sru_no_peephole": CellSpec("sru", input_activation="identity"),
     "lstm_multiplicative": CellSpec("multiplicative", bias=_REMEMBER),
     "lstm_working_memory": CellSpec("working_memory", bias=_REMEMBER),
-    "lstm_memory_controller": CellSpec(
-        "memory_controller", bias=_REMEMBER, input_activation="identity"
-    ),
+    "lstm_memory_controller": CellSpec("memory_controller", bias=_REMEMBER),
     "lstm_residual": CellSpec("residual", bias=_REMEMBER, peepholes=_PEEPHOLES),
     "lstm_independent": CellSpec("lstm", bias=_REMEMBER, recurrent_structure="diagonal"),
     "lstm_hard_sigmoid": CellSpec(
@@ -508,7 +505,7 @@ SOURCES = {
     "lstm_chrono": "Tallec & Ollivier (2018), chrono initialisation of an LSTM",
     "gru_chrono": "Tallec & Ollivier (2018), chrono initialisation of a GRU",
     "lstm_projected": "Sak et al. (2014), the LSTM with a recurrent projection",
-    "lstm_layer_norm": "Ba et al. (2016), eqs. 20 to 22, layer normalisation of an LSTM",
+    "lstm_layer_norm": "Ba et al. (2016), layer normalisation of an LSTM",
     "lstm_layer_norm_maps": "Ba et al. (2016); TensorFlow 1, LayerNormBasicLSTMCell",
     "gru_layer_norm": "Ba et al. (2016), layer normalisation of a GRU",
     "lstm_zoneout": "Krueger et al. (2017), zoneout",
@@ -538,10 +535,10 @@ SOURCES = {
     "indrnn": "Li et al. (2018), the independently recurrent network",
     "ran": "Lee et al. (2017), the recurrent additive network",
     "lstm_independent": "Gonnet & Deselaers (2020), IndyLSTM",
-    "lstm_hard_sigmoid": "Courbariaux et al. (2015), the hard sigmoid; as in Keras 1",
-    "qrnn_f": "Bradbury et al. (2017), eq. 3, f-pooling; its gate is called leak here",
-    "qrnn_fo": "Bradbury et al. (2017), eq. 4, fo-pooling with a window of 1",
-    "qrnn_ifo": "Bradbury et al. (2017), eq. 5, ifo-pooling with a window of 1",
+    "lstm_hard_sigmoid": "Courbariaux et al. (2015), a hard sigmoid; its slope is 1/6",
+    "qrnn_f": "Bradbury et al. (2017), f-pooling; its gate is called leak here",
+    "qrnn_fo": "Bradbury et al. (2017), fo-pooling with a window of 1",
+    "qrnn_ifo": "Bradbury et al. (2017), ifo-pooling with a window of 1",
     "gru_slim_1": "Dey & Salem (2017), GRU1: gates without x",
     "gru_slim_3": "Dey & Salem (2017), GRU3: gates are learnt constants",
     "lstm_slim_1": "Lu & Salem (2017), LSTM1: gates without x",

@@ -36,9 +36,9 @@ class GatedTree(keras.layers.Layer):
     A node reads its own input and the states of its children. Gates and candidate read the sum of
     the products of the children's outputs. Where an equation multiplies a gate by a state, each
     child has a gate of its own, computed as if the node had no other child, and the products
-    are summed. With the cell "lstm" these are the Tree-LSTMs of Tai et al. (2015): child-sum
-    (eqs. 2 to 8), and N-ary (eqs. 9 to 14) with zeros off the diagonal of the forget gates. In
-    a chain every node has one child, and the layer computes what `GatedRNN` does.
+    are summed. With the cell "lstm" these are the Tree-LSTMs of Tai et al. (2015): child-sum,
+    and N-ary with zeros off the diagonal of the forget gates. In a chain every node has one
+    child, and the layer computes what `GatedRNN` does.
 
     The nodes of one depth are computed together, so a batch takes as many steps as its deepest tree
     has levels.

@@ -18,7 +18,7 @@ def sigmoid(z):
 
 
 def normalized(z):
-    """Layer normalisation: Ba et al. (2016), equation 4, with the usual epsilon."""
+    """Layer normalisation: Ba et al. (2016), with the usual epsilon."""
     return (z - np.mean(z)) / np.sqrt(np.var(z) + 1e-5)
 
 
@@ -78,7 +78,7 @@ def gru_before(w, x, h):
 
 
 def mgu(w, x, h):
-    """Zhou et al. (2016), equations 5 to 7."""
+    """Zhou et al. (2016)."""
     f = w.gate("forget", x, h)
     seen = w.own("candidate", "candidate", f * h)
     return ((1 - f) * h + f * w.candidate(w.W("candidate", x) + seen),)
@@ -129,7 +129,7 @@ def minlstm(w, x, h):
 
 
 def cfn(w, x, h):
-    """Laurent & von Brecht (2017), equations 1 to 3."""
+    """Laurent & von Brecht (2017)."""
     theta, eta = w.gate("forget", x, h), w.gate("input", x, h)
     return (theta * np.tanh(h) + eta * w.plain_candidate(x, h),)
 
@@ -172,7 +172,7 @@ def fastgrnn(w, x, h):
 
 
 def rhn(w, x, h):
-    """Zilly et al. (2017), equations 6 to 9, two micro-steps, c = 1 - t."""
+    """Zilly et al. (2017), two micro-steps, c = 1 - t."""
     t = w.gate("transform", x, h)
     s = w.plain_candidate(x, h) * t + h * (1 - t)
 
@@ -212,7 +212,7 @@ def antisymmetric_gated(w, x, h):
 
 
 def cornn(w, x, y, z):
-    """Rusch & Mishra (2021), equation 3, damping by the old velocity."""
+    """Rusch & Mishra (2021), damping by the old velocity."""
     dt, gamma, epsilon = (
         w.constant("step", 0.1),
         w.constant("stiffness", 1),
@@ -231,7 +231,7 @@ def unicornn(w, x, y, z):
 
 
 def lem(w, x, y, z):
-    """Rusch et al. (2022), equation 3."""
+    """Rusch et al. (2022)."""
     dt = w.constant("step", 1)
     fast, slow = dt * w.gate("fast", x, y), dt * w.gate("slow", x, y)
     z = (1 - fast) * z + fast * w.gate("inner", x, y)
@@ -324,14 +324,14 @@ def residual(w, x, h, c):
 
 
 def sru(w, x, h, c):
-    """Lei et al. (2018), equations 1 to 4: both gates read the old c."""
+    """Lei et al. (2018): both gates read the old c."""
     f, r = w.gate("forget", x, h, c), w.gate("reset", x, h, c)
     c = w.clip(f * c + (1 - f) * w.plain_candidate(x, h))
     return r * c + (1 - r) * w.raw(x), c
 
 
 def scrn(w, x, y, h, s):
-    """Mikolov et al. (2015), equations 4 to 6."""
+    """Mikolov et al. (2015)."""
     alpha = w.constant("kept", 0.95)
     s = (1 - alpha) * w.gate("context", x, y) + alpha * s
 
@@ -374,7 +374,7 @@ def nas(w, x, h, c):
 
 
 def slstm(w, x, h, c, n, m):
-    """Beck et al. (2024), equations 8 to 14, with c and n divided by exp(m)."""
+    """Beck et al. (2024), with c and n divided by exp(m)."""
     f, i = np.exp(w.gate("forget", x, h, c)), np.exp(w.gate("input", x, h, c))
     new_m = np.maximum(np.log(f) + m, np.log(i))
     new = f * c * np.exp(m) + i * w.plain_candidate(x, h) * 1.0
