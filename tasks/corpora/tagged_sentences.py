@@ -15,6 +15,8 @@ its suffix, .conllu or .jsonl, and otherwise by its first line:
                  sentence that begin with # and have other columns than words are comments
     word/TAG     one sentence per line; the tag follows the last slash of each item
     JSON Lines   one object per line, with the lists `tokens` and `tags`
+    .csv         one word per row, with a header that has `Sentence #` and `Word`; in a folder,
+                 other files precede it (`tasks.corpora.word_tables`)
 """
 
 import dataclasses
@@ -30,7 +32,7 @@ from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tasks.core.settings import setting
-from tasks.corpora import conllu, filesystem, tfds
+from tasks.corpora import conllu, filesystem, tfds, word_tables
 from tasks.corpora.conllu import COLUMNS, ID, TAGS
 from tasks.corpora.filesystem import AnyPath
 from tasks.corpora.samples import english_entities, english_grammar
@@ -67,13 +69,13 @@ class TaggedSentences(Corpus):
     )
     tokens_key: str = setting(
         "",
-        "key of the words in .jsonl and tfds:, or their column number in other files "
-        "(default: tokens, or the first)",
+        "key of the words in .jsonl and tfds:, or their column in other files, a number, in .csv "
+        "also a name (default: tokens, the first, or Word)",
     )
     tags_key: str = setting(
         "",
-        "key of the tags in .jsonl and tfds:, or their column number in other files "
-        "(default: tags, or the last)",
+        "key of the tags in .jsonl and tfds:, or their column in other files, a number, in .csv "
+        "also a name (default: tags, the last, or Tag)",
     )
     encoding: str = setting(
         "", "encoding of the files (default: UTF-8, or Windows-1252 where a file is not UTF-8)"
@@ -136,7 +138,7 @@ class TaggedSentences(Corpus):
         """Returns the candidates below `root` that have one of the names of a part."""
         return [
             (entry.name, self._file(entry))
-            for entry, stem in _candidates(root)
+            for entry, stem in self._candidate_files(root)
             if stem.rpartition(_UNIVERSAL)[2] in names
         ]
 
@@ -144,14 +146,27 @@ class TaggedSentences(Corpus):
         """Returns the examples below a `root` that is not divided into parts."""
         matches = [
             (entry.name, self._file(entry))
-            for entry, stem in _candidates(root)
+            for entry, stem in self._candidate_files(root)
             if not stem.lower().startswith(_NOT_DATA)
         ]
         layouts = (
             "train, valid and test as .conllu (or NAME-ud-train.conllu), as .jsonl, as columns "
-            f"or as word/TAG ({', '.join(SUFFIXES[3:])}); or a single such file"
+            f"or as word/TAG ({', '.join(SUFFIXES[3:])}), or as .csv with the header "
+            "Sentence #,Word,POS,Tag; or a single such file"
         )
         return filesystem.single_match(path, root, matches, layouts)
+
+    def _candidate_files(self, root: AnyPath) -> list[tuple[AnyPath, str]]:
+        """Returns the readable files below `root`, each with the name that may be that of a part.
+
+        Tables of words are among them if there is no other.
+        """
+        candidates = list(_candidates(root))
+        if all(stem.lower().startswith(_NOT_DATA) for _, stem in candidates):
+            entries = (entry for entry in filesystem.entries(root) if entry.is_file())
+            tables = [entry for entry in entries if self._word_table(entry)]
+            candidates += [(entry, filesystem.stem_and_suffix(entry)[0]) for entry in tables]
+        return candidates
 
     # --- Readers -------------------------------------------------------------
 
@@ -161,11 +176,21 @@ class TaggedSentences(Corpus):
             names = names if len(names) > 1 else ()
             return filesystem.require_examples(path, _sentences(self._reader(path)(path), names))
 
-        access = filesystem.Access.of(self)
-        return Stream(read, lambda: filesystem.encoding_notes([path], self.encoding, access))
+        def notes() -> Iterator[str]:
+            yield from filesystem.encoding_notes([path], self.encoding, filesystem.Access.of(self))
+            if table := self._word_table(path):
+                yield from table.notes(*self._table_columns(table))
+
+        return Stream(read, notes)
+
+    def _word_table(self, path: AnyPath) -> word_tables.WordTable | None:
+        """Returns the table of words in a `.csv` file; None if it is another file."""
+        return word_tables.find(path, self.encoding, filesystem.Access.of(self))
 
     def _reader(self, path: AnyPath) -> Callable[[AnyPath], Iterator[Word | None]]:
         """Returns the reader of a file, which yields words, and None after each sentence."""
+        if table := self._word_table(path):
+            return lambda path: self._table_words(table)
         by_suffix = {".conllu": self._conllu, ".jsonl": self._jsonl}
         reader = by_suffix.get(filesystem.stem_and_suffix(path)[1])
         if reader is None:
@@ -297,6 +322,19 @@ class TaggedSentences(Corpus):
                 f"{origin}: {flag} must be a column number from 1 to {count}, got {number!r}."
             )
         return int(number) - 1
+
+    def _table_columns(self, table: word_tables.WordTable) -> tuple[int, int]:
+        """Returns the columns of the words and of the tags of a table."""
+        if self.tags not in ("upos", "xpos"):
+            self._reject_conllu_column(table.path)
+        return (
+            table.column("--tokens-key", self.tokens_key, "Word"),
+            table.column("--tags-key", self.tags_key, word_tables.default_tags(self.tags)),
+        )
+
+    def _table_words(self, table: word_tables.WordTable) -> Iterator[Word | None]:
+        for word in table.words(*self._table_columns(table)):
+            yield word and (word[0], (word[1],), word[2])
 
     def _slashed(self, path: AnyPath) -> Iterator[Word | None]:
         for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):

@@ -1,4 +1,8 @@
-"""Corpora as they are distributed: Kaggle's Flickr8k, CoNLL-2003, and parallel .csv files."""
+"""Corpora as they are distributed: those of Kaggle, CoNLL-2003, and parallel .csv files."""
+
+import csv
+import io
+import zipfile
 
 import pytest
 
@@ -84,3 +88,89 @@ def test_other_files_precede_parallel_csv(tmp_path):
     with pytest.raises(UserError, match=r"train.csv:2: expected 2 columns as above, got 1"):
         (tmp_path / "train.csv").write_text("a,b\nc\n")
         train(ParallelSentences(data=str(tmp_path / "train.csv")))
+
+
+NER = [
+    "Sentence #,Word,POS,Tag",
+    'Sentence: 1,"""",``,O',
+    ",Müller,NNP,B-per",
+    ',",",",",O',
+    ",,NN,O",
+    "Sentence: 2,Genève,NNP,B-geo",
+    "Sentence: 2,sleeps,VBZ,O",
+]
+SENTENCES = [(('"', "Müller", ","), ("O", "B-per", "O")), (("Genève", "sleeps"), ("B-geo", "O"))]
+
+
+def words_and_tags(examples):
+    return [(example.values["tokens"], example.values["tags"]) for example in examples]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_entities_of_kaggle_are_read(tmp_path, separator, encoding):
+    rows = ("\n".join(NER) + "\n").encode(encoding)
+    if separator != ",":
+        fields = [list(row) for row in csv.reader(rows.decode(encoding).splitlines())]
+        with io.StringIO(newline="") as file:
+            csv.writer(file, delimiter=separator).writerows(fields)
+            rows = file.getvalue().encode(encoding)
+    (tmp_path / "ner_dataset.csv").write_bytes(rows)
+    (tmp_path / "ner.csv").write_text("lemma,word,tag\n")  # next to it in Kaggle's archive
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("ner_dataset.csv", rows)
+    for path in (tmp_path, tmp_path / "ner_dataset.csv", tmp_path / "archive.zip"):
+        examples, notes = train(TaggedSentences(data=str(path)))
+        assert words_and_tags(examples) == SENTENCES
+        assert [example.origin.rpartition(":")[2] for example in examples] == ["2", "6"]
+        assert ("read as Windows-1252" in notes[0]) == (encoding == "latin-1")
+        assert notes[-2:] == [
+            "ner_dataset.csv: words in column Word, tags in Tag",
+            "ner_dataset.csv: rows without a word, which are left out: 1",
+        ]
+
+
+COLUMN_FLAGS = [
+    ({"tags": "xpos"}, ("``", "NNP", ",")),
+    ({"tags_key": "pos"}, ("``", "NNP", ",")),
+    ({"tags_key": "3"}, ("``", "NNP", ",")),
+    ({"tags_key": "Word", "tokens_key": "4"}, ('"', "Müller", ",")),
+]
+
+
+@pytest.mark.parametrize(("flags", "expected"), COLUMN_FLAGS)
+def test_columns_of_a_table_of_words_are_selected(tmp_path, flags, expected):
+    path = tmp_path / "words.csv"
+    path.write_text("\n".join(row for row in NER if row != ",,NN,O"), encoding="utf-8")
+    examples, _ = train(TaggedSentences(data=str(path), **flags))
+    assert examples[0].values["tags"] == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "flags", "message"),
+    [
+        ([*NER[:3], ",a"], {}, r"words.csv:4: expected 4 columns as in the header, got 2\."),
+        ([*NER[:3], ",a,NN,"], {}, r"words.csv:4: the tag is empty"),
+        (NER[:2], {"tags_key": "ner"}, r"words.csv:1: --tags-key must be one of .*got 'ner'"),
+        (NER[:2], {"tags_key": "5"}, r"words.csv:1: --tags-key must be one of .*got '5'"),
+        (NER[:2], {"tags": "feats"}, r"words.csv: --tags feats names a column of CoNLL-U"),
+        (["Sentence #,Word", "1,a"], {}, r"words.csv:1: --tags-key .*\['Sentence #', 'Word'\]"),
+        ([*NER[:2], '1,"a"b,NN,O'], {}, r"words.csv:3: not valid CSV"),
+        (NER[:1], {}, r"words.csv: .*no examples"),
+    ],
+)
+def test_invalid_tables_of_words_are_rejected(tmp_path, rows, flags, message):
+    path = tmp_path / "words.csv"
+    path.write_text("\n".join(rows), encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        train(TaggedSentences(data=str(path), **flags))
+
+
+def test_tables_of_words_are_parts_and_other_files_precede_them(tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / f"{part}.csv").write_text(f"Sentence #,Word,Tag\n1,{part},O\n")
+    splits = TaggedSentences(data=str(tmp_path)).open()
+    assert words_and_tags(splits.test) == [(("test",), ("O",))]
+    (tmp_path / "words.conll").write_text("precedes O\n")
+    examples, _ = train(TaggedSentences(data=str(tmp_path)))
+    assert words_and_tags(examples) == [(("precedes",), ("O",))]
