@@ -57,8 +57,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     _check_range(args, "seeds", 0 if args.study in PRESETS else 1)
     if args.study in PRESETS:
         study, data = PRESETS[args.study], _data_paths(args.data)
-        planned = study.experiments(args.seeds or study.seeds, data)
+        planned = study.experiments(args.seeds or study.seeds, data, args.subjects)
         for subject in study.without_data(data):
+            if args.subjects and subject not in args.subjects:
+                continue
             print(f"{subject} is skipped: it needs --data {subject}=PATH")
     else:
         study = Preset(f"Cells on {args.study}", {}, [], [])
@@ -119,6 +121,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         )
         sub.add_argument(
             "--data", nargs="*", default=[], metavar="NAME=PATH", help="data by probe or task"
+        )
+        sub.add_argument(
+            "--subjects",
+            nargs="+",
+            default=[],
+            choices=preset.subjects,
+            metavar="NAME",
+            help=f"of {', '.join(preset.subjects)} (default: all)",
         )
     for name in (*probes.names(), *tasks.names()):
         about = f"cells on the {'probe' if name in probes.names() else 'task'} {name}"

@@ -75,15 +75,25 @@ class Preset:
     claims: Sequence[Claim]
     seeds: int = 3
 
-    def experiments(self, seeds: int, data: Mapping[str, str]) -> list[Experiment]:
+    @property
+    def subjects(self) -> list[str]:
+        """The tasks and probes of the study."""
+        return list(dict.fromkeys(grid.subject for grid in self.grids))
+
+    def experiments(
+        self, seeds: int, data: Mapping[str, str], subjects: Sequence[str] = ()
+    ) -> list[Experiment]:
         """Returns the experiments of the study, without those that lack data.
 
         Args:
             seeds: Number of seeds per cell.
             data: Paths of data by the name of the subject.
+            subjects: Tasks and probes to include; empty for all.
         """
         experiments = []
         for grid in self.grids:
+            if subjects and grid.subject not in subjects:
+                continue
             settings = dict(grid.settings)
             if grid.subject in data:
                 settings["data"] = data[grid.subject]
@@ -99,7 +109,7 @@ class Preset:
 
     def without_data(self, data: Mapping[str, str]) -> list[str]:
         """Returns the subjects that need data which `data` does not name."""
-        return sorted({grid.subject for grid in self.grids} & set(NEED_DATA) - set(data))
+        return sorted(set(self.subjects) & set(NEED_DATA) - set(data))
 
 
 def _named(*names: str) -> dict[str, str]:
@@ -163,14 +173,15 @@ _PEEPHOLES = {
 }
 _MUTS = _named("rnn", "lstm_bias_0", "lstm", "gru", "mut1", "mut2", "mut3")
 
-# Without evidence and linear path, the cells alone read the texts.
+# Short sequences and few steps, so that 72 experiments take less than an hour. Without evidence
+# and linear path, the cells alone read the texts.
 _SCAN = {
-    "copy": {"length": 100, "steps": 2000},
-    "selective_copy": {},
-    "temporal_order": {},
-    "agreement": {},
-    "next_letter": {},
-    "sentiment": {"evidence": 0, "linear_path": 0},
+    "copy": {"length": 20, "steps": 1000},
+    "selective_copy": {"length": 20, "steps": 1000},
+    "temporal_order": {"length": 50},
+    "agreement": {"steps": 400},
+    "next_letter": {"steps": 250},
+    "sentiment": {"evidence": 0, "linear_path": 0, "units": 32, "epochs": 2},
 }
 
 PRESETS = {
@@ -373,7 +384,7 @@ PRESETS = {
             for layers in (1, 3)
         ],
         [],
-        seeds=2,
+        seeds=1,
     ),
     "memory": Preset(
         "How long is a memory? Copying and adding over 200 and 500 steps",

@@ -49,6 +49,7 @@ class Group:
         spread: Standard deviation of the main score; nan for a single run.
         parameters: Number of weights of the network.
         seconds: Mean seconds of training.
+        cpu_seconds: Mean processor time of training; nan if a record has none.
     """
 
     def __init__(self, label: str, records: Sequence[Mapping]):
@@ -59,6 +60,8 @@ class Group:
         self.spread = float(self.values.std(ddof=1)) if len(self.values) > 1 else math.nan
         self.parameters = records[0]["parameters"]
         self.seconds = float(np.mean([record["seconds"] for record in records]))
+        cpu_seconds = [record.get("cpu_seconds", math.nan) for record in records]
+        self.cpu_seconds = float(np.mean(cpu_seconds))
 
     @property
     def standard_error(self) -> float:
@@ -157,6 +160,10 @@ def write(folder: Path, study: Preset, command: str, records: Mapping[Experiment
     page = _page(study, command, comparisons, figures, claims)
     (folder / "index.html").write_text(page, encoding="utf-8")
     tables = [cli.columns([_COLUMNS, *(list(map(_cell_text, row)) for row in rows)])]
+    if _has_summary(comparisons):
+        content = summary(comparisons)
+        lines = [list(map(_cell_text, row)) for row in content.rows]
+        tables.append(cli.columns([content.columns, *lines]))
     if claims:
         tables.append(cli.columns([_CLAIM_COLUMNS, *claims]))
     return "\n\n".join(tables)
@@ -170,6 +177,49 @@ def _write_csv(path: Path, comparisons: Sequence[Comparison]) -> None:
             for group in comparison.groups:
                 values = " ".join(f"{value:.6g}" for value in group.values)
                 writer.writerow([*_row(comparison, group), values])
+
+
+def summary(comparisons: Sequence[Comparison]) -> Table:
+    """Returns the mean scores of all subjects in one table.
+
+    A row is a cell with the settings that differ between the comparisons of a subject. The last
+    column has the processor time of training on all probes, for cells that were trained on all.
+    """
+    varied, columns = _varied(comparisons), {}
+    rows = {}  # cells by name of a column, by label and varied settings
+    for comparison in comparisons:
+        settings = dict(comparison.settings)
+        values = tuple(str(settings.get(name, "")) for name in varied)
+        better = "" if comparison.sign > 0 else " (smaller is better)"
+        column = f"{comparison.subject}, {comparison.score}{better}".replace("_", " ")
+        columns.setdefault(column, []).append(comparison.chance.get(comparison.score))
+        for group in comparison.groups:
+            rows.setdefault((group.label, *values), {})[column] = group
+    lines = []
+    for key, groups in rows.items():
+        means = [groups[name].mean if name in groups else "" for name in columns]
+        times = [group.cpu_seconds for group in groups.values() if group.cpu_seconds > 0]
+        is_complete = len(groups) == len(columns) and times
+        lines.append([*key, *means, f"{sum(times):.0f}" if is_complete else ""])
+    chances = [values[0] if len(set(values)) == 1 else "" for values in columns.values()]
+    if any(isinstance(value, float) for value in chances):
+        shown = ["" if value is None else value for value in chances]
+        lines.append([_CHANCE_LABEL, *[""] * len(varied), *shown, ""])
+    headings = ["cell", *(name.replace("_", " ") for name in varied), *columns]
+    return Table("All subjects", [*headings, "processor seconds, probes"], lines)
+
+
+def _has_summary(comparisons: Sequence[Comparison]) -> bool:
+    return len({comparison.subject for comparison in comparisons}) > 1
+
+
+def _varied(comparisons: Sequence[Comparison]) -> list[str]:
+    """Returns the names of settings that differ between comparisons of the same subject."""
+    values = {}  # by subject and name
+    for comparison in comparisons:
+        for name, value in comparison.settings:
+            values.setdefault((comparison.subject, name), set()).add(value)
+    return list(dict.fromkeys(name for (_, name), own in values.items() if len(own) > 1))
 
 
 def check_claims(claims: Sequence[Claim], comparisons: Sequence[Comparison]) -> list[list[str]]:
@@ -445,6 +495,8 @@ def _page(
             f"is confirmed or contradicted by a difference of more than {_MARGIN:g} standard "
             "errors, which are rough estimates with so few runs.</p>",
         ]
+    if _has_summary(comparisons):
+        parts.append(layout.table(summary(comparisons)))
     for comparison, of_subject in zip(comparisons, figures, strict=True):
         rows = [
             [g.label, g.mean, g.spread, f"{g.parameters:,}", f"{g.seconds:.0f}"]

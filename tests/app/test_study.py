@@ -256,6 +256,52 @@ def test_a_claim_is_compared_with_two_standard_errors(first, second, equal, expe
     assert result == expected
 
 
+def test_all_subjects_are_summarised_with_the_settings_that_differ():
+    records = {}
+    for subject, score, settings in (
+        ("timing", "accuracy", {"layers": 1, "wait": 3}),
+        ("timing", "accuracy", {"layers": 3, "wait": 3}),
+        ("copy", "cross_entropy", {"layers": 1}),
+        ("copy", "cross_entropy", {"layers": 3}),
+        ("sentiment", "accuracy", {"layers": 1}),
+    ):
+        for seed, value in enumerate((0.5, 0.7)):
+            pairs = tuple(sorted(settings.items()))
+            records[Experiment(subject, "lstm", "lstm", seed, pairs)] = {
+                "scores": {score: value + settings["layers"]},
+                "parameters": 1,
+                "seconds": 9.0,
+                **({"cpu_seconds": 2.0} if subject != "sentiment" else {}),
+            }
+    table = report.summary(report.compare(records))
+    assert table.columns == [
+        "cell",
+        "layers",
+        "timing, accuracy",
+        "copy, cross entropy (smaller is better)",
+        "sentiment, accuracy",
+        "processor seconds, probes",
+    ]
+    one, three, chance = table.rows
+    assert one == ["lstm", "1", *[pytest.approx(1.6)] * 3, "4"]
+    assert three == ["lstm", "3", *[pytest.approx(3.6)] * 2, "", ""]
+    assert chance[:3] == ["without memory", "", 0.25] and chance[4:] == ["", ""]
+    only_copy = {e: record for e, record in records.items() if e.subject == "copy"}
+    assert not report._has_summary(report.compare(only_copy))
+
+
+def test_subjects_of_a_preset_are_selected(tmp_path, monkeypatch, capsys):
+    planned = []
+    monkeypatch.setattr(experiments.Runner, "run", lambda self, e: planned.extend(e) or {})
+    monkeypatch.setattr(report, "write", lambda *args: "")
+    folders = ["--runs", str(tmp_path), "--out", str(tmp_path)]
+    study.main(["lstm-gru", "--subjects", "timing", "adding", "--seeds", "1", *folders])
+    assert {experiment.subject for experiment in planned} == {"timing", "adding"}
+    assert "skipped" not in capsys.readouterr().out
+    study.main(["lstm-gru", "--subjects", "timing", "jsb", "--seeds", "1", *folders])
+    assert "jsb is skipped" in capsys.readouterr().out
+
+
 # --- The command line --------------------------------------------------------
 
 
