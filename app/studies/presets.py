@@ -173,14 +173,14 @@ _PEEPHOLES = {
 }
 _MUTS = _named("rnn", "lstm_bias_0", "lstm", "gru", "mut1", "mut2", "mut3")
 
-# Short sequences and few steps, so that 72 experiments take less than an hour. Without evidence
-# and linear path, the cells alone read the texts.
+# Short sequences and few steps, so that 72 experiments take minutes. Without evidence and linear
+# path, the cells alone read the texts.
 _SCAN = {
-    "copy": {"length": 20, "steps": 1000},
-    "selective_copy": {"length": 20, "steps": 1000},
-    "temporal_order": {"length": 50},
-    "agreement": {"steps": 400},
-    "next_letter": {"steps": 250},
+    "selective_copy": {"length": 20, "steps": 800},
+    "copy": {"length": 10, "steps": 800},
+    "temporal_order": {"length": 30, "steps": 500},
+    "agreement": {"steps": 300},
+    "next_letter": {"steps": 200},
     "sentiment": {"evidence": 0, "linear_path": 0, "units": 32, "epochs": 2},
 }
 
