@@ -218,7 +218,7 @@ class _Recurrence:
         def several(t, *loop):
             products = [None] * UNROLLED
             if not self._hoist:  # the kernel is read once for all of these steps
-                steps = tf.reshape(inputs[t : t + UNROLLED], [UNROLLED, rows, inputs.shape[2]])
+                steps = tf.slice(inputs, [t, 0, 0], [UNROLLED, rows, inputs.shape[2]])
                 products = tf.unstack(self._cell.project(steps, weights["input"]))
             for projected in products:
                 t, *loop = forward(t, *loop, projected)
