@@ -1,6 +1,7 @@
 """Latency of published versions in the graph session of the SavedModel, as a server runs them.
 
     python -m benchmarks.serving                        # the versions in saved_models/
+    python -m benchmarks.serving --tasks tagging --profile  # time of ops by part of the network
 
 Sends requests to `serving_default` of the latest version of each task, one after another, by
 batch size and by number of words. For networks with one `GatedRNN` between other layers, the
@@ -12,22 +13,24 @@ time of that response after the warm-up requests.
 
 import argparse
 import contextlib
+import itertools
 import json
 import random
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import tasks
-from app.serving import export, versions
+from app.serving import export, payloads, versions
 from app.serving.session import SavedModelSession
 from benchmarks import records
 from models.cells import specs
@@ -42,6 +45,7 @@ PEERS = {  # by task, the modules that make its recurrent layers
     "translation": ("models.networks.translator", "models.layers.decoder"),
     "captioning": ("models.layers.grid", "models.layers.decoder"),
 }
+PARTS = ("encoder", "character_reader")  # layers of the tagger in a profile
 STARTS = 3  # processes that load a version; the table has the median
 FIRST_LENGTH = 50  # words of the first request
 
@@ -219,13 +223,56 @@ def latency_rows(name: str, sessions: list[SavedModelSession], version: Path) ->
     return rows
 
 
+def profile(session: SavedModelSession, payload: dict, layers: Sequence[str]) -> dict[str, float]:
+    """Returns the milliseconds of all ops of a response, summed over threads, by layer.
+
+    Args:
+        session: The session.
+        payload: A request.
+        layers: Names of layers of the network; the ops of all others count as "other".
+    """
+    definition = session.signatures["serving_default"]
+    feeds = {
+        definition.inputs[name].name: payloads.array(definition.inputs[name], values)
+        for name, values in payload.items()
+    }
+    fetches = {name: tensor.name for name, tensor in definition.outputs.items()}
+    options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
+    for _ in range(3):  # the first one includes what tracing itself prepares
+        state = tf.compat.v1.RunMetadata()
+        session._session.run(fetches, feeds, options=options, run_metadata=state)
+    times = dict.fromkeys([*layers, "other"], 0.0)
+    for device in state.step_stats.dev_stats:
+        for node in device.node_stats:
+            names = [part.rsplit("_", 1)[0] for part in node.node_name.split("/")]
+            layer = next((name for name in layers if name in names), "other")
+            times[layer] += (node.op_end_rel_micros - node.op_start_rel_micros) / 1e3
+    return times
+
+
+def profile_rows(name: str, sessions: list[SavedModelSession], version: Path) -> list[list]:
+    """Returns the rows of a task's profile, of this project and then of layers of Keras."""
+    rows = []
+    for length, batch in itertools.product(LENGTHS[:2], BATCHES):
+        payload = requests(name, version, length)(batch)
+        for title, session in zip(("this project", "Keras"), sessions, strict=True):
+            times = profile(session, payload, PARTS)
+            total = sum(times.values())
+            shares = [f"{100 * value / total:.0f}" for value in times.values()]
+            rows.append([name, length, batch, title, f"{total:.1f}", *shares])
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
+    parser.add_argument("--tasks", nargs="+", choices=tasks.names(), default=tasks.names())
+    parser.add_argument("--profile", action="store_true", help="print time of ops by layer alone")
     args = parser.parse_args()
+    profile_table: list[list] = []
     latency_table, start_table = [], []
     with tempfile.TemporaryDirectory() as work:
-        for name in tasks.names():
+        for name in args.tasks:
             if not versions.numbers(args.saved_models / name):
                 print(f"{name}: no version in {args.saved_models}", file=sys.stderr)
                 continue
@@ -233,12 +280,20 @@ def main() -> None:
             sessions = [SavedModelSession(version)]
             if name in PEERS:
                 sessions.append(SavedModelSession(peer(name, version, Path(work))))
+            if args.profile:
+                profile_table += profile_rows(name, sessions, version)
+                continue
             latency_table += latency_rows(name, sessions, version)
             print(f"{name}: starts", file=sys.stderr)
             cold, warm = start(name, version, False), start(name, version, True)
             seconds = (cold.load, warm.warm_up, cold.first_response, warm.first_response)
             milliseconds = [f"{1e3 * value:.0f}" for value in seconds]
             start_table.append([name, f"{megabytes(version):.1f}", *milliseconds])
+    if args.profile:
+        columns = ["task", "words", "batch", "layers", "ms of all ops"]
+        columns += [f"{name} %" for name in (*PARTS, "other")]
+        print(records.markdown_table(columns, profile_table) + f"\n\n{records.machine()}")
+        return
     columns = ["task", "words", "batch", "p50 ms", "p95 ms", "p99 ms", "rows/s", "p50 / Keras"]
     print(records.markdown_table(columns, latency_table))
     columns = ["task", "MB", "load ms", "warm-up ms"]
