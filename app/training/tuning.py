@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,9 +114,17 @@ def _read(path: Path, key: str) -> dict[str, float] | None:
 
 
 def folder() -> Path:
-    """Returns the folder of stored times, in $XDG_CACHE_HOME or ~/.cache."""
+    """Returns the folder of stored times, in $XDG_CACHE_HOME or ~/.cache.
+
+    A user without a home, as in some containers, has it in the folder of temporary files.
+    """
     cache = os.environ.get("XDG_CACHE_HOME")
-    return Path(cache or Path.home() / ".cache") / "gated-rnn" / "implementations"
+    if not cache:
+        try:
+            cache = Path.home() / ".cache"
+        except RuntimeError:
+            cache = tempfile.gettempdir()
+    return Path(cache) / "gated-rnn" / "implementations"
 
 
 def cache_key(layer: GatedRNN, sizes: Sizes) -> str:

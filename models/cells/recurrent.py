@@ -267,7 +267,7 @@ class GatedRNN(keras.layers.Layer):
             training: Whether in training, where a layer that has been tuned
                 (`models.cells.tuning`) runs the implementation that was the fastest.
         """
-        if training and self.tuning:
+        if self.tuning and training:
             return self.tuning.implementation
         if self.implementation != "auto":
             return self.implementation
@@ -482,7 +482,7 @@ class GatedRNN(keras.layers.Layer):
         name = self.implementation_for(training=training)
         if self.implementation == "auto":
             portable = _implementation(PORTABLE)
-            if name == "scan" and not (training and self.tuning):  # for sizes where it is faster
+            if name == "scan" and not (self.tuning and training):  # for sizes where it is faster
                 return portable
             # XLA has no kernel for the ops of cuDNN and of `block`.
             if name in ("cudnn", "block") and _implementation("loop").is_compiled_by_xla():

@@ -1,7 +1,9 @@
 """Times of implementations are stored once per machine, and a run keeps what it chose."""
 
 import json
+import tempfile
 import types
+from pathlib import Path
 
 import keras
 import pytest
@@ -140,6 +142,15 @@ def test_the_folder_is_that_of_the_user(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert tuning.folder() == tmp_path / ".cache/gated-rnn/implementations"
+
+
+def test_a_user_without_a_home_has_a_folder_too(monkeypatch):
+    def no_home():
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    assert tuning.folder() == Path(tempfile.gettempdir()) / "gated-rnn/implementations"
 
 
 @pytest.fixture
