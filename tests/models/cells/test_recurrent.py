@@ -367,6 +367,17 @@ def test_any_number_of_steps_at_a_time_gives_what_one_does(name, training, monke
             np.testing.assert_allclose(one, other, atol=1e-12)
 
 
+@pytest.mark.parametrize("time", [1, loop.UNROLLED, 3 * loop.UNROLLED + 1])
+@pytest.mark.parametrize("name", ["lstm_peephole", "gru", "lstm, forget blind to x"])
+def test_rows_of_an_unknown_number_agree_with_the_textbook_over_several_iterations(name, time):
+    layer, xs = made(name, implementation="loop"), inputs(time=time)
+    states = initial_state(layer)
+    unknown = [tf.TensorSpec([None, None, D])]
+    outputs = tf.function(lambda x: layer(x, initial_state=states)[0], input_signature=unknown)(xs)
+    expected, _ = textbook.run(layer.cells[0], xs, None, states)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["lstm_peephole", "gru"])
 def test_texts_of_any_length_are_compiled_by_xla(name):
     layer = made(name, implementation="loop")
