@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         )
     if base:
         _check_start(base, args, config)
+    if args.checkpoint_every is not None and args.checkpoint_every < 1:
+        raise UserError(f"--checkpoint-every must be at least 1, got {args.checkpoint_every}.")
     if args.report_examples < 0:
         raise UserError(f"--report-examples must be at least 0, got {args.report_examples}.")
     corpus = cli.settings(task_class.Corpus, args)
@@ -52,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         runs=args.runs,
         deterministic=args.deterministic,
         tune=args.tuning,
+        checkpoint_every=args.checkpoint_every,
         strategy=args.strategy,
         base=base,
         freeze=args.freeze,
@@ -111,6 +114,8 @@ def _command(args: argparse.Namespace, settings: Sequence[type]) -> str:
     words += ["--drop-labels"] if args.drop_labels else []
     words += ["--deterministic"] if args.deterministic else []
     words += [] if args.tuning else ["--no-tuning"]
+    if args.checkpoint_every is not None:
+        words.append(f"--checkpoint-every={args.checkpoint_every}")
     words += [f"--strategy={args.strategy}"] if args.strategy != STRATEGIES[0] else []
     return shlex.join(words)
 
@@ -177,6 +182,14 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type, base: BaseVers
         action="store_false",
         help="select the implementations of recurrent layers by a rule; otherwise long trainings "
         "time them once per machine, and keep the times in the cache folder of the user",
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        type=int,
+        metavar="K",
+        help="in training, keep the states of recurrent layers before every K-th step only and "
+        "compute K steps at a time again for the gradients: less memory for long sequences, more "
+        "time (default: keep the values of all steps)",
     )
     parser.add_argument(
         "--strategy",

@@ -26,6 +26,7 @@ import itertools
 import json
 import math
 import os
+import re
 import statistics
 import sys
 import time
@@ -375,13 +376,14 @@ def print_scan(args: argparse.Namespace, stored: Callable) -> None:
 
 def print_memory(args: argparse.Namespace, stored: Callable) -> None:
     """Prints the table of peak memory."""
-    layers = {f"ours {cell}": ("ours", cell) for cell in args.cells}
-    layers |= {f"Keras {PEERS[cell]}": ("Keras", cell) for cell in reversed(args.cells)}
     by_layer = {}
-    for name, (library, cell) in layers.items():
-        measured = functools.partial(memory.measure, library, cell, args.device)
-        by_layer[name] = stored(f"memory-{name.replace(' ', '-')}", [], measured)
-    print(memory.section(by_layer))
+    for contestant in memory.CONTESTANTS:
+        if contestant.cell in args.cells:
+            measured = functools.partial(memory.measure, contestant, args.device)
+            name = re.sub(r"\W+", "-", str(contestant))
+            by_layer[str(contestant)] = stored(f"memory-{name}", [], measured)
+    times = stored("memory-times", [], functools.partial(memory.measure_times, args.device))
+    print(memory.section(by_layer, times["seconds"]))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def fit(
     splits: Splits,
     strategy: tf.distribute.Strategy,
     start: InitialWeights | None = None,
-    tune: bool = False,
+    recurrent: loop.RecurrentOptions = loop.BY_RULE,
 ) -> Fitted:
     """Trains the networks that the config asks for, from the state of the run.
 
@@ -98,11 +98,14 @@ def fit(
         splits: The examples before encoding.
         strategy: Strategy from `distribution.strategy_of`.
         start: Weights that a new network starts from; None for those that its seed gives.
-        tune: Whether implementations of recurrent layers are chosen by timing; see `loop.fit`.
+        recurrent: How recurrent layers run.
     """
     count, seed = task.config.ensemble, task.config.seed
     if count == 1:
-        return Fitted(*loop.fit(task, train, valid, run, splits, strategy, start=start, tune=tune))
+        fitted = loop.fit(
+            task, train, valid, run, splits, strategy, start=start, recurrent=recurrent
+        )
+        return Fitted(*fitted)
     models, progresses = [], []
     with contextlib.ExitStack() as stack:
         for number in range(count):
@@ -120,7 +123,7 @@ def fit(
                 strategy,
                 start=start,
                 number=number,
-                tune=tune,
+                recurrent=recurrent,
             )
             models.append(model)
             progresses.append(progress)
@@ -137,7 +140,15 @@ def fit(
         say(f"training one network on the predictions of the {count}")
         own = _inner_run(run, "distilled", strategy, stack)
         distilled, progress = loop.fit(
-            task, train, valid, own, splits, strategy, teacher=ensemble, start=start, tune=tune
+            task,
+            train,
+            valid,
+            own,
+            splits,
+            strategy,
+            teacher=ensemble,
+            start=start,
+            recurrent=recurrent,
         )
     scores = [
         loop.validate(task, model, batches, strategy) for model in [*models, ensemble, distilled]

@@ -8,6 +8,7 @@ is weighted by its part of the batch, and all replicas take the same step: the o
 single device would take.
 """
 
+import dataclasses
 import errno
 import gc
 import os
@@ -33,12 +34,31 @@ from app.training.continuation import InitialWeights
 from app.training.example_cache import EncodedExamples, origins
 from app.training.optimizers import optimizer_of
 from app.training.run_state import Progress, Run
+from models.cells.tuning import layers_of
 from tasks.core.errors import UserError
 from tasks.core.examples import Splits
 from tasks.core.task import Config, Task
 
 _ADAPT_TOKENS = 2**16  # token budget of batches that `Task.adapt` counts
 _SUM = tf.distribute.ReduceOp.SUM
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentOptions:
+    """How recurrent layers run in training; results differ by rounding only.
+
+    Attributes:
+        tune: Whether a new run times the implementations of its layers and has them run the
+            fastest, instead of those that a rule selects.
+        checkpoint_every: Number of steps whose values are computed again at a time in the backward
+            pass, so that training takes less memory; None keeps the values of all steps.
+    """
+
+    tune: bool = False
+    checkpoint_every: int | None = None
+
+
+BY_RULE = RecurrentOptions()
 
 
 def fit(
@@ -51,7 +71,7 @@ def fit(
     teacher: keras.Model | None = None,
     start: InitialWeights | None = None,
     number: int = 0,
-    tune: bool = False,
+    recurrent: RecurrentOptions = BY_RULE,
 ) -> tuple[keras.Model, Progress]:
     """Trains the model of a task until its config says so, from the state of a run.
 
@@ -68,8 +88,7 @@ def fit(
         teacher: Model whose predictions replace the targets in training; None for none.
         start: Weights that a new network starts from; None for those that its seed gives.
         number: Number of the network in an ensemble, from 0.
-        tune: Whether a new run times the implementations of its recurrent layers and has them run
-            the fastest, instead of those that a rule selects. Results differ by rounding.
+        recurrent: How recurrent layers run.
 
     Returns:
         The model with the weights of the best epoch and those of `Task.fit_on_valid`, and the
@@ -83,7 +102,7 @@ def fit(
     while True:
         try:
             return _fit(
-                task, train, valid, run, splits, strategy, tokens, teacher, start, number, tune
+                task, train, valid, run, splits, strategy, tokens, teacher, start, number, recurrent
             )
         except tf.errors.ResourceExhaustedError as error:
             if os.strerror(errno.ENOSPC) in str(error):  # the same class reports a full disk
@@ -98,7 +117,7 @@ def fit(
         gc.collect()  # a model refers to itself, and its memory is needed now
 
 
-def _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, number, tune):
+def _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, number, recurrent):
     """Does what `fit` does, with one token budget."""
     config = task.config
     train_batches = Batches(train, tokens, config.seed, config.buffer)
@@ -119,11 +138,13 @@ def _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, numb
         task.adapt(model, *parts)
         if start:
             start.initialise(task, model, number)
-        if tune:
+        if recurrent.tune and not recurrent.checkpoint_every:
             progress.implementations = tuning.choose(
                 task, model, train_batches, steps * config.epochs
             )
     tuning.apply(model, progress.implementations)
+    for layer in layers_of(model).values():
+        layer.checkpoint_every = recurrent.checkpoint_every
     average = WeightAverage(model, model.optimizer, config.ema_momentum)
     if state:
         assign(average.values, state.get("average", []))

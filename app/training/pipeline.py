@@ -46,6 +46,7 @@ from app.training import (
     distribution,
     ensembles,
     example_cache,
+    loop,
     pretraining,
     run_state,
 )
@@ -78,6 +79,8 @@ class TrainOptions:
         deterministic: Whether repeated runs compute the same bits, more slowly.
         tune: Whether implementations of recurrent layers are chosen by timing where training is
             neither short, deterministic nor distributed; see `app.training.tuning`.
+        checkpoint_every: Number of steps of recurrent layers whose values are computed again at a
+            time, which takes less memory; None for none.
         strategy: Name of the distribution strategy, one of `distribution.STRATEGIES`.
         base: Published version that the training continues from, or language model that gives the
             first weights; None for none.
@@ -93,6 +96,7 @@ class TrainOptions:
     runs: Path = Path("runs")
     deterministic: bool = False
     tune: bool = False
+    checkpoint_every: int | None = None
     strategy: str = "none"
     base: BaseVersion | None = None
     freeze: Sequence[str] = ()
@@ -517,6 +521,8 @@ def pretrain(prepared: Prepared, strategy: tf.distribute.Strategy) -> Prepared:
 
 def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strategy) -> Fitted:
     """Trains the networks until their config says so, from the state of the run."""
+    options = prepared.options
+    may_tune = not options.deterministic and strategy.num_replicas_in_sync == 1
     return ensembles.fit(
         prepared.task,
         encoded.train,
@@ -525,9 +531,7 @@ def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strat
         splits=prepared.splits,
         strategy=strategy,
         start=prepared.start,
-        tune=prepared.options.tune
-        and not prepared.options.deterministic
-        and strategy.num_replicas_in_sync == 1,
+        recurrent=loop.RecurrentOptions(options.tune and may_tune, options.checkpoint_every),
     )
 
 

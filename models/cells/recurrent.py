@@ -21,6 +21,8 @@ MERGES = ("concat", "sum", "mul", "ave", None)
 IMPLEMENTATIONS = ("auto", "portable", "reference", "loop", "block", "scan", "cudnn")
 PORTABLE = "portable"  # any cell on any device, in core TensorFlow ops: used in served graphs
 
+_CHECKPOINTING = ("auto", "portable", "loop")  # implementations that `checkpoint_every` works with
+
 # Arguments that are those of each cell.
 _CELL_OPTIONS = (
     "kernel_initializer",
@@ -70,6 +72,11 @@ class GatedRNN(keras.layers.Layer):
             once, for cells whose states are linear; otherwise "portable", which chooses among
             "loop", "block" and "scan" by cell and size and runs any cell on any device.
             "reference" is the definition and needs no TensorFlow.
+        checkpoint_every: K, if training keeps the states before every K-th step only, and
+            computes the other values of K steps at a time again in the backward pass (gradient
+            checkpointing; Chen et al. 2016, arXiv:1604.06174): less memory for long sequences,
+            in about a third more time. Training then runs in "loop". With `jit_compile=True` it
+            has no effect. None keeps the values of all steps.
         kernel_initializer: Initializer of the input weights, applied to each gate separately.
         recurrent_initializer: Initializer of the recurrent weights, applied to each gate
             separately.
@@ -131,6 +138,7 @@ class GatedRNN(keras.layers.Layer):
         go_backwards: bool = False,
         time_major: bool = False,
         implementation: str = "auto",
+        checkpoint_every: int | None = None,
         kernel_initializer: Any = "glorot_uniform",
         recurrent_initializer: Any = "orthogonal",
         use_bias: bool = True,
@@ -181,6 +189,9 @@ class GatedRNN(keras.layers.Layer):
         self.time_major = time_major
         self.seed = None if seed is None else int(seed)
         self.implementation = implementation
+        if checkpoint_every is not None:
+            checkpoint_every = positive_integer("checkpoint_every", checkpoint_every)
+        self.checkpoint_every = checkpoint_every
         self.supports_masking = True
         self._carried = _CarriedStates()
         self.input_spec = keras.InputSpec(ndim=3)
@@ -267,6 +278,8 @@ class GatedRNN(keras.layers.Layer):
             training: Whether in training, where a layer that has been tuned
                 (`models.cells.tuning`) runs the implementation that was the fastest.
         """
+        if training and self.checkpoint_every:
+            return "loop"
         if self.tuning and training:
             return self.tuning.implementation
         if self.implementation != "auto":
@@ -287,6 +300,8 @@ class GatedRNN(keras.layers.Layer):
             device: "cpu" or "gpu"; None means a GPU if one is visible.
         """
         name = self.implementation_for(device)
+        if self.checkpoint_every:
+            return f"in training loop, because of checkpoint_every; otherwise {name}"
         if self.implementation != "auto":
             return f"{name}, as the argument says"
         if self.tuning:
@@ -340,6 +355,12 @@ class GatedRNN(keras.layers.Layer):
                 f"implementation of {self.name} must be one of {['auto', *available]} for a cell "
                 f"{self.spec.to_json()} of {self.compute_dtype} on the backend "
                 f"{keras.backend.backend()}, got {name!r}{reason}."
+            )
+        if self.checkpoint_every and (name not in _CHECKPOINTING or "loop" not in available):
+            raise ValueError(
+                f"checkpoint_every of {self.name} needs an implementation of "
+                f"{list(_CHECKPOINTING)} and the backend tensorflow, got {name!r} and "
+                f"{keras.backend.backend()}."
             )
 
     def call(
@@ -480,6 +501,8 @@ class GatedRNN(keras.layers.Layer):
     def _selected(self, training):
         """The module of the implementation that runs."""
         name = self.implementation_for(training=training)
+        if training and self.checkpoint_every:
+            return _Checkpointed(_implementation(name), self.checkpoint_every)
         if self.implementation == "auto":
             portable = _implementation(PORTABLE)
             if name == "scan" and not (self.tuning and training):  # for sizes where it is faster
@@ -590,6 +613,7 @@ class GatedRNN(keras.layers.Layer):
             "go_backwards": self.go_backwards,
             "time_major": self.time_major,
             "implementation": self.implementation,
+            "checkpoint_every": self.checkpoint_every,
             "seed": self.seed,
             **{name: cell[name] for name in _CELL_OPTIONS},
         }
@@ -609,6 +633,17 @@ class _CarriedStates:
 
     def __init__(self):
         self.variables: list[keras.Variable] | None = None
+
+
+class _Checkpointed:
+    """The implementation `loop` with checkpoints of every K-th step."""
+
+    def __init__(self, loop: ModuleType, every: int):
+        self._loop, self._every = loop, every
+
+    def run(self, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
+        """Does what `run` of an implementation does."""
+        return self._loop.run(*arguments, checkpoint_every=self._every)
 
 
 def _as_list(states):

@@ -84,14 +84,16 @@ class Tuning:
 def candidates(layer: GatedRNN, time: int) -> list[str]:
     """Returns the names of the implementations that are timed, that of the rule first.
 
-    There are none, and nothing to choose, if the layer names its implementation, on a GPU, and
-    on other backends than TensorFlow.
+    There are none, and nothing to choose, if the layer names its implementation or has
+    checkpoints, on a GPU, and on other backends than TensorFlow.
 
     Args:
         layer: The layer.
         time: T, on which the rule for cells with linear states depends.
     """
-    if layer.implementation != "auto" or keras.backend.backend() != "tensorflow":
+    if layer.implementation != "auto" or layer.checkpoint_every:
+        return []
+    if keras.backend.backend() != "tensorflow":
         return []
     if tf.config.get_visible_devices("GPU"):
         return []

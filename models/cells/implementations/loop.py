@@ -21,6 +21,7 @@ Shapes: T time (the first axis in this module), B batch, D input features, H uni
 P the width of h.
 """
 
+import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -52,8 +53,13 @@ def run(
     noise: Noise,
     training: bool,
     concurrent: int = 1,
+    checkpoint_every: int | None = None,
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Runs `cell` over inputs (B, T, D), as specified in `models.cells.implementations`."""
+    """Runs `cell` over inputs (B, T, D), as specified in `models.cells.implementations`.
+
+    With `checkpoint_every` K, training keeps the states before every K-th step only, and the
+    backward pass repeats the forward pass of K steps at a time.
+    """
     rows = inputs.shape[0]
     hoist = rows is not None and rows < FEW_ROWS
     count = min(cores(), MOST_STRIPS if training else MOST_STRIPS_OF_INFERENCE)
@@ -61,7 +67,7 @@ def run(
     if rows:
         count = min(count, max(1, rows // LEAST_ROWS))
     if count == 1:
-        return _run_strip(cell, inputs, mask, states, noise, training, hoist)
+        return _run_strip(cell, inputs, mask, states, noise, training, hoist, checkpoint_every)
     batch = tf.shape(inputs)[0]
     sizes = [(batch + index) // count for index in range(count)]
 
@@ -72,7 +78,7 @@ def run(
     initial = zip(*map(split, states), strict=True)
     noises = _split_noise(noise, split, count)
     strips = zip(split(inputs), masks, initial, noises, strict=True)
-    results = [_run_strip(cell, *strip, training, hoist) for strip in strips]
+    results = [_run_strip(cell, *strip, training, hoist, checkpoint_every) for strip in strips]
     outputs = tf.concat([outputs for outputs, _ in results], axis=0)
     outputs.set_shape([*inputs.shape[:2], cell.output_size])
     final_states = zip(*(final for _, final in results), strict=True)
@@ -122,14 +128,42 @@ def _split_noise(noise, split, count):
     return [Noise(a, s, noise.weights) for a, s in zip(always, steps, strict=True)]
 
 
-def _run_strip(cell, inputs, mask, states, noise, training, hoist):
+def _run_strip(cell, inputs, mask, states, noise, training, hoist, checkpoint_every=None):
     """Runs a cell over inputs (B, T, D) in a single loop."""
     inputs = tf.transpose(inputs, [1, 0, 2])
     valid = None if mask is None else tf.transpose(tf.cast(mask, tf.int32))[..., None] > 0
-    outputs, *final = _Recurrence(cell, valid, noise, training, hoist)(inputs, states)
+    recurrence = _Recurrence(cell, valid, noise, training, hoist)
+    if training and checkpoint_every and not is_compiled_by_xla():
+        recurrence = _CheckpointedRecurrence(cell, valid, noise, hoist, checkpoint_every)
+    outputs, *final = _differentiable(recurrence, cell, noise, inputs, states)
     outputs = tf.transpose(outputs, [1, 0, 2])
     outputs.set_shape([inputs.shape[1], inputs.shape[0], cell.output_size])
     return outputs, final
+
+
+def _differentiable(recurrence, cell, noise, inputs, states):
+    """The outputs and the final states of a recurrence, with its own gradients."""
+    weights = {
+        "input": cell.input_weights(),
+        "matrices": cell.matrices(noise),
+        "vectors": cell.vectors(),
+    }
+    flat = tf.nest.flatten(weights)
+
+    @tf.custom_gradient
+    def forward(inputs, *rest):
+        tensors = tf.nest.pack_sequence_as(weights, rest[: len(flat)])
+        outputs, final, gradient = recurrence.compute(inputs, tensors, rest[len(flat) :])
+
+        def backward(*gradients):
+            # The gradient of an output that was only gathered from is a `tf.IndexedSlices`.
+            d_outputs, *d_final = map(tf.convert_to_tensor, gradients)
+            d_inputs, d_weights, d_states = gradient(d_outputs, d_final)
+            return d_inputs, *tf.nest.flatten(d_weights), *d_states
+
+        return (outputs, *final), backward
+
+    return list(forward(inputs, *flat, *states))
 
 
 class _Recurrence:
@@ -152,38 +186,25 @@ class _Recurrence:
         self._cell, self._mask, self._noise = cell, mask, noise
         self._training, self._hoist = training, hoist
 
-    def __call__(self, inputs, states):
-        """The output of each step, (T, B, P), and each final state."""
-        cell = self._cell
-        weights = {
-            "input": cell.input_weights(),
-            "matrices": cell.matrices(self._noise),
-            "vectors": cell.vectors(),
-        }
-        flat = tf.nest.flatten(weights)
+    def compute(self, inputs, weights, initial):
+        """The output of each step, (T, B, P), each final state, and a function for the gradients.
 
-        @tf.custom_gradient
-        def forward(inputs, *rest):
-            tensors = tf.nest.pack_sequence_as(weights, rest[: len(flat)])
-            initial = rest[len(flat) :]
-            to_save = plan_of(cell, self._noise, tensors).saved if self._training else None
-            arrays, final, saved = self._forward(inputs, tensors, initial, to_save)
+        The function takes the gradients of the outputs and those of the final states, and returns
+        those of the inputs, of the weights and of the initial states.
+        """
+        to_save = self._plan(weights).saved if self._training else None
+        arrays, final, saved = self._forward(inputs, weights, initial, to_save)
 
-            def backward(*gradients):
-                # The gradient of an output that was only gathered from is a `tf.IndexedSlices`.
-                d_outputs, *d_final = map(tf.convert_to_tensor, gradients)
-                states, values = arrays, saved
-                plan = plan_of(cell, self._noise, tensors)
-                if not self._training:
-                    states, _, values = self._forward(inputs, tensors, initial, plan.saved)
-                d_inputs, d_weights, d_states = self._backward(
-                    inputs, tensors, states, values, d_outputs, d_final, plan.factors
-                )
-                return d_inputs, *tf.nest.flatten(d_weights), *d_states
+        def gradient(d_outputs, d_final):
+            states, values, plan = arrays, saved, self._plan(weights)
+            if not self._training:
+                states, _, values = self._forward(inputs, weights, initial, plan.saved)
+            return self._backward(inputs, weights, states, values, d_outputs, d_final, plan.factors)
 
-            return (arrays[0].stack()[1:], *final), backward
+        return arrays[0].stack()[1:], final, gradient
 
-        return list(forward(inputs, *flat, *states))
+    def _plan(self, weights):
+        return plan_of(self._cell, self._noise, weights)
 
     def _forward(self, inputs, weights, initial, to_save):
         """The forward loop.
@@ -356,6 +377,91 @@ class _Recurrence:
             key: _array(self._cell.state_dtype, time, [rows, width])
             for key, width in widths.items()
         }
+
+
+class _CheckpointedRecurrence:
+    """One cell over time in training, of which only every K-th state is kept (Chen et al. 2016).
+
+    A chunk of K steps is a `_Recurrence` whose forward pass keeps nothing. The backward pass
+    repeats it from the states before the chunk.
+
+    Args:
+        cell: The cell.
+        mask: (T, B, 1) bool, true at valid steps; or None.
+        noise: Masks of the batch.
+        hoist: As in `_Recurrence`.
+        every: K.
+    """
+
+    def __init__(self, cell, mask, noise, hoist, every):
+        self._cell, self._mask, self._noise = cell, mask, noise
+        self._hoist, self._every = hoist, every
+
+    def compute(self, inputs, weights, initial):
+        """As `_Recurrence.compute`."""
+        time = tf.shape(inputs)[0]
+        count = (time + self._every - 1) // self._every
+        checkpoints = [_array(state.dtype, count, state.shape) for state in initial]
+        # Its first element is h before the first step, so that it is never empty.
+        outputs = _array(initial[0].dtype, time + 1, initial[0].shape).write(0, initial[0])
+
+        def forward(index, states, checkpoints, outputs):
+            steps = self._steps(index, time)
+            checkpoints = [
+                array.write(index, state) for array, state in zip(checkpoints, states, strict=True)
+            ]
+            chunk = self._chunk(steps, training=False)
+            of_chunk, states, _ = chunk.compute(inputs[steps], weights, states)
+            indices = tf.range(steps.start, steps.stop) + 1
+            return index + 1, states, checkpoints, outputs.scatter(indices, of_chunk)
+
+        loop = (0, list(initial), checkpoints, outputs)
+        loop = tf.while_loop(lambda index, *_: index < count, forward, loop)
+        _, final, checkpoints, outputs = loop
+
+        def gradient(d_outputs, d_final):
+            return self._gradient(inputs, weights, checkpoints, count, d_outputs, d_final)
+
+        return outputs.stack()[1:], final, gradient
+
+    def _gradient(self, inputs, weights, checkpoints, count, d_outputs, d_final):
+        """The gradients of the inputs, of the weights and of the initial states."""
+        time = tf.shape(inputs)[0]
+
+        def backward(index, d_states, totals, d_inputs):
+            steps = self._steps(index, time)
+            states = [array.read(index) for array in checkpoints]
+            chunk = self._chunk(steps, training=True)
+            _, _, gradient = chunk.compute(inputs[steps], weights, states)
+            d_chunk, d_weights, d_states = gradient(d_outputs[steps], d_states)
+            totals = tf.nest.map_structure(
+                lambda total, d: total + tf.cast(d, total.dtype), totals, d_weights
+            )
+            d_inputs = d_inputs.scatter(tf.range(steps.start, steps.stop), d_chunk)
+            return index - 1, d_states, totals, d_inputs
+
+        totals = tf.nest.map_structure(
+            lambda weight: tf.zeros(weight.shape, self._cell.state_dtype), weights
+        )
+        d_inputs = tf.TensorArray(inputs.dtype, time, element_shape=inputs.shape[1:])
+        loop = (count - 1, list(d_final), totals, d_inputs)
+        loop = tf.while_loop(lambda index, *_: index >= 0, backward, loop)
+        _, d_initial, totals, d_inputs = loop
+        # An array of no steps cannot be stacked, because its batch size is unknown.
+        d_inputs = tf.cond(time > 0, d_inputs.stack, lambda: tf.zeros_like(inputs))
+        d_weights = tf.nest.map_structure(lambda d, w: tf.cast(d, w.dtype), totals, weights)
+        return d_inputs, d_weights, d_initial
+
+    def _steps(self, index, time):
+        """The steps of a chunk."""
+        start = index * self._every
+        return slice(start, tf.minimum(start + self._every, time))
+
+    def _chunk(self, steps, training):
+        mask = None if self._mask is None else self._mask[steps]
+        of_steps = {name: values[steps] for name, values in self._noise.steps.items()}
+        noise = dataclasses.replace(self._noise, steps=of_steps)
+        return _Recurrence(self._cell, mask, noise, training, self._hoist)
 
 
 def _project_back(cell, inputs, weights, d_projected):

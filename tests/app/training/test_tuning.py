@@ -14,6 +14,7 @@ from app.training import distribution, ensembles, pipeline, run_state, tuning
 from models.cells import tuning as timing
 from models.cells.recurrent import GatedRNN
 from models.cells.tuning import Sizes
+from tasks.core.errors import UserError
 from tests.conftest import SMALL, labelled, where
 from tests.support.fitted import fitted
 
@@ -189,7 +190,7 @@ def test_flags_leave_the_choice_to_the_rule(monkeypatch, flags):
 
 def _tunes(options, monkeypatch, replicas=1):
     """Whether `pipeline.fit` has implementations timed."""
-    monkeypatch.setattr(ensembles, "fit", lambda *arguments, tune, **more: tune)
+    monkeypatch.setattr(ensembles, "fit", lambda *arguments, recurrent, **more: recurrent.tune)
     prepared = types.SimpleNamespace(options=options, task=0, run=0, splits=0, start=0)
     strategy = types.SimpleNamespace(num_replicas_in_sync=replicas)
     return pipeline.fit(prepared, types.SimpleNamespace(train=0, valid=0), strategy)
@@ -234,6 +235,29 @@ def test_a_run_that_began_by_the_rule_stays_with_it(measured, corpus, tmp_path):
     resumed = fitted(trained, corpus, tmp_path, "--epochs", "2")
     assert resumed.progress.epoch == 2 and encoder(resumed.model).tuning is None
     assert measured == []
+
+
+@pytest.mark.slow
+def test_checkpoints_change_no_loss(measured, corpus, tmp_path):
+    """They are no setting of the run either: a run resumes with or without them."""
+    plain = fitted(trained, corpus, tmp_path / "plain", "--no-tuning", "--epochs", "2")
+    first = fitted(trained, corpus, tmp_path, "--checkpoint-every", "2")
+    assert measured == [] and first.progress.implementations == []
+    assert encoder(first.model).checkpoint_every == 2
+    resumed = fitted(trained, corpus, tmp_path, "--epochs", "2")
+    assert encoder(resumed.model).checkpoint_every is None
+    losses = [[epoch["loss"] for epoch in fit.progress.history] for fit in (plain, resumed)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(losses[0]) == 2
+
+
+def test_checkpoints_are_for_every_network_of_a_run(monkeypatch):
+    options = []
+    monkeypatch.setattr(pipeline, "train", lambda *arguments: options.append(arguments[-1]))
+    train.main(["sentiment", "--checkpoint-every", "32"])
+    assert options[0].checkpoint_every == 32
+    assert "--checkpoint-every=32" in options[0].command
+    with pytest.raises(UserError, match="--checkpoint-every must be at least 1, got 0"):
+        train.main(["sentiment", "--checkpoint-every", "0"])
 
 
 def test_states_of_before_have_no_choice():

@@ -396,6 +396,58 @@ def test_texts_of_any_length_are_compiled_by_xla(name):
             np.testing.assert_allclose(own, expected, atol=1e-4)
 
 
+def check_checkpoints(name, every, graph, **options):
+    found, xs = [], inputs().astype("float64")
+    for checkpoint_every, implementation in ((None, "reference"), (every, "auto")):
+        layer = made(
+            name,
+            implementation=implementation,
+            checkpoint_every=checkpoint_every,
+            dtype="float64",
+            **options,
+        )
+        states = [s.astype("float64") for s in initial_state(layer)]
+        traced = graph and checkpoint_every
+        found.append(values_and_gradients(layer, xs, states, MASK, True, traced))
+    for ours, theirs in zip(*found, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-10, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", slow_except(IN_GRAPH, SPECS))
+def test_checkpoints_give_the_values_and_gradients_of_the_definition(name):
+    check_checkpoints(name, 2, graph=False)
+
+
+@pytest.mark.parametrize("every", [1, 2, T, T + 1])
+@pytest.mark.parametrize("name", slow_except(["full, noisy"], IN_GRAPH))
+def test_checkpoints_give_the_gradients_of_the_definition_in_a_graph(name, every):
+    check_checkpoints(name, every, graph=True, direction="both")
+
+
+def test_checkpoints_are_of_every_kth_step(monkeypatch):
+    """The steps whose values are computed: all forward, then those of one chunk at a time."""
+    chunks = []
+
+    class Recorder(loop._Recurrence):
+        def __init__(self, cell, mask, noise, training, hoist):
+            super().__init__(cell, mask, noise, training, hoist)
+            chunks.append((training, mask.shape[0]))
+
+    monkeypatch.setattr(loop, "_Recurrence", Recorder)
+    layer = made("lstm", checkpoint_every=2)
+    values_and_gradients(layer, inputs(), initial_state(layer), MASK, True, graph=False)
+    forward, backward = [2, 2, 1], [1, 2, 2]
+    assert chunks[1:] == [*((False, n) for n in forward), *((True, n) for n in backward)]
+
+
+@pytest.mark.parametrize("implementation", ["reference", "block"])
+def test_checkpoints_with_another_implementation_are_refused(implementation):
+    layer = GatedRNN(H, "lstm", implementation=implementation, checkpoint_every=2)
+    with pytest.raises(ValueError, match=f"needs an implementation of .*, got '{implementation}'"):
+        layer(inputs())
+
+
 @pytest.mark.parametrize("name", [n for n in SPECS if block.runs(SPECS[n], "cpu", "float32")])
 @pytest.mark.parametrize("mask", [None, MASK], ids=["unmasked", "masked"])
 def test_the_block_gives_the_values_and_gradients_of_the_definition(name, mask):
@@ -674,6 +726,7 @@ def test_a_saved_layer_computes_the_same(name, tmp_path):
         {"layers": 2, "direction": "both", "merge": "sum", "dropout": 0.25},
         {"go_backwards": True, "return_sequences": True, "return_state": True},
         {"time_major": True, "implementation": "reference", "direction": "backward"},
+        {"checkpoint_every": 16},
         {"kernel_initializer": "he_normal", "recurrent_initializer": "identity"},
         {"cell": {"equation": "lstm", "bias": {"output": 2.0}, "peepholes": ["forget"]}},
     ],
@@ -824,6 +877,7 @@ def test_other_float_types_stay_near_float32(dtype, name, implementation):
         ({"implementation": "cuda"}, "implementation must be one of .*, got 'cuda'"),
         ({"layers": 0}, "layers must be an integer of at least 1, got 0"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be an integer of at least 1, got 0"),
         ({"units": 0}, "units must be an integer of at least 1, got 0"),
         ({"cell": "lstmm"}, r"cell must be one of .*'greff_cifg', .*got 'lstmm'"),
         ({"unknown": True}, "unknown"),
@@ -853,6 +907,10 @@ def test_the_implementation_is_reported():
     assert GatedRNN(H, "lstm_peephole").implementation_for("gpu") == "portable"
     for name in implementations_of(CELLS["lstm"], "cpu"):
         assert GatedRNN(H, implementation=name).implementation_for("gpu") == name
+    layer = GatedRNN(H, checkpoint_every=16)
+    assert layer.implementation_for("gpu", training=True) == "loop"
+    assert layer.implementation_for("gpu") == "cudnn"
+    assert layer.explain_implementation("cpu").startswith("in training loop, because of check")
 
 
 @pytest.mark.parametrize(
