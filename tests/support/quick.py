@@ -23,6 +23,7 @@ PARAMETERS = {
     "tests/app/serving/test_client.py": {
         "test_a_server_gives_the_responses_of_a_local_version": 1,
         "test_a_server_gives_the_entities_of_a_local_version": 0,
+        "test_rows_have_the_values_and_types_of_a_local_version": 0,
         "test_the_command_needs_no_local_model": 0,
         "test_a_figure_is_the_same_as_with_a_local_version": 0,
         "test_the_client_is_not_imported_without_a_server": 0,
@@ -45,6 +46,10 @@ PARAMETERS = {
         "test_a_stream_of_a_class_ends_with_that_of_the_whole_text": 1,
         "test_a_client_notices_other_responses": 0,
         "test_a_long_piece_is_read_in_several_requests": 0,
+        "test_a_stream_continues_from_its_state": 0,
+        "test_the_warm_up_requests_have_valid_states": 0,
+        "test_predict_prints_the_lines_that_it_prints_for_whole_lines": 0,
+        "test_predict_prints_the_translation_of_a_line_when_it_ends": 0,
     },
     "tests/app/serving/test_uncalibrated.py": {
         "test_probabilities_are_those_without_the_temperature": 1,
@@ -78,7 +83,8 @@ PARAMETERS = {
         "test_entities_of_responses_are_those_of_the_network": 0,
     },
     "tests/app/test_hostile_flags.py": {
-        "test_every_flag_rejects_or_accepts_what_has_failed_before": 10,
+        "test_every_flag_rejects_or_accepts_what_has_failed_before": 6,
+        "test_no_value_of_a_flag_ends_in_a_traceback": 12,
     },
     "tests/app/test_look.py": {
         "test_every_task_can_be_inspected": 1,
@@ -193,13 +199,19 @@ PARAMETERS = {
         "test_a_model_computes_what_it_computes_with_the_lstm_of_keras": 6,
         "test_a_model_trains_eagerly_as_with_the_lstm_of_keras": 6,
         "test_a_model_trains_as_with_the_lstm_of_keras": 2,
-        "test_a_model_can_be_exported_and_reloaded": 2,
+        "test_a_model_can_be_exported_and_reloaded": 1,
+        "test_xla_compiles_a_model": 1,
+        "test_a_crf_uses_the_mask_that_keras_propagates": 1,
     },
     "tests/models/cells/test_recurrent.py": {
         "test_the_loop_gives_the_values_and_gradients_of_the_definition": 40,
         "test_agrees_with_the_textbook": 200,
         "test_the_block_gives_the_values_and_gradients_of_the_definition": 18,
-        "test_any_number_of_rows_and_steps_has_an_answer": 4,
+        "test_any_number_of_rows_and_steps_has_an_answer": 2,
+        "test_any_number_of_steps_at_a_time_gives_what_one_does": 2,
+        "test_texts_of_any_length_are_compiled_by_xla": 1,
+        "test_rows_of_an_unknown_number_agree_with_the_textbook_over_several_iterations": 4,
+        "test_checkpoints_give_the_gradients_of_the_definition_in_a_graph": 2,
         "test_what_stands_in_padding_changes_nothing": 20,
         "test_gradients_are_the_same_when_outputs_are_only_gathered_from": 6,
         "test_gradients_are_those_of_finite_differences": 13,
@@ -232,6 +244,12 @@ PARAMETERS = {
     },
     "tests/models/networks/test_tagger.py": {
         "test_a_program_that_knows_only_the_package_loads_it": 0,
+        "test_a_gradient_reaches_every_trainable_weight": 2,
+        "test_any_batch_has_logits": 6,
+        "test_a_saved_network_is_the_same_network": 2,
+        "test_mixed_precision_gives_float32_logits_near_those_of_float32": 2,
+        "test_an_answer_does_not_depend_on_padding_or_on_who_shares_the_batch": 3,
+        "test_no_word_at_all_is_read_too": 1,
     },
     "tests/models/test_beam_search.py": {
         "test_a_narrow_search_goes_as_it_does_in_plain_python": 16,
@@ -247,8 +265,8 @@ PARAMETERS = {
     },
     "tests/serving/test_bad_input.py": {
         "test_a_request_without_rows_has_a_response_without_rows": 2,
-        "test_a_malformed_request_is_an_invalid_argument": 2,
-        "test_an_unusual_row_gets_a_response_and_does_not_affect_others": 2,
+        "test_a_malformed_request_is_an_invalid_argument": 1,
+        "test_an_unusual_row_gets_a_response_and_does_not_affect_others": 1,
     },
     "tests/serving/test_cc_runtime.py": {
         "test_it_predicts_as_keras_does_and_runs_the_warm_up_requests": 1,
@@ -257,7 +275,8 @@ PARAMETERS = {
         "test_a_cell_predicts_as_the_keras_model_does": 1,
     },
     "tests/serving/test_corrupted_states.py": {
-        "test_corrupted_states_are_not_valid_and_affect_no_other_row": 1,
+        "test_corrupted_states_are_not_valid_and_affect_no_other_row": 0,
+        "test_valid_states_in_place_of_corrupted_ones_would_be_noticed": 0,
     },
     "tests/serving/test_curl.py": {
         "test_a_line_gets_the_outputs_of_the_signature": 3,
@@ -277,7 +296,7 @@ PARAMETERS = {
     "tests/tasks/core/test_inspection.py": {
         "test_every_step_has_a_value_of_every_gate_and_every_answer_a_saliency": 1,
         "test_saliency_reaches_pixels_through_a_network_that_is_not_trained": 0,
-        "test_an_empty_request_is_an_error": 2,
+        "test_an_empty_request_is_an_error": 1,
         "test_saliency_of_a_translation_is_that_of_finite_differences": 0,
     },
     "tests/tasks/core/test_word_vectors.py": {
@@ -288,6 +307,7 @@ PARAMETERS = {
     },
     "tests/tasks/corpora/test_tfds.py": {
         "test_a_data_set_trains_by_name": 0,
+        "test_translations_are_read_by_name": 2,
     },
     "tests/tasks/shapes/test_language_modelling.py": {
         "test_pieces_have_the_tokens_of_the_whole_text": 1,
@@ -300,7 +320,10 @@ PARAMETERS = {
         "test_pieces_have_the_responses_of_the_whole_text": 1,
         "test_a_lag_as_long_as_the_text_decodes_all_tags_together": 0,
         "test_small_chunks_change_nothing": 1,
-        "test_a_state_that_is_not_valid_affects_its_row_only": 2,
+        "test_a_state_that_is_not_valid_affects_its_row_only": 1,
+        "test_the_size_of_a_state_does_not_depend_on_what_was_read": 1,
+        "test_state_and_text_must_have_equal_rows": 1,
+        "test_the_state_of_a_source_is_bounded_and_so_is_what_is_translated": 0,
         "test_a_batch_without_rows_has_no_responses": 1,
         "test_a_feed_reads_a_limited_piece_and_says_so": 1,
     },

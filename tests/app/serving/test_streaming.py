@@ -1,6 +1,7 @@
 """Streams of a local version and of a server, in Python and by `app.predict --stream`."""
 
 import contextlib
+import functools
 import io
 import json
 import random
@@ -28,10 +29,23 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def versions(tmp_path_factory):
+def publish(tmp_path_factory):
+    """Publishes a version of a task at its first call, and returns the folder of saved models."""
     folder = tmp_path_factory.mktemp("versions")
-    for task, settings in SETTINGS.items():
-        untrained.version(task, folder, **settings)
+
+    @functools.cache
+    def publish_(task):
+        untrained.version(task, folder, **SETTINGS[task])
+        return folder
+
+    return publish_
+
+
+@pytest.fixture(scope="module")
+def versions(publish):
+    """The folder with the versions of all tasks."""
+    for task in SETTINGS:
+        folder = publish(task)
     return folder
 
 
@@ -42,12 +56,13 @@ def running(versions):
 
 
 @pytest.fixture(params=["local", "rest", "grpc"])
-def open_model(request, versions, running, here):
+def open_model(request, publish, here):
     """Returns the context of the model of a task."""
 
     def open_(task):
         if request.param == "local":
-            return contextlib.nullcontext(here(versions / task / "1"))
+            return contextlib.nullcontext(here(publish(task) / task / "1"))
+        running = request.getfixturevalue("running")
         return contextlib.closing(client.connect(getattr(running, request.param), task))
 
     return open_
@@ -136,13 +151,12 @@ def test_a_version_that_reads_both_ways_has_no_streams(untrained_versions, here)
 
 
 @pytest.mark.parametrize("task", SETTINGS)
-def test_the_warm_up_requests_have_valid_states(task, versions, here):
-    model = here(versions / task / "1")
-    signatures = {
-        request.model_spec.signature_name for request in warmup.read(versions / task / "1")
-    }
+def test_the_warm_up_requests_have_valid_states(task, publish, here):
+    version = publish(task) / task / "1"
+    model = here(version)
+    signatures = {request.model_spec.signature_name for request in warmup.read(version)}
     assert signatures == set(model.signatures)
-    for request in warmup.read(versions / task / "1"):
+    for request in warmup.read(version):
         name = request.model_spec.signature_name
         if name in ("feed", "finish"):
             columns = {key: list(value.string_val) for key, value in request.inputs.items()}
@@ -199,7 +213,8 @@ def test_predict_prints_the_lines_that_it_prints_for_whole_lines(
     assert capsys.readouterr().out == whole
 
 
-def test_predict_prints_the_class_of_the_text_so_far(versions, monkeypatch, capsys):
+def test_predict_prints_the_class_of_the_text_so_far(publish, monkeypatch, capsys):
+    versions = publish("sentiment")
     out = printed(
         monkeypatch, capsys, "sentiment", [b"a dull ", b"film\n", b"good"], versions, "--stream"
     )
