@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from benchmarks import kernel_contestants, records
 from benchmarks.kernel_contestants import PEERS, Case, Size
 
-TIMES = (100, 200, 400)
+TIMES = (200, 400, 800, 1600)
 BATCH, INPUTS, UNITS = 32, 128, 256
 REPEATS = 9  # of the times
 
