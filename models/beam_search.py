@@ -140,83 +140,109 @@ def search(
         >>> hypotheses.tokens[0, 0].numpy()[:1].tolist(), int(hypotheses.lengths[0, 0])
         ([3], 1)
     """
-    width = settings.beam_size
-    batch, places = tf.shape(mask)[0], tf.shape(mask)[1]
-    never = tf.reduce_max(tf.one_hot([*forbidden, start], vocabulary), axis=0) * IMPOSSIBLE
-    only_end = (1.0 - tf.one_hot(end, vocabulary)) * IMPOSSIBLE
-    # Masked positions count as covered.
-    covered = tf.where(mask, 0.0, 1.0)
+    searched = _Search(step, mask, vocabulary, start, end, longest, settings, forbidden)
+    return searched.run(states)
 
-    def widened(x):
-        return tf.reshape(tf.repeat(x[:, None], width, axis=1), [batch * width, *x.shape[1:]])
 
-    def started(shape, value, dtype=tf.float32):
-        return tf.fill([batch, width, *shape], tf.constant(value, dtype))
+class _Search:
+    """A search: `alive`, the unfinished hypotheses of each row, and `done`, the finished ones.
 
-    alive = {
-        "tokens": started([0], 0, tf.int32),
-        # At first, each row has a single hypothesis.
-        "log": tf.tile(tf.one_hot(0, width, 0.0, IMPOSSIBLE)[None], [batch, 1]),
-        "covered": tf.repeat(covered[:, None], width, axis=1),
-        "states": [widened(state) for state in states],
-    }
-    done = {
-        "tokens": started([0], 0, tf.int32),
-        "scores": started([], IMPOSSIBLE),
-        "log": started([], IMPOSSIBLE),
-        "lengths": started([], 0, tf.int32),
-    }
-    rows = tf.repeat(tf.range(batch), width)
+    Both are dictionaries of tensors (B, W, ...): "tokens"; "log", the log-probability; of `alive`
+    "covered", the total attention to each position, and "states", each (B * W, N); of `done`
+    "scores" and "lengths".
+    """
 
-    def is_open(t, alive, done):
+    def __init__(self, step, mask, vocabulary, start, end, longest, settings, forbidden):
+        self._step, self._mask, self._settings = step, mask, settings
+        self._vocabulary, self._start, self._end = vocabulary, start, end
+        self._longest, self._width = longest, settings.beam_size
+        self._batch = tf.shape(mask)[0]
+        self._rows = tf.repeat(tf.range(self._batch), self._width)
+        never = tf.one_hot([*forbidden, start], vocabulary)
+        self._never = tf.reduce_max(never, axis=0) * IMPOSSIBLE
+        self._only_end = (1.0 - tf.one_hot(end, vocabulary)) * IMPOSSIBLE
+
+    def run(self, states):
+        """Returns the hypotheses, given the initial states of the decoder."""
+        width, alive, done = self._width, self._first_alive(states), self._first_done()
+        shapes = (
+            tf.TensorShape([]),
+            {
+                "tokens": tf.TensorShape([None, width, None]),
+                "log": tf.TensorShape([None, width]),
+                "covered": tf.TensorShape([None, width, None]),
+                "states": [tf.TensorShape([None, *state.shape[1:]]) for state in states],
+            },
+            {
+                "tokens": tf.TensorShape([None, width, None]),
+                "scores": tf.TensorShape([None, width]),
+                "log": tf.TensorShape([None, width]),
+                "lengths": tf.TensorShape([None, width]),
+            },
+        )
+
+        def any_is_open(t, alive, done):
+            return tf.reduce_any(self._is_open(t, alive, done))
+
+        loop = (0, alive, done)
+        _, _, done = tf.while_loop(any_is_open, self._advance, loop, shape_invariants=shapes)
+        return Hypotheses(done["tokens"], done["scores"], done["log"], done["lengths"])
+
+    def _first_alive(self, states):
+        """The empty hypothesis, once for each row."""
+        width, batch = self._width, self._batch
+
+        def widened(x):
+            return tf.reshape(tf.repeat(x[:, None], width, axis=1), [batch * width, *x.shape[1:]])
+
+        covered = tf.where(self._mask, 0.0, 1.0)  # masked positions count as covered
+        return {
+            "tokens": self._filled([0], 0, tf.int32),
+            "log": tf.tile(tf.one_hot(0, width, 0.0, IMPOSSIBLE)[None], [batch, 1]),
+            "covered": tf.repeat(covered[:, None], width, axis=1),
+            "states": [widened(state) for state in states],
+        }
+
+    def _first_done(self):
+        """No hypothesis."""
+        return {
+            "tokens": self._filled([0], 0, tf.int32),
+            "scores": self._filled([], IMPOSSIBLE),
+            "log": self._filled([], IMPOSSIBLE),
+            "lengths": self._filled([], 0, tf.int32),
+        }
+
+    def _filled(self, shape, value, dtype=tf.float32):
+        return tf.fill([self._batch, self._width, *shape], tf.constant(value, dtype))
+
+    def _is_open(self, t, alive, done):
         """Whether a row needs more hypotheses and can still get them, (B,)."""
         full = tf.reduce_min(done["scores"], axis=1) > IMPOSSIBLE / 2
         alive_left = tf.reduce_max(alive["log"], axis=1) > IMPOSSIBLE / 2
-        return alive_left & ~full & (t <= longest)
+        return alive_left & ~full & (t <= self._longest)
 
-    def going(t, alive, done):
-        return tf.reduce_any(is_open(t, alive, done))
-
-    def advance(t, alive, done):
-        last = tf.concat([tf.fill([batch, width, 1], start), alive["tokens"]], axis=2)[:, :, -1]
-        logits, attention, states = step(tf.reshape(last, [-1]), rows, alive["states"])
-        logs = tf.nn.log_softmax(tf.cast(logits, tf.float32) + never)
-        logs = tf.reshape(logs, [batch, width, vocabulary])
-        logs += tf.where(t >= longest, 1.0, 0.0)[:, None, None] * only_end
-        if settings.no_repeat_ngram:
-            logs = forbid_repeats(logs, alive["tokens"], settings.no_repeat_ngram, end)
-        attention = tf.reshape(attention, [batch, width, places])
-        covered = alive["covered"] + attention
-
-        reached = tf.reshape(alive["log"][:, :, None] + logs, [batch, width * vocabulary])
+    def _advance(self, t, alive, done):
+        """Appends a token to each unfinished hypothesis."""
+        width = self._width
+        logs, attention, states = self._next(t, alive)
+        reached = alive["log"][:, :, None] + logs
+        reached = tf.reshape(reached, [self._batch, width * self._vocabulary])
         best = tf.math.top_k(reached, 2 * width)  # at most half of them have ended
-        parent, token = best.indices // vocabulary, best.indices % vocabulary
-        logs, ended = best.values, token == end
+        parent, token = best.indices // self._vocabulary, best.indices % self._vocabulary
+        logs, ended = best.values, token == self._end
         tokens = tf.gather(alive["tokens"], parent, batch_dims=1)
-        covered = tf.gather(covered, parent, batch_dims=1)
+        covered = tf.gather(alive["covered"] + attention, parent, batch_dims=1)
 
         # A finished hypothesis counts if it is among the W best and its row is open.
-        counts = ended & (tf.range(2 * width) < width) & is_open(t, alive, done)[:, None]
+        counts = ended & (tf.range(2 * width) < width) & self._is_open(t, alive, done)[:, None]
         counts &= logs > IMPOSSIBLE / 2
-        scores = tf.where(counts, settings.score(logs, t + 1, covered), IMPOSSIBLE)
-        finished = {
-            "tokens": tf.concat([done["tokens"], tokens], axis=1),
-            "scores": tf.concat([done["scores"], scores], axis=1),
-            "log": tf.concat([done["log"], tf.where(counts, logs, IMPOSSIBLE)], axis=1),
-            "lengths": tf.concat([done["lengths"], tf.fill(tf.shape(token), t)], axis=1),
-        }
-        best_finished = tf.math.top_k(finished["scores"], width).indices
-        finished = {
-            name: tf.gather(tensor, best_finished, batch_dims=1)
-            for name, tensor in finished.items()
-        }
-        finished["tokens"] = tf.pad(finished["tokens"], [[0, 0], [0, 0], [0, 1]])
+        finished = self._with_finished(done, t, counts, tokens, logs, covered)
 
         onward = tf.math.top_k(tf.where(ended, 2 * IMPOSSIBLE, logs), width).indices
         parent, token, log, tokens, covered = (
             tf.gather(each, onward, batch_dims=1) for each in (parent, token, logs, tokens, covered)
         )
-        flat = tf.reshape(parent + tf.range(batch)[:, None] * width, [-1])
+        flat = tf.reshape(parent + tf.range(self._batch)[:, None] * width, [-1])
         alive = {
             "tokens": tf.concat([tokens, token[:, :, None]], axis=2),
             "log": tf.maximum(log, IMPOSSIBLE),
@@ -225,23 +251,37 @@ def search(
         }
         return t + 1, alive, finished
 
-    shapes = (
-        tf.TensorShape([]),
-        {
-            "tokens": tf.TensorShape([None, width, None]),
-            "log": tf.TensorShape([None, width]),
-            "covered": tf.TensorShape([None, width, None]),
-            "states": [tf.TensorShape([None, *state.shape[1:]]) for state in states],
-        },
-        {
-            "tokens": tf.TensorShape([None, width, None]),
-            "scores": tf.TensorShape([None, width]),
-            "log": tf.TensorShape([None, width]),
-            "lengths": tf.TensorShape([None, width]),
-        },
-    )
-    _, _, done = tf.while_loop(going, advance, (0, alive, done), shape_invariants=shapes)
-    return Hypotheses(done["tokens"], done["scores"], done["log"], done["lengths"])
+    def _next(self, t, alive):
+        """The log-probabilities of next tokens, (B, W, V), the attention and the next states."""
+        batch, width = self._batch, self._width
+        start = tf.fill([batch, width, 1], self._start)
+        last = tf.concat([start, alive["tokens"]], axis=2)[:, :, -1]
+        logits, attention, states = self._step(tf.reshape(last, [-1]), self._rows, alive["states"])
+        logs = tf.nn.log_softmax(tf.cast(logits, tf.float32) + self._never)
+        logs = tf.reshape(logs, [batch, width, self._vocabulary])
+        logs += tf.where(t >= self._longest, 1.0, 0.0)[:, None, None] * self._only_end
+        if self._settings.no_repeat_ngram:
+            size = self._settings.no_repeat_ngram
+            logs = forbid_repeats(logs, alive["tokens"], size, self._end)
+        attention = tf.reshape(attention, [batch, width, tf.shape(self._mask)[1]])
+        return logs, attention, states
+
+    def _with_finished(self, done, t, counts, tokens, logs, covered):
+        """The best W of the finished hypotheses and of those of 2 W new ones that count."""
+        scores = tf.where(counts, self._settings.score(logs, t + 1, covered), IMPOSSIBLE)
+        new = {
+            "tokens": tokens,
+            "scores": scores,
+            "log": tf.where(counts, logs, IMPOSSIBLE),
+            "lengths": tf.fill(tf.shape(logs), t),
+        }
+        finished = {name: tf.concat([done[name], new[name]], axis=1) for name in done}
+        best = tf.math.top_k(finished["scores"], self._width).indices
+        finished = {
+            name: tf.gather(tensor, best, batch_dims=1) for name, tensor in finished.items()
+        }
+        finished["tokens"] = tf.pad(finished["tokens"], [[0, 0], [0, 0], [0, 1]])
+        return finished
 
 
 def forbid_repeats(logs: tf.Tensor, tokens: tf.Tensor, size: int, end: int) -> tf.Tensor:
