@@ -1,17 +1,16 @@
 """Scores of sequence labelling: accuracy of tags, of unseen words and of whole sentences."""
 
-import collections
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from models import metrics
 from models.text import entities
 from tasks.core import evaluation
 from tasks.core.evaluation import Confusion, Evaluation, class_warnings
 from tasks.core.examples import Example
 from tasks.shapes.sequence_labelling import joint_evaluation, tables
 from tasks.shapes.sequence_labelling.entity_scores import EntityScores, entity_f1
+from tasks.shapes.sequence_labelling.tag_counts import TagCounts
 from tasks.shapes.sequence_labelling.word_confidence import WordConfidence
 from tasks.shapes.sequence_labelling.word_scores import (
     WordScores,
@@ -56,53 +55,26 @@ class Evaluator(evaluation.Evaluator):
     def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
         if self.task.annotations:
             return joint_evaluation.evaluate(self, responses, _JOINT_ADVICE)
-        counts = collections.Counter()  # by reference and prediction
-        correct = collections.Counter()  # by kind, and whether correct
-        majority = collections.Counter()  # by kind: what the most frequent tag has right
-        words = []  # by sentence: correct and all words, correct and all unseen words
-        mistakes = {}
+        counts = TagCounts(self.task.training_words, self.majority)
         confidence = WordConfidence(self.fitted.get("temperature"))
-        column = self._column()
-        ud_scores = None
+        entity_scores = EntityScores() if self.task.scheme.scheme_name else None
+        column, ud_scores = self._column(), None
         if column:
             name = joint_evaluation.score_name(column)
             ud_scores = WordScores(name, self.task.training_words)
-        entity_scores = EntityScores() if self.task.scheme.scheme_name else None
         for example, response in responses:
-            tokens, references = example.values["tokens"], example.values["tags"]
             predictions = tuple(tag.decode("utf-8") for tag in response["tags"])
-            counts.update(zip(references, predictions, strict=True))
+            counts.add(example, predictions)
             confidence.add(response, self.outcomes(example, response))
             if entity_scores:
-                entity_scores.add(references, predictions)
+                entity_scores.add(example.values["tags"], predictions)
             if ud_scores:
-                ud_scores.add(tokens, *self._outcomes(column, example, response))
-            correct["sentences", predictions == tuple(references)] += 1
-            majority["words"] += references.count(self.majority)
-            majority["sentences"] += set(references) == {self.majority}
-            words.append([0, len(references), 0, 0])
-            for position, (reference, prediction) in enumerate(
-                zip(references, predictions, strict=True)
-            ):
-                word = tokens[position]
-                words[-1][0] += reference == prediction
-                if word not in self.task.training_words:
-                    correct["unseen", reference == prediction] += 1
-                    majority["unseen"] += reference == self.majority
-                    words[-1][2] += reference == prediction
-                    words[-1][3] += 1
-                if reference != prediction:
-                    first = (tables.mark_word(tokens, position), example.origin)
-                    mistakes.setdefault((word, reference, prediction), [0, *first])[0] += 1
-        classes, matrix = tables.confusion_matrix(self.task.scheme.reported, counts)
-        scores = {"accuracy": metrics.accuracy(matrix)}
-        baseline = {"accuracy": majority["words"] / max(1, int(matrix.sum()))}
-        for kind, name in (("unseen", "unseen_accuracy"), ("sentences", "sentence_accuracy")):
-            if total := correct[kind, True] + correct[kind, False]:
-                scores[name] = correct[kind, True] / total
-                baseline[name] = majority[kind] / total
-        intervals = _intervals(scores, words, correct)
-        shown = [tables.scores_by_tag(classes, matrix), tables.confused_tags(counts, _MAX_ROWS)]
+                outcomes = self._outcomes(column, example, response)
+                ud_scores.add(example.values["tokens"], *outcomes)
+        classes, matrix = tables.confusion_matrix(self.task.scheme.reported, counts.confusions)
+        scores, baseline, intervals = counts.scores(), counts.baseline(), counts.intervals()
+        most_confused = tables.confused_tags(counts.confusions, _MAX_ROWS)
+        shown = [tables.scores_by_tag(classes, matrix), most_confused]
         if entity_scores:  # first, as the scores of tags that mark entities say little
             scores = entity_scores.scores() | scores
             intervals = entity_scores.intervals() | intervals
@@ -115,16 +87,16 @@ class Evaluator(evaluation.Evaluator):
             baseline |= ud_scores.baselines()
             shown[0] = tables.most_frequent(shown[0], _MAX_ROWS)
         return Evaluation(
-            count=correct["sentences", True] + correct["sentences", False],
+            count=counts.count,
             scores=scores,
             intervals=intervals,
-            baselines={"majority": baseline} if self.majority and words else {},
+            baselines={"majority": baseline} if self.majority and counts.count else {},
             calibration=confidence.calibration(),
             warnings=class_warnings(classes, matrix, _ADVICE),
             tables=shown,
             confusions=[Confusion("Reference and predicted tags", classes, matrix).most_frequent()],
             mistakes=tables.frequent_mistakes(
-                mistakes, _MAX_ROWS, ["word", "reference", "prediction"]
+                counts.mistakes, _MAX_ROWS, ["word", "reference", "prediction"]
             ),
         )
 
@@ -145,22 +117,3 @@ class Evaluator(evaluation.Evaluator):
             [is_right(column, *pair) for pair in zip(references, values, strict=True)]
             for values in (predictions, repeated(self.majority, tokens))
         ]
-
-
-def _intervals(
-    scores: Mapping[str, float], words: Sequence[Sequence[int]], correct: Mapping
-) -> dict[str, tuple[float, float]]:
-    """Returns the intervals of the scores; words of one sentence are not independent."""
-    if not words:
-        return {}
-    rows = np.array(words)
-    intervals = {"accuracy": metrics.bootstrap_interval(rows[:, :2], _share)}
-    if "unseen_accuracy" in scores:
-        intervals["unseen_accuracy"] = metrics.bootstrap_interval(rows[:, 2:], _share)
-    right, wrong = correct["sentences", True], correct["sentences", False]
-    intervals["sentence_accuracy"] = metrics.wilson_interval(right, right + wrong)
-    return intervals
-
-
-def _share(sums: np.ndarray) -> float:
-    return sums[0] / sums[1] if sums[1] else np.nan
