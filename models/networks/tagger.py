@@ -88,12 +88,7 @@ def tagger(
     ids = keras.Input((None,), dtype="int32", name="ids")
     inputs = {"ids": ids}
     mask = ops.not_equal(ids, PADDING)
-    x = ids
-    if word_dropout:
-        countable = countable_ids(ids, vocabulary, vectors)
-        x = RareWordDropout(vocabulary, word_dropout, name="word_dropout")(countable)
-        if vectors is not None:  # words that training does not count are not dropped
-            x = ops.where(ops.equal(x, countable), ids, x)
+    x = _dropped(ids, vocabulary, word_dropout, vectors) if word_dropout else ids
     x = embed_words(vocabulary, embedding, vectors, dtype)(x)
     if characters:
         inputs["characters"] = keras.Input((None, None), dtype="int32", name="characters")
@@ -127,15 +122,28 @@ def tagger(
     if lookahead:
         x = Lookahead(lookahead, dtype=dtype, name="lookahead")(x, mask=mask)
     if isinstance(tags, Mapping):
-        heads = []
-        for name, count in tags.items():
-            own = keras.layers.Dense(count, dtype="float32", name=f"logits_{name}")(x)
-            heads.append(Temperature(dtype="float32", name=f"calibration_{name}")(own))
-        logits = keras.layers.Concatenate(dtype="float32", name="annotations")(heads)
-        return keras.Model(inputs, logits, name="tagger")
+        return keras.Model(inputs, _logits_of_annotations(x, tags), name="tagger")
     logits = keras.layers.Dense(tags, dtype="float32", name="logits")(x)
     if crf:
         logits = CRF(tags, constraints=constraints, name="crf")(logits, mask=mask)
     else:
         logits = Temperature(dtype="float32", name="calibration")(logits)
     return keras.Model(inputs, logits, name="tagger")
+
+
+def _dropped(ids, vocabulary, strength, vectors):
+    """The ids of words, of which training replaces some rare ones by that of unknown words."""
+    countable = countable_ids(ids, vocabulary, vectors)
+    x = RareWordDropout(vocabulary, strength, name="word_dropout")(countable)
+    if vectors is None:
+        return x
+    return ops.where(ops.equal(x, countable), ids, x)  # uncounted words are not dropped
+
+
+def _logits_of_annotations(x, tags):
+    """The logits of all annotations, side by side."""
+    heads = []
+    for name, count in tags.items():
+        logits = keras.layers.Dense(count, dtype="float32", name=f"logits_{name}")(x)
+        heads.append(Temperature(dtype="float32", name=f"calibration_{name}")(logits))
+    return keras.layers.Concatenate(dtype="float32", name="annotations")(heads)
