@@ -29,6 +29,7 @@ PRETRAINING = ["--pretraining-epochs", "5"]
 LARGER = ["--units", "128", "--dropout", "0.3", "--word-dropout", "0.1"]
 METHODS = {
     "from scratch": [],
+    "from scratch, ensemble": ["--ensemble", "3"],
     "vectors": ["--vectors", VECTORS],
     "vectors, 128 units": ["--vectors", VECTORS, *LARGER],
     "language model": ["--unlabelled", UNLABELLED, *PRETRAINING],
