@@ -2,11 +2,14 @@
 
     python -m benchmarks.serving                        # the versions in saved_models/
     python -m benchmarks.serving --tasks tagging --profile  # time of ops by part of the network
+    python -m benchmarks.serving --tasks translation --longest  # outputs of the maximum length
 
 Sends requests to `serving_default` of the latest version of each task, one after another, by
 batch size and by number of words. For networks with one `GatedRNN` between other layers, the
 same task is exported again with `keras.layers.LSTM` or `GRU` in its place (according to the
-equation of its cell), and the two take turns. Loading is measured in processes of their own:
+equation of its cell), and the two take turns. These have random weights, with which a decoder
+writes texts of other lengths: with `--longest` both networks have random weights and never end a
+text, so that each response has the maximum length. Loading is measured in processes of their own:
 the time until the session is ready, until the first response to a text of 50 words, and the
 time of that response after the warm-up requests.
 """
@@ -34,6 +37,7 @@ from app.serving import export, payloads, versions
 from app.serving.session import SavedModelSession
 from benchmarks import records
 from models.cells import specs
+from models.text.subwords import END
 
 BATCHES = (1, 8, 32)
 LENGTHS = (10, 50, 200)  # words
@@ -112,13 +116,29 @@ class KerasCell:
         return outputs, list(states)
 
 
-def peer(name: str, version: Path, folder: Path) -> Path:
+def peer(name: str, version: Path, folder: Path, longest: bool = False) -> Path:
     """Exports a version's task with layers of Keras and random weights, and returns the draft."""
-    task = tasks.find(name).restore(version / "assets")
     with contextlib.ExitStack() as stack:
         for module in PEERS[name]:
             stack.enter_context(mock.patch(f"{module}.GatedRNN", KerasRNN))
-        return export.draft(task, task.build("serving"), folder / f"draft-{name}")
+        return untrained(name, version, folder / f"draft-{name}", longest)
+
+
+def untrained(name: str, version: Path, folder: Path, longest: bool) -> Path:
+    """Exports a version's task with random weights, and returns the draft.
+
+    Args:
+        name: Name of the task.
+        version: Folder of the version.
+        folder: Folder of the draft; it is created.
+        longest: Whether the decoder never writes the end of a text.
+    """
+    task = tasks.find(name).restore(version / "assets")
+    model = task.build("serving")
+    if longest:
+        bias = model.get_layer("decoder").bias
+        bias.assign(np.where(np.arange(bias.shape[0]) == END, -1e9, 0.0))
+    return export.draft(task, model, folder)
 
 
 def requests(name: str, version: Path, length: int) -> Callable[[int], dict]:
@@ -268,7 +288,13 @@ def main() -> None:
     parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
     parser.add_argument("--tasks", nargs="+", choices=tasks.names(), default=tasks.names())
     parser.add_argument("--profile", action="store_true", help="print time of ops by layer alone")
+    parser.add_argument(
+        "--longest", action="store_true", help="compare untrained decoders that never end a text"
+    )
     args = parser.parse_args()
+    decoding = [name for name in args.tasks if "models.layers.decoder" in PEERS.get(name, ())]
+    if args.longest and decoding != list(args.tasks):
+        parser.error(f"--longest needs tasks with a decoder, got {args.tasks}.")
     profile_table: list[list] = []
     latency_table, start_table = [], []
     with tempfile.TemporaryDirectory() as work:
@@ -277,13 +303,18 @@ def main() -> None:
                 print(f"{name}: no version in {args.saved_models}", file=sys.stderr)
                 continue
             version = versions.find(args.saved_models, name)
-            sessions = [SavedModelSession(version)]
+            ours = version
+            if args.longest:
+                ours = untrained(name, version, Path(work) / f"longest-{name}", longest=True)
+            sessions = [SavedModelSession(ours)]
             if name in PEERS:
-                sessions.append(SavedModelSession(peer(name, version, Path(work))))
+                sessions.append(SavedModelSession(peer(name, version, Path(work), args.longest)))
             if args.profile:
                 profile_table += profile_rows(name, sessions, version)
                 continue
             latency_table += latency_rows(name, sessions, version)
+            if args.longest:
+                continue
             print(f"{name}: starts", file=sys.stderr)
             cold, warm = start(name, version, False), start(name, version, True)
             seconds = (cold.load, warm.warm_up, cold.first_response, warm.first_response)
@@ -296,6 +327,9 @@ def main() -> None:
         return
     columns = ["task", "words", "batch", "p50 ms", "p95 ms", "p99 ms", "rows/s", "p50 / Keras"]
     print(records.markdown_table(columns, latency_table))
+    if args.longest:
+        print(f"\n{records.machine()}")
+        return
     columns = ["task", "MB", "load ms", "warm-up ms"]
     columns += ["first response ms, cold", "first response ms, warm"]
     print("\n" + records.markdown_table(columns, start_table))
