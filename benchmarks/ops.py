@@ -52,35 +52,32 @@ def export(layer: keras.layers.Layer, masked: bool, folder: Path) -> Path:
     return folder
 
 
-def executed_ops(version: Path, batch: int, time: int, optimized: bool) -> int:
-    """Returns how many ops a session runs for a request, with or without Grappler.
+def ops_per_step(version: Path, optimized: bool) -> list[float]:
+    """Returns the number of ops of a step of an exported layer, for each of `BATCHES`.
 
     Args:
-        version: Folder of an exported layer.
-        batch: Rows of the request.
-        time: Steps of each row.
+        version: Folder of the exported layer.
         optimized: Whether Grappler optimizes the graph.
     """
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = not optimized
     options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
-    metadata = tf.compat.v1.RunMetadata()
     with tf.compat.v1.Session(graph=tf.Graph(), config=config) as session:
         loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(version))
         signature = loaded.signature_def["serving_default"]
-        feeds = {
-            signature.inputs["inputs"].name: np.zeros((batch, time, INPUTS), np.float32),
-            signature.inputs["lengths"].name: np.full(batch, time, np.int32),
-        }
         outputs = signature.outputs["outputs"].name
-        session.run(outputs, feeds, options=options, run_metadata=metadata)
-    return sum(len(device.node_stats) for device in metadata.step_stats.dev_stats)
 
+        def executed(batch, time):
+            metadata = tf.compat.v1.RunMetadata()
+            feeds = {
+                signature.inputs["inputs"].name: np.zeros((batch, time, INPUTS), np.float32),
+                signature.inputs["lengths"].name: np.full(batch, time, np.int32),
+            }
+            session.run(outputs, feeds, options=options, run_metadata=metadata)
+            return sum(len(device.node_stats) for device in metadata.step_stats.dev_stats)
 
-def ops_per_step(version: Path, batch: int, optimized: bool) -> float:
-    """Returns the number of ops of a step of an exported layer."""
-    few, many = (executed_ops(version, batch, time, optimized) for time in TIMES)
-    return (many - few) / (TIMES[1] - TIMES[0])
+        few, many = TIMES
+        return [(executed(b, many) - executed(b, few)) / (many - few) for b in BATCHES]
 
 
 def rows_of(cell: str, folder: Path) -> list[list[object]]:
@@ -92,17 +89,15 @@ def rows_of(cell: str, folder: Path) -> list[list[object]]:
         layers = {"ours": GatedRNN(UNITS, cell, return_sequences=True)}
         if peer:
             layers["keras"] = getattr(keras.layers, peer)(UNITS, return_sequences=True)
-        exported = {
-            name: export(layer, masked, folder / f"{cell}-{masked}-{name}")
+        counts = [
+            ops_per_step(version, optimized)
             for name, layer in layers.items()
-        }
-        for batch in BATCHES:
-            counts = [
-                f"{ops_per_step(exported[name], batch, optimized):.1f}" if name in exported else ""
-                for name in ("ours", "keras")
-                for optimized in (False, True)
-            ]
-            rows.append([cell, batch, "yes" if masked else "no", *counts])
+            for version in [export(layer, masked, folder / f"{cell}-{masked}-{name}")]
+            for optimized in (False, True)
+        ]
+        for batch, *numbers in zip(BATCHES, *counts, strict=True):
+            shown = [f"{number:.1f}" for number in numbers]
+            rows.append([cell, batch, "yes" if masked else "no", *shown, *[""] * (4 - len(shown))])
     return rows
 
 
