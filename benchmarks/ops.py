@@ -22,7 +22,7 @@ import tensorflow as tf
 from benchmarks import records
 from benchmarks.kernel_contestants import PEERS
 from models.cells import specs
-from models.cells.recurrent import GatedRNN
+from models.cells.recurrent import PORTABLE, GatedRNN
 
 UNITS, INPUTS = 128, 128
 TIMES = (40, 80)  # multiples of the steps of an iteration
@@ -86,7 +86,8 @@ def rows_of(cell: str, folder: Path) -> list[list[object]]:
     peer = PEERS.get(cell) or {"lstm": "LSTM", "gru": "GRU"}.get(equation.split("_")[0])
     rows = []
     for masked in (False, True):
-        layers = {"ours": GatedRNN(UNITS, cell, return_sequences=True)}
+        own = GatedRNN(UNITS, cell, return_sequences=True, implementation=PORTABLE)
+        layers = {"ours": own}
         if peer:
             layers["keras"] = getattr(keras.layers, peer)(UNITS, return_sequences=True)
         counts = [

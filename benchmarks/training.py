@@ -2,6 +2,7 @@
 
     DATA_DIR=... python -m benchmarks.training
     DATA_DIR=... python -m benchmarks.training --only tagging
+    python -m benchmarks.training --parts  # CPU time of a step of captioning, without parts of it
 
 This project trains as `app.train` does: its network, its loop, implementations chosen by timing,
 and its batches, which have similar lengths. The plain program is what a Keras user writes: layers
@@ -14,6 +15,7 @@ padding.
 """
 
 import argparse
+import dataclasses
 import functools
 import itertools
 import statistics
@@ -38,6 +40,13 @@ from tasks.core.examples import Splits, Stream
 from tasks.core.task import Task
 
 STEPS = 30  # of a turn
+PARTS = {  # settings of captioning by the name of what remains of a step
+    "whole": {},
+    "without dropout": {"dropout": 0.0},
+    "without sweeps": {"sweeps": 0},
+    "without sweeps, one filter": {"sweeps": 0, "filters": 1},
+}
+EXAMPLES_OF_PARTS = 1000  # of captioning
 READ = {  # names of the ids that recurrent layers read
     "sentiment": ("ids",),
     "tagging": ("ids",),
@@ -259,11 +268,44 @@ def measure(name: str, turns: int) -> dict:
     }
 
 
+def cpu_of_parts(turns: int) -> dict[str, float]:
+    """Returns the CPU milliseconds of a training step of captioning for each of `PARTS`.
+
+    They are the least of some turns, since other work on the machine adds to them.
+    """
+    task_class, milliseconds = tasks.find("captioning"), {}
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        (folder / "assets").mkdir()
+        all_examples = splits_of("captioning").train
+        train_part = Stream(lambda: itertools.islice(all_examples, EXAMPLES_OF_PARTS))
+        config = task_class.settle(task_class.Config(), task_class.Corpus())[0]
+        task = task_class.learn(config, train_part, folder / "assets", train_part)
+        encoded = EncodedExamples.write(task, train_part, folder / "encoded")
+        for name, settings in PARTS.items():
+            changed = dataclasses.replace(task.config, **settings)
+            train, _ = ours(type(task)(changed, folder / "assets"), encoded)
+            train()
+            seconds = []
+            for _ in range(turns):
+                began = time.process_time()
+                train()
+                seconds.append(time.process_time() - began)
+            milliseconds[name] = 1e3 * min(seconds) / STEPS
+    return milliseconds
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--only", nargs="+", choices=list(READ), default=list(READ), help="tasks")
     parser.add_argument("--turns", type=int, default=5, help="turns of each program (default: 5)")
+    parser.add_argument("--parts", action="store_true", help="print CPU time by part alone")
     args = parser.parse_args(argv)
+    if args.parts:
+        rows = [[name, f"{value:.0f}"] for name, value in cpu_of_parts(args.turns).items()]
+        print(records.markdown_table(["step of captioning", "CPU ms"], rows))
+        print(f"\n{records.machine()}; TensorFlow {tf.__version__}")
+        return
     rows, ratios = [], []
     for name in args.only:
         measured = functools.partial(measure, name, args.turns)

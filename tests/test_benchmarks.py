@@ -5,7 +5,8 @@ import math
 import pytest
 import tensorflow as tf
 
-from benchmarks import cells, defaults, entities, kernels, records, ud
+from benchmarks import cells, defaults, entities, kernels, ops, records, ud
+from models.cells.recurrent import GatedRNN
 from tasks.core.errors import UserError
 from tests.app import test_joint
 from tests.support import cc_runtime
@@ -54,6 +55,14 @@ def test_the_table_of_scan_has_multiples_of_its_time(tmp_path, monkeypatch, caps
     ]
     assert row[0] == "forward" and row[1].startswith("2×3×4×5")
     assert all(float(cell) > 0 for cell in row[2:])
+
+
+def test_a_step_has_no_ops_where_one_op_computes_all_steps(tmp_path):
+    layer = GatedRNN(64, "lstm", return_sequences=True, implementation="portable")
+    version = ops.export(layer, masked=False, folder=tmp_path / "lstm")
+    one_row, rows = ops.ops_per_step(version, optimized=True)  # of `ops.BATCHES`
+    assert one_row == 0
+    assert rows > 10
 
 
 @pytest.mark.parametrize("size", ["2,3,4", "2,3,4,0", "a,b,c,d"])
