@@ -227,10 +227,12 @@ def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in files if "assets.extra" not in path.parts) / 1e6
 
 
-def latency_rows(name: str, sessions: list[SavedModelSession], version: Path) -> list[list]:
+def latency_rows(
+    name: str, sessions: list[SavedModelSession], version: Path, lengths: Sequence[int]
+) -> list[list]:
     """Returns the rows of a task's latencies; `sessions` has the version and perhaps a peer."""
     rows = []
-    for length in LENGTHS if name != "captioning" else (0,):
+    for length in lengths if name != "captioning" else (0,):
         for batch in BATCHES:
             print(f"{name}: {length} words, batch {batch}", file=sys.stderr)
             seconds = latencies(sessions, requests(name, version, length), batch)
@@ -240,6 +242,7 @@ def latency_rows(name: str, sessions: list[SavedModelSession], version: Path) ->
             ratio = f"{medians[0] / medians[1]:.2f}" if len(medians) > 1 else ""
             shown = [f"{value:.1f}" for value in percentiles]
             rows.append([name, length or "", batch, *shown, f"{rate:.0f}", ratio])
+            print(*rows[-1], file=sys.stderr, flush=True)  # an interrupted command has them
     return rows
 
 
@@ -287,6 +290,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
     parser.add_argument("--tasks", nargs="+", choices=tasks.names(), default=tasks.names())
+    parser.add_argument(
+        "--words", nargs="+", type=int, default=list(LENGTHS), help="words of a text"
+    )
     parser.add_argument("--profile", action="store_true", help="print time of ops by layer alone")
     parser.add_argument(
         "--longest", action="store_true", help="compare untrained decoders that never end a text"
@@ -312,7 +318,7 @@ def main() -> None:
             if args.profile:
                 profile_table += profile_rows(name, sessions, version)
                 continue
-            latency_table += latency_rows(name, sessions, version)
+            latency_table += latency_rows(name, sessions, version, args.words)
             if args.longest:
                 continue
             print(f"{name}: starts", file=sys.stderr)
