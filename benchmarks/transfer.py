@@ -32,6 +32,7 @@ METHODS = {
     "from scratch, ensemble": ["--ensemble", "3"],
     "vectors": ["--vectors", VECTORS],
     "vectors, 128 units": ["--vectors", VECTORS, *LARGER],
+    "vectors, 128 units, ensemble": ["--vectors", VECTORS, *LARGER, "--ensemble", "3"],
     "language model": ["--unlabelled", UNLABELLED, *PRETRAINING],
     "language model, 128 units": ["--unlabelled", UNLABELLED, *PRETRAINING, *LARGER],
 }
