@@ -37,10 +37,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     print(f"examples: {sizes}", *(remarks or ["no remarks"]), sep="\n", flush=True)
     with cli.quiet():
         from app.report import data
+        from app.training.privacy import Folders
 
     command = shlex.join(["python", "-m", "app.inspect_data", *words])
     page = data.page(f"{args.task}: {corpus.data}", [*splits.notes, *remarks], surveyed, command)
     folder = cli.new_folder(args.out, Path("runs/inspect_data"))
+    page = Folders([corpus]).left_out(page)
     (folder / "index.html").write_text(page, encoding="utf-8")
     print(f"page {folder / 'index.html'}")
     return folder

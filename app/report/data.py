@@ -100,7 +100,9 @@ def _value_table(values: dict[str, Sequence[float]]) -> Table:
         if len(numbers):
             quantiles = np.percentile(numbers, [0, 25, 50, 75, 100])
             rows.append([part, *(f"{value:g}" for value in [*quantiles, np.mean(numbers)])])
-    return Table("Numbers", ["part", "smallest", "25 %", "median", "75 %", "largest", "mean"], rows)
+    return Table(
+        "Numbers", ["part", "smallest", "25\u00a0%", "median", "75\u00a0%", "largest", "mean"], rows
+    )
 
 
 def _length_table(lengths: dict[str, Counter]) -> Table:
@@ -110,7 +112,7 @@ def _length_table(lengths: dict[str, Counter]) -> Table:
         if len(values):
             quantiles = np.percentile(values, [50, 90, 99]).astype(int).tolist()
             rows.append([part, int(values.min()), *quantiles, int(values.max())])
-    return Table("", ["words", "shortest", "median", "90 %", "99 %", "longest"], rows)
+    return Table("", ["words", "shortest", "median", "90\u00a0%", "99\u00a0%", "longest"], rows)
 
 
 def _lengths(lengths: dict[str, Counter]) -> Figure:

@@ -122,8 +122,10 @@ def _cell_section(reading: Reading, token: str, figures: _Figures) -> list[str]:
         parts.append(f"<p>Steps {shown.start + 1} to {shown.stop} of {count} are shown.</p>")
     if reading.trace.gates:
         parts.append(
-            "<p>Gates are white at 0.5, blue below and orange above; other values are white at 0. "
-            "The scale beside each map covers 98 % of its values.</p>"
+            layout.paragraph(
+                "Gates are white at 0.5, blue below and orange above; other values are white at 0. "
+                "The scale of each map covers 98 % of its values."
+            )
         )
     alt = f"{reading.name}: gates and states of every unit at each step"
     draw = functools.partial(heatmaps.traces, reading, step)

@@ -60,7 +60,8 @@ _IMAGE_SIZE = (512, 256)  # twice the size of the style sheet, for screens of hi
 _MIN_CONTENTS = 4  # sections from which a page has a table of contents
 _MAX_SHORT = 32  # characters of a cell that is not wrapped
 _NUMBER = re.compile(r"[-+−±]?[\d,.]+(e[-+]?\d+)?( ?%)?|nan|inf")
-_EXPONENT = re.compile(r"[-+]?\d[\d.]*e[-+]\d+")  # browsers break such numbers after the e-
+# Numbers that browsers break: after the e- of an exponent, and before a percent sign.
+_BREAKABLE = re.compile(r"[-+]?\d[\d.]*(e[-+]\d+| %)")
 _PIXELS_PER_POINT = 96 / 72
 
 
@@ -165,7 +166,7 @@ def numbered_texts(texts: Sequence[Sequence[str]]) -> str:
 
 def paragraph(text: str) -> str:
     """Returns a text as an HTML paragraph that breaks no number."""
-    return "<p>" + _EXPONENT.sub(r"<span class=short>\g<0></span>", escape(text)) + "</p>"
+    return "<p>" + _BREAKABLE.sub(r"<span class=short>\g<0></span>", escape(text)) + "</p>"
 
 
 def table(content: Table) -> str:

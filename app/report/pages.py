@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from app.report import plots
-from app.report.layout import figure, figures, table, whole
+from app.report.layout import figure, figures, paragraph, table, whole
 from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Evaluation, Table
 
 
@@ -30,12 +30,16 @@ def page(
         f"<li class=short>{escape(name.replace('_', ' '))} <b>{value:.4f}</b></li>"
         for name, value in evaluation.scores.items()
     )
-    contexts = [f"{k}: {context}" for k in evaluation.scores if (context := evaluation.context(k))]
+    contexts = [
+        f"{name.replace('_', ' ')}: {context}"
+        for name in evaluation.scores
+        if (context := evaluation.context(name))
+    ]
     parts = [
         f"<p>Scores of the SavedModel's signature <code>{escape(evaluated['signature'])}</code> "
         f"on {evaluated['examples']} examples of the {escape(evaluated['part'])} part.</p>",
         f"<ul class=scores>{scores}</ul>",
-        *(f"<p>{escape(line)}</p>" for line in contexts),
+        *map(paragraph, contexts),
         *(f"<p><b>{escape(line)}</b></p>" for line in evaluation.below_baselines()),
         *(f"<p>Warning: {escape(line)}</p>" for line in record.get("warnings", ())),
         "<h2>Learning curves</h2>",
@@ -95,7 +99,7 @@ def _card(record: Mapping, limits: Sequence[str]) -> list[str]:
         "SHA-256 of the data": data["checksum"],
         "parameters": f"{record['parameters']:,}",
         "epochs": f"{record['epochs']}; best epoch {record['best_epoch']}",
-        "seconds": ", ".join(f"{k} {v:g}" for k, v in record["seconds"].items()),
+        "seconds": ", ".join(f"{k} {v:g}" for k, v in record["seconds"].items()).replace("_", " "),
         "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
         "commit": record["commit"] or "none",
         "device": record["device"],

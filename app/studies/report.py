@@ -323,8 +323,7 @@ def _plot_runs(axes: Axes, comparison: Comparison, labels: Sequence[str]) -> Non
     """Plots the runs of one subject, with a row for each label."""
     chance = comparison.chance.get(comparison.score)
     low, high = _set_range(axes, comparison, chance)
-    for number, group in enumerate(comparison.groups):
-        names = (_RUN, _INTERVAL) if number == 0 else (None, None)
+    for group in comparison.groups:
         row = labels.index(group.label)
         axes.plot(
             group.values,
@@ -333,16 +332,18 @@ def _plot_runs(axes: Axes, comparison: Comparison, labels: Sequence[str]) -> Non
             ms=5,
             alpha=0.75,
             color=colours.BLUE,
-            label=names[0],
+            mec=colours.INK,
+            mew=0.4,
+            label=_RUN,
         )
-        axes.plot(
-            group.mean, row, "|", ms=12, mew=2, color=colours.INK, label=_MEAN if names[0] else None
-        )
+        if len(group.values) == 1:
+            continue
+        axes.plot(group.mean, row, "|", ms=12, mew=2, color=colours.INK, label=_MEAN)
         if math.isnan(group.interval):
             continue
         ends = (group.mean - group.interval, group.mean + group.interval)
         drawn = (max(ends[0], low), min(ends[1], high))
-        axes.plot(drawn, [row, row], "-", lw=1, color=colours.INK, label=names[1])
+        axes.plot(drawn, [row, row], "-", lw=1, color=colours.INK, label=_INTERVAL)
         for end, limit, inner, outer in zip(ends, drawn, "||", "<>", strict=True):
             axes.plot(limit, row, inner if end == limit else outer, ms=5, color=colours.INK)
     if chance is not None:
@@ -482,12 +483,15 @@ def _page(
     claims: Sequence[Sequence[str]],
 ) -> str:
     counts = {len(g.values) for comparison in comparisons for g in comparison.groups}
-    parts = [
-        f"<p>Each dot is one run; the runs of a cell ({', '.join(map(str, sorted(counts)))}) "
-        "differ in their seeds. Upright bars are means, and lines their 95 % confidence "
-        "intervals; an arrow marks an interval that is longer than shown. Curves are means of "
-        "runs, and bands their range.</p>",
-    ]
+    explanation = "Each dot is the run of a cell."
+    if counts != {1}:
+        explanation = (
+            f"Each dot is one run; the runs of a cell ({', '.join(map(str, sorted(counts)))}) "
+            "differ in their seeds. Upright bars are means, and lines their 95 % confidence "
+            "intervals; an arrow marks an interval that is longer than shown. Curves are means of "
+            "runs, and bands their range."
+        )
+    parts = [layout.paragraph(explanation)]
     if claims:
         parts += [
             layout.table(Table("Published claims", _CLAIM_COLUMNS, claims)),
@@ -499,7 +503,13 @@ def _page(
         parts.append(layout.table(summary(comparisons)))
     for comparison, of_subject in zip(comparisons, figures, strict=True):
         rows = [
-            [g.label, g.mean, g.spread, f"{g.parameters:,}", f"{g.seconds:.0f}"]
+            [
+                g.label,
+                g.mean,
+                "" if math.isnan(g.spread) else g.spread,
+                f"{g.parameters:,}",
+                f"{g.seconds:.0f}",
+            ]
             for g in comparison.groups
         ]
         score = comparison.score.replace("_", " ")

@@ -20,6 +20,7 @@ def test_remarks_are_printed_and_a_page_is_written(tmp_path, capsys):
     assert "labels that differ only in case or blanks: 'Good', 'good'" in lines
     assert lines[-1] == f"page {folder / 'index.html'}"
     page = (folder / "index.html").read_text(encoding="utf-8")
+    assert str(tmp_path) not in page and "sentiment: corpus</h1>" in page
     assert "&lt;b&gt;twice" in page and "<b>twice" not in page
     assert page.count("<svg") == 2
     assert "train.tsv:42" in page and "labels that differ only in case" in page

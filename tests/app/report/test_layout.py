@@ -61,9 +61,9 @@ def test_cells_of_a_table_are_numbers_short_or_long():
 
 
 def test_a_paragraph_breaks_no_number():
-    html = layout.paragraph("from 6.0e-01 (<lstm>) to 1.5e+10, 3 to 4")
+    html = layout.paragraph("from 6.0e-01 (<lstm>) to 1.5e+10, 3 to 4, the 95 % interval")
     numbers = re.findall("<span class=short>(.*?)</span>", html)
-    assert numbers == ["6.0e-01", "1.5e+10"]
+    assert numbers == ["6.0e-01", "1.5e+10", "95 %"]
     assert "(&lt;lstm&gt;)" in html
 
 
@@ -192,6 +192,16 @@ def test_titles_and_whiskers_of_studies_are_in_words():
         "95 % confidence interval of the mean",
         "without memory",
     ]
+
+
+def test_a_single_run_has_neither_mean_nor_deviation(tmp_path):
+    (legend,) = study_report.overview([study([0.1])]).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["one run", "without memory"]
+    record = {"scores": {"squared_error": 0.1}, "parameters": 1444, "seconds": 1.0}
+    records = {Experiment("adding", "lstm", "lstm", 0, ()): record}
+    study_report.write(tmp_path, study_report.Preset("A study", {}, [], []), "command", records)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "Each dot is the run of a cell." in page and ">nan<" not in page
 
 
 @pytest.mark.parametrize("values", [[0.1, 0.2, 0.15], [0.10, 0.101], [0.5, 0.5, 0.5], [1e-6, 0.2]])
