@@ -70,12 +70,14 @@ class Fitted:
         progress: Progress of its run: of an ensemble, that of its first network.
         networks: The networks of an ensemble; none for a single network.
         gains: Effects of a distillation on the scores of the validation part.
+        seconds: Time that the training of all networks took.
     """
 
     model: keras.Model | None
     progress: Progress
     networks: tuple[Network, ...] = ()
     gains: tuple[Gain, ...] = ()
+    seconds: float = 0.0
 
 
 def fit(
@@ -102,10 +104,10 @@ def fit(
     """
     count, seed = task.config.ensemble, task.config.seed
     if count == 1:
-        fitted = loop.fit(
+        model, progress = loop.fit(
             task, train, valid, run, splits, strategy, start=start, recurrent=recurrent
         )
-        return Fitted(*fitted)
+        return Fitted(model, progress, seconds=progress.seconds)
     models, progresses = [], []
     with contextlib.ExitStack() as stack:
         for number in range(count):
@@ -135,8 +137,9 @@ def fit(
         tokens = min(progress.tokens or task.config.batch_tokens for progress in progresses)
         batches = Batches(valid, tokens, buffer=task.config.buffer)
         task.fit_on_valid(ensemble, batches)
+        seconds = sum(progress.seconds for progress in progresses)
         if not task.config.distill:
-            return Fitted(ensemble, progresses[0], networks)
+            return Fitted(ensemble, progresses[0], networks, seconds=seconds)
         say(f"training one network on the predictions of the {count}")
         own = _inner_run(run, "distilled", strategy, stack)
         distilled, progress = loop.fit(
@@ -155,7 +158,7 @@ def fit(
     ]
     gains = _gains(scores[:count], scores[-2], scores[-1])
     say(*(gain.sentence() for gain in gains))
-    return Fitted(distilled, progress, networks, gains)
+    return Fitted(distilled, progress, networks, gains, seconds + progress.seconds)
 
 
 def _inner_run(

@@ -645,7 +645,7 @@ def _record(
     seconds = {
         "read": prepared.seconds,
         "encode": encoded.seconds,
-        "fit": progress.seconds,
+        "fit": fitted.seconds,
         "export_and_judge": evaluated.seconds,
     }
     record = {

@@ -72,6 +72,9 @@ def test_an_ensemble_has_the_networks_of_its_seeds_and_serves_their_mean(togethe
     single = json.loads((alone[0] / "assets.extra/run.json").read_text())
     assert record["parameters"] == pytest.approx(2 * single["parameters"], abs=4)
     assert record["distillation"] == single["networks"] == []
+    runs = run_folders(together.parents[2])[:2]
+    seconds = [run_state.Run(path).progress().seconds for path in runs]
+    assert record["seconds"]["fit"] == pytest.approx(sum(seconds), abs=0.01)
 
 
 @pytest.mark.slow
@@ -122,6 +125,8 @@ def test_a_distilled_network_is_served_instead_of_the_ensemble(data, alone, tmp_
     gains = {gain["score"]: gain for gain in record["distillation"]}
     assert set(gains) == {"loss", "accuracy"}
     progress = [run_state.Run(path).progress() for path in run_folders(tmp_path)]
+    seconds = sum(each.seconds for each in progress)
+    assert record["seconds"]["fit"] == pytest.approx(seconds, abs=0.01)
     best = [p.history[p.best_epoch - 1]["val_accuracy"] for p in progress]
     assert gains["accuracy"]["distilled"] == pytest.approx(best[2], abs=1e-5)
     assert gains["accuracy"]["single"] == pytest.approx(np.mean(best[:2]), abs=1e-5)
