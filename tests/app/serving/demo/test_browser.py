@@ -266,6 +266,25 @@ def test_translation_has_alternatives_and_an_alignment(page):
     picture(page, "translation")
 
 
+def test_a_language_model_has_tokens_next_tokens_and_continues_a_text(page):
+    send(page, "language_model", "the women slept .")
+    tokens = page.locator(".response[aria-label=serving_default]")
+    assert tokens.locator("h2").inner_text() == "Tokens"
+    assert tokens.locator(".tagged > span").all_inner_texts()[0].strip("\u2581") == "the"
+    assert re.search(r"perplexity of the text \d+", tokens.inner_text())
+    following = page.locator(".response[aria-label=next]")
+    assert following.locator("h2").inner_text() == "Next tokens"
+    shares = [float(text[:-2]) for text in following.locator("li .faint").all_inner_texts()]
+    assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 100.1
+    page.locator("summary", has_text="generate").click()
+    for name, value in (("text", "the"), ("seed", "1"), ("temperature", "0.5"), ("length", "3")):
+        page.locator(f"#input-generate-{name}").fill(value)
+    page.locator("form", has=page.locator("#input-generate-seed")).get_by_role("button").click()
+    page.get_by_role("heading", name="Continuation").wait_for()
+    assert fits(page)
+    picture(page, "language_model")
+
+
 def test_an_image_is_captioned_with_attention(page, tmp_path):
     image = next(iter(untrained.examples("captioning"))).values["image_bytes"]
     (tmp_path / "drawn.png").write_bytes(image)
