@@ -15,7 +15,7 @@ PARAMETERS = {
         "test_other_answers_are_an_error": 0,
     },
     "tests/app/serving/demo/test_http.py": {
-        "test_every_file_of_the_page_is_sent_with_a_strict_policy": 3,
+        "test_every_file_of_the_page_is_sent_with_a_strict_policy": 1,
     },
     "tests/app/serving/test_bulk.py": {
         "test_a_run_that_is_killed_at_any_moment_ends_with_the_same_bytes": 0,
@@ -38,6 +38,8 @@ PARAMETERS = {
     "tests/app/serving/test_session.py": {
         "test_every_cell_can_be_exported": 1,
         "test_predict_reads_standard_input_and_prints_json": 0,
+        "test_a_moved_version_runs_in_a_process_with_tensorflow_alone": 0,
+        "test_predict_accepts_arguments_of_any_bytes": 0,
     },
     "tests/app/serving/test_streaming.py": {
         "test_a_stream_of_tags_has_those_of_the_whole_text": 0,
@@ -83,11 +85,12 @@ PARAMETERS = {
         "test_entities_of_responses_are_those_of_the_network": 0,
     },
     "tests/app/test_hostile_flags.py": {
-        "test_every_flag_rejects_or_accepts_what_has_failed_before": 6,
+        "test_every_flag_rejects_or_accepts_what_has_failed_before": 4,
         "test_no_value_of_a_flag_ends_in_a_traceback": 12,
     },
     "tests/app/test_look.py": {
         "test_every_task_can_be_inspected": 1,
+        "test_the_maps_of_every_equation_are_plotted_by_name": 8,
     },
     "tests/app/test_model_name.py": {
         "test_a_model_is_trained_and_published_under_its_name": 0,
@@ -111,11 +114,13 @@ PARAMETERS = {
         "test_labels_are_evaluated_and_inspected": 0,
         "test_scores_of_served_numbers_are_those_of_scikit_learn": 0,
         "test_numbers_are_served_in_their_unit_and_range": 0,
+        "test_labels_are_predicted_alike_here_and_on_a_server": 0,
+        "test_a_network_of_labels_is_loaded_for_reuse": 0,
     },
     "tests/app/test_train.py": {
         "test_the_same_command_after_a_finished_run_makes_a_new_version": 0,
         "test_a_threshold_is_served_without_training": 0,
-        "test_other_precisions_train_and_are_served_in_float32": 1,
+        "test_other_precisions_train_and_are_served_in_float32": 0,
         "test_a_run_killed_after_fitting_is_only_published": 0,
         "test_a_run_killed_within_an_epoch_does_that_epoch_again": 0,
         "test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened": 0,
@@ -153,6 +158,8 @@ PARAMETERS = {
         "test_an_exported_ensemble_of_equal_networks_answers_as_one_of_them": 1,
         "test_a_distilled_network_is_served_instead_of_the_ensemble": 0,
         "test_the_served_mean_is_calibrated_and_has_a_threshold": 0,
+        "test_an_ensemble_has_the_networks_of_its_seeds_and_serves_their_mean": 0,
+        "test_an_inspection_names_the_network_that_it_shows": 0,
     },
     "tests/app/training/test_faults.py": {
         "test_out_of_memory_halves_the_batches_and_goes_on": 0,
@@ -182,18 +189,22 @@ PARAMETERS = {
         "test_every_cell_agrees_with_the_textbook_on_every_backend": 1,
     },
     "tests/models/cells/test_convert.py": {
-        "test_onnx_runtime_computes_the_same": 40,
+        "test_onnx_runtime_computes_the_same": 20,
         "test_weights_come_back_as_they_went": 30,
         "test_what_a_peer_cannot_express_is_refused_by_name": 80,
+        "test_keras_computes_the_same": 20,
+        "test_pytorch_computes_the_same": 12,
     },
     "tests/models/cells/test_cudnn.py": {
         "test_it_gives_the_values_and_gradients_of_the_definition": 15,
     },
     "tests/models/cells/test_jacobians.py": {
         "test_each_step_has_the_jacobian_of_finite_differences": 8,
+        "test_products_are_what_backpropagation_through_the_layer_gives": 2,
     },
     "tests/models/cells/test_keras_surface.py": {
         "test_keras_bidirectional_wraps_the_layer": 12,
+        "test_both_directions_are_merged_as_by_keras_bidirectional": 8,
     },
     "tests/models/cells/test_keras_wirings.py": {
         "test_a_model_computes_what_it_computes_with_the_lstm_of_keras": 6,
@@ -204,8 +215,8 @@ PARAMETERS = {
         "test_a_crf_uses_the_mask_that_keras_propagates": 1,
     },
     "tests/models/cells/test_recurrent.py": {
-        "test_the_loop_gives_the_values_and_gradients_of_the_definition": 40,
-        "test_agrees_with_the_textbook": 200,
+        "test_the_loop_gives_the_values_and_gradients_of_the_definition": 25,
+        "test_agrees_with_the_textbook": 120,
         "test_the_block_gives_the_values_and_gradients_of_the_definition": 18,
         "test_any_number_of_rows_and_steps_has_an_answer": 2,
         "test_any_number_of_steps_at_a_time_gives_what_one_does": 2,
@@ -217,9 +228,13 @@ PARAMETERS = {
         "test_gradients_are_those_of_finite_differences": 13,
         "test_what_training_drops_agrees_with_the_textbook": 20,
         "test_the_loop_gives_the_gradients_of_the_definition_in_a_graph": 3,
+        "test_gates_start_where_the_spec_says": 100,
+        "test_backward_is_forward_over_the_reversed_input": 20,
+        "test_the_loop_gives_the_gradients_of_the_definition_when_served": 9,
     },
     "tests/models/cells/test_tracing.py": {
         "test_traced_values_combine_to_the_next_state": 60,
+        "test_looking_changes_nothing": 12,
     },
     "tests/models/cells/test_tree.py": {
         "test_a_chain_is_a_sequence": 15,
@@ -312,9 +327,9 @@ PARAMETERS = {
     "tests/tasks/shapes/test_language_modelling.py": {
         "test_pieces_have_the_tokens_of_the_whole_text": 1,
         "test_each_token_has_its_log_probability_after_those_before": 1,
-        "test_temperature_0_takes_the_most_probable_token_at_each_step": 1,
-        "test_the_next_tokens_are_the_most_probable_ones": 1,
-        "test_equal_requests_have_equal_responses_whatever_else_is_in_the_batch": 1,
+        "test_temperature_0_takes_the_most_probable_token_at_each_step": 0,
+        "test_the_next_tokens_are_the_most_probable_ones": 0,
+        "test_equal_requests_have_equal_responses_whatever_else_is_in_the_batch": 0,
     },
     "tests/tasks/shapes/test_streaming.py": {
         "test_pieces_have_the_responses_of_the_whole_text": 1,
@@ -333,6 +348,38 @@ PARAMETERS = {
     "tests/test_package.py": {
         "test_the_layers_train_outside_the_checkout": 0,
     },
+    "tests/app/test_joint.py": {
+        "test_each_annotation_has_its_outputs_and_the_first_is_also_tags": 0,
+        "test_responses_are_those_of_the_network": 0,
+        "test_predict_prints_all_columns_or_those_that_are_named": 0,
+        "test_a_server_gives_the_columns_of_a_local_version": 0,
+        "test_examples_with_other_annotations_are_not_evaluated": 0,
+        "test_a_version_cannot_be_continued": 0,
+        "test_an_inspection_is_that_of_the_first_annotation": 0,
+    },
+    "tests/app/training/test_tuning.py": {
+        "test_a_run_that_resumes_keeps_its_choice": 0,
+    },
+    "tests/models/cells/test_printing.py": {
+        "test_the_text_computes_what_the_cell_computes": 80,
+    },
+    "tests/models/test_dtypes.py": {
+        "test_a_layer_returns_the_shapes_and_dtypes_that_it_declares": 40,
+    },
+    "tests/tasks/corpora/test_captioned_images.py": {
+        "test_every_layout_with_parts_is_read": 60,
+    },
+    "tests/tasks/corpora/test_parallel_text.py": {
+        "test_a_corpus_is_streamed": 2,
+    },
+    "tests/app/test_trees.py": {
+        "test_a_version_has_the_signature_of_trees_and_can_be_served": 0,
+        "test_trees_are_evaluated_and_inspected": 0,
+        "test_trees_are_predicted_alike_here_and_on_a_server": 0,
+        "test_scores_are_those_of_the_served_labels": 0,
+        "test_a_network_of_trees_is_loaded_for_reuse": 0,
+        "test_a_version_of_trees_is_not_exported_to_other_formats": 0,
+    },
 }
 
 
@@ -341,6 +388,7 @@ def are_slow(count: int, limit: int) -> list[bool]:
 
     Args:
         count: Number of parameters.
-        limit: Number of those that the quick suite runs.
+        limit: Number of those that the quick suite runs, each from the middle of an equal part.
     """
-    return [index * limit // count == (index - 1) * limit // count for index in range(count)]
+    quick = {(2 * part + 1) * count // (2 * limit) for part in range(limit)}
+    return [index not in quick for index in range(count)]
