@@ -1,6 +1,8 @@
 """Next to each score are its interval and the baseline of the most frequent class."""
 
+import collections
 import dataclasses
+import random
 import re
 import types
 
@@ -13,6 +15,7 @@ from tasks.core.evaluation import Evaluation
 from tasks.core.examples import Example
 from tasks.shapes.classification.evaluation import Evaluator as Classification
 from tasks.shapes.sequence_labelling.evaluation import Evaluator as Tagging
+from tasks.shapes.sequence_labelling.tag_counts import TagCounts
 from tasks.shapes.sequence_to_sequence.evaluation import Evaluator as Translation
 
 RECORD = {
@@ -79,6 +82,35 @@ def test_tagging_has_intervals_and_the_majority_baseline():
     low, high = evaluation.intervals["sentence_accuracy"]
     assert low < 2 / 3 < high
     assert Tagging(task).evaluate(responses).baselines == {}
+
+
+def test_tags_are_counted_as_by_hand():
+    drawn = random.Random(0)
+    counts, pairs = TagCounts({"old", "man"}, "N"), []  # pairs: word, reference, prediction
+    for number in range(30):
+        length = drawn.randint(1, 4)
+        words = drawn.choices(["old", "man", "new", "sea"], k=length)
+        references, predictions = drawn.choices("NV", k=length), drawn.choices("NV", k=length)
+        counts.add(Example({"tokens": words, "tags": references}, f"x:{number}"), predictions)
+        pairs.append(list(zip(words, references, predictions, strict=True)))
+    flat = [pair for sentence in pairs for pair in sentence]
+    unseen = [pair for pair in flat if pair[0] in ("new", "sea")]
+    for scores, is_right in (
+        (counts.scores(), lambda pair: pair[1] == pair[2]),
+        (counts.baseline(), lambda pair: pair[1] == "N"),
+    ):
+        whole = [all(map(is_right, sentence)) for sentence in pairs]
+        assert scores == pytest.approx(
+            {
+                "accuracy": np.mean([*map(is_right, flat)]),
+                "unseen_accuracy": np.mean([*map(is_right, unseen)]),
+                "sentence_accuracy": np.mean(whole),
+            }
+        )
+    assert counts.count == 30
+    assert counts.confusions == collections.Counter(pair[1:] for pair in flat)
+    wrong = collections.Counter(pair for pair in flat if pair[1] != pair[2])
+    assert {key: count for key, (count, *_) in counts.mistakes.items()} == wrong
 
 
 def test_translation_has_intervals_of_bleu_and_chrf():
