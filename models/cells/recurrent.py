@@ -75,8 +75,8 @@ class GatedRNN(keras.layers.Layer):
         checkpoint_every: K, if training keeps the states before every K-th step only, and
             computes the other values of K steps at a time again in the backward pass (gradient
             checkpointing; Chen et al. 2016, arXiv:1604.06174): less memory for long sequences,
-            in about a third more time. Training then runs in "loop". With `jit_compile=True` it
-            has no effect. None keeps the values of all steps.
+            in about a third more time. Training then runs in "loop". With `jit_compile=True` and
+            on other backends than TensorFlow it has no effect. None keeps the values of all steps.
         kernel_initializer: Initializer of the input weights, applied to each gate separately.
         recurrent_initializer: Initializer of the recurrent weights, applied to each gate
             separately.
@@ -278,7 +278,7 @@ class GatedRNN(keras.layers.Layer):
             training: Whether in training, where a layer that has been tuned
                 (`models.cells.tuning`) runs the implementation that was the fastest.
         """
-        if training and self.checkpoint_every:
+        if training and self._has_checkpoints:
             return "loop"
         if self.tuning and training:
             return self.tuning.implementation
@@ -293,6 +293,11 @@ class GatedRNN(keras.layers.Layer):
                 return name
         return PORTABLE
 
+    @property
+    def _has_checkpoints(self) -> bool:
+        # Not on other backends, on which a layer that was trained on TensorFlow may be loaded.
+        return bool(self.checkpoint_every) and keras.backend.backend() == "tensorflow"
+
     def explain_implementation(self, device: str | None = None) -> str:
         """Returns which implementation runs on a device, and why, in one line.
 
@@ -300,7 +305,7 @@ class GatedRNN(keras.layers.Layer):
             device: "cpu" or "gpu"; None means a GPU if one is visible.
         """
         name = self.implementation_for(device)
-        if self.checkpoint_every:
+        if self._has_checkpoints:
             return f"in training loop, because of checkpoint_every; otherwise {name}"
         if self.implementation != "auto":
             return f"{name}, as the argument says"
@@ -356,11 +361,10 @@ class GatedRNN(keras.layers.Layer):
                 f"{self.spec.to_json()} of {self.compute_dtype} on the backend "
                 f"{keras.backend.backend()}, got {name!r}{reason}."
             )
-        if self.checkpoint_every and (name not in _CHECKPOINTING or "loop" not in available):
+        if self._has_checkpoints and name not in _CHECKPOINTING:
             raise ValueError(
                 f"checkpoint_every of {self.name} needs an implementation of "
-                f"{list(_CHECKPOINTING)} and the backend tensorflow, got {name!r} and "
-                f"{keras.backend.backend()}."
+                f"{list(_CHECKPOINTING)}, got {name!r}."
             )
 
     def call(
@@ -501,7 +505,7 @@ class GatedRNN(keras.layers.Layer):
     def _selected(self, training):
         """The module of the implementation that runs."""
         name = self.implementation_for(training=training)
-        if training and self.checkpoint_every:
+        if training and self._has_checkpoints:
             return _Checkpointed(_implementation(name), self.checkpoint_every)
         if self.implementation == "auto":
             portable = _implementation(PORTABLE)

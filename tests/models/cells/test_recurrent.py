@@ -379,9 +379,10 @@ def test_rows_of_an_unknown_number_agree_with_the_textbook_over_several_iteratio
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("checkpoint_every", [None, 2])
 @pytest.mark.parametrize("name", ["lstm_peephole", "gru"])
-def test_texts_of_any_length_are_compiled_by_xla(name):
-    layer = made(name, implementation="loop")
+def test_texts_of_any_length_are_compiled_by_xla(name, checkpoint_every):
+    layer = made(name, implementation="loop", checkpoint_every=checkpoint_every)
 
     def gradients(xs):
         with tf.GradientTape() as tape:
@@ -440,6 +441,37 @@ def test_checkpoints_are_of_every_kth_step(monkeypatch):
     values_and_gradients(layer, inputs(), initial_state(layer), MASK, True, graph=False)
     forward, backward = [2, 2, 1], [1, 2, 2]
     assert chunks[1:] == [*((False, n) for n in forward), *((True, n) for n in backward)]
+
+
+def test_every_strip_has_checkpoints(monkeypatch):
+    made_of = []
+
+    class Recorder(loop._CheckpointedRecurrence):
+        def __init__(self, cell, mask, noise, hoist, every):
+            super().__init__(cell, mask, noise, hoist, every)
+            made_of.append(every)
+
+    monkeypatch.setattr(loop, "cores", lambda: 3)
+    monkeypatch.setattr(loop, "LEAST_ROWS", 1)
+    monkeypatch.setattr(loop, "_CheckpointedRecurrence", Recorder)
+    layer = made("gru", checkpoint_every=2)
+    layer(inputs(), training=True)
+    layer(inputs(), training=False)
+    assert made_of == [2, 2, 2]
+
+
+def test_no_step_at_all_has_checkpoints():
+    layer = made("lstm", checkpoint_every=2)
+    given, gradients = values_and_gradients(
+        layer, inputs(time=0), initial_state(layer), None, training=True
+    )
+    assert given[0].shape == (B, 0, H) and gradients[0].shape == (B, 0, D)
+
+
+def test_other_backends_have_no_checkpoints(monkeypatch):
+    layer = GatedRNN(H, checkpoint_every=2)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert layer.implementation_for(training=True) == "reference"
 
 
 @pytest.mark.parametrize("implementation", ["reference", "block"])
