@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from app.studies.probe_settings import Config
+from app.training.batches import prefetched
 from models.networks.probe_network import reader
 from models.networks.tree_network import tree_reader
 from tasks import probes
@@ -72,7 +73,7 @@ def batches(probe: probes.Probe, config: Config) -> tf.data.Dataset:
     weights = tf.TensorSpec([None] * sample.weights.ndim, tf.float32)
     signature = ((inputs, inputs) if config.tree else inputs, targets, weights)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    return dataset.prefetch(4)
+    return prefetched(dataset)
 
 
 def measure(

@@ -14,6 +14,7 @@ from app.training.example_cache import EncodedExamples, Rows
 from tasks.core.task import Task
 
 _GROWTH = 1.15  # ratio of the maximum lengths of adjacent buckets
+_PREFETCHED = 4  # batches
 BUFFER = 32  # megabytes
 
 
@@ -133,7 +134,7 @@ class Batches:
         signature = (self._encoded.specs, tf.TensorSpec([], tf.int32), seed)
         dataset = tf.data.Dataset.from_generator(parts, output_signature=signature)
         endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-        return dataset.apply(endless).map(to_inputs).prefetch(tf.data.AUTOTUNE)
+        return prefetched(dataset.apply(endless).map(to_inputs))
 
     # --- The order ------------------------------------------------------------
 
@@ -192,6 +193,17 @@ class Batches:
     def _size(self, bound: int) -> int:
         """Returns the number of rows in a full batch of a bucket."""
         return max(1, self._tokens // bound)
+
+
+def prefetched(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns a dataset that prepares a few elements in advance.
+
+    Without the autotuning of tf.data: an iterator that is deleted before its end waits until the
+    thread that tunes wakes up, which it does ever more seldom, down to once a minute.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.prefetch(_PREFETCHED).with_options(options)
 
 
 def _bucket_bounds(longest: int) -> np.ndarray:

@@ -165,3 +165,9 @@ def test_shares_of_a_batch_are_the_batch_and_no_row_is_in_two(task, encoded, dev
         np.testing.assert_array_equal(labels, label)
         np.testing.assert_array_equal(ids, x["ids"])
     assert without  # the seed makes some batch of fewer rows than there are devices
+
+
+def test_the_end_of_an_iterator_waits_for_no_autotuning(task, encoded):
+    batches = batches_of(encoded)
+    for data in (batches.training_dataset(task, 0), batches.validation_dataset(task)):
+        assert data.options().autotune.enabled is False
