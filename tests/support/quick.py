@@ -85,8 +85,8 @@ PARAMETERS = {
         "test_entities_of_responses_are_those_of_the_network": 0,
     },
     "tests/app/test_hostile_flags.py": {
-        "test_every_flag_rejects_or_accepts_what_has_failed_before": 4,
-        "test_no_value_of_a_flag_ends_in_a_traceback": 12,
+        "test_every_flag_rejects_or_accepts_what_has_failed_before": 3,
+        "test_no_value_of_a_flag_ends_in_a_traceback": 8,
     },
     "tests/app/test_look.py": {
         "test_every_task_can_be_inspected": 1,
@@ -135,7 +135,7 @@ PARAMETERS = {
     "tests/app/training/test_batches.py": {
         "test_order_is_a_function_of_the_seed_and_the_pass": 1,
         "test_training_goes_on_from_any_step_as_if_it_had_never_stopped": 1,
-        "test_shares_of_a_batch_are_the_batch_and_no_row_is_in_two": 2,
+        "test_shares_of_a_batch_are_the_batch_and_no_row_is_in_two": 1,
         "test_a_pass_has_every_example_once_within_the_budget": 4,
     },
     "tests/app/training/test_bpe_dropout.py": {
@@ -196,7 +196,7 @@ PARAMETERS = {
         "test_pytorch_computes_the_same": 12,
     },
     "tests/models/cells/test_cudnn.py": {
-        "test_it_gives_the_values_and_gradients_of_the_definition": 15,
+        "test_it_gives_the_values_and_gradients_of_the_definition": 9,
     },
     "tests/models/cells/test_jacobians.py": {
         "test_each_step_has_the_jacobian_of_finite_differences": 8,
@@ -207,30 +207,30 @@ PARAMETERS = {
         "test_both_directions_are_merged_as_by_keras_bidirectional": 8,
     },
     "tests/models/cells/test_keras_wirings.py": {
-        "test_a_model_computes_what_it_computes_with_the_lstm_of_keras": 6,
-        "test_a_model_trains_eagerly_as_with_the_lstm_of_keras": 6,
-        "test_a_model_trains_as_with_the_lstm_of_keras": 2,
+        "test_a_model_computes_what_it_computes_with_the_lstm_of_keras": 4,
+        "test_a_model_trains_eagerly_as_with_the_lstm_of_keras": 3,
+        "test_a_model_trains_as_with_the_lstm_of_keras": 1,
         "test_a_model_can_be_exported_and_reloaded": 1,
         "test_xla_compiles_a_model": 1,
         "test_a_crf_uses_the_mask_that_keras_propagates": 1,
     },
     "tests/models/cells/test_recurrent.py": {
-        "test_the_loop_gives_the_values_and_gradients_of_the_definition": 25,
-        "test_agrees_with_the_textbook": 120,
-        "test_the_block_gives_the_values_and_gradients_of_the_definition": 18,
+        "test_the_loop_gives_the_values_and_gradients_of_the_definition": 16,
+        "test_agrees_with_the_textbook": 90,
+        "test_the_block_gives_the_values_and_gradients_of_the_definition": 12,
         "test_any_number_of_rows_and_steps_has_an_answer": 2,
-        "test_any_number_of_steps_at_a_time_gives_what_one_does": 2,
+        "test_any_number_of_steps_at_a_time_gives_what_one_does": 1,
         "test_texts_of_any_length_are_compiled_by_xla": 1,
         "test_rows_of_an_unknown_number_agree_with_the_textbook_over_several_iterations": 4,
-        "test_checkpoints_give_the_gradients_of_the_definition_in_a_graph": 2,
-        "test_what_stands_in_padding_changes_nothing": 20,
-        "test_gradients_are_the_same_when_outputs_are_only_gathered_from": 6,
-        "test_gradients_are_those_of_finite_differences": 13,
-        "test_what_training_drops_agrees_with_the_textbook": 20,
-        "test_the_loop_gives_the_gradients_of_the_definition_in_a_graph": 3,
+        "test_checkpoints_give_the_gradients_of_the_definition_in_a_graph": 1,
+        "test_what_stands_in_padding_changes_nothing": 12,
+        "test_gradients_are_the_same_when_outputs_are_only_gathered_from": 4,
+        "test_gradients_are_those_of_finite_differences": 8,
+        "test_what_training_drops_agrees_with_the_textbook": 12,
+        "test_the_loop_gives_the_gradients_of_the_definition_in_a_graph": 2,
         "test_gates_start_where_the_spec_says": 100,
         "test_backward_is_forward_over_the_reversed_input": 20,
-        "test_the_loop_gives_the_gradients_of_the_definition_when_served": 9,
+        "test_the_loop_gives_the_gradients_of_the_definition_when_served": 6,
     },
     "tests/models/cells/test_tracing.py": {
         "test_traced_values_combine_to_the_next_state": 60,
@@ -246,10 +246,10 @@ PARAMETERS = {
         "test_trains_compiled_by_xla": 0,
     },
     "tests/models/layers/test_decoder.py": {
-        "test_with_input_feeding_a_cell_draws_once_for_a_sequence": 3,
+        "test_with_input_feeding_a_cell_draws_once_for_a_sequence": 2,
     },
     "tests/models/layers/test_fixed_lag.py": {
-        "test_each_tag_is_that_of_the_best_continuation_whatever_the_pieces": 4,
+        "test_each_tag_is_that_of_the_best_continuation_whatever_the_pieces": 2,
     },
     "tests/models/networks/test_captioner.py": {
         "test_every_cell_writes_captions": 4,
@@ -267,8 +267,8 @@ PARAMETERS = {
         "test_no_word_at_all_is_read_too": 1,
     },
     "tests/models/test_beam_search.py": {
-        "test_a_narrow_search_goes_as_it_does_in_plain_python": 16,
-        "test_wide_enough_it_finds_what_exhaustive_search_finds": 12,
+        "test_a_narrow_search_goes_as_it_does_in_plain_python": 10,
+        "test_wide_enough_it_finds_what_exhaustive_search_finds": 8,
     },
     "tests/models/text/test_pieces.py": {
         "test_pieces_have_the_tokens_of_the_whole_text": 1,
@@ -279,7 +279,7 @@ PARAMETERS = {
         "test_ten_thousand_words_seen_and_unseen_are_segmented_as_the_library_does": 0,
     },
     "tests/serving/test_bad_input.py": {
-        "test_a_request_without_rows_has_a_response_without_rows": 2,
+        "test_a_request_without_rows_has_a_response_without_rows": 1,
         "test_a_malformed_request_is_an_invalid_argument": 1,
         "test_an_unusual_row_gets_a_response_and_does_not_affect_others": 1,
     },
@@ -294,7 +294,7 @@ PARAMETERS = {
         "test_valid_states_in_place_of_corrupted_ones_would_be_noticed": 0,
     },
     "tests/serving/test_curl.py": {
-        "test_a_line_gets_the_outputs_of_the_signature": 3,
+        "test_a_line_gets_the_outputs_of_the_signature": 1,
         "test_three_lines_carry_the_state_of_a_stream": 0,
     },
     "tests/serving/test_generated.py": {
@@ -343,7 +343,7 @@ PARAMETERS = {
         "test_a_feed_reads_a_limited_piece_and_says_so": 1,
     },
     "tests/tasks/test_probes.py": {
-        "test_correct_outputs_score_best_and_memoryless_outputs_score_at_chance": 4,
+        "test_correct_outputs_score_best_and_memoryless_outputs_score_at_chance": 3,
     },
     "tests/test_package.py": {
         "test_the_layers_train_outside_the_checkout": 0,

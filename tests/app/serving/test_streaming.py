@@ -50,20 +50,22 @@ def versions(publish):
 
 
 @pytest.fixture(scope="module")
-def running(versions):
-    with FakeServer(versions, list(SETTINGS), Batching(8, 0.01)) as server:
-        yield server
+def serve(publish):
+    """Returns the server of a task, started at its first call."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(
+            lambda task: stack.enter_context(FakeServer(publish(task), [task], Batching(8, 0.01)))
+        )
 
 
 @pytest.fixture(params=["local", "rest", "grpc"])
-def open_model(request, publish, here):
+def open_model(request, publish, serve, here):
     """Returns the context of the model of a task."""
 
     def open_(task):
         if request.param == "local":
             return contextlib.nullcontext(here(publish(task) / task / "1"))
-        running = request.getfixturevalue("running")
-        return contextlib.closing(client.connect(getattr(running, request.param), task))
+        return contextlib.closing(client.connect(getattr(serve(task), request.param), task))
 
     return open_
 
@@ -109,20 +111,21 @@ def test_a_stream_of_a_source_ends_with_the_translation_of_the_whole_text(open_m
             assert stream.finish() == pytest.approx(whole)
 
 
-def test_concurrent_clients_whose_requests_are_merged_have_their_own_tags(running):
+def test_concurrent_clients_whose_requests_are_merged_have_their_own_tags(serve):
+    running = serve("tagging")
     texts = [TEXT * (number % 3 + 1) for number in range(16)]
     row = stream_clients.measure([running.rest, running.grpc], "tagging", None, texts)
     result = dict(zip(stream_clients.COLUMNS, row, strict=True))
     assert result["clients"] == 16 and result["other responses"] == 0
 
 
-def test_a_client_notices_other_responses(running):
+def test_a_client_notices_other_responses(serve):
     def cut_short(text, drawn):
         yield text[:-9]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream_clients, "pieces", cut_short)
-        assert not stream_clients.run(running.grpc, "tagging", None, TEXT, 0).is_equal
+        assert not stream_clients.run(serve("tagging").grpc, "tagging", None, TEXT, 0).is_equal
 
 
 def test_a_long_piece_is_read_in_several_requests(versions, here):
@@ -200,9 +203,9 @@ def printed(monkeypatch, capsys, task, pieces, folder, *more):
 
 @pytest.mark.parametrize("where", ["local", "rest"])
 def test_predict_prints_the_lines_that_it_prints_for_whole_lines(
-    where, versions, running, monkeypatch, capsys
+    where, versions, serve, monkeypatch, capsys
 ):
-    more = [] if where == "local" else ["--server", running.rest]
+    more = [] if where == "local" else ["--server", serve("tagging").rest]
     lines = [TEXT, "", "the boats", TEXT + TEXT]
     text = "\n".join(lines).encode()
     whole = printed(monkeypatch, capsys, "tagging", [text], versions, "--stream", *more)

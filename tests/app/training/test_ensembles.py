@@ -24,7 +24,7 @@ from tests.support.cells import slow_except
 
 TEXTS = ["a warm film", "dull", "", "a cold and funny film number 7 test"]
 READER = ["--no-calibrate", "--linear-path", "0"]  # whose weights alone decide
-QUICK = ("sentiment", "tagging")  # the other variants are slow tests
+QUICK = ("sentiment",)  # the other variants are slow tests
 VARIANTS = [*((task, {}) for task in tasks.names()), ("tagging", {"crf": True})]
 
 

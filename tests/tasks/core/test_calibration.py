@@ -12,7 +12,7 @@ from tasks.core import calibration
 from tests.support import untrained
 
 
-@pytest.fixture(scope="module", params=["sentiment", "tagging"])
+@pytest.fixture(scope="module", params=["tagging", "sentiment"])
 def fitted(request, tmp_path_factory):
     """A task, a network with weights as a seed gives them, and its encoded examples."""
     folder = tmp_path_factory.mktemp("assets")

@@ -141,7 +141,7 @@ def assert_same(actual, expected):
 
 @pytest.fixture(
     scope="module",
-    params=slow_except(["tagging", "tagging by two", "tagging of lemmas", "sentiment"], VARIANTS),
+    params=slow_except(["tagging by two", "sentiment"], VARIANTS),
 )
 def streaming(request, tmp_path_factory):
     return Streaming(request.param, tmp_path_factory.mktemp("task"))
