@@ -83,6 +83,10 @@ def _curve(history: Sequence[Mapping[str, float]], best_epoch: int, name: str) -
     return figure(f"learning curve of {name}", draw)
 
 
+# Stages of a training whose names in `run.json` are older than the glossary.
+_STAGES = {"export_and_judge": "export and evaluate"}
+
+
 def _card(record: Mapping, limits: Sequence[str]) -> list[str]:
     """Returns the model card: limits and notes, origin of the model, and its configuration."""
     data, config = record["data"], record["config"]
@@ -99,7 +103,10 @@ def _card(record: Mapping, limits: Sequence[str]) -> list[str]:
         "SHA-256 of the data": data["checksum"],
         "parameters": f"{record['parameters']:,}",
         "epochs": f"{record['epochs']}; best epoch {record['best_epoch']}",
-        "seconds": ", ".join(f"{k} {v:g}" for k, v in record["seconds"].items()).replace("_", " "),
+        "seconds": ", ".join(
+            f"{_STAGES.get(stage, stage)} {seconds:g}"
+            for stage, seconds in record["seconds"].items()
+        ),
         "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
         "commit": record["commit"] or "none",
         "device": record["device"],

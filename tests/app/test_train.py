@@ -232,6 +232,7 @@ def test_what_is_published_is_whole(published):
 
 def test_the_report_is_one_file_that_needs_no_network(published):
     page = (published / "sentiment/1/assets.extra/report.html").read_text(encoding="utf-8")
+    assert "export and evaluate" in page
     curves = page.count('role=img aria-label="learning curve of')
     assert curves == 2 and page.count("<svg") == curves + 2
     for part in (
