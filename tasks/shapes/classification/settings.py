@@ -17,8 +17,12 @@ _MONITORS = {
 }
 # Settings that other targets do not have, with the value that leaves them out.
 _OF_CLASSES = (("class_weights", NONE), ("coverage", 0), ("min_precision", 0))
-# Length of training by the least number of tokens.
-_LENGTHS = {0: {"epochs": 20, "patience": 5}, 1_000_000: {"epochs": 8, "patience": 2}}
+# Length of training by the least number of tokens. A large corpus is learnt in few passes, of which
+# a falling learning rate makes more than early stopping does.
+_LENGTHS = {
+    0: {"epochs": 20, "patience": 5, "schedule": "constant"},
+    1_000_000: {"epochs": 4, "patience": 4, "schedule": "cosine"},
+}
 _OF_SEQUENCES = ("evidence", "linear_path")  # they count pairs of adjacent words
 
 
@@ -89,7 +93,7 @@ class Config(word_vectors.Config):
     )
     epochs: int | None = setting(
         None,
-        "maximum number of epochs; auto: 20, or 8 from a million tokens",
+        "maximum number of epochs; auto: 20, or 4 from a million tokens",
         at_least=1,
         affects="schedule",
         aliases=("num_epochs",),
@@ -97,11 +101,21 @@ class Config(word_vectors.Config):
     )
     patience: int | None = setting(
         None,
-        "epochs without improvement on the validation part before training stops; auto: 5, or 2 "
+        "epochs without improvement on the validation part before training stops; auto: 5, or 4 "
         "from a million tokens",
         at_least=1,
         affects="schedule",
         auto=int,
+    )
+    schedule: str | None = setting(
+        None,
+        "learning rate after warm-up: constant, or falling to 0 at the end of --epochs, as a line "
+        "or as half a cosine; plateau: halved after each epoch without improvement; auto: "
+        "constant, or cosine from a million tokens",
+        choices=config.SCHEDULES,
+        affects="training",
+        absent="constant",
+        auto=str,
     )
     calibrate: bool = setting(
         True,

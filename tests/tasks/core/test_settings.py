@@ -144,7 +144,8 @@ def test_records_from_before_a_setting_existed_have_its_value_of_then(name):
     later = {name: value for name, value in later.items() if value is not None}
     if name == "sentiment":
         expected = {"fold_case": False, "linear_path": 0, "calibrate": False}
-        assert later == {**expected, "label_smoothing": 0.0, "trees": False}
+        expected |= {"label_smoothing": 0.0, "trees": False, "schedule": "constant"}
+        assert later == expected
     for key in later:
         del record[key]
     restored = from_record(config, record)
@@ -152,28 +153,28 @@ def test_records_from_before_a_setting_existed_have_its_value_of_then(name):
 
 
 @pytest.mark.parametrize(
-    ("tokens", "batch_tokens", "epochs", "patience"),
+    ("tokens", "batch_tokens", "epochs", "patience", "schedule"),
     [
-        (0, 256, 20, 5),
-        (8_000, 256, 20, 5),
-        (50_000, 512, 20, 5),
-        (180_000, 1024, 20, 5),
-        (999_999, 8192, 20, 5),
-        (1_000_000, 8192, 8, 2),
-        (6_000_000, 16_384, 8, 2),
+        (0, 256, 20, 5, "constant"),
+        (8_000, 256, 20, 5, "constant"),
+        (50_000, 512, 20, 5, "constant"),
+        (180_000, 1024, 20, 5, "constant"),
+        (999_999, 8192, 20, 5, "constant"),
+        (1_000_000, 8192, 4, 4, "cosine"),
+        (6_000_000, 16_384, 4, 4, "cosine"),
     ],
 )
 def test_automatic_settings_follow_from_the_size_of_the_corpus(
-    tokens, batch_tokens, epochs, patience
+    tokens, batch_tokens, epochs, patience, schedule
 ):
     config = tasks.find("sentiment").Config
     size = CorpusSize(examples=100, tokens=tokens)
     resolved = config().resolved(size)
-    assert resolved == config(batch_tokens=batch_tokens, epochs=epochs, patience=patience)
+    others = {"patience": patience, "schedule": schedule}
+    assert resolved == config(batch_tokens=batch_tokens, epochs=epochs, **others)
     assert resolved.resolved(CorpusSize(1, 10**9)) == resolved
-    assert config(epochs=3, batch_tokens=9).resolved(size) == config(
-        epochs=3, batch_tokens=9, patience=patience
-    )
+    own = {"epochs": 3, "batch_tokens": 9}
+    assert config(**own).resolved(size) == config(**own, **others)
 
 
 @pytest.mark.parametrize(
