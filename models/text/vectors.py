@@ -18,6 +18,7 @@ import gzip
 import hashlib
 import io
 import itertools
+import re
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -240,7 +241,7 @@ def _read_text(path: Path, stream: BinaryIO, layout: VectorFormat, rows: _Rows) 
         if not line.strip():
             continue
         word, *values = line.replace(b"\t", b" ").rsplit(b" ", dimensions)
-        if len(values) != dimensions or not word:
+        if len(values) != dimensions or not word or _ends_with_a_decimal(word):
             got = len(line.split()) - 1
             rows.skip(number, f"expected a word and {dimensions} numbers, got {got} numbers.")
             continue
@@ -257,6 +258,14 @@ def _read_text(path: Path, stream: BinaryIO, layout: VectorFormat, rows: _Rows) 
             rows.skip(number, f"the values of {word!r} are no finite numbers.")
             continue
         rows.add(word, vector)
+
+
+def _ends_with_a_decimal(word: bytes) -> bool:
+    """Whether the part of a row before its last numbers ends with one more number.
+
+    Words may contain blanks, but hardly end with a number that has decimals.
+    """
+    return re.search(rb"\s[-+]?\d+\.\d+([eE][-+]?\d+)?$", word) is not None
 
 
 def _read_binary(path: Path, stream: BinaryIO, layout: VectorFormat, rows: _Rows) -> None:

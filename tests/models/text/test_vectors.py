@@ -111,6 +111,14 @@ def test_malformed_rows_are_skipped_and_described_by_line(write):
     )
 
 
+def test_a_row_with_too_many_numbers_is_malformed(write):
+    rows = glove([*ROWS, ("New York", (1, 2, 3))]) + b"long 0.25 1 2 3\n"
+    path = write(rows)
+    read = vectors.read(path, ("New York", "long 0.25"), 10)
+    assert read.words == (*(word for word, _ in ROWS), "New York")
+    assert read.examples == (f"{path}:7: expected a word and 3 numbers, got 4 numbers.",)
+
+
 def test_words_with_blanks_are_not_kept_unless_needed(write):
     path = write(glove([*ROWS, (". . .", (1, 2, 3)), ("a\u00a0b", (4, 5, 6))]))
     assert vectors.read(path, (), 10).words == tuple(word for word, _ in ROWS)
