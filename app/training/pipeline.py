@@ -384,7 +384,6 @@ def _learn(
         map(encodable, summary.remarks({part: s.summary for part, s in surveys.items()}))
     )
     say(*remarks)
-    notes = tuple(map(encodable, splits.notes))
     # The first in alphabetical order of the most frequent, whatever the order of the files.
     classes = sorted(surveys["train"].classes.items(), key=lambda item: (-item[1], item[0]))
     majority = classes[0][0] if classes else None
@@ -393,11 +392,19 @@ def _learn(
         for field in dataclasses.fields(config)
         if getattr(config, field.name) is None
     ]
+    notes = [*splits.notes]
     if chosen:
-        say(f"chosen by the train part: {', '.join(chosen)}")
+        notes.append(f"chosen by the train part: {', '.join(chosen)}")
+        say(notes[-1])
     say(*map(encodable, task.remarks()))
     data = DataSummary(
-        encodable(corpus.data), checksum.hexdigest(), counts, left_out, notes, majority, remarks
+        encodable(corpus.data),
+        checksum.hexdigest(),
+        counts,
+        left_out,
+        tuple(map(encodable, notes)),
+        majority,
+        remarks,
     )
     return data, task.config
 

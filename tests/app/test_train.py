@@ -335,7 +335,9 @@ def test_remarks_on_the_data_are_printed_and_recorded(corpus, tmp_path, capsys):
     assert remark == "1 of the 42 train examples repeat another one"
     output = capsys.readouterr().out
     assert remark in output
-    assert "chosen by the train part: --batch-tokens 256, --epochs 20" in output
+    (note,) = prepared.data.notes[-1:]
+    assert note in output.splitlines()
+    assert note.startswith("chosen by the train part: --batch-tokens 256, --epochs 20")
     assert prepared.task.config.batch_tokens == 256
     assert json.loads((prepared.run.assets / "config.json").read_text())["batch_tokens"] == 256
 
