@@ -27,6 +27,7 @@ RUNS = {
     "de-en": ("de", "en", 1, [], (4, 1)),
     "en-de": ("en", "de", 1, [], (4, 1)),
     "en-fr": ("en", "fr", 1, [], (4, 1)),
+    "de-en-bpe-dropout": ("de", "en", 1, ["--bpe-dropout", "0.1"], (4, 1)),
     "fifth": ("de", "en", FIFTH, [], (4, 1, 10)),
     "fifth-no-attention": ("de", "en", FIFTH, ["--attention", "none"], (4,)),
     "fifth-input-feeding": ("de", "en", FIFTH, ["--input-feeding"], (4,)),
