@@ -88,6 +88,8 @@ def _compare(args: argparse.Namespace, corpus: Corpus) -> dict[str, float]:
     _, corpus, _ = task.settle(task.config, corpus)
     part, notes = corpus.part(args.part)
     result = comparison.compare(args.task, first, second, part)
+    if result is None:
+        raise UserError("the part has no examples that both versions can be evaluated on.")
     if args.json:
         print(json.dumps(dataclasses.asdict(result)))
     else:

@@ -12,7 +12,6 @@ import tasks
 from app.serving import versions
 from app.serving.session import SavedModelSession
 from models import metrics
-from tasks.core.errors import UserError
 from tasks.core.evaluation import Table
 from tasks.core.examples import Example, Stream
 from tasks.core.task import Task
@@ -74,7 +73,7 @@ def _verdict(p_value: float) -> str:
 
 def compare(
     name: str, first: Path, second: Path, examples: Stream, second_name: str = ""
-) -> Comparison:
+) -> Comparison | None:
     """Compares two versions on the examples of a part.
 
     Args:
@@ -84,8 +83,8 @@ def compare(
         examples: The examples; those that one of the versions cannot be evaluated on are left out.
         second_name: Name of the second version; that of its folder by default.
 
-    Raises:
-        UserError: No example is left.
+    Returns:
+        The comparison; None if no example is left.
     """
     task_class = tasks.find(name)
     restored = [task_class.restore(folder / "assets") for folder in (first, second)]
@@ -99,7 +98,7 @@ def compare(
         for task, folder in zip(restored, (first, second), strict=True)
     )
     if not one.count:
-        raise UserError("the part has no examples that both versions can be evaluated on.")
+        return None
     scores = {name: (one.scores[name], other.scores[name]) for name in one.scores}
     pairs = list(zip(right, right_of_other, strict=True))
     lost, gained = pairs.count((True, False)), pairs.count((False, True))

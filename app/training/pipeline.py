@@ -574,8 +574,11 @@ def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) 
     if prepared.continued:
         base = prepared.continued.folder
         compared = comparison.compare(prepared.name, base, draft, test, "the new version")
-        tables = (compared.table(), *evaluation.tables)
-        evaluation = dataclasses.replace(evaluation, tables=tables)
+        if compared:
+            tables = (compared.table(), *evaluation.tables)
+            evaluation = dataclasses.replace(evaluation, tables=tables)
+        else:
+            say(f"not compared with {base}: it has none of the classes or tags of the test part")
     return Evaluated(
         draft,
         evaluation,

@@ -17,6 +17,7 @@ from app.serving.base_version import BaseVersion
 from app.serving.session import SavedModelSession
 from app.training import loop
 from app.training.continuation import Start
+from tasks.core.errors import UserError
 from tasks.core.examples import Stream
 from tests.conftest import SMALL, where
 from tests.support import untrained
@@ -148,6 +149,17 @@ def test_weights_move_with_their_classes(base, other, tmp_path):
         rows = table[2 + words.index(word)], old_table[2 + old_words.index(word)]
         np.testing.assert_allclose(*rows, atol=1e-6)
     np.testing.assert_allclose(table[2 + words.index("brilliant")], old_table[1], atol=1e-6)
+
+
+def test_a_version_without_the_classes_of_the_data_is_continued(base, tmp_path, capsys):
+    data = write(tmp_path / "corpus", {"long": GOOD, "short": BAD})
+    version = continued(base[0], data, tmp_path, "--drop-labels", "--epochs", "1")
+    assert words_of(version, "labels.txt") == ["long", "short"]
+    assert f"not compared with {base[0]}: it has none of the classes" in capsys.readouterr().out
+    assert record_of(version)["comparison"] is None
+    folder = ["--saved-models", str(version.parents[1])]
+    with pytest.raises(UserError, match="no examples that both versions can be evaluated on"):
+        evaluate.main(["sentiment", "--data", str(base[1]), *folder, "--compare", "1", "1"])
 
 
 def test_frozen_groups_are_not_trained(base, other, tmp_path, capsys):
