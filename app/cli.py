@@ -15,9 +15,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tasks
+from app import config_file
 from app.console import ESCAPE, printable
 from tasks.core.errors import UserError
 from tasks.core.settings import flag
@@ -51,20 +52,39 @@ class Parser(argparse.ArgumentParser):
         prog: The command, such as "python -m app.train".
         description: What the command does.
         examples: Command lines shown at the end of --help.
+        reads_config: Whether --config gives flags in a file.
     """
 
     def __init__(
-        self, prog: str, description: str | None = None, examples: Sequence[str] = (), **kwargs
+        self,
+        prog: str,
+        description: str | None = None,
+        examples: Sequence[str] = (),
+        reads_config: bool = True,
+        **kwargs: Any,
     ):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(prog=prog, description=description, allow_abbrev=False, **kwargs)
         self.former_flags: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
+        self.automatic: set[str] = set()  # flags whose value may follow from the data
+        self._reads_config = reads_config
+        if reads_config:
+            config_file.add_flag(self)
         if examples:
             title = "example" if len(examples) == 1 else "examples"
             self.epilog = "\n  ".join([f"{title}:", *examples])
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parses words, after those of the file that --config names.
+
+        Raises:
+            UserError: The file is invalid.
+        """
         words = sys.argv[1:] if args is None else list(args)
         flags = {word.split("=")[0] for word in words if word.startswith("--")}
         for word in words:
@@ -76,10 +96,25 @@ class Parser(argparse.ArgumentParser):
         for alias, current in self.aliases.items():
             if alias in flags and flags & {current, *self._other_aliases(alias)}:
                 self.error(f"{alias} is another name of {current}; give only one of them.")
-        namespace, rest = super().parse_known_args(args, namespace)
+        path = config_file.path_in(words) if self._reads_config else None
+        if path is not None:
+            words = [*self._configured(path), *words]
+        namespace, rest = super().parse_known_args(words, namespace)
         for action in self._actions:
             self._check_path(action, getattr(namespace, action.dest, None))
         return namespace, rest
+
+    def _configured(self, path: Path) -> list[str]:
+        """Returns the flags that a file gives."""
+        task = self.prog.rpartition(" ")[2]
+        return config_file.flags(
+            path,
+            self._option_string_actions,
+            task=task if task in tasks.names() else "",
+            trains=self.prog.startswith(_TRAIN),
+            automatic=self.automatic,
+            nearest=nearest_flag,
+        )
 
     def _check_path(self, action: argparse.Action, value: object) -> None:
         """Rejects paths with control characters, such as the end of a line from Windows."""
@@ -94,6 +129,7 @@ class Parser(argparse.ArgumentParser):
         return {name for name, flag in names.items() if flag == names[alias] and name != alias}
 
     def error(self, message: str) -> NoReturn:
+        """Exits with the message, what was probably meant, and where flags are listed."""
         flags = [name for name in self._option_string_actions if name.startswith("--")]
         for word in message.split():
             name = word.split("=")[0].rstrip(".:;")
@@ -187,7 +223,7 @@ def parse(
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     prog = f"python -m app.{command}"
-    parser = Parser(prog, description=description)
+    parser = Parser(prog, description=description, reads_config=False)
     parser.epilog = f"flags of a task: {prog} TASK --help"
     subparsers = parser.add_subparsers(
         dest="task", required=True, metavar="TASK", parser_class=Parser
@@ -254,6 +290,8 @@ def _add_setting(
     text += f"; also {', '.join(aliases)}" if aliases else ""
     text = text.replace("%", "%%")
     group.add_argument(flag(field.name), default=field.default, help=text, **options)
+    if field.metadata["auto"] and isinstance(parser, Parser):
+        parser.automatic.add(flag(field.name))
     for alias in aliases:
         parser.add_argument(
             alias,

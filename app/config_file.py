@@ -1,41 +1,23 @@
 """Settings from a file: `python -m app.train sentiment --config settings.yaml`.
 
-The file is YAML or JSON, with a value for each setting by the name of its flag. A `run.json` of a
-published version also works: its settings are taken. Flags on the command line take precedence.
+The file is YAML or JSON, with a value for each flag of the command by its name. A `run.json` of a
+published version also works: of its settings those are taken that the command has. Flags on the
+command line take precedence.
 """
 
 import argparse
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app import cli
 from tasks.core.errors import UserError
 from tasks.core.settings import flag
 
 FLAG = "--config"
-
-
-def with_file(argv: Sequence[str], settings: Sequence[type]) -> list[str]:
-    """Returns a command line with the settings of the file that it names as flags.
-
-    They come before the flags of the command line, which therefore take precedence.
-
-    Args:
-        argv: Arguments of a command; the first is the task.
-        settings: Dataclasses of the settings that the file may have.
-
-    Raises:
-        UserError: The file cannot be read, or has a setting that does not exist.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(FLAG, nargs="?", type=Path)
-    args, _ = parser.parse_known_args(argv[1:])
-    if args.config is None:
-        return list(argv)
-    return [argv[0], *_flags(args.config, _read(args.config, argv[0]), settings), *argv[1:]]
+_NOT_SETTINGS = ("--help", FLAG)
+_SEVERAL = ("+", "*")  # numbers of values of a flag that takes a list
 
 
 def add_flag(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +31,85 @@ def add_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _read(path: Path, task: str) -> Mapping[str, Any]:
-    """Returns the settings of a file.
+def path_in(words: Sequence[str]) -> Path | None:
+    """Returns the file that a command line names; None if it names none."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(FLAG, nargs="?", type=Path)
+    return parser.parse_known_args(list(words))[0].config
+
+
+def flags(
+    path: Path,
+    options: Mapping[str, argparse.Action],
+    *,
+    task: str = "",
+    trains: bool = False,
+    automatic: Collection[str] = (),
+    nearest: Callable[[str, Sequence[str]], str],
+) -> list[str]:
+    """Returns the settings of a file as flags, to be followed by those of the command line.
+
+    Args:
+        path: The file.
+        options: The flags of the command, with what argparse does for each.
+        task: Task of the command; "" if it has none.
+        trains: Whether a record must have no other settings than the command.
+        automatic: Flags whose value may be null, which means auto.
+        nearest: Returns the flag that was probably meant by an unknown one; "" if none is near.
+
+    Raises:
+        UserError: The file cannot be read, is the record of another task, or has a setting that
+            does not exist or is malformed.
+    """
+    values, is_record = _read(path, task)
+    known_flags = [name for name in options if name.startswith("--") and name not in _NOT_SETTINGS]
+    words = []
+    for key, value in values.items():
+        name = flag(str(key).replace("-", "_"))
+        if name not in known_flags:
+            if is_record and not trains:
+                continue
+            near = nearest(name, known_flags) if key else ""
+            hint = f"; did you mean {near.removeprefix('--')}?" if near else "."
+            raise UserError(f"{FLAG}: {path} has the setting {key!r}, which does not exist{hint}")
+        if value is None:
+            words += [f"{name}=auto"] if name in automatic else []
+        else:
+            words += _words(path, name, options[name], value)
+    # Itself last, so that no list before it takes what follows on the command line.
+    return [*words, f"{FLAG}={path}"]
+
+
+def _words(path: Path, name: str, action: argparse.Action, value: object) -> list[str]:
+    """Returns the words of a command line that give a flag a value.
+
+    Raises:
+        UserError: The value is a list, or a mapping where there can be none.
+    """
+    if isinstance(value, bool):
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return [name if value else name.replace("--", "--no-", 1)]
+        if action.nargs == 0:
+            return [name] if value else []
+        value = "yes" if value else "no"
+    if isinstance(value, dict) and name == "--cell":
+        value = json.dumps(value)
+    items = value if isinstance(value, list) else [value]
+    takes_list = action.nargs in _SEVERAL or isinstance(action.nargs, int)
+    repeats = isinstance(action, argparse._AppendAction)
+    wrong = isinstance(value, list) and not (takes_list or repeats)
+    if wrong or not all(isinstance(item, str | int | float) for item in items):
+        raise UserError(
+            f"{FLAG}: {path}: {name.removeprefix('--').replace('-', '_')} must be a text, a "
+            f"number, true or false, got {value!r}."
+        )
+    if takes_list:
+        return [name, *map(str, items)]
+    return [f"{name}={item}" for item in items]
+
+
+def _read(path: Path, task: str) -> tuple[Mapping[str, Any], bool]:
+    """Returns the settings of a file, and whether it is the record of a version.
 
     Raises:
         UserError: It is neither JSON nor YAML, or the record of another task.
@@ -68,10 +127,10 @@ def _read(path: Path, task: str) -> Mapping[str, Any]:
             f"{type(content).__name__}."
         )
     if not isinstance(content.get("config"), dict):
-        return content
-    if content.get("task", task) != task:
+        return content, False
+    if task and content.get("task", task) != task:
         raise UserError(f"{FLAG}: {path} is a record of {content['task']}, got the task {task}.")
-    return content["config"]
+    return content["config"], True
 
 
 def _parse(path: Path, text: str) -> object:
@@ -86,43 +145,6 @@ def _parse(path: Path, text: str) -> object:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{FLAG}: {path} is neither YAML nor JSON: {reason:.200}.") from error
-
-
-def _flags(path: Path, values: Mapping[str, Any], settings: Sequence[type]) -> list[str]:
-    """Returns the flags for the settings of a file."""
-    fields = {field.name: field for cls in settings for field in dataclasses.fields(cls)}
-    names = {name: name for name in fields}
-    for name, field in fields.items():
-        names |= dict.fromkeys([field.metadata["old_name"], *field.metadata["aliases"]], name)
-    words = []
-    for key, value in values.items():
-        name = names.get(str(key).replace("-", "_"))
-        if not key or name is None:
-            near = cli.nearest_flag(flag(str(key)), [flag(name) for name in fields])
-            hint = f"; did you mean {near.removeprefix('--')}?" if near else "."
-            raise UserError(f"{FLAG}: {path} has the setting {key!r}, which does not exist{hint}")
-        words += _flag(path, fields[name], value)
-    return words
-
-
-def _flag(path: Path, field: dataclasses.Field, value: object) -> list[str]:
-    """Returns the flag for a value; none for a value that follows from others.
-
-    Raises:
-        UserError: The value is a list, or a mapping where there can be none.
-    """
-    name = flag(field.name)
-    if isinstance(value, bool):
-        return [name if value else name.replace("--", "--no-", 1)]
-    if value is None:
-        return [f"{name}=auto"] if field.metadata["auto"] else []
-    if isinstance(value, dict) and field.name == "cell":
-        return [f"{name}={json.dumps(value)}"]
-    if not isinstance(value, str | int | float):
-        raise UserError(
-            f"{FLAG}: {path}: {field.name} must be a text, a number, true or false, got {value!r}."
-        )
-    return [f"{name}={value}"]
 
 
 def changed_flags(args: argparse.Namespace, settings: Sequence[type]) -> list[str]:

@@ -84,6 +84,7 @@ def _gradients(argv: Sequence[str]) -> Path:
     parser = cli.Parser(
         f"python -m app.look {GRADIENTS}",
         description=_GRADIENTS_ABOUT,
+        examples=[f"python -m app.look {GRADIENTS} --cells lstm gru"],
     )
     parser.add_argument(
         "--cells",

@@ -104,6 +104,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = cli.Parser(
         "python -m app.study",
         description=__doc__,
+        reads_config=False,
     )
     parser.epilog = "flags of a study: python -m app.study STUDY --help"
     studies = parser.add_subparsers(

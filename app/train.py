@@ -26,11 +26,12 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     base = _base_version(argv)
-    argv = _with_config_file(argv, base)
     add_flags = functools.partial(_add_flags, base=base)
     args, task_class = cli.parse(
         "train", __doc__, argv, add_flags, "--data PATH --cell gru --units 64"
     )
+    if args.base and not base:
+        raise UserError(f"{base_version.FLAG} must be on the command line, not in a file.")
     config = cli.settings(_config_class(task_class, base), args)
     if (args.freeze or args.drop_labels) and not base:
         raise UserError(
@@ -93,15 +94,6 @@ def _base_version(argv: Sequence[str]) -> BaseVersion | None:
     return base_version.find(args.base, argv[0], args.saved_models, args.name or argv[0])
 
 
-def _with_config_file(argv: Sequence[str], base: BaseVersion | None) -> list[str]:
-    """Returns the command line with the settings of `--config`, if it is given."""
-    if not argv or argv[0] not in tasks.names():
-        return list(argv)
-    task_class = tasks.declaration(argv[0])
-    settings = [task_class.Corpus, _config_class(task_class, base)]
-    return config_file.with_file(argv, settings)
-
-
 def _command(args: argparse.Namespace, settings: Sequence[type]) -> str:
     """Returns the command that repeats a run, with the flags that are not the defaults."""
     words = ["python", "-m", "app.train", args.task, *config_file.changed_flags(args, settings)]
@@ -131,7 +123,6 @@ def _group_names(text: str) -> tuple[str, ...]:
 def _add_flags(parser: argparse.ArgumentParser, task_class: type, base: BaseVersion | None) -> None:
     cli.add_settings(parser, task_class.Corpus)
     cli.add_settings(parser, _config_class(task_class, base))
-    config_file.add_flag(parser)
     cli.add_saved_models(parser)
     model_name.add_flag(parser, "name under which the version is published and served")
     parser.add_argument(

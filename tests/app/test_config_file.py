@@ -1,6 +1,8 @@
 """Settings from files: YAML, JSON, records of versions; errors that name the file."""
 
+import argparse
 import dataclasses
+import importlib
 import json
 import shlex
 
@@ -8,7 +10,8 @@ import pytest
 import yaml
 
 import tasks
-from app import cli, train
+from app import cache, cli, inspect_data, train
+from app.__main__ import commands
 from tasks.core.errors import UserError
 from tests.conftest import SMALL, where
 
@@ -103,3 +106,85 @@ def test_every_setting_of_every_task_can_be_in_a_file(tmp_path, capsys, monkeypa
         expected = cls.Config(calibrate=False) if hasattr(cls.Config, "calibrate") else cls.Config()
         argv = argv if hasattr(cls.Config, "calibrate") else argv[:-1]
         assert settings_of(capsys, monkeypatch, argv)[0] == expected
+
+
+# --- Other commands ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_command_reads_a_file(name, capsys):
+    module = importlib.import_module(f"app.{name}")
+    first = {"study": [["adding"], ["memory"], ["evolve"]], "look": [["gradients"], ["tagging"]]}
+    takes_task = name not in ("cache", "cells", "demo", "deploy", "models")
+    for words in first.get(name, [["sentiment"]] if takes_task else [[]]):
+        with pytest.raises(SystemExit):
+            module.main([*words, "--help"])
+        output = capsys.readouterr().out
+        assert "--config FILE" in output
+        assert "\nexample" in output
+
+
+@pytest.mark.parametrize("kind", ["yaml", "json"])
+def test_each_kind_of_flag_can_be_in_a_file(kind, tmp_path):
+    parser = cli.Parser("python -m app.models")
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--count", type=int, default=1)
+    parser.add_argument("--title", default="")
+    parser.add_argument("--pair", nargs=2)
+    parser.add_argument("--list", nargs="+", type=int, default=[])
+    parser.add_argument("--folder", action="append", default=[])
+    parser.add_argument("--switch", action="store_true")
+    parser.add_argument("--no-tuning", dest="tuning", action="store_false")
+    parser.add_argument("--other", action=argparse.BooleanOptionalAction, default=True)
+    content = {
+        "count": 3,
+        "title": "-x y",
+        "pair": ["a", "b"],
+        "list": [1, 2],
+        "folder": ["c", "d"],
+        "switch": True,
+        "no-tuning": True,
+        "other": False,
+    }
+    path = tmp_path / "settings"
+    path.write_text(json.dumps(content) if kind == "json" else yaml.safe_dump(content))
+    values = vars(parser.parse_args(["--config", str(path), "films", "--count", "4"]))
+    assert values == {
+        "config": path,
+        "model": "films",
+        "count": 4,
+        "title": "-x y",
+        "pair": ["a", "b"],
+        "list": [1, 2],
+        "folder": ["c", "d"],
+        "switch": True,
+        "tuning": False,
+        "other": False,
+    }
+    path.write_text(json.dumps({"switch": False, "no_tuning": False, "list": [5]}))
+    values = vars(parser.parse_args(["films", f"--config={path}"]))
+    assert (values["switch"], values["tuning"], values["list"]) == (False, True, [5])
+
+
+def test_a_record_gives_other_commands_the_settings_that_they_have(tmp_path, capsys, monkeypatch):
+    record = {"task": "sentiment", "config": {"units": 3, "target": "number"}}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(record))
+    corpora = []
+    monkeypatch.setattr(
+        "tasks.corpora.labelled_text.LabelledTexts.check_paths", lambda self: corpora.append(self)
+    )
+    monkeypatch.setattr("tasks.core.survey.survey", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        inspect_data.main(["sentiment", "--config", str(path)])
+    assert corpora[0].target == "number"
+    path.write_text("unused-day: 1")
+    with pytest.raises(UserError, match="'unused-day', which does not exist; did you mean unused"):
+        cache.main(["--config", str(path)])
+
+
+def test_a_version_to_continue_is_not_named_in_a_file(tmp_path):
+    path = tmp_path / "settings"
+    path.write_text("from: 3")
+    with pytest.raises(UserError, match="--from must be on the command line, not in a file"):
+        train.main(["sentiment", "--config", str(path)])
