@@ -3,12 +3,14 @@
 import array
 import collections
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import numpy as np
 
 from tasks.core.examples import PARTS, Example, Splits, text_hash
 
+MAX_NUMBERS = 20  # different labels up to which numbers with decimals are classes
 _SHOWN = 5  # labels that a line names
 _MAX_LABELS = 100_000  # that are counted; a corpus with more has no classes
 _INPUTS = ("text", "tokens", "image_bytes")
@@ -106,8 +108,29 @@ def remarks(parts: Mapping[str, PartSummary]) -> Iterator[str]:
     yield from _label_lines({name: set(part.labels) for name, part in parts.items()})
 
 
+def measured_numbers(labels: Collection[str]) -> list[str]:
+    """Returns labels in ascending order if they are measured numbers; [] if they are classes.
+
+    Whole numbers are classes, and so are few numbers with decimals, such as ratings.
+    """
+    try:
+        numbers = {label: float(label) for label in labels}
+    except ValueError:
+        return []
+    is_measured = len(numbers) > MAX_NUMBERS and all(map(math.isfinite, numbers.values()))
+    if not is_measured or all(number.is_integer() for number in numbers.values()):
+        return []
+    return sorted(numbers, key=numbers.__getitem__)
+
+
 def _label_lines(labels: dict[str, set[str]]) -> Iterator[str]:
     """Yields remarks on similar labels, and on labels that a part lacks."""
+    if numbers := measured_numbers(set().union(*labels.values())):
+        yield (
+            f"the labels are {len(numbers):,} different numbers, such as {numbers[0]} and "
+            f"{numbers[-1]}; give --target number to predict numbers"
+        )
+        return
     spellings = {}
     for label in sorted(set().union(*labels.values())):
         spellings.setdefault(" ".join(label.casefold().split()), []).append(label)

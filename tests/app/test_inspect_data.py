@@ -41,3 +41,16 @@ def test_many_classes_fit_on_a_page(tmp_path, capsys):
     folder = inspect_data.main(["sentiment", "--data", str(path), "--out", str(tmp_path / "page")])
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "250 others" in page and len(page) < 500_000
+
+
+def test_labels_that_are_measured_numbers_are_one_remark(tmp_path, capsys):
+    rows = "".join(f"text {number}\t{number / 7:.3f}\n" for number in range(60))
+    (tmp_path / "ratings.tsv").write_text(rows, encoding="utf-8")
+    argv = ["sentiment", "--data", str(tmp_path / "ratings.tsv"), "--out", str(tmp_path / "page")]
+    inspect_data.main(argv)
+    output = capsys.readouterr().out
+    message = "60 different numbers, such as 0.000 and 8.429; give --target number to predict"
+    assert message in output
+    assert "the valid part has no" not in output
+    inspect_data.main([*argv[:-1], str(tmp_path / "numbers"), "--target", "number"])
+    assert "--target number" not in capsys.readouterr().out

@@ -1,8 +1,6 @@
 """One of K classes."""
 
 import collections
-import math
-from collections.abc import Collection
 
 import keras
 import numpy as np
@@ -16,6 +14,7 @@ from models.layers.threshold import Threshold, coverage_threshold, precision_thr
 from models.text.words import Vocabulary
 from tasks.core import calibration, class_weights
 from tasks.core.errors import UserError
+from tasks.core.summary import MAX_NUMBERS, measured_numbers
 from tasks.shapes.classification import linear_path
 from tasks.shapes.classification.evaluation import Evaluator
 from tasks.shapes.classification.targets import target
@@ -23,7 +22,6 @@ from tasks.shapes.classification.targets.target import Explanation, Target
 
 LABELS_FILE = "labels.txt"
 _CLASS_WEIGHTS = "class_weights.json"  # only with --class-weights
-_MAX_NUMBERS = 20  # different labels up to which numbers with decimals are classes
 
 
 class Learner(target.Learner):
@@ -42,11 +40,11 @@ class Learner(target.Learner):
             raise UserError(
                 f"the train part needs at least two classes, got {len(labels)}: {sorted(labels)}."
             )
-        if numbers := _continuous(labels):
+        if numbers := measured_numbers(labels):
             raise UserError(
                 f"the labels of the train part are {len(labels)} different numbers, such as "
                 f"{numbers[0]} and {numbers[-1]}: this task predicts classes by default. Give "
-                f"--target number to predict numbers, or round them to at most {_MAX_NUMBERS} "
+                f"--target number to predict numbers, or round them to at most {MAX_NUMBERS} "
                 "classes."
             )
         if self.config.class_weights != class_weights.NONE:
@@ -180,18 +178,3 @@ class Classes(Target):
 
     def limits(self):
         return (calibration.caveat(self.config.calibrate),)
-
-
-def _continuous(labels: Collection[str]) -> list[str]:
-    """Returns labels in ascending order if they are measured numbers; [] if they are classes.
-
-    Whole numbers are classes, and so are few numbers with decimals, such as ratings.
-    """
-    try:
-        numbers = {label: float(label) for label in labels}
-    except ValueError:
-        return []
-    is_measured = len(numbers) > _MAX_NUMBERS and all(map(math.isfinite, numbers.values()))
-    if not is_measured or all(number.is_integer() for number in numbers.values()):
-        return []
-    return sorted(numbers, key=numbers.__getitem__)
