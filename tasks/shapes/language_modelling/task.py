@@ -170,6 +170,12 @@ class LanguageModelling(task.Task):
             **streaming,
         }
 
+    def id_signature(self, model):
+        raise UserError(
+            "a language model scores, and draws, token by token in loops around its network, which "
+            "are part of the SavedModel only; --format keras copies the network."
+        )
+
     def ids(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Returns the ids that are scored of texts (B,): (B, T) int32.
 

@@ -136,6 +136,7 @@ def test_tags_of_another_order_are_an_error(tagger):
     [
         (["translation"], "written step by step in a beam search"),
         (["captioning"], "written step by step in a beam search"),
+        (["language_model"], "a language model scores, and draws, token by token"),
         (["tagging", "--format", "litert"], "train with --characters 0"),
         (["sentiment", "--length", "4"], "--length is for --format litert"),
         (["sentiment", "--format", "litert", "--length", "0"], "--length must be at least 1"),
