@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from app import cli
-from app.serving import server_url
+from app.serving import server_url, versions
 from tasks.core.errors import UserError
 
 _LOOPBACK = "127.0.0.1"
@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--port must be from 0 to {_MAX_PORT}, got {args.port}.")
     if args.server:
         server_url.check(args.server, None, args.timeout, retries=1, max_response=64)
+    elif not versions.published(args.saved_models):
+        raise UserError(f"{args.saved_models} holds no published model; run: python -m app.train")
     with cli.with_tensorflow():
         from app.serving.demo import catalogue, http_server
     if args.server:

@@ -16,6 +16,7 @@ from hypothesis import strategies
 
 import tasks
 from app import cli, look, train
+from app.__main__ import commands
 from app.training import distribution
 from models.layers import decoder
 from models.networks import captioner
@@ -26,8 +27,8 @@ from tasks.shapes.sequence_to_sequence import settings as translation_settings
 
 ROOT = Path(__file__).parents[2]
 
-TASK_COMMANDS = ("train", "evaluate", "predict", "look", "beam")
-COMMANDS = (*TASK_COMMANDS, "cache", "cells", "deploy", "study")
+COMMANDS = tuple(commands())
+TASK_COMMANDS = tuple({*COMMANDS} - {"cache", "cells", "demo", "deploy", "models", "study"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,6 +226,10 @@ USAGE_ERRORS = {
     "beam": {"sentiment --from a --to b --versio 1": "did you mean --version?"},
     "cache": {"--unused-days -1": "--unused-days must be at least 0"},
     "cells": {"nope": "CELL: cell must be one of"},
+    "demo": {
+        "--saved-models /nonexistent": "holds no published model",
+        "--port -1": "must be from",
+    },
     "deploy": {"--saved-models /nonexistent": "holds no published model"},
     "study": {
         "sentiment --units 0": "--units must be at least 1",
@@ -248,6 +253,7 @@ def test_help_and_usage_errors_import_neither_tensorflow_nor_keras(tmp_path):
     script = """
 import contextlib, importlib, io, json, shlex, sys
 from app import cli
+from app.__main__ import commands
 for command, line, message in json.load(sys.stdin):
     module = importlib.import_module("app." + command)
     output = io.StringIO()

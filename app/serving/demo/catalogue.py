@@ -187,8 +187,6 @@ def local(saved_models: Path, names: Sequence[str]) -> list[DemoModel]:
         UserError: There is no such model, or a version is damaged.
     """
     names = names or list(versions.published(saved_models))
-    if not names:
-        raise UserError(f"{saved_models} holds no published model; run: python -m app.train")
     return [LocalModel(versions.find(saved_models, name)) for name in dict.fromkeys(names)]
 
 
