@@ -93,9 +93,11 @@ class BaseVersion:
         """Checks that the settings of a training fit the version, where weights need it.
 
         Raises:
-            UserError: A setting has another value than a language model.
+            UserError: A setting has another value than a language model, or the size of the
+                vocabulary cannot be that of the version, whose words are kept.
         """
         if not self.is_language_model:
+            self._check_vocabulary(config)
             return
         if config.vectors or config.unlabelled:
             other = "--vectors" if config.vectors else "--unlabelled"
@@ -110,6 +112,17 @@ class BaseVersion:
                     f"{flag(name)} must be {needed}, as in the language model {self.folder}, got "
                     f"{own}."
                 )
+
+    def _check_vocabulary(self, config: Config) -> None:
+        old, new = self.settings.get("vocabulary", config.vocabulary), config.vocabulary
+        adds_words = hasattr(config, "vectors") or getattr(config, "token", "") == "words"
+        if new < old or (new != old and not adds_words):
+            words = "words" if adds_words else "subwords"
+            bound = "at least " if adds_words else ""
+            raise UserError(
+                f"--vocabulary must be {bound}{old}, as in {self.folder}, whose {words} are kept, "
+                f"got {new}."
+            )
 
 
 def find(value: str, task: str, saved_models: Path, model: str | None = None) -> BaseVersion:

@@ -207,6 +207,10 @@ def test_the_version_belongs_to_the_identity_of_a_run(base, tmp_path, monkeypatc
         (["sentiment", "--from", "BASE", "--freeze", "head"], r"has the groups \['embeddings'"),
         (["sentiment", "--from", "BASE", "--units", "9"], r"has the shape .* give the settings"),
         (["sentiment", "--from", "BASE", "--cell", "gru"], "give the settings of that version"),
+        (
+            ["sentiment", "--from", "BASE", "--vocabulary", "10"],
+            "--vocabulary must be at least 20000, as in .*, whose words are kept, got 10",
+        ),
         (["sentiment", "--freeze", "encoder"], "need --from"),
         (["sentiment", "--drop-labels"], "need --from"),
     ],
