@@ -132,7 +132,7 @@ class Parser(argparse.ArgumentParser):
         """Exits with the message, what was probably meant, and where flags are listed."""
         flags = [name for name in self._option_string_actions if name.startswith("--")]
         for word in message.split():
-            name = word.split("=")[0].rstrip(".:;")
+            name = word.split("=")[0].rstrip(".,:;")
             if not word.startswith("--") or name in flags:
                 continue
             current, reason = _ELSEWHERE.get(name, ("", ""))

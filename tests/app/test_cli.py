@@ -223,7 +223,10 @@ USAGE_ERRORS = {
         "gradients --cells nope": "--cells: cell must be one of",
         "gradients --lengths 3": "did you mean --length?",
     },
-    "beam": {"sentiment --from a --to b --versio 1": "did you mean --version?"},
+    "beam": {
+        "sentiment --from a --to b --versio 1": "did you mean --version?",
+        "sentiment": "the following arguments are required: --from, --to\n",
+    },
     "cache": {"--unused-days -1": "--unused-days must be at least 0"},
     "cells": {"nope": "CELL: cell must be one of"},
     "demo": {
