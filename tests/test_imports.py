@@ -1,8 +1,10 @@
-"""Directions of imports: app -> tasks -> models, and inside each of them."""
+"""Directions of imports: app -> tasks -> models, and inside each of them; types of functions."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,26 @@ def test_commands_are_imported_without_tensorflow():
         "assert not {'tensorflow', 'keras'} & sys.modules.keys(), name\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def _public_functions(node: ast.AST) -> Iterator[ast.FunctionDef]:
+    """The functions and methods of a module without a leading underscore, and `__init__`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
+            yield from _public_functions(child)
+        elif isinstance(child, ast.FunctionDef) and re.match("[a-z]|__init__$", child.name):
+            yield child
+
+
+@pytest.mark.parametrize("package", ["app", "tasks", "models"])
+def test_public_functions_have_types(package):
+    missing = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        for function in _public_functions(ast.parse(path.read_text(encoding="utf-8"))):
+            arguments = function.args
+            named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            named += [each for each in (arguments.vararg, arguments.kwarg) if each]
+            complete = all(a.annotation or a.arg in ("self", "cls") for a in named)
+            if not complete or not (function.returns or function.name == "__init__"):
+                missing.append(f"{path.relative_to(ROOT)}:{function.lineno} {function.name}")
+    assert not missing

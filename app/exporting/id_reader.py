@@ -27,7 +27,7 @@ class IdReader:
         names: Names of the classes, labels or tags; None for a network that predicts numbers.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         rules = json.loads(Path(path).read_text(encoding="utf-8"))
         self.names = rules["names"]
         self._stages = [
@@ -44,7 +44,7 @@ class IdReader:
         self._words = _ids(rules["words"])
         self._characters = _ids(rules["characters"])
 
-    def split(self, text):
+    def split(self, text: str) -> list[str]:
         """Returns the words of a text that are read."""
         data = text.encode("utf-8", "replace")
         if self._max_bytes:
@@ -54,7 +54,7 @@ class IdReader:
             parts = [word for part in parts for word in _divided(part, rules, whole)]
         return parts[: self._max_length]
 
-    def inputs(self, texts, length=None):
+    def inputs(self, texts: list[str], length: int | None = None) -> dict[str, list]:
         """Returns the inputs of the network by name, as nested lists.
 
         Args:
@@ -67,7 +67,7 @@ class IdReader:
         """
         return self.word_inputs([self.split(text) for text in texts], length)
 
-    def word_inputs(self, texts, length=None):
+    def word_inputs(self, texts: list[list[str]], length: int | None = None) -> dict[str, list]:
         """Returns what `inputs` does for texts that are already split into words."""
         if length is None:
             length = max([1, *map(len, texts)])

@@ -5,6 +5,7 @@ Only ops without state are converted; a loop is a recurrence (`app.exporting.onn
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -60,13 +61,15 @@ class Graph:
         """Returns a name that no other value of the graph and its bodies has."""
         return f"v{next(self._numbers)}"
 
-    def add(self, kind: str, inputs: Sequence[str], outputs: int = 1, **attributes) -> list[str]:
+    def add(
+        self, kind: str, inputs: Sequence[str], outputs: int = 1, **attributes: Any
+    ) -> list[str]:
         """Adds a node, and returns the names of its outputs."""
         names = [self.new_name() for _ in range(outputs)]
         self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
         return names
 
-    def add1(self, kind: str, *inputs: str, **attributes) -> str:
+    def add1(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Adds a node of one output, and returns the name of the output."""
         return self.add(kind, inputs, **attributes)[0]
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from app.atomic import atomic_write
 from app.serving import kubernetes, server_config
@@ -110,7 +111,7 @@ def write(
         )
 
 
-def read(path: Path):
+def read(path: Path) -> Any:
     """Returns the parsed content of a configuration file: a message, or a dict for Compose.
 
     Raises:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -62,14 +63,14 @@ class WeightAverage(keras.callbacks.Callback):
             rate = tf.cast(1.0 - momentum, value.dtype)
             value.assign_add(rate * (tf.convert_to_tensor(weight) - value))
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.values:
             self._update()
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._swap()
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         self._swap()
 
     def _swap(self):
@@ -90,10 +91,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
         super().__init__()
         self._origins = origins
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not math.isfinite(logs["loss"]):
             raise UserError(
                 f"the loss is {logs['loss']} in epoch {self._epoch + 1}, step {batch + 1}: lower "
@@ -101,7 +102,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
                 f"Examples of that batch: {self._origins(self._epoch, batch)}"
             )
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not math.isfinite(logs["val_loss"]):
             raise UserError(
                 f"the loss on valid is {logs['val_loss']} after epoch {epoch + 1}: lower "
@@ -146,15 +147,15 @@ class Checkpoint(keras.callbacks.Callback):
         self._sign = 1 if monitor.endswith(("loss", "error")) else -1
         self.best = best
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._started = time.monotonic()
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         # Averaged weights replace the trained ones only during validation.
         self._validated = to_arrays(self.model.trainable_variables)
         self._sample = self._sample_model() if self._sample_model else ValidationSample({}, ())
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs.update(self._sample.figures)
         for line in self._sample.lines:
             print(line, flush=True)
@@ -207,10 +208,10 @@ class BatchLog(keras.callbacks.Callback):
         super().__init__()
         self._epochs, self._steps = epochs, steps
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._log = ProgressLog(f"epoch {epoch + 1} of {self._epochs}", self._steps, "steps")
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._log.count_one()
 
 
@@ -227,7 +228,7 @@ class TimeLeft(keras.callbacks.Callback):
         super().__init__()
         self._progress, self._config, self._monitor = progress, config, monitor
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         say(self.sentence())
 
     def sentence(self) -> str:

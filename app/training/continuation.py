@@ -83,13 +83,13 @@ class Start(InitialWeights):
         frozen = f"; not trained: {', '.join(self.freeze)}" if self.freeze else ""
         return f"continuing from {self.base.folder}: {', '.join(news) or 'its subwords'}{frozen}"
 
-    def freeze_layers(self, model):
+    def freeze_layers(self, model: keras.Model) -> None:
         patterns = [pattern for group in self.freeze for pattern in self.task.layer_groups[group]]
         for layer in model.layers:
             if any(fnmatch.fnmatch(layer.name, pattern) for pattern in patterns):
                 layer.trainable = False
 
-    def initialise(self, task, model, number=0):
+    def initialise(self, task: Task, model: keras.Model, number: int = 0) -> None:
         """Gives a new network the trained weights of the version.
 
         The rows of ids that the version has are those of the same words and labels; those of new

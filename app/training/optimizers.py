@@ -1,6 +1,7 @@
 """Optimizers of the training loop and schedules of their learning rate."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -23,7 +24,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         self.learning_rate, self.shape = learning_rate, shape
         self.warmup_steps, self.steps = warmup_steps, steps
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
         warmup = ops.minimum(1.0, (step + 1.0) / max(1, self.warmup_steps))
         rest = max(1, self.steps - self.warmup_steps)

@@ -108,7 +108,7 @@ class TrainedEncoder(_Encoder):
             "run": self.run,
         }
 
-    def initialise(self, task, model, number=0):
+    def initialise(self, task: Task, model: keras.Model, number: int = 0) -> None:
         rows = self.model.get_layer("embedding").embeddings.numpy()
         self._assign(task, model, rows, self._sources())
 
@@ -236,7 +236,7 @@ class PublishedEncoder(_Encoder):
             "directions": ["forward"],
         }
 
-    def initialise(self, task, model, number=0):
+    def initialise(self, task: Task, model: keras.Model, number: int = 0) -> None:
         networks = ensemble.members(models.load(self.base.folder))
         network = networks[number % len(networks)]
         vectors = network.get_layer("embedding").embeddings.numpy()

@@ -321,7 +321,7 @@ class GatedCell(keras.layers.Layer):
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
         seed: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         # Autocasting would cast the states to the half-precision dtype of a mixed policy.
         super().__init__(autocast=False, **kwargs)

@@ -1,5 +1,7 @@
 """The equations of a cell as text, printed by the step functions that compute them."""
 
+from typing import Any
+
 from .cell import StepContext
 from .equations import RAW
 from .specs import CellSpec
@@ -145,7 +147,7 @@ def _state(spec, name):
 class _TextContext(StepContext):
     """A `StepContext` that writes a line for each gate, the candidate and the cell state."""
 
-    def __init__(self, *args):
+    def __init__(self, *args: Any):
         super().__init__(*args)
         self.lines = []
 

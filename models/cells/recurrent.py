@@ -150,7 +150,7 @@ class GatedRNN(keras.layers.Layer):
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
         seed: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)
         for name, value, choices in (

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -195,7 +196,7 @@ class _RecordingContext(StepContext):
         *args: Arguments of `StepContext`.
     """
 
-    def __init__(self, values: dict[str, Tensor], *args):
+    def __init__(self, values: dict[str, Tensor], *args: Any):
         super().__init__(*args)
         self._values = values
 

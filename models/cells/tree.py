@@ -88,7 +88,7 @@ class GatedTree(keras.layers.Layer):
         recurrent_initializer: Any = "orthogonal",
         use_bias: bool = True,
         bias_initializer: Any = "zeros",
-        **kwargs,
+        **kwargs: Any,
     ):
         if keras.backend.backend() != "tensorflow":
             raise ValueError(
@@ -240,7 +240,7 @@ class _Weights:
 class _TreeCell(GatedCell):
     """A cell with a recurrent kernel for each position of a child."""
 
-    def __init__(self, arity: int, *args, **kwargs):
+    def __init__(self, arity: int, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.arity = arity
 

@@ -49,18 +49,18 @@ class Attention(keras.layers.Layer):
         ((2, 3, 6), (2, 3, 5))
     """
 
-    def __init__(self, kind: str = "multiplicative", units: int | None = None, **kwargs):
+    def __init__(self, kind: str = "multiplicative", units: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if kind not in ATTENTIONS:
             raise ValueError(f"kind must be one of {list(ATTENTIONS)}, got {kind!r}.")
         self.kind, self.units = kind, units
         self.supports_masking = True  # the mask of the memory; outputs carry none
 
-    def compute_mask(self, query: Tensor, memory: Tensor, *others) -> list[None]:
+    def compute_mask(self, query: Tensor, memory: Tensor, *others: Any) -> list[None]:
         return [None, None]
 
     def build(
-        self, query_shape: Sequence[int | None], memory_shape: Sequence[int | None], *others
+        self, query_shape: Sequence[int | None], memory_shape: Sequence[int | None], *others: Any
     ) -> None:
         units = self.units or query_shape[-1]
         self._key = self._matrix("key", memory_shape[-1], units)
@@ -96,7 +96,7 @@ class Attention(keras.layers.Layer):
         return ops.matmul(ops.cast(weights, memory.dtype), memory), weights
 
     def compute_output_shape(
-        self, query_shape: Sequence[int | None], memory_shape: Sequence[int | None], *others
+        self, query_shape: Sequence[int | None], memory_shape: Sequence[int | None], *others: Any
     ) -> tuple[tuple, tuple]:
         return (*query_shape[:2], memory_shape[-1]), (*query_shape[:2], memory_shape[1])
 

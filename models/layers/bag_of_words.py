@@ -38,7 +38,7 @@ class BagOfWords(keras.layers.Layer):
         (B, K).
     """
 
-    def __init__(self, vocabulary: int, classes: int, buckets: int, **kwargs):
+    def __init__(self, vocabulary: int, classes: int, buckets: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.vocabulary, self.classes, self.buckets = vocabulary, classes, buckets
         self.words, self.pairs, self.bias = (

@@ -3,7 +3,7 @@
 Shapes: B batch, T time (words), C characters of a word, N distinct words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from keras import ops
 
 from ..cells.cell import Tensor
 from ..cells.recurrent import GatedRNN
+from ..cells.specs import CellSpec
 from ..text.words import PADDING
 
 
@@ -44,13 +45,13 @@ class CharacterReader(keras.layers.Layer):
         alphabet: int,
         embedding: int,
         units: int,
-        cell="lstm",
+        cell: CellSpec | Mapping | str = "lstm",
         *,
         affixes: int = 0,
         affix_embedding: int = 24,
         buckets: int = 2**14,
         implementation: str = "auto",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         policy = self.dtype_policy

@@ -96,10 +96,10 @@ class CRF(keras.layers.Layer):
         self,
         classes: int,
         *,
-        initializer="zeros",
-        regularizer=None,
+        initializer: Any = "zeros",
+        regularizer: Any = None,
         constraints: Sequence | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)
         if isinstance(classes, bool) or not isinstance(classes, numbers.Integral) or classes < 1:
@@ -314,14 +314,23 @@ class CRFLoss(keras.losses.Loss):
         ValueError: `crf` is not a `CRF`, or the loss is restored from a config.
     """
 
-    def __init__(self, crf: CRF, *, reduction="sum_over_batch_size", name="crf_loss", dtype=None):
+    def __init__(
+        self,
+        crf: CRF,
+        *,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "crf_loss",
+        dtype: Any = None,
+    ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         if not isinstance(crf, CRF):
             raise ValueError(f"crf must be the CRF layer of the model, got {crf!r}.")
         # Not the layer itself, whose weights Keras would save a second time with the loss.
         self._name_of_crf, self._log_likelihood = crf.name, crf.log_likelihood
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
         # Keras would apply the mask to the values of the loss, which are per sequence.
         mask = getattr(y_pred, "_keras_mask", None)
         if sample_weight is not None and len(sample_weight.shape) == 2:
@@ -363,7 +372,7 @@ class CRFAccuracy(keras.metrics.Mean):
         ValueError: `crf` is not a `CRF`, or the metric is restored from a config.
     """
 
-    def __init__(self, crf: CRF, name="crf_accuracy", dtype=None):
+    def __init__(self, crf: CRF, name: str = "crf_accuracy", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         if not isinstance(crf, CRF):
             raise ValueError(f"crf must be the CRF layer of the model, got {crf!r}.")
@@ -435,7 +444,7 @@ def _partition(logits, mask, transitions, start, end):
     def value(logits, transitions, start, end):
         before, last = _beginnings(logits, mask, transitions, start, ops.logsumexp)
 
-        def gradient(*args, upstream=None):
+        def gradient(*args: Any, upstream=None):
             upstream = args[0] if upstream is None else upstream
             after = _endings(logits, mask, transitions, end)
             unary = _marginals(logits, mask, before, after) * upstream[:, None, None]

@@ -3,7 +3,7 @@
 Shapes: B batch, T time, S places of the memory, M their features, V tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -11,6 +11,7 @@ from keras import ops
 
 from ..cells.cell import Noise, Tensor
 from ..cells.recurrent import GatedRNN
+from ..cells.specs import CellSpec
 from .attention import ATTENTIONS, Attention
 
 KINDS = (*ATTENTIONS, "none")
@@ -82,7 +83,7 @@ class Decoder(keras.layers.Layer):
         vocabulary: int,
         embedding: int,
         units: int,
-        cell="lstm",
+        cell: CellSpec | Mapping | str = "lstm",
         *,
         layers: int = 1,
         attention: str = "multiplicative",
@@ -90,7 +91,7 @@ class Decoder(keras.layers.Layer):
         tied: bool = True,
         dropout: float = 0.0,
         implementation: str = "auto",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if attention not in KINDS:
@@ -146,7 +147,7 @@ class Decoder(keras.layers.Layer):
         return [None, None]
 
     def build(
-        self, tokens_shape: Sequence[int | None], memory_shape: Sequence[int | None], *others
+        self, tokens_shape: Sequence[int | None], memory_shape: Sequence[int | None], *others: Any
     ) -> None:
         size, hidden = self._settings["embedding"], self.layers[0].output_size
         features = memory_shape[-1]
@@ -335,7 +336,7 @@ class Decoder(keras.layers.Layer):
         return packed, unpack
 
     def compute_output_shape(
-        self, tokens_shape: Sequence[int | None], memory_shape: Sequence[int | None], *others
+        self, tokens_shape: Sequence[int | None], memory_shape: Sequence[int | None], *others: Any
     ) -> tuple[tuple, tuple]:
         steps = tuple(tokens_shape)
         return (*steps, self._settings["vocabulary"]), (*steps, memory_shape[1])

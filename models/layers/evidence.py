@@ -47,7 +47,7 @@ class Evidence(keras.layers.Layer):
         (B, T, 2 * K): the ratios of the word, then those of the pair.
     """
 
-    def __init__(self, vocabulary: int, classes: int, buckets: int = 2**18, **kwargs):
+    def __init__(self, vocabulary: int, classes: int, buckets: int = 2**18, **kwargs: Any):
         super().__init__(**kwargs)
         self.vocabulary, self.classes, self.buckets = vocabulary, classes, buckets
         self.words, self.pairs, self.documents = (

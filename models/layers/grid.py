@@ -3,7 +3,7 @@
 Shapes: B batch, H and W height and width of the grid, F features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -35,7 +35,13 @@ class Sweep(keras.layers.Layer):
         ValueError: `along` is not in `AXES`.
     """
 
-    def __init__(self, cell="gru", along: str = "rows", implementation: str = "auto", **kwargs):
+    def __init__(
+        self,
+        cell: specs.CellSpec | Mapping | str = "gru",
+        along: str = "rows",
+        implementation: str = "auto",
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if along not in AXES:
             raise ValueError(f"along must be one of {list(AXES)}, got {along!r}.")

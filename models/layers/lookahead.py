@@ -28,7 +28,7 @@ class Lookahead(keras.layers.Layer):
         mask: (B, T) bool, true at valid steps, which come first; None if all are valid.
     """
 
-    def __init__(self, steps: int, **kwargs):
+    def __init__(self, steps: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.steps = steps
         self.supports_masking = True

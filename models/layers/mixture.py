@@ -4,6 +4,7 @@ Shapes: N rows, K classes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,7 +34,7 @@ class Mixture(keras.layers.Layer):
         training: Whether the model is trained.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self.share = self.add_weight(
             name="share", shape=(), initializer="zeros", trainable=False, dtype="float32"

@@ -4,6 +4,7 @@ Shapes: B batch, T time, D features.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -25,7 +26,7 @@ class MaskedPooling(keras.layers.Layer):
         mask: (B, T) bool, true at valid steps.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.built = True

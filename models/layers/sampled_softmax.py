@@ -4,6 +4,8 @@ Shapes: B batch, T time, D features, V words, K samples.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -49,7 +51,7 @@ class SampledSoftmax(keras.layers.Layer):
         first: int,
         samples: int,
         seed: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.embedding, self.first, self.samples = embedding, first, samples
@@ -97,5 +99,7 @@ class SampledSoftmax(keras.layers.Layer):
         probability = ops.log1p(1.0 / (rank + 1.0)) / scale
         return ranks + self.first, ops.log(self.samples * probability)
 
-    def compute_output_shape(self, features_shape, targets_shape):
+    def compute_output_shape(
+        self, features_shape: Sequence[int | None], targets_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
         return tuple(targets_shape)

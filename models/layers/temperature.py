@@ -4,6 +4,7 @@ Shapes: N rows, K classes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,7 +32,7 @@ class Temperature(keras.layers.Layer):
         logits: (..., K).
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.temperature = self.add_weight(

@@ -29,7 +29,7 @@ class Threshold(keras.layers.Layer):
         inputs: Any tensor.
     """
 
-    def __init__(self, shape: Sequence[int] = (), **kwargs):
+    def __init__(self, shape: Sequence[int] = (), **kwargs: Any):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.threshold = self.add_weight(

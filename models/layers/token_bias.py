@@ -40,7 +40,7 @@ class TokenBias(keras.layers.Layer):
         [0.0, 0.5, 0.5]
     """
 
-    def __init__(self, excluded: Sequence[int] = (), **kwargs):
+    def __init__(self, excluded: Sequence[int] = (), **kwargs: Any):
         super().__init__(**kwargs)
         if any(token < 0 for token in excluded):
             raise ValueError(f"excluded must be ids of at least 0, got {list(excluded)}.")

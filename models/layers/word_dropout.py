@@ -28,7 +28,7 @@ class WordDropout(keras.layers.Layer):
         ValueError: `rate` is out of range.
     """
 
-    def __init__(self, rate: float, **kwargs):
+    def __init__(self, rate: float, **kwargs: Any):
         super().__init__(**kwargs)
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"rate must be at least 0 and below 1, got {rate!r}.")
@@ -73,7 +73,7 @@ class RareWordDropout(keras.layers.Layer):
         ValueError: `strength` is negative.
     """
 
-    def __init__(self, vocabulary: int, strength: float, **kwargs):
+    def __init__(self, vocabulary: int, strength: float, **kwargs: Any):
         super().__init__(**kwargs)
         if not strength >= 0:
             raise ValueError(f"strength must be at least 0, got {strength!r}.")

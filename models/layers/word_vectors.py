@@ -74,7 +74,7 @@ class WordVectors(keras.layers.Layer):
         ValueError: `mode` is unknown.
     """
 
-    def __init__(self, vocabulary: int, rest: int, dimensions: int, mode: str, **kwargs):
+    def __init__(self, vocabulary: int, rest: int, dimensions: int, mode: str, **kwargs: Any):
         super().__init__(**kwargs)
         if mode not in MODES:
             raise ValueError(f"mode must be one of {list(MODES)}, got {mode!r}.")

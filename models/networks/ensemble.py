@@ -40,7 +40,7 @@ class MeanPrediction(keras.layers.Layer):
         TensorShape([1, 2])
     """
 
-    def __init__(self, mean: str = "probabilities", **kwargs):
+    def __init__(self, mean: str = "probabilities", **kwargs: Any):
         super().__init__(**kwargs)
         if mean not in MEANS:
             raise ValueError(f"mean must be one of {list(MEANS)}, got {mean!r}.")

@@ -7,8 +7,10 @@ is for, and a direction for each of that one's.
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
 from models.layers.losses import OutputLoss
@@ -17,6 +19,7 @@ from models.text.windows import windows
 from models.text.words import PADDING, UNKNOWN, Vocabulary
 from tasks.core import config, task
 from tasks.core.direction import BOTH, direction_setting
+from tasks.core.task import Purpose
 
 _WORDS = "words.txt"
 _STEPS = 128  # words that gradients flow back through
@@ -35,7 +38,7 @@ class ReaderLanguageModel(task.Task):
 
     Config = Config
 
-    def __init__(self, config, folder):
+    def __init__(self, config: Config, folder: Path):
         super().__init__(config, folder)
         self.words = Vocabulary(folder / _WORDS)
 
@@ -67,7 +70,7 @@ class ReaderLanguageModel(task.Task):
     def _learn_assets(cls, config, train, folder):
         raise NotImplementedError("the assets are those of another task: see write_assets.")
 
-    def encode(self, values):
+    def encode(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         ids = self.words.encode(values["words"])
         steps, _ = windows(ids.row_lengths(), _STEPS)
         steps = tf.ragged.boolean_mask(steps, steps.row_lengths() > 1)
@@ -76,10 +79,10 @@ class ReaderLanguageModel(task.Task):
             "length": tf.cast(steps.row_lengths(), tf.int32),
         }
 
-    def skip_reason(self):
+    def skip_reason(self) -> str:
         return "texts of a single word"
 
-    def to_inputs(self, encoded, *, training):
+    def to_inputs(self, encoded: dict[str, tf.Tensor], *, training: bool) -> tuple:
         ids = encoded["ids"]
         targets = [tf.pad(ids[:, 1:], [[0, 0], [0, 1]])]
         if self.config.direction == BOTH:
@@ -90,7 +93,7 @@ class ReaderLanguageModel(task.Task):
         inputs = {"ids": ids, "targets": targets}
         return inputs, targets, tf.cast(tf.concat(weights, axis=1), tf.float32)
 
-    def build(self, purpose="training"):
+    def build(self, purpose: Purpose = "training") -> keras.Model:
         c = self.config
         return reader_language_model(
             vocabulary=len(self.words),
@@ -103,11 +106,11 @@ class ReaderLanguageModel(task.Task):
             dtype=c.precision if purpose == "training" else "float32",
         )
 
-    def compile(self, model, optimizer):
+    def compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         model.compile(optimizer, loss=OutputLoss(), jit_compile=False)
 
-    def signatures(self, model):
+    def signatures(self, model: keras.Model) -> dict[str, Callable]:
         return {}
 
-    def limits(self):
+    def limits(self) -> Sequence[str]:
         return ()

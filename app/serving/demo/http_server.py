@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from app.serving.bounded_http import BoundedSocket, TooLargeError
@@ -131,7 +132,7 @@ class DemoServer(http.server.ThreadingHTTPServer):
                 self._description = _encode(api.describe(self.models, views))
             return self._description
 
-    def process_request(self, request, client_address) -> None:
+    def process_request(self, request: socket.socket, client_address: Any) -> None:
         """Handles a connection in a thread, unless there are too many."""
         if not self._places.acquire(blocking=False):
             self.shutdown_request(request)
@@ -142,13 +143,13 @@ class DemoServer(http.server.ThreadingHTTPServer):
             self._places.release()
             raise
 
-    def process_request_thread(self, request, client_address) -> None:
+    def process_request_thread(self, request: socket.socket, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
 
-    def handle_error(self, request, client_address) -> None:
+    def handle_error(self, request: socket.socket, client_address: Any) -> None:
         """Names the kind of an error, but nothing of the request."""
         print(f"error in a request: {sys.exc_info()[0].__name__}", file=sys.stderr)
 

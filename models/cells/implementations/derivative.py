@@ -284,13 +284,13 @@ class TapeValue:
         gradient: Sum of the contributions received, (B, H); None without any.
     """
 
-    def __init__(self, compute: Callable[[], tf.Tensor] | None, *parents):
+    def __init__(self, compute: Callable[[], tf.Tensor] | None, *parents: Any):
         self._compute = compute
         self.parents = parents
         self.gradient: tf.Tensor | None = None
 
     @classmethod
-    def of(cls, value: tf.Tensor, *parents) -> "TapeValue":
+    def of(cls, value: tf.Tensor, *parents: Any) -> "TapeValue":
         """Returns a `TapeValue` of a tensor that has been computed."""
         return cls(lambda: value, *parents)
 

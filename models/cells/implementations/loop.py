@@ -24,6 +24,7 @@ P the width of h.
 import dataclasses
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util  # there is no public name for it
@@ -151,11 +152,11 @@ def _differentiable(recurrence, cell, noise, inputs, states):
     flat = tf.nest.flatten(weights)
 
     @tf.custom_gradient
-    def forward(inputs, *rest):
+    def forward(inputs, *rest: Any):
         tensors = tf.nest.pack_sequence_as(weights, rest[: len(flat)])
         outputs, final, gradient = recurrence.compute(inputs, tensors, rest[len(flat) :])
 
-        def backward(*gradients):
+        def backward(*gradients: Any):
             # The gradient of an output that was only gathered from is a `tf.IndexedSlices`.
             d_outputs, *d_final = map(tf.convert_to_tensor, gradients)
             d_inputs, d_weights, d_states = gradient(d_outputs, d_final)
@@ -236,7 +237,7 @@ class _Recurrence:
             arrays = [array.write(t + 1, after[index]) for index, array in enumerate(arrays)]
             return t + 1, after, arrays, {key: saved[key].write(t, values[key]) for key in saved}
 
-        def several(t, *loop):
+        def several(t, *loop: Any):
             products = [None] * UNROLLED
             if not self._hoist:  # the kernel is read once for all of these steps
                 steps = tf.slice(inputs, [t, 0, 0], [UNROLLED, rows, inputs.shape[2]])

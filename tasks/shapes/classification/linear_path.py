@@ -63,15 +63,19 @@ class ClassLikelihood:
 
     dtype = int
 
-    def naive_bayes(self, texts, classes, count) -> tuple[np.ndarray, np.ndarray]:
+    def naive_bayes(
+        self, texts: sparse.csr_matrix, classes: np.ndarray, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the log-probability ratios of features, (F, K), and of classes, (K,)."""
         return _naive_bayes(texts, classes, count)
 
-    def leave_one_out(self, texts, classes, count) -> np.ndarray:
+    def leave_one_out(
+        self, texts: sparse.csr_matrix, classes: np.ndarray, count: int
+    ) -> np.ndarray:
         """Returns the logits of each text by naive Bayes counted on all others, (N, K)."""
         return _leave_one_out(texts, classes, count)
 
-    def loss_and_error(self, logits, classes) -> tuple[float, np.ndarray]:
+    def loss_and_error(self, logits: np.ndarray, classes: np.ndarray) -> tuple[float, np.ndarray]:
         """Returns the negative log-likelihood, and its derivatives by the logits."""
         rows = np.arange(len(classes))
         logits = log_softmax(logits, axis=1)
@@ -79,7 +83,7 @@ class ClassLikelihood:
         error[rows, classes] -= 1
         return -logits[rows, classes].sum(), error
 
-    def valid_loss(self, logits, classes) -> float:
+    def valid_loss(self, logits: np.ndarray, classes: np.ndarray) -> float:
         """Returns the mean negative log-likelihood."""
         return -float(log_softmax(logits, axis=1)[np.arange(len(classes)), classes].mean())
 
@@ -89,7 +93,9 @@ class LabelLikelihood:
 
     dtype = np.float32
 
-    def naive_bayes(self, texts, labels, count) -> tuple[np.ndarray, np.ndarray]:
+    def naive_bayes(
+        self, texts: sparse.csr_matrix, labels: np.ndarray, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the log-probability ratios of features, (F, K), and of labels, (K,)."""
         ratios, priors = 0.0, 0.0
         for sign, of_label in ((1, labels), (-1, 1 - labels)):
@@ -98,7 +104,7 @@ class LabelLikelihood:
             priors = priors + sign * np.log(np.maximum(documents, 1))
         return ratios, priors
 
-    def leave_one_out(self, texts, labels, count) -> np.ndarray:
+    def leave_one_out(self, texts: sparse.csr_matrix, labels: np.ndarray, count: int) -> np.ndarray:
         """Returns the logits of each text by naive Bayes counted on all others, (N, K)."""
         sizes = np.diff(texts.indptr)[:, None]
         logits = np.zeros(labels.shape, np.float32)
@@ -114,11 +120,11 @@ class LabelLikelihood:
             logits += sign * np.where(of_label > 0, own, others).astype(np.float32)
         return logits
 
-    def loss_and_error(self, logits, labels) -> tuple[float, np.ndarray]:
+    def loss_and_error(self, logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
         """Returns the negative log-likelihood, and its derivatives by the logits."""
         return float(_negative_log_likelihood(logits, labels).sum()), expit(logits) - labels
 
-    def valid_loss(self, logits, labels) -> float:
+    def valid_loss(self, logits: np.ndarray, labels: np.ndarray) -> float:
         """Returns the mean negative log-likelihood of a text."""
         return float(_negative_log_likelihood(logits, labels).sum(axis=1).mean())
 
@@ -128,20 +134,24 @@ class ValueLikelihood:
 
     dtype = np.float32
 
-    def naive_bayes(self, texts, values, count) -> tuple[np.ndarray, np.ndarray]:
+    def naive_bayes(
+        self, texts: sparse.csr_matrix, values: np.ndarray, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns zeros, because nothing is counted by class."""
         return np.zeros((texts.shape[1], count), np.float32), np.zeros(count, np.float32)
 
-    def leave_one_out(self, texts, values, count) -> np.ndarray:
+    def leave_one_out(self, texts: sparse.csr_matrix, values: np.ndarray, count: int) -> np.ndarray:
         """Returns zeros, (N, 1)."""
         return np.zeros((len(values), count), np.float32)
 
-    def loss_and_error(self, predictions, values) -> tuple[float, np.ndarray]:
+    def loss_and_error(
+        self, predictions: np.ndarray, values: np.ndarray
+    ) -> tuple[float, np.ndarray]:
         """Returns half the squared error, and its derivatives by the predictions."""
         error = predictions - values[:, None]
         return float(np.vdot(error, error)) / 2, error
 
-    def valid_loss(self, predictions, values) -> float:
+    def valid_loss(self, predictions: np.ndarray, values: np.ndarray) -> float:
         """Returns half the mean squared error."""
         return float(((predictions[:, 0] - values) ** 2).mean()) / 2
 

@@ -1,10 +1,11 @@
 """Settings of classification."""
 
 import dataclasses
-from typing import Self
+from typing import Any, Self
 
 from tasks.core import config, targets, word_vectors
 from tasks.core.class_weights import NONE, class_weights_setting
+from tasks.core.config import CorpusSize
 from tasks.core.direction import FORWARD, direction_setting
 from tasks.core.errors import UserError
 from tasks.core.settings import find_cell, flag, setting
@@ -225,6 +226,6 @@ class Config(word_vectors.Config):
         """Whether predictions above a threshold of the probability are marked as confident."""
         return bool(self.coverage or self.min_precision)
 
-    def automatic(self, size):
+    def automatic(self, size: CorpusSize) -> dict[str, Any]:
         tokens = config.automatic_batch_tokens(size, 256, 16_384)
         return {"batch_tokens": tokens, **config.by_size(size, _LENGTHS)}

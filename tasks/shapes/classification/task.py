@@ -2,8 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,11 +25,14 @@ from models.text.words import (
 )
 from tasks.core import targets as names
 from tasks.core import task, word_vectors
+from tasks.core.corpus import Corpus
 from tasks.core.direction import FORWARD
 from tasks.core.errors import UserError
+from tasks.core.examples import Example
 from tasks.core.id_map import IdMap
 from tasks.core.id_rules import IdRules, Stage
 from tasks.core.settings import flag
+from tasks.core.task import Purpose
 from tasks.shapes.classification import linear_path, targets
 from tasks.shapes.classification.evaluation import Evaluator
 from tasks.shapes.classification.inspection import Inspector
@@ -56,7 +62,7 @@ class Classification(task.Task):
     layer_groups = {"embeddings": ["embedding"], "encoder": ["embedding", "reader"]}
     word_reader = "reader"
 
-    def __init__(self, config, folder):
+    def __init__(self, config: Config, folder: Path):
         # Versions of earlier releases, and settings that no corpus has completed, have classes.
         if config.target == names.AUTO:
             config = dataclasses.replace(config, target=names.CLASSES)
@@ -76,7 +82,7 @@ class Classification(task.Task):
         self._evidence = config.evidence if self.target.has_evidence else 0
 
     @classmethod
-    def variant(cls, config):
+    def variant(cls, config: Config) -> type[Self]:
         return _of_trees(cls) if config.trees else cls
 
     @property
@@ -85,7 +91,7 @@ class Classification(task.Task):
         return self.target.names
 
     @classmethod
-    def settle(cls, config, corpus):
+    def settle(cls, config: Config, corpus: Corpus) -> tuple[Config, Corpus, list[str]]:
         fields = {field.name for field in dataclasses.fields(corpus)}
         if config.trees != getattr(corpus, "trees", False):
             if not config.trees:
@@ -139,7 +145,7 @@ class Classification(task.Task):
             return words.with_flat_values(cls._folded(config, words.flat_values))
         return tf.strings.lower(words, encoding="utf-8") if config.fold_case else words
 
-    def moved_inputs(self, id_maps):
+    def moved_inputs(self, id_maps: Mapping[str, IdMap]) -> Sequence[IdMap]:
         if not self._evidence or "labels" not in id_maps:
             return ()
         # The reader sees the embedding, and the evidence of words and of pairs for each class.
@@ -149,10 +155,10 @@ class Classification(task.Task):
         sources = np.concatenate([np.arange(size), *evidence])
         return [IdMap(size + 2 * labels.before, sources)]
 
-    def rejection_reason(self, example):
+    def rejection_reason(self, example: Example) -> str | None:
         return self.target.rejection_reason(example)
 
-    def encode(self, values):
+    def encode(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         ids, key = self.ids(values["text"]), self.target.key
         return {
             "ids": ids,
@@ -170,7 +176,7 @@ class Classification(task.Task):
         """Returns the ids of all words of texts (B,): (B, T) int32."""
         return self.words.encode(self._folded(self.config, split(text)))
 
-    def to_inputs(self, encoded, *, training):
+    def to_inputs(self, encoded: dict[str, tf.Tensor], *, training: bool) -> tuple:
         inputs, target = encoded["ids"], self.target.to_target(encoded[self.target.key])
         if self._evidence:
             left_out = self.target.memberships(target) * (1.0 if training else 0.0)
@@ -178,7 +184,7 @@ class Classification(task.Task):
         weights = self.target.sample_weights(target) if training else None
         return (inputs, target) if weights is None else (inputs, target, weights)
 
-    def build(self, purpose="training"):
+    def build(self, purpose: Purpose = "training") -> keras.Model:
         c, trainable = self.config, purpose != "serving"
         return classifier(
             vocabulary=self._trained_size,
@@ -199,13 +205,24 @@ class Classification(task.Task):
             dtype=c.precision if purpose == "training" else "float32",
         )
 
-    def combine(self, networks):
+    def combine(self, networks: Sequence[keras.Model]) -> keras.Model:
         return self.target.combine(networks)
 
-    def distillation_loss(self, model, teacher_outputs, outputs, weight):
+    def distillation_loss(
+        self,
+        model: keras.Model,
+        teacher_outputs: tf.Tensor,
+        outputs: tf.Tensor,
+        weight: tf.Tensor | None,
+    ) -> tf.Tensor:
         return self.target.distillation_loss(model, teacher_outputs, outputs, weight)
 
-    def adapt(self, model, train, valid):
+    def adapt(
+        self,
+        model: keras.Model,
+        train: Iterable[dict[str, np.ndarray]],
+        valid: Iterable[dict[str, np.ndarray]],
+    ) -> None:
         if self.vectors:
             table = word_vectors.table(self._folder)
             model.get_layer("embedding").set_vectors(table, self.config.seed)
@@ -233,16 +250,16 @@ class Classification(task.Task):
             ids = batch["ids"]
             yield {**batch, "ids": np.where(ids < self._trained_size, ids, UNKNOWN)}
 
-    def fit_on_valid(self, model, batches):
+    def fit_on_valid(self, model: keras.Model, batches: Iterable[dict[str, np.ndarray]]) -> None:
         self.target.fit_on_valid(self, model, batches)
 
-    def fitted_on_valid(self, model):
+    def fitted_on_valid(self, model: keras.Model) -> dict[str, float]:
         return self.target.fitted_on_valid(model)
 
-    def compile(self, model, optimizer):
+    def compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         self.target.compile(model, optimizer)
 
-    def signatures(self, model):
+    def signatures(self, model: keras.Model) -> dict[str, Callable]:
         @tf.function(input_signature=[self.request["text"]], autograph=False)
         def classify(text):
             outputs = model(self.ids(text).to_tensor(PADDING), training=False)
@@ -251,7 +268,7 @@ class Classification(task.Task):
         streaming = TextStream(self, model).signatures() if self._reads_forward else {}
         return {"serving_default": classify, **streaming}
 
-    def id_signature(self, model):
+    def id_signature(self, model: keras.Model) -> Callable:
         @tf.function(
             input_signature=[tf.TensorSpec([None, None], tf.int32, "ids")], autograph=False
         )
@@ -261,7 +278,7 @@ class Classification(task.Task):
 
         return classify_ids
 
-    def id_rules(self):
+    def id_rules(self) -> IdRules:
         c = self.config
         return IdRules(
             stages=[Stage([*(CHUNK_RULES if self._reads_forward else ()), *RULES])],
@@ -273,7 +290,7 @@ class Classification(task.Task):
             names=self.labels.words if hasattr(self.target, "names") else None,
         )
 
-    def limits(self):
+    def limits(self) -> Sequence[str]:
         return (
             f"Reads the first {self.config.max_length} tokens of a text and ignores the rest.",
             *self.target.limits(),

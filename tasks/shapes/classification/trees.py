@@ -11,6 +11,10 @@ What is not a tree, or too large, is not `valid`: its label and tree are "", its
 Shapes: B texts, N nodes of the largest tree, K classes.
 """
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import keras
+import numpy as np
 import tensorflow as tf
 
 from models.cells.tree import valid_trees
@@ -19,6 +23,8 @@ from models.text import trees
 from models.text.words import PADDING, truncate_bytes
 from tasks.core import task, word_vectors
 from tasks.core.errors import UserError
+from tasks.core.id_map import IdMap
+from tasks.core.task import Purpose
 from tasks.shapes.classification.task import Classification
 from tasks.shapes.classification.tree_inspection import Inspector
 
@@ -44,10 +50,10 @@ class TreeClassification(Classification):
         words = tf.ragged.boolean_mask(words, words != "")
         return cls._folded(config, words)
 
-    def moved_inputs(self, id_maps):
+    def moved_inputs(self, id_maps: Mapping[str, IdMap]) -> Sequence[IdMap]:
         return ()
 
-    def encode(self, values):
+    def encode(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         ids, batch = self.read(values["text"])
         length = tf.reduce_sum(tf.cast(batch.present, tf.int32), axis=1)
         labels = self.target.encode(batch.labels)
@@ -59,7 +65,7 @@ class TreeClassification(Classification):
         }
         return {**encoded, "length": length}
 
-    def skip_reason(self):
+    def skip_reason(self) -> str:
         return f"trees with more than {self.config.max_length} nodes"
 
     def read(self, text: tf.Tensor) -> tuple[tf.Tensor, trees.Trees]:
@@ -71,7 +77,7 @@ class TreeClassification(Classification):
         ids = tf.where(present, self.words.encode(words), PADDING)
         return ids, batch._replace(present=present, valid=valid)
 
-    def to_inputs(self, encoded, *, training):
+    def to_inputs(self, encoded: dict[str, tf.Tensor], *, training: bool) -> tuple:
         ids, labels = encoded["ids"], encoded["labels"]
         is_labelled = (ids != PADDING) & (labels >= 0)  # others are padding, or unknown
         labels = tf.maximum(labels, 0)
@@ -82,7 +88,7 @@ class TreeClassification(Classification):
             weights *= of_classes
         return {"ids": ids, "parents": encoded["parents"]}, labels, weights
 
-    def build(self, purpose="training"):
+    def build(self, purpose: Purpose = "training") -> keras.Model:
         c, trainable = self.config, purpose != "serving"
         return tree_classifier(
             vocabulary=self._trained_size,
@@ -100,15 +106,26 @@ class TreeClassification(Classification):
             dtype=c.precision if purpose == "training" else "float32",
         )
 
-    def distillation_loss(self, model, teacher_outputs, outputs, weight):
+    def distillation_loss(
+        self,
+        model: keras.Model,
+        teacher_outputs: tf.Tensor,
+        outputs: tf.Tensor,
+        weight: tf.Tensor | None,
+    ) -> tf.Tensor:
         return task.Task.distillation_loss(self, model, teacher_outputs, outputs, weight)
 
-    def adapt(self, model, train, valid):
+    def adapt(
+        self,
+        model: keras.Model,
+        train: Iterable[dict[str, np.ndarray]],
+        valid: Iterable[dict[str, np.ndarray]],
+    ) -> None:
         if self.vectors:
             table = word_vectors.table(self._folder)
             model.get_layer("embedding").set_vectors(table, self.config.seed)
 
-    def signatures(self, model):
+    def signatures(self, model: keras.Model) -> dict[str, Callable]:
         @tf.function(input_signature=[self.request["text"]], autograph=False)
         def classify(text):
             ids, batch = self.read(text)
@@ -123,13 +140,13 @@ class TreeClassification(Classification):
 
         return {"serving_default": classify}
 
-    def id_signature(self, model):
+    def id_signature(self, model: keras.Model) -> Callable:
         raise UserError(
             "the network reads trees, level by level in a loop; it is exported as a SavedModel "
             "only."
         )
 
-    def limits(self):
+    def limits(self) -> Sequence[str]:
         most = f" and {self._arity} children of a node" if self._arity else ""
         return (
             f"Reads trees with at most {self.config.max_length} nodes{most}; what is larger or "

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import keras
@@ -36,7 +37,7 @@ class Generation(task.Task):
     inherited_assets = (_SUBWORDS,)
     output_name: ClassVar[str]
 
-    def __init__(self, config, folder):
+    def __init__(self, config: Config, folder: Path):
         super().__init__(config, folder)
         self.subwords = Subwords(folder / _SUBWORDS)
 
@@ -79,10 +80,10 @@ class Generation(task.Task):
             source: The input of its encoder.
         """
 
-    def combine(self, networks):
+    def combine(self, networks: Sequence[keras.Model]) -> keras.Model:
         return ensemble(networks, "log_probabilities")
 
-    def compile(self, model, optimizer):
+    def compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         model.compile(
             optimizer,
             loss=SmoothedCrossEntropy(self.config.label_smoothing),

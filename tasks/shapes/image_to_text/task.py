@@ -1,7 +1,7 @@
 """Image to text: data, network and signatures."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -9,12 +9,15 @@ import tensorflow as tf
 
 from models import images as image_ops
 from models.cells.recurrent import PORTABLE
+from models.layers.decoder import Memory
 from models.networks import pretrained
 from models.networks.captioner import captioner
 from models.networks.ensemble import members
 from models.text.subwords import END, START
 from models.text.words import PADDING
 from tasks.core.errors import UserError
+from tasks.core.examples import Example
+from tasks.core.task import Purpose
 from tasks.shapes import generation
 from tasks.shapes.image_to_text.evaluation import Evaluator
 from tasks.shapes.image_to_text.inspection import Inspector
@@ -35,7 +38,7 @@ class ImageToText(generation.Generation):
         "encoder": ["convolution_*", "grid", "rows_*", "columns_*", "vector", "normed_vector"]
     }
 
-    def __init__(self, config, folder):
+    def __init__(self, config: Config, folder: Path):
         super().__init__(config, folder)
         self._frozen_encoder = None
         if config.encoder:
@@ -65,16 +68,16 @@ class ImageToText(generation.Generation):
         super()._learn_assets(config, train, folder)
 
     @classmethod
-    def training_texts(cls, values):
+    def training_texts(cls, values: Mapping) -> Iterable[str]:
         return values["captions"]
 
-    def references(self, values):
+    def references(self, values: Mapping) -> Sequence[str]:
         return values["captions"]
 
-    def source_text(self, example):
+    def source_text(self, example: Example) -> str:
         return example.origin
 
-    def encode(self, values):
+    def encode(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         pixels, valid = self.pixels(values["image_bytes"])
         images = tf.boolean_mask(pixels, valid)
         if self._frozen_encoder:  # one by one, since a batch of feature maps could fill the memory
@@ -103,10 +106,10 @@ class ImageToText(generation.Generation):
         """Returns the network's input for pixels: feature maps of a frozen encoder, if any."""
         return self._frozen_encoder(pixels) if self._frozen_encoder else pixels
 
-    def skip_reason(self):
+    def skip_reason(self) -> str:
         return "images that cannot be read"
 
-    def to_inputs(self, encoded, *, training):
+    def to_inputs(self, encoded: dict[str, tf.Tensor], *, training: bool) -> tuple:
         ids = encoded["captions"]  # all captions of an image, each followed by END
         flat, ends = tf.boolean_mask(ids, ids != PADDING), ids == END
         limits = tf.where(flat == END)[:, 0] + 1
@@ -118,7 +121,7 @@ class ImageToText(generation.Generation):
         inputs = {"image": encoded["image"], "before": tf.where(valid, previous, PADDING)}
         return inputs, following, tf.cast(valid, tf.float32)
 
-    def build(self, purpose="training"):
+    def build(self, purpose: Purpose = "training") -> keras.Model:
         c, trainable = self.config, purpose != "serving"
         return captioner(
             image=tuple(self._grid_shape) if self._frozen_encoder else (c.height, c.width, 3),
@@ -138,7 +141,7 @@ class ImageToText(generation.Generation):
 
     # --- Serving -------------------------------------------------------------
 
-    def signatures(self, model):
+    def signatures(self, model: keras.Model) -> dict[str, Callable]:
         spec, decoder = self.request["image_bytes"], self.search_decoder(model)
         search = self.source_search(model)
 
@@ -173,17 +176,17 @@ class ImageToText(generation.Generation):
 
         return {"serving_default": serving_default, "n_best": n_best, "attend": attend}
 
-    def prepare_source(self, source):
+    def prepare_source(self, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels, valid = self.pixels(source)
         images = _of_rows(self.encode_pixels, pixels) if self._frozen_encoder else pixels
         return images, tf.where(valid, self.config.max_length, 0)
 
-    def encode_source(self, model, source):
+    def encode_source(self, model: keras.Model, source: tf.Tensor) -> Memory:
         encoder = keras.Model(model.input["image"], model.get_layer("memory").output)
         values = _of_rows(lambda images: encoder(images, training=False), source)
         return model.get_layer("decoder").prepare_memory(values)
 
-    def limits(self):
+    def limits(self) -> Sequence[str]:
         c = self.config
         return (
             f"Scales every image to {c.width} x {c.height} pixels, whatever its proportions, and "

@@ -3,6 +3,7 @@
 import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from models.text.tokens import UNKNOWN_MARK
 from tasks.core import evaluation
 from tasks.core.evaluation import Evaluation, Table
 from tasks.core.examples import Example, Splits
+
+if TYPE_CHECKING:
+    from tasks.shapes.language_modelling.task import LanguageModelling
 
 _MISTAKES = 20  # shown in the report
 _SHOWN_CHARACTERS = 500  # of a text in the report
@@ -121,7 +125,7 @@ def bits_per_character(sums: np.ndarray) -> float:
 _SCORES = {"perplexity": perplexity, "bits_per_character": bits_per_character}
 
 
-def characters(task, text: str, is_whole: bool) -> int:
+def characters(task: "LanguageModelling", text: str, is_whole: bool) -> int:
     """Returns the number of characters that were scored; the end of a text counts as one.
 
     Args:

@@ -1,8 +1,10 @@
 """Settings of language modelling."""
 
 import dataclasses
+from typing import Any
 
 from tasks.core import config
+from tasks.core.config import CorpusSize
 from tasks.core.errors import UserError
 from tasks.core.settings import setting
 
@@ -59,5 +61,5 @@ class Config(config.Config):
                 f"which 259 are marks and bytes, got {self.vocabulary}."
             )
 
-    def automatic(self, size):
+    def automatic(self, size: CorpusSize) -> dict[str, Any]:
         return {"batch_tokens": config.automatic_batch_tokens(size, 512, 8192)}

@@ -1,5 +1,9 @@
 """Language modelling: data, network and signatures."""
 
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import keras
 import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
@@ -12,6 +16,7 @@ from models.text.windows import windows
 from models.text.words import PADDING, LossyCounter, split
 from tasks.core import task
 from tasks.core.errors import UserError
+from tasks.core.task import Purpose
 from tasks.shapes.language_modelling.evaluation import Evaluator
 from tasks.shapes.language_modelling.inspection import Inspector
 from tasks.shapes.language_modelling.requests import RequestFormat
@@ -38,7 +43,7 @@ class LanguageModelling(task.Task):
     inherited_assets = (_SUBWORDS, _CHARACTERS)
     layer_groups = {"embeddings": ["embedding"], "encoder": ["embedding", "reader"]}
 
-    def __init__(self, config, folder):
+    def __init__(self, config: Config, folder: Path):
         super().__init__(config, folder)
         self.tokens: Tokens
         self.words = None
@@ -51,7 +56,7 @@ class LanguageModelling(task.Task):
         self.vocabulary_text = path.read_text(encoding="utf-8")
 
     @classmethod
-    def row(cls, values):
+    def row(cls, values: Mapping) -> dict:
         return {**super().row(values), **_WARM_UP}
 
     @classmethod
@@ -66,7 +71,7 @@ class LanguageModelling(task.Task):
         except ValueError as error:
             raise UserError(f"the train part: {error}") from error
 
-    def encode(self, values):
+    def encode(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         ids = self.tokens.whole(values["text"])
         ids = self.with_end(ids, ids.row_lengths() > 0)
         before = tf.concat([tf.fill([ids.nrows(), 1], self.tokens.start), ids], axis=1)[:, :-1]
@@ -78,14 +83,14 @@ class LanguageModelling(task.Task):
             "length": tf.cast(steps.row_lengths(), tf.int32),
         }
 
-    def skip_reason(self):
+    def skip_reason(self) -> str:
         return "texts without tokens"
 
-    def to_inputs(self, encoded, *, training):
+    def to_inputs(self, encoded: dict[str, tf.Tensor], *, training: bool) -> tuple:
         following = encoded["following"]
         return encoded["before"], following, tf.cast(following != PADDING, tf.float32)
 
-    def build(self, purpose="training"):
+    def build(self, purpose: Purpose = "training") -> keras.Model:
         c, trainable = self.config, purpose != "serving"
         return language_model(
             vocabulary=len(self.tokens),
@@ -100,12 +105,12 @@ class LanguageModelling(task.Task):
             dtype=c.precision if purpose == "training" else "float32",
         )
 
-    def compile(self, model, optimizer):
+    def compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         model.compile(optimizer, loss=SmoothedCrossEntropy(), jit_compile=False)
 
     # --- Serving -------------------------------------------------------------
 
-    def signatures(self, model):
+    def signatures(self, model: keras.Model) -> dict[str, Callable]:
         tokens, c = self.tokens, self.config
         scorer = Scorer(model, tokens.start, len(tokens))
         sampler = Sampler(scorer, tokens.end, tokens.unwritten, len(tokens))
@@ -170,7 +175,7 @@ class LanguageModelling(task.Task):
             **streaming,
         }
 
-    def id_signature(self, model):
+    def id_signature(self, model: keras.Model) -> Callable:
         raise UserError(
             "a language model scores, and draws, token by token in loops around its network, which "
             "are part of the SavedModel only; --format keras copies the network."
@@ -211,7 +216,7 @@ class LanguageModelling(task.Task):
         values, ids = tf.math.top_k(log_probabilities, count)
         return self.tokens.pieces(ids), values
 
-    def limits(self):
+    def limits(self) -> Sequence[str]:
         c = self.config
         return (
             f"Scores the first {c.max_length} tokens of a text and ignores the rest; a text that "

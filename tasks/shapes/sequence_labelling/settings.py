@@ -1,9 +1,11 @@
 """Settings of sequence labelling."""
 
 import dataclasses
+from typing import Any
 
 from tasks.core import config, word_vectors
 from tasks.core.class_weights import NONE, class_weights_setting
+from tasks.core.config import CorpusSize
 from tasks.core.direction import FORWARD, direction_setting
 from tasks.core.errors import UserError
 from tasks.core.settings import setting
@@ -186,5 +188,5 @@ class Config(word_vectors.Config):
                 "tags to train on."
             )
 
-    def automatic(self, size):
+    def automatic(self, size: CorpusSize) -> dict[str, Any]:
         return config.by_size(size, _AUTOMATIC)

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -33,7 +33,9 @@ from models.text.words import PADDING, UNKNOWN, LossyCounter, Vocabulary, spell
 from tasks.core import calibration, class_weights, task, word_vectors
 from tasks.core.direction import FORWARD
 from tasks.core.errors import UserError
+from tasks.core.examples import Example
 from tasks.core.id_rules import IdRules, Stage
+from tasks.core.task import Purpose
 from tasks.shapes.sequence_labelling import annotations, entity_scheme
 from tasks.shapes.sequence_labelling.entity_scheme import EntityScheme
 from tasks.shapes.sequence_labelling.entity_signature import entity_outputs
@@ -84,7 +86,7 @@ class SequenceLabelling(task.Task):
         "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
     }
 
-    def __init__(self, config, folder):
+    def __init__(self, config: Config, folder: Path):
         super().__init__(config, folder)
         lower_unknown = bool(config.vectors) and not config.fold_case
         self.words = Vocabulary(folder / _WORDS, lower_unknown=lower_unknown)
@@ -195,11 +197,11 @@ class SequenceLabelling(task.Task):
             words = tokenize(tf.constant([example.values["text"] for example in batch]))
         return words.with_flat_values(_normalize(words.flat_values, config))
 
-    def row(self, values):
+    def row(self, values: Mapping) -> dict:
         tokens = values["tokens"]
         return {"text": " ".join(tokens), "tokens": tokens, "lengths": len(tokens)}
 
-    def rejection_reason(self, example):
+    def rejection_reason(self, example: Example) -> str | None:
         names = annotations.names_of(example.values)
         own = self.annotation_names
         if set(names) != set(own):
@@ -215,7 +217,7 @@ class SequenceLabelling(task.Task):
         """Names of the annotations; `tags` if there is only one."""
         return tuple(each.name for each in self.annotations) or (annotations.FIRST,)
 
-    def encode(self, values):
+    def encode(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         tokens = values["tokens"]
         steps, _ = windows(tokens.row_lengths(), self.config.max_length)
         flat = self.network_inputs(tokens.flat_values)
@@ -251,7 +253,7 @@ class SequenceLabelling(task.Task):
             inputs["characters"] = characters.to_tensor(PADDING, shape=[None, limit])
         return inputs
 
-    def to_inputs(self, encoded, *, training):
+    def to_inputs(self, encoded: dict[str, tf.Tensor], *, training: bool) -> tuple:
         inputs = {name: encoded[name] for name in ("ids", "characters") if name in encoded}
         if self.annotations:
             # An annotation that the train part does not have, -1, is left to loss and metrics.
@@ -262,7 +264,7 @@ class SequenceLabelling(task.Task):
             weights *= tf.gather(self._class_weights, tags)
         return inputs, tags, weights
 
-    def build(self, purpose="training"):
+    def build(self, purpose: Purpose = "training") -> keras.Model:
         c, trainable = self.config, purpose != "serving"
         return tagger(
             vocabulary=self._trained_size,
@@ -296,7 +298,7 @@ class SequenceLabelling(task.Task):
             return logits
         return split_logits(logits, list(self._tag_counts().values()))[index]
 
-    def combine(self, networks):
+    def combine(self, networks: Sequence[keras.Model]) -> keras.Model:
         if not self.config.crf:
             calibration_layer = Temperature(dtype="float32", name="calibration")
             return ensemble(networks, head=[calibration_layer])
@@ -308,7 +310,12 @@ class SequenceLabelling(task.Task):
         logits = crf(model.output, mask=model.input["ids"] != PADDING)
         return keras.Model(model.input, logits, name=model.name)
 
-    def adapt(self, model, train, valid):
+    def adapt(
+        self,
+        model: keras.Model,
+        train: Iterable[dict[str, np.ndarray]],
+        valid: Iterable[dict[str, np.ndarray]],
+    ) -> None:
         if self.vectors:
             table = word_vectors.table(self._folder)
             model.get_layer("embedding").set_vectors(table, self.config.seed)
@@ -317,7 +324,7 @@ class SequenceLabelling(task.Task):
             countable = (np.where(batch < self._trained_size, batch, UNKNOWN) for batch in ids)
             model.get_layer("word_dropout").adapt(countable)
 
-    def fit_on_valid(self, model, batches):
+    def fit_on_valid(self, model: keras.Model, batches: Iterable[dict[str, np.ndarray]]) -> None:
         if not self.calibration_layers(model):
             return
         for column, layer in enumerate(self._temperatures(model).values()):
@@ -329,13 +336,13 @@ class SequenceLabelling(task.Task):
             )
             layer.temperature.assign(fit_temperature(*values))
 
-    def fitted_on_valid(self, model):
+    def fitted_on_valid(self, model: keras.Model) -> dict[str, float]:
         if self.config.crf:
             return {}
         layers = self._temperatures(model)
         return {name: float(layer.temperature.numpy()) for name, layer in layers.items()}
 
-    def calibration_layers(self, model):
+    def calibration_layers(self, model: keras.Model) -> Sequence[Temperature]:
         if not self.config.calibrate or self.config.crf:
             return ()
         return tuple(self._temperatures(model).values())
@@ -360,7 +367,7 @@ class SequenceLabelling(task.Task):
             jit_compile=False,  # XLA would compile again for each length
         )
 
-    def compile(self, model, optimizer):
+    def compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         if self.annotations:
             self._compile_joint(model, optimizer)
             return
@@ -384,7 +391,7 @@ class SequenceLabelling(task.Task):
 
     # --- Serving -------------------------------------------------------------
 
-    def signatures(self, model):
+    def signatures(self, model: keras.Model) -> dict[str, Callable]:
         stream = TagStream(self, model) if self.config.direction == FORWARD else None
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")], autograph=False)
@@ -417,7 +424,7 @@ class SequenceLabelling(task.Task):
             signatures["entities"] = entities
         return signatures | (stream.signatures() if stream else {})
 
-    def id_signature(self, model):
+    def id_signature(self, model: keras.Model) -> Callable:
         if self.config.crf or self._constrained_decoder():
             raise UserError(
                 "its tags are decoded as a sequence, by the Viterbi algorithm, which is a loop "
@@ -439,7 +446,7 @@ class SequenceLabelling(task.Task):
 
         return tag_ids
 
-    def id_rules(self):
+    def id_rules(self) -> IdRules:
         c = self.config
         chunk_rules = CHUNK_RULES if c.direction == FORWARD else ()
         stages = [
@@ -621,7 +628,7 @@ class SequenceLabelling(task.Task):
             return None
         return ConstrainedDecoder(self.scheme.constraints)
 
-    def remarks(self):
+    def remarks(self) -> Sequence[str]:
         marking = (each.name for each in self.annotations if entities.scheme(each.tags.words))
         return (
             *super().remarks(),
@@ -640,7 +647,7 @@ class SequenceLabelling(task.Task):
             return []
         return [f"all {len(tags)} tags are numbers, such as {tags[0]}: the data lacks their names"]
 
-    def limits(self):
+    def limits(self) -> Sequence[str]:
         c = self.config
         sentences = (
             f"Reads sentences of more than {c.max_length} tokens in overlapping windows, and tags "

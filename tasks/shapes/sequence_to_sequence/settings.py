@@ -1,8 +1,10 @@
 """Settings of sequence-to-sequence tasks."""
 
 import dataclasses
+from typing import Any
 
 from tasks.core import config
+from tasks.core.config import CorpusSize
 from tasks.core.settings import setting
 from tasks.shapes import generation
 
@@ -84,5 +86,5 @@ class Config(generation.Config):
         old_name="longest_output",
     )
 
-    def automatic(self, size):
+    def automatic(self, size: CorpusSize) -> dict[str, Any]:
         return config.by_size(size, _AUTOMATIC)

@@ -1,11 +1,16 @@
 """Sequence to sequence: data, network and signatures."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
 import keras
 import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
+from models.layers.decoder import Memory
 from models.networks.translator import translator
 from models.text.words import PADDING, truncate_bytes
+from tasks.core.examples import Example
+from tasks.core.task import Purpose
 from tasks.shapes import generation
 from tasks.shapes.sequence_to_sequence.evaluation import Evaluator
 from tasks.shapes.sequence_to_sequence.inspection import Inspector
@@ -28,16 +33,16 @@ class SequenceToSequence(generation.Generation):
     layer_groups = {"embeddings": ["embedding"], "encoder": ["embedding", "encoder_*"]}
 
     @classmethod
-    def training_texts(cls, values):
+    def training_texts(cls, values: Mapping) -> Iterable[str]:
         return values.values()
 
-    def references(self, values):
+    def references(self, values: Mapping) -> Sequence[str]:
         return [values["translation"]]
 
-    def source_text(self, example):
+    def source_text(self, example: Example) -> str:
         return example.values["text"]
 
-    def encode(self, values):
+    def encode(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         source = self.subwords.encode(values["text"])
         target = self.subwords.encode(values["translation"])
         lengths = [tf.cast(side.row_lengths(), tf.int32) for side in (source, target)]
@@ -51,14 +56,14 @@ class SequenceToSequence(generation.Generation):
             "length": tf.boolean_mask(long, fits) + 1,
         }
 
-    def skip_reason(self):
+    def skip_reason(self) -> str:
         c = self.config
         return (
             f"pairs with an empty side, a side of more than {c.max_length} subwords, or one of "
             f"more than {c.max_side_ratio:g} times the subwords of the other plus 5"
         )
 
-    def augment(self, encoded, seed):
+    def augment(self, encoded: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         dropout = self.config.bpe_dropout
         if not dropout:
             return encoded
@@ -69,11 +74,11 @@ class SequenceToSequence(generation.Generation):
             segmented[side] = ids.to_tensor(PADDING)
         return encoded | segmented
 
-    def to_inputs(self, encoded, *, training):
+    def to_inputs(self, encoded: dict[str, tf.Tensor], *, training: bool) -> tuple:
         previous, following, weights = generation.teacher_forcing(encoded["target"])
         return {"source": encoded["source"], "before": previous}, following, weights
 
-    def build(self, purpose="training"):
+    def build(self, purpose: Purpose = "training") -> keras.Model:
         c, trainable = self.config, purpose != "serving"
         return translator(
             source_vocabulary=len(self.subwords),
@@ -91,7 +96,7 @@ class SequenceToSequence(generation.Generation):
 
     # --- Serving -------------------------------------------------------------
 
-    def signatures(self, model):
+    def signatures(self, model: keras.Model) -> dict[str, Callable]:
         spec, decoder = self.request["text"], self.search_decoder(model)
         search = self.source_search(model)
 
@@ -128,14 +133,14 @@ class SequenceToSequence(generation.Generation):
             signatures |= SourceStream(self, model).signatures(translate)
         return signatures
 
-    def prepare_source(self, source):
+    def prepare_source(self, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         ids = self.source_ids(source)
         length = tf.cast(_lengths(ids), tf.float32)
         # An empty text has an empty translation.
         max_length = tf.where(length > 0, length * self.config.max_length_ratio + 10, 0)
         return ids, tf.cast(max_length, tf.int32)
 
-    def encode_source(self, model, source):
+    def encode_source(self, model: keras.Model, source: tf.Tensor) -> Memory:
         encoder = keras.Model(model.input["source"], model.get_layer("memory").output)
         values = encoder(source, training=False)
         return model.get_layer("decoder").prepare_memory(values, source != PADDING)
@@ -152,7 +157,7 @@ class SequenceToSequence(generation.Generation):
         # One token more, since the last word may have been cut.
         return truncate_bytes(text, self.config.max_length + 1)
 
-    def limits(self):
+    def limits(self) -> Sequence[str]:
         return (
             f"Reads the first {self.config.max_length} subwords of a text and ignores the rest.",
             "The probabilities are the network's own and have not been calibrated.",

@@ -1,31 +1,35 @@
 """One of K classes for each node of a tree; the class of a text is that of its root."""
 
 import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from models.layers.losses import StepAccuracy
 from models.text.words import max_bytes
 from tasks.core.errors import UserError
 from tasks.core.examples import Example
 from tasks.corpora import treebank
+from tasks.shapes.classification.settings import Config
 from tasks.shapes.classification.targets import classes
 from tasks.shapes.classification.targets.classes import Classes
 from tasks.shapes.classification.targets.nodes_evaluation import Evaluator
+from tasks.shapes.classification.targets.target import Explanation
 
 
 class Learner(classes.Learner):
     """Counts the classes of nodes."""
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
         super().__init__(config)
         self._roots = set()
 
-    def add(self, example):
+    def add(self, example: Example) -> None:
         children = self.config.tree_arity or None
         tree = treebank.parse_line(example.values["text"], example.origin, children)
         self._counts.update(tree.labels)
         self._roots.add(tree.labels[0])
 
-    def write(self, folder):
+    def write(self, folder: Path) -> None:
         if len(self._roots) < 2:
             raise UserError(
                 "the roots of the train part need at least two labels, got "
@@ -45,14 +49,14 @@ class Nodes(Classes):
     reduction = "mean_with_sample_weight"
     accuracy = StepAccuracy
 
-    def rejection_reason(self, example):
+    def rejection_reason(self, example: Example) -> str | None:
         return _tree_reason(self.config, example) or super().rejection_reason(example)
 
-    def explain(self, response):
+    def explain(self, response: Mapping) -> Explanation:
         explanation = super().explain(response)
         return explanation._replace(value=functools.partial(_of_root, explanation.value))
 
-    def limits(self):
+    def limits(self) -> Sequence[str]:
         return (
             *super().limits(),
             "Training learns the labels of all nodes; validation, and the scores but "

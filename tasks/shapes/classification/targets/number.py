@@ -3,6 +3,9 @@
 import array
 import json
 import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -13,10 +16,15 @@ from models.layers.mixture import fit_share_of_values
 from models.networks.ensemble import ensemble
 from tasks.core import calibration
 from tasks.core.errors import UserError
+from tasks.core.examples import Example
 from tasks.shapes.classification import linear_path
+from tasks.shapes.classification.settings import Config
 from tasks.shapes.classification.targets import target
 from tasks.shapes.classification.targets.number_evaluation import Evaluator
-from tasks.shapes.classification.targets.target import Explanation, Target
+from tasks.shapes.classification.targets.target import Batches, Explanation, Target
+
+if TYPE_CHECKING:
+    from tasks.core.task import Task
 
 STATISTICS_FILE = "number.json"
 
@@ -24,14 +32,14 @@ STATISTICS_FILE = "number.json"
 class Learner(target.Learner):
     """Measures the values, of each of which 8 bytes are held."""
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
         super().__init__(config)
         self._values = array.array("d")
 
-    def add(self, example):
+    def add(self, example: Example) -> None:
         self._values.append(float(example.values["value"]))
 
-    def write(self, folder):
+    def write(self, folder: Path) -> None:
         values = np.array(self._values)
         if len(values) and np.ptp(values) == 0:
             raise UserError(
@@ -62,7 +70,7 @@ class Number(Target):
     has_evidence = False
     outputs = 1
 
-    def __init__(self, config, folder):
+    def __init__(self, config: Config, folder: Path):
         super().__init__(config, folder)
         path = folder / STATISTICS_FILE
         self._file = tf.saved_model.Asset(str(path))
@@ -71,25 +79,31 @@ class Number(Target):
         self.median = statistics["median"]
         self.minimum, self.maximum = statistics["minimum"], statistics["maximum"]
 
-    def encode(self, values):
+    def encode(self, values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor | tf.RaggedTensor:
         return tf.strings.to_number(values)
 
-    def to_target(self, encoded):
+    def to_target(self, encoded: tf.Tensor) -> tf.Tensor:
         return encoded[:, None]
 
-    def linear_targets(self, encoded):
+    def linear_targets(self, encoded: np.ndarray) -> np.ndarray:
         return (encoded - np.float32(self.mean)) / np.float32(self.scale)
 
-    def head(self):
+    def head(self) -> list[keras.layers.Layer] | None:
         return [keras.layers.Rescaling(self.scale, self.mean, dtype="float32", name="unit")]
 
-    def combine(self, networks):
+    def combine(self, networks: Sequence[keras.Model]) -> keras.Model:
         return ensemble(networks, self.ensemble_mean)  # of values in their unit already
 
-    def distillation_loss(self, model, teacher_outputs, outputs, weight):
+    def distillation_loss(
+        self,
+        model: keras.Model,
+        teacher_outputs: tf.Tensor,
+        outputs: tf.Tensor,
+        weight: tf.Tensor | None,
+    ) -> tf.Tensor:
         return model.loss(teacher_outputs, outputs, sample_weight=weight)
 
-    def compile(self, model, optimizer):
+    def compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         model.compile(
             optimizer,
             loss=ScaledHuber(self.scale),
@@ -97,7 +111,7 @@ class Number(Target):
             jit_compile=False,  # XLA would compile again for each length
         )
 
-    def fit_on_valid(self, task, model, batches):
+    def fit_on_valid(self, task: "Task", model: keras.Model, batches: Batches) -> None:
         if not target.has_linear_path(model):
             return
         network = target.unmixed(model)
@@ -109,18 +123,18 @@ class Number(Target):
             lambda first, second: fit_share_of_values(first[:, 0], second[:, 0], values),
         )
 
-    def fitted_on_valid(self, model):
+    def fitted_on_valid(self, model: keras.Model) -> dict[str, float]:
         return target.linear_path_share(model)
 
-    def signature_outputs(self, model, outputs):
+    def signature_outputs(self, model: keras.Model, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"value": tf.clip_by_value(outputs[:, 0], self.minimum, self.maximum)}
 
-    def explain(self, response):
+    def explain(self, response: Mapping) -> Explanation:
         value = float(response["value"])
         text = f"{value:.4g}"
         return Explanation(text, text, lambda outputs: outputs[:, 0], "number")
 
-    def limits(self):
+    def limits(self) -> Sequence[str]:
         digits = max(0, 3 - math.floor(math.log10(self.scale)))
         low, high = (f"{value:.{digits}f}" for value in (self.minimum, self.maximum))
         return (
