@@ -1,6 +1,7 @@
 """Trains a task and publishes an evaluated SavedModel: `python -m app.train sentiment`."""
 
 import argparse
+import dataclasses
 import functools
 import shlex
 import sys
@@ -14,6 +15,7 @@ from app.serving.base_version import BaseVersion
 from tasks.core import unlabelled
 from tasks.core.config import Config
 from tasks.core.errors import UserError
+from tasks.core.settings import with_defaults
 
 _REPORT_EXAMPLES = 20
 STRATEGIES = ("none", "mirrored", "multiworker")  # of `training.distribution`, without TensorFlow
@@ -62,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         drop_labels=args.drop_labels,
         report_examples=args.report_examples,
         model=model_name.of(args),
-        command=_command(args, [task_class.Corpus, _config_class(task_class, base)]),
+        command=_command(args, _settings_classes(task_class, base)),
     )
     return pipeline.train(args.task, config, corpus, options)
 
@@ -116,13 +118,26 @@ def _config_class(task_class: type, base: BaseVersion | None) -> type:
     return base.config_class(task_class.Config) if base else task_class.Config
 
 
+def _settings_classes(task_class: type, base: BaseVersion | None) -> list[type]:
+    """Returns the dataclasses of the corpus and of the settings, whose common fields are one flag.
+
+    Those of a version that is continued, such as its target, are the defaults of both.
+    """
+    corpus, config = task_class.Corpus, _config_class(task_class, base)
+    names = {field.name for field in dataclasses.fields(corpus)}
+    if base and not base.is_language_model:
+        common = [field for field in dataclasses.fields(config) if field.name in names]
+        corpus = with_defaults(corpus, **{field.name: field.default for field in common})
+    return [corpus, config]
+
+
 def _group_names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
 
 
 def _add_flags(parser: argparse.ArgumentParser, task_class: type, base: BaseVersion | None) -> None:
-    cli.add_settings(parser, task_class.Corpus)
-    cli.add_settings(parser, _config_class(task_class, base))
+    for settings in _settings_classes(task_class, base):
+        cli.add_settings(parser, settings)
     cli.add_saved_models(parser)
     model_name.add_flag(parser, "name under which the version is published and served")
     parser.add_argument(

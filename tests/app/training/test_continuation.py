@@ -1,5 +1,6 @@
 """Continuing from a published version: settings, ids, weights, frozen layers, comparison."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -160,6 +161,20 @@ def test_a_version_without_the_classes_of_the_data_is_continued(base, tmp_path, 
     folder = ["--saved-models", str(version.parents[1])]
     with pytest.raises(UserError, match="no examples that both versions can be evaluated on"):
         evaluate.main(["sentiment", "--data", str(base[1]), *folder, "--compare", "1", "1"])
+
+
+def test_the_target_of_a_version_is_that_of_the_new_data(tmp_path, monkeypatch):
+    config, _ = tasks.declaration("sentiment").Config().with_target("number")
+    settings = dataclasses.asdict(config)
+    version = BaseVersion(tmp_path, "sentiment", "", settings, "sentiment")
+    monkeypatch.setattr("app.serving.base_version.find", lambda *args: version)
+    trained = []
+    monkeypatch.setattr("app.training.pipeline.train", lambda *args: trained.append(args))
+    train.main(["sentiment", "--from", "1", *where(tmp_path)])
+    (_, config, corpus, _) = trained[0]
+    assert (config.target, corpus.target) == ("number", "number")
+    with pytest.raises(UserError, match="for --target labels, got 'mean_absolute_error'"):
+        train.main(["sentiment", "--from", "1", "--target", "labels", *where(tmp_path)])
 
 
 def test_frozen_groups_are_not_trained(base, other, tmp_path, capsys):
