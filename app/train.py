@@ -10,12 +10,12 @@ from pathlib import Path
 
 import tasks
 from app import cli, config_file, model_name
-from app.serving import base_version
+from app.serving import base_version, versions
 from app.serving.base_version import BaseVersion
 from tasks.core import unlabelled
 from tasks.core.config import Config
 from tasks.core.errors import UserError
-from tasks.core.settings import with_defaults
+from tasks.core.settings import flag, with_defaults
 
 _REPORT_EXAMPLES = 20
 STRATEGIES = ("none", "mirrored", "multiworker")  # of `training.distribution`, without TensorFlow
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     )
     if args.base and not base:
         raise UserError(f"{base_version.FLAG} must be on the command line, not in a file.")
+    if base:
+        _check_common_settings(base, args, task_class)
     config = cli.settings(_config_class(task_class, base), args)
     if (args.freeze or args.drop_labels) and not base:
         raise UserError(
@@ -67,6 +69,20 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         command=_command(args, _settings_classes(task_class, base)),
     )
     return pipeline.train(args.task, config, corpus, options)
+
+
+def _check_common_settings(base: BaseVersion, args: argparse.Namespace, task_class: type) -> None:
+    """Checks that data are read as the version that is continued reads its own."""
+    if base.is_language_model:
+        return
+    defaults = {field.name: field.default for field in dataclasses.fields(task_class.Corpus)}
+    for field in dataclasses.fields(_config_class(task_class, base)):
+        own = getattr(args, field.name)
+        if field.name in defaults and own != field.default != defaults[field.name]:
+            raise UserError(
+                f"{flag(field.name)} must be {field.default}, as in the version "
+                f"{versions.title(base.folder)}, got {own}."
+            )
 
 
 def _check_start(base: BaseVersion, args: argparse.Namespace, config: Config) -> None:

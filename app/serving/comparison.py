@@ -12,6 +12,7 @@ import tasks
 from app.serving import versions
 from app.serving.session import SavedModelSession
 from models import metrics
+from tasks.core.errors import UserError
 from tasks.core.evaluation import Table
 from tasks.core.examples import Example, Stream
 from tasks.core.task import Task
@@ -85,9 +86,18 @@ def compare(
 
     Returns:
         The comparison; None if no example is left.
+
+    Raises:
+        UserError: The versions predict different targets.
     """
     task_class = tasks.find(name)
     restored = [task_class.restore(folder / "assets") for folder in (first, second)]
+
+    if restored[0].Evaluator is not restored[1].Evaluator:
+        raise UserError(
+            f"{versions.title(first)} and {second_name or versions.title(second)} predict "
+            "different targets, which have no score in common."
+        )
 
     def is_common(example: Example) -> bool:
         return not any(task.rejection_reason(example) for task in restored)

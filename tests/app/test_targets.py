@@ -9,8 +9,9 @@ import sklearn.metrics
 
 import models
 from app import evaluate, inspect_data, look, predict, train
-from app.serving import compatibility, deployment_checks, warmup
+from app.serving import comparison, compatibility, deployment_checks, warmup
 from app.serving.session import SavedModelSession
+from tasks.core.errors import UserError
 from tests.conftest import SMALL, signatures, where
 from tests.support.fake_server import FakeServer
 
@@ -233,3 +234,32 @@ def test_numbers_are_served_in_their_unit_and_range(number, tmp_path, capsys):
     assert float(capsys.readouterr().out.splitlines()[-2]) > 3
     page = ["sentiment", *data, "--target", "number", "--out", str(tmp_path / "page")]
     assert "Numbers" in (inspect_data.main(page) / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["labels", "number"])
+def test_a_version_is_continued_and_compared(name, request, tmp_path):
+    version, test, _ = request.getfixturevalue(name)
+    data = ["--data", str(version.parents[2] / "corpus"), "--from", str(version)]
+    with pytest.raises(UserError, match="--target must be"):
+        train.main(["sentiment", *data, "--target", "classes", *where(tmp_path)])
+    later = train.main(["sentiment", *data, "--epochs", "2", *where(tmp_path)])
+    record = json.loads((later / "assets.extra" / "run.json").read_text(encoding="utf-8"))
+    compared = record["comparison"]
+    outputs = [responses(each, test) for each in (version, later)]
+    if name == "number":
+        expected = np.array([float(value) for _, value in test])
+        errors = [np.abs(columns["value"] - expected).mean() for columns in outputs]
+        assert compared["scores"]["mean_absolute_error"] == pytest.approx(errors, rel=1e-4)
+        assert compared["p_value"] is None and (compared["gained"], compared["lost"]) == (0, 0)
+        assert 0 < compared["p_values"]["mean_absolute_error"] <= 1
+        return
+    expected = [text.encode() for _, text in test]
+    first, second = (columns["label"] == expected for columns in outputs)
+    assert compared["gained"] == np.sum(~first & second)
+    assert compared["lost"] == np.sum(first & ~second)
+    assert first.any() and compared["p_value"] is not None
+
+
+def test_versions_of_different_targets_are_not_compared(labels, number):
+    with pytest.raises(UserError, match="predict different targets"):
+        comparison.compare("sentiment", labels[0], number[0], None)

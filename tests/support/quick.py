@@ -116,6 +116,8 @@ PARAMETERS = {
         "test_numbers_are_served_in_their_unit_and_range": 0,
         "test_labels_are_predicted_alike_here_and_on_a_server": 0,
         "test_a_network_of_labels_is_loaded_for_reuse": 0,
+        "test_a_version_is_continued_and_compared": 0,
+        "test_versions_of_different_targets_are_not_compared": 0,
     },
     "tests/app/test_train.py": {
         "test_the_same_command_after_a_finished_run_makes_a_new_version": 0,

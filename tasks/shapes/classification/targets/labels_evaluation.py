@@ -4,7 +4,7 @@ Shapes: N texts, K labels.
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -22,6 +22,11 @@ _NAMED = 5  # labels that a warning names
 
 class Evaluator(evaluation.Evaluator):
     """Micro F1, macro F1, subset accuracy, scores per label, and the worst mistakes."""
+
+    def outcomes(self, example: Example, response: Mapping) -> Sequence[bool]:
+        """Returns whether a text has exactly the right labels."""
+        names = np.array(self.task.labels.words)
+        return ({*names[np.asarray(response["chosen"])]} == {*example.values["label"]},)
 
     def baselines(self, splits: Splits) -> dict[str, dict[str, float]]:
         from tasks.shapes.classification import baselines  # which imports scikit-learn

@@ -3,7 +3,7 @@
 import array
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from tasks.shapes.classification import evaluation
 
 _MISTAKES = 20  # shown in the report
 _RANGES = 5  # of a table, with equally many texts
+_COMPARED = "mean_absolute_error"  # the others depend on all examples together
 _SCORES = {
     "mean_absolute_error": metrics.mean_absolute_error,
     "r2": metrics.r_squared,
@@ -23,6 +24,16 @@ _SCORES = {
 
 class Evaluator(evaluation.Evaluator):
     """Mean absolute error, R² and Spearman's correlation, errors by range, the worst mistakes."""
+
+    def outcomes(self, example: Example, response: Mapping) -> Sequence[bool]:
+        return ()  # a number is not right or wrong
+
+    def statistics(self, example: Example, response: Mapping) -> dict[str, Sequence[float]]:
+        pair = float(example.values["value"]), float(response["value"])
+        return {_COMPARED: metrics.value_sums(*np.reshape(pair, [2, 1]))[0]}
+
+    def score_of(self, name: str, sums: np.ndarray) -> float:
+        return _SCORES[name](sums)
 
     def baselines(self, splits: Splits) -> dict[str, dict[str, float]]:
         from tasks.shapes.classification import baselines  # which imports scikit-learn
