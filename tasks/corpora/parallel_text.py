@@ -17,9 +17,10 @@ The meaning of `--source` and `--target` depends on the format:
     parallel files   the languages, which are the suffixes: NAME.de and NAME.en;
                      by default NAME.source and NAME.target
     tables           columns, by number, or by name if the first line is a header; by default
-                     the first and the second. Other columns are ignored, but every line must
-                     have as many columns as the first. Any suffix that is not one of the
-                     others is read as a table, not only .tsv
+                     the first and the second. A first line that names them as source and
+                     target, or as two languages, is skipped, and a note says so. Other columns
+                     are ignored, but every line must have as many columns as the first. Any
+                     suffix that is not one of the others is read as a table, not only .tsv
                      A .csv without tabs is separated by , ; or | and may quote fields; in a
                      folder, other files precede it
     JSON Lines       keys of the object, or of an object of languages under its key
@@ -49,7 +50,27 @@ from tasks.corpora.samples import english_german
 TABLES = (".tsv", ".txt", ".jsonl")
 # Names of files that accompany a corpus.
 _NOT_DATA = re.compile("_?(about|readme|licen|changelog)", re.IGNORECASE)
-_HEADERS = {("source", "target"), ("text", "translation")}  # of .csv files, not pairs
+# First rows that name columns and are not pairs: these, and two different languages.
+_HEADERS = {
+    ("source", "target"),
+    ("src", "tgt"),
+    ("src", "trg"),
+    ("src", "ref"),
+    ("text", "translation"),
+    ("sentence", "translation"),
+}
+_LANGUAGES = re.compile(
+    """
+    ( (ar|bg|bn|cs|da|de|el|en|es|et|fa|fi|fr|he|hi|hr|hu|id|it|ja|ko|lt|lv|nl|no|pl|pt|ro|ru|sk|
+       sl|sr|sv|sw|ta|te|th|tr|uk|ur|vi|zh) ([_-][a-z]{2})?
+    | arabic|bengali|bulgarian|chinese|croatian|czech|danish|dutch|english|estonian|finnish|french|
+      german|greek|hebrew|hindi|hungarian|indonesian|italian|japanese|korean|latvian|lithuanian|
+      norwegian|persian|polish|portuguese|romanian|russian|serbian|slovak|slovenian|spanish|
+      swahili|swedish|tamil|telugu|thai|turkish|ukrainian|urdu|vietnamese
+    ) ([ _](words/sentences|sentences?|texts?))?
+    """,
+    re.VERBOSE,
+)
 _NESTED = "translation"  # key of an object of languages
 
 Pair = tuple[str, str, str]  # an origin, a sentence and its translation; one may be empty
@@ -260,8 +281,29 @@ class ParallelSentences(Corpus):
             )
         if suffix == ".csv":
             return self._csv_stream(path)
-        reader = self._jsonl if suffix == ".jsonl" else self._tsv
-        return self._with_encoding_notes([path], _stream(path, lambda: reader(path)))
+        if suffix == ".jsonl":
+            return self._with_encoding_notes([path], _stream(path, lambda: self._jsonl(path)))
+        stream = _stream(path, lambda: self._tsv(path))
+
+        def notes() -> Iterator[str]:
+            if header := self._header(path, "\t"):
+                yield f"{path.name}: separated by tabs, {header}"
+            yield from stream.notes()
+
+        return self._with_encoding_notes([path], Stream(lambda: stream, notes))
+
+    def _header(self, path: AnyPath, delimiter: str) -> str:
+        """Returns the columns of a first row that is taken for a header unasked, as a note."""
+        if not all(side.isdecimal() for side in self._sides_of_tables()):
+            return ""  # flags name the columns
+        origin, first_row = next(self._rows(path, delimiter), ("", []))
+        if not first_row:
+            return ""
+        text, translation, has_header = self._columns(first_row, origin)
+        if not has_header:
+            return ""
+        names = [first_row[column].strip() for column in (text, translation)]
+        return f"the first row is a header: {names[0]} is the source and {names[1]} the target"
 
     def _csv_stream(self, path: AnyPath) -> Stream:
         """Returns the examples of a `.csv`, which may have tabs, and a note on how it is read."""
@@ -283,63 +325,66 @@ class ParallelSentences(Corpus):
             character = delimiter()
             if character != "\t":
                 columns = f"{self.source or 1} is the source and {self.target or 2} the target"
-                yield f"{path.name}: separated by {character!r}, column {columns}"
+                read_as = self._header(path, character) or f"column {columns}"
+                yield f"{path.name}: separated by {character!r}, {read_as}"
+            elif header := self._header(path, character):
+                yield f"{path.name}: separated by tabs, {header}"
             yield from stream.notes()
 
         return self._with_encoding_notes([path], Stream(lambda: stream, notes))
 
     def _csv(self, path: AnyPath, delimiter: str) -> Iterator[Pair]:
         """Yields the pairs of a table whose fields may be quoted."""
-        rows = csv.reader(
-            filesystem.csv_lines(path, self.encoding, filesystem.Access.of(self)),
-            delimiter=delimiter,
-            strict=True,
-        )
-        count = 0
+        for origin, *sides in self._pairs_of_rows(self._rows(path, delimiter)):
+            yield origin, *(" ".join(side.split()) for side in sides)
+
+    def _tsv(self, path: AnyPath) -> Iterator[Pair]:
+        return self._pairs_of_rows(self._rows(path, "\t"))
+
+    def _rows(self, path: AnyPath, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+        """Yields the origin and the fields of each row that is not blank; tabs allow no quotes."""
+        access = filesystem.Access.of(self)
+        if delimiter == "\t":
+            for origin, line in filesystem.lines(path, self.encoding, access):
+                if line.strip():
+                    yield origin, line.split("\t")
+            return
+        lines = filesystem.csv_lines(path, self.encoding, access)
+        rows = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
             for row in rows:
-                origin = f"{path}:{rows.line_num}"
-                if not any(field.strip() for field in row):
-                    continue
-                if not count:
-                    count = len(row)
-                    text, translation, has_header = self._columns(row, origin)
-                    names = tuple(field.strip().casefold() for field in row)
-                    if has_header or names in _HEADERS:
-                        continue
-                if len(row) != count:
-                    raise UserError(f"{origin}: expected {count} columns as above, got {len(row)}.")
-                sides = (" ".join(row[column].split()) for column in (text, translation))
-                yield origin, *sides
+                if any(field.strip() for field in row):
+                    yield f"{path}:{rows.line_num}", row
         except csv.Error as error:
             raise UserError(f"{path}:{rows.line_num}: not valid CSV: {error}.") from error
 
-    def _tsv(self, path: AnyPath) -> Iterator[Pair]:
+    def _pairs_of_rows(self, rows: Iterator[tuple[str, list[str]]]) -> Iterator[Pair]:
+        """Yields the pairs of a table, without its header."""
         count = 0
-        for origin, line in filesystem.lines(path, self.encoding, filesystem.Access.of(self)):
-            row = line.split("\t")
-            if not line.strip():
-                continue
+        for origin, row in rows:
             if not count:
                 count = len(row)
                 text, translation, has_header = self._columns(row, origin)
                 if has_header:
                     continue
             if len(row) != count:
+                shown = filesystem.shorten("\t".join(row))
                 raise UserError(
-                    f"{origin}: expected {count} columns as above, got {len(row)}: "
-                    f"{filesystem.shorten(line)}."
+                    f"{origin}: expected {count} columns as above, got {len(row)}: {shown}."
                 )
             yield origin, row[text], row[translation]
 
     def _columns(self, first_row: Sequence[str], origin: str) -> tuple[int, int, bool]:
-        """Returns the indices of the two columns, and whether the first row is a header."""
+        """Returns the indices of the two columns, and whether the first row is a header.
+
+        It is one if flags name columns, or if it has names of columns or of two languages there.
+        """
         shown = filesystem.shorten("\t".join(first_row))
         if len(first_row) < 2:
             raise UserError(
                 f"{origin}: expected a sentence, a tab and its translation, got 1 column: {shown}."
             )
-        sides = (self.source or "1", self.target or "2")
+        sides = self._sides_of_tables()
         has_header = not all(side.isdecimal() for side in sides)
         if has_header:
             columns = [name.strip() for name in first_row]
@@ -351,7 +396,12 @@ class ParallelSentences(Corpus):
                     f"{origin}: {flag} must be a column number from 1 to {len(first_row)}, or a "
                     f"column name in the first line, got {side!r}; the line is {shown}."
                 )
-        return columns.index(sides[0]), columns.index(sides[1]), has_header
+        text, translation = (columns.index(side) for side in sides)
+        return text, translation, has_header or _is_header(first_row[text], first_row[translation])
+
+    def _sides_of_tables(self) -> tuple[str, str]:
+        """Returns the numbers or names of the two columns of a table."""
+        return self.source or "1", self.target or "2"
 
     def _jsonl(self, path: AnyPath) -> Iterator[Pair]:
         keys = {self.source or "text": "--source", self.target or "translation": "--target"}
@@ -366,6 +416,13 @@ class ParallelSentences(Corpus):
                     raise UserError(f"{origin}: {key!r} must be a string, got {value}.")
             # JSON can contain an unpaired surrogate, which UTF-8 cannot encode.
             yield origin, *(row[key].encode("utf-8", "replace").decode() for key in keys)
+
+
+def _is_header(source: str, target: str) -> bool:
+    """Returns whether two fields of a first row are names of columns rather than a pair."""
+    names = source.strip().casefold(), target.strip().casefold()
+    are_languages = names[0] != names[1] and all(_LANGUAGES.fullmatch(name) for name in names)
+    return names in _HEADERS or are_languages
 
 
 def _is_table(entry: AnyPath) -> bool:

@@ -57,7 +57,26 @@ def test_conll_2003_is_read(tmp_path):
 PAIRS = [("Hello, you", "Hallo, du"), ("one", "eins")]
 CSV = {
     "commas": ('"Hello, you","Hallo, du"\none,eins\n', {}, "',', column 1 is"),
-    "header": ('source,target\n"Hello, you","Hallo, du"\none,eins\n', {}, "',', column 1 is"),
+    "header": (
+        'source,target\n"Hello, you","Hallo, du"\none,eins\n',
+        {},
+        "',', the first row is a header: source is the source and target the target",
+    ),
+    "languages": (
+        'EN;de\n"Hello, you";Hallo, du\none;eins\n',
+        {},
+        "';', the first row is a header: EN is the source and de the target",
+    ),
+    "names of languages": (
+        'English words/sentences,German words/sentences\n"Hello, you","Hallo, du"\none,eins\n',
+        {},
+        "',', the first row is a header: English words/sentences is the source",
+    ),
+    "languages and tabs": (
+        "en\tde\nHello, you\tHallo, du\none\teins\n",
+        {},
+        "tabs, the first row is a header: en is the source and de the target",
+    ),
     "semicolons": ('"Hello, you";Hallo, du\none;eins\n', {}, "';', column 1 is the source and 2"),
     "names": (
         'id;de;en\n1;"Hallo,\n du";Hello, you\n2;eins;one\n',
@@ -78,6 +97,25 @@ def test_parallel_csv_is_read(tmp_path, name):
         assert bool(note) == bool(notes) and all(
             text.startswith(f"pairs.csv: separated by {note}") for text in notes
         )
+
+
+def test_a_header_of_parallel_tsv_is_skipped_and_reported(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    pairs = "Hello, you\tHallo, du\none\teins\n"
+    note = "pairs.tsv: separated by tabs, the first row is a header: "
+    for header, flags, notes in (
+        ("en\tde\n", {}, [f"{note}en is the source and de the target"]),
+        ("en\tde\n", {"source": "en", "target": "de"}, []),  # flags name the columns
+        ("\nSource \tTarget\n", {}, [f"{note}Source is the source and Target the target"]),
+        ("", {}, []),
+    ):
+        path.write_text(header + pairs)
+        examples, given = train(ParallelSentences(data=str(path), **flags))
+        assert [(e.values["text"], e.values["translation"]) for e in examples] == PAIRS
+        assert given == notes
+    for first in ("no\tno", "the\tde", "english\tfrancais", "text\tText"):  # pairs of words
+        path.write_text(f"{first}\n{pairs}")
+        assert len(train(ParallelSentences(data=str(path)))[0]) == 3
 
 
 def test_other_files_precede_parallel_csv(tmp_path):
