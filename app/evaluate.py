@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         source = getattr(args, args.part) or args.train or args.data
         raise UserError(
             f"the {args.part} part of {source} has no examples that can be "
-            f"evaluated: {reason}. Flags such as --data and --test name other data."
+            f"evaluated: {reason}. Give other data with --data or --test."
         )
     calibration = evaluation.calibration
     if args.json:

@@ -272,8 +272,12 @@ def read(name: str, config: Config, corpus: Corpus, options: TrainOptions) -> Pr
     splits = corpus.open()
     splits = dataclasses.replace(splits, notes=(*splits.notes, *decisions))
     say(*splits.notes)
-    runs.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="draft-", dir=runs) as folder:
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        draft = tempfile.TemporaryDirectory(prefix="draft-", dir=runs)
+    except OSError as error:
+        raise UserError(f"--runs: {runs} must be a folder that can be written: {error}.") from error
+    with draft as folder:
         assets = Path(folder)
         data, resolved = _learn(task_class, config, corpus, splits, assets, options)
         run = _open_run(runs / model, name, resolved, data.checksum, assets)
@@ -411,8 +415,8 @@ def _learn(
 
 def _no_examples(part: str) -> UserError:
     return UserError(
-        f"the {part} part holds no examples that could be used: name more data, or a file of its "
-        f"own with --{part}."
+        f"the {part} part holds no examples that could be used: add examples, or give the {part} "
+        f"part a file of its own with --{part}."
     )
 
 

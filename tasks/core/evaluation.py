@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -134,9 +133,9 @@ class Calibration:
         if self.temperature is None:
             return f"{served}, without a temperature"
         if self.before is None:
-            return f"{served} with the temperature {self.temperature:.3f}"
+            return f"{served} with temperature {self.temperature:.3f}"
         return (
-            f"{served}, and {errors['before']:.4f} without the temperature {self.temperature:.3f}"
+            f"{served} with temperature {self.temperature:.3f}, {errors['before']:.4f} without it"
         )
 
 
@@ -178,26 +177,26 @@ class Evaluation:
         return "; ".join(parts)
 
     def below_baselines(self) -> list[str]:
-        """Returns a sentence for each baseline that has a better main score than the model.
+        """Returns a sentence for each baseline that is better than the model.
 
-        Of errors and perplexities the lower is better, of other scores the higher.
+        The first score that differs decides. Of errors and perplexities the lower is better, of
+        other scores the higher.
         """
-        if not self.scores:
-            return []
-        name, score = next(iter(self.scores.items()))
-        if name.endswith(_LOWER_IS_BETTER):
-            return [
-                f"The model is worse than the {method} baseline: {name} {score:.4f} against "
-                f"{scores[name]:.4f}."
-                for method, scores in self.baselines.items()
-                if score > scores.get(name, math.inf)
-            ]
-        return [
-            f"The model is below the {method} baseline: {name} {score:.4f} against "
-            f"{scores[name]:.4f}."
-            for method, scores in self.baselines.items()
-            if score < scores.get(name, -math.inf)
-        ]
+        sentences = []
+        for method, baseline in self.baselines.items():
+            names = (name for name in self.scores if name in baseline)
+            name = next((name for name in names if self.scores[name] != baseline[name]), None)
+            if name is None:
+                continue
+            score, other = self.scores[name], baseline[name]
+            lower_is_better = name.endswith(_LOWER_IS_BETTER)
+            if score > other if lower_is_better else score < other:
+                relation = "worse than" if lower_is_better else "below"
+                sentences.append(
+                    f"The model is {relation} the {method} baseline: {name} {score:.4f} against "
+                    f"{other:.4f}."
+                )
+        return sentences
 
 
 def class_warnings(classes: Sequence[str], counts: np.ndarray, advice: str) -> list[str]:

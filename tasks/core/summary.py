@@ -12,6 +12,7 @@ from tasks.core.examples import PARTS, Example, Splits, text_hash
 
 MAX_NUMBERS = 20  # different labels up to which numbers with decimals are classes
 _SHOWN = 5  # labels that a line names
+_RARE = 5  # a class has less than this fraction of an equal share of the examples
 _MAX_LABELS = 100_000  # that are counted; a corpus with more has no classes
 _INPUTS = ("text", "tokens", "image_bytes")
 
@@ -96,7 +97,8 @@ def remarks(parts: Mapping[str, PartSummary]) -> Iterator[str]:
     for name, part in parts.items():
         _, repeated, conflicting = repetitions[name]
         if repeated:
-            yield f"{repeated:,} of the {len(part):,} {name} examples repeat another one"
+            verb = "repeats" if repeated == 1 else "repeat"
+            yield f"{repeated:,} of the {len(part):,} {name} examples {verb} another one"
         if conflicting and part.labels:
             inputs = "1 input" if conflicting == 1 else f"{conflicting:,} inputs"
             verb = "has" if conflicting == 1 else "have"
@@ -106,6 +108,7 @@ def remarks(parts: Mapping[str, PartSummary]) -> Iterator[str]:
             verb = "is" if part.empty == 1 else "are"
             yield f"{texts} of the {name} part {verb} empty; the first: {part.first_empty}"
     yield from _label_lines({name: set(part.labels) for name, part in parts.items()})
+    yield from _rare_classes(parts["train"])
 
 
 def measured_numbers(labels: Collection[str]) -> list[str]:
@@ -141,6 +144,19 @@ def _label_lines(labels: dict[str, set[str]]) -> Iterator[str]:
     lines = [f"the {name} part has no {_listed(own)}" for name, own in lacking.items() if own]
     if lines:
         yield "; ".join(lines)
+
+
+def _rare_classes(train: PartSummary) -> Iterator[str]:
+    """Yields a remark on classes with less than a fifth of the examples of an equal share."""
+    counts = train.labels
+    if not counts or counts.total() != len(train):  # tags, or several labels of an example
+        return
+    limit = len(train) / len(counts) / _RARE
+    rare = sorted((count, label) for label, count in counts.items() if count < limit)
+    if rare:
+        shown = ", ".join(f"{label!r} {count:,}" for count, label in rare[:_SHOWN])
+        more = f" and {len(rare) - _SHOWN} more" if len(rare) > _SHOWN else ""
+        yield f"rare classes among the {len(train):,} train examples: {shown}{more}"
 
 
 def _listed(labels: list[str]) -> str:

@@ -284,7 +284,7 @@ def test_the_calibration_error_is_that_before_and_after_the_temperature(
         assert f"calibration error {errors['after']:.4f}, without a temperature" in printed
         return
     temperature = record["fitted_on_valid"]["temperature"]
-    assert f"error {errors['after']:.4f} with the temperature {temperature:.3f}" in printed
+    assert f"error {errors['after']:.4f} with temperature {temperature:.3f}" in printed
     task = tasks.find("tagging").restore(version / "assets")
     assert temperature != 1 and max(len(e.values["tokens"]) for e in examples) < 12
     before = []
@@ -296,7 +296,7 @@ def test_the_calibration_error_is_that_before_and_after_the_temperature(
     error = expected_calibration_error(before, correct)
     assert errors["before"] == pytest.approx(error, abs=1e-5) != errors["after"]
     page = (version / "assets.extra/report.html").read_text(encoding="utf-8")
-    sentence = f"{errors['after']:.4f}, and {errors['before']:.4f} without the temperature"
+    sentence = f"with temperature {temperature:.3f}, {errors['before']:.4f} without it"
     assert sentence in page and "temperature 1" in page
 
 

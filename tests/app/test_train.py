@@ -115,6 +115,13 @@ def test_a_malformed_corpus_is_an_error_before_training(capsys, corpus, tmp_path
     assert not list((tmp_path / "runs").glob("*"))
 
 
+def test_a_folder_of_runs_that_cannot_be_written_is_an_error(capsys, corpus, tmp_path):
+    (tmp_path / "file").touch()
+    flags = ["--runs", str(tmp_path / "file/runs"), "--saved-models", str(tmp_path)]
+    said = fails(capsys, train.main, ["sentiment", "--data", str(corpus), *flags])
+    assert re.search(r"--runs: .*/file/runs must be a folder that can be written: ", said)
+
+
 def test_a_part_without_a_known_class_is_an_error(capsys, corpus, tmp_path):
     (corpus / "test.tsv").write_text("a film\todd\n")
     said = fails(capsys, train.main, ["sentiment", "--data", str(corpus), *where(tmp_path)])

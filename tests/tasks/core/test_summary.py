@@ -32,12 +32,25 @@ def test_overlap_duplicates_conflicts_and_odd_labels_are_reported():
     assert lines("sentiment", train=train, valid=valid, test=test) == [
         "2 of the 3 different inputs of the test part are also in the train part, so its scores "
         "may be too high",
-        "1 of the 6 train examples repeat another one",
+        "1 of the 6 train examples repeats another one",
         "1 input of the train part has different labels or tags",
         "1 text of the train part is empty; the first: train:5",
         "labels that differ only in case or blanks: 'X', 'x'",
         "the test part has no 'X', 'x'",
     ]
+
+
+def test_rare_classes_are_reported():
+    def train(**counts):
+        rows = labelled(*((f"{k}{n}", k) for k, count in counts.items() for n in range(count)))
+        return [
+            line for line in lines("sentiment", train=rows, valid=[], test=[]) if "rare" in line
+        ]
+
+    assert train(ham=19, spam=1) == ["rare classes among the 20 train examples: 'spam' 1"]
+    assert train(ham=18, spam=2) == []  # a fifth of an equal share
+    several = train(a=1, b=2, c=1, d=1, e=1, f=1, g=100)
+    assert several[0].endswith("'a' 1, 'c' 1, 'd' 1, 'e' 1, 'f' 1 and 1 more")
 
 
 def test_tags_are_labels_and_several_translations_are_no_conflict():

@@ -55,6 +55,13 @@ def test_a_model_below_its_baseline_says_so():
     assert evaluation.below_baselines() == [sentence]
     assert sentence in report.page(RECORD, HISTORY, evaluation)
     assert classified("a").below_baselines() == []  # it has the same accuracy
+    rows = {"entity_f1": 0.0, "accuracy": 0.5, "unseen_accuracy": 0.7}  # equal, below, above
+    other = {"majority": {"entity_f1": 0.0, "accuracy": 0.6, "unseen_accuracy": 0.1}}
+    evaluation = Evaluation(1, rows, baselines=other)
+    assert evaluation.below_baselines() == [
+        "The model is below the majority baseline: accuracy 0.5000 against 0.6000."
+    ]
+    assert dataclasses.replace(evaluation, baselines={"majority": rows}).below_baselines() == []
     assert classified(None).below_baselines() == []
     assert Evaluation(0, {}).below_baselines() == []
 
@@ -178,7 +185,7 @@ def test_the_calibration_error_is_that_before_and_after_the_temperature():
     errors = evaluation.calibration.errors()
     assert errors["after"] == pytest.approx((0.2 + 0.4) / 2)
     assert errors["before"] == pytest.approx((1 - 0.64 / 0.66 + 1 - 0.36 / 0.44) / 2)
-    sentence = "expected calibration error 0.3000, and 0.1061 without the temperature 2.000"
+    sentence = "expected calibration error 0.3000 with temperature 2.000, 0.1061 without it"
     assert evaluation.calibration.sentence() == sentence
     page = report.page(RECORD | {"warnings": ["do <this>."]}, HISTORY, evaluation)
     assert sentence[1:] in page and "Warning: do &lt;this&gt;." in page
@@ -204,9 +211,9 @@ def test_the_calibration_error_of_tags_is_that_of_words():
     calibration = tagged(both, temperature=2.0).calibration
     assert calibration.errors() == {"before": pytest.approx(0.5), "after": pytest.approx(0.25)}
     page = report.page(RECORD, HISTORY, tagged(both, temperature=2.0))
-    assert "error 0.2500, and 0.5000 without the temperature 2.000" in page
+    assert "error 0.2500 with temperature 2.000, 0.5000 without it" in page
     # Of responses alone, and without any temperature, such as that of a CRF.
-    for fitted, words in (({"temperature": 2.0}, "with the temperature 2.000"), ({}, "without a")):
+    for fitted, words in (({"temperature": 2.0}, "with temperature 2.000"), ({}, "without a")):
         evaluation = tagged(served, **fitted)
         assert evaluation.calibration.errors() == {"before": None, "after": pytest.approx(0.25)}
         assert words in evaluation.calibration.sentence()
