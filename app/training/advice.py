@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 _FEW_STEPS = 20  # per epoch
+_MAX_LOSS = 1e6  # of an epoch; that of a long sentence with a CRF is hundreds
 _MIN_GAIN = 0.001  # share by which a loss must have decreased
 
 
@@ -23,6 +24,11 @@ def training_warnings(
         warnings.append(
             f"the training loss did not decrease (epoch 1: {first:.4f}, lowest: {lowest:.4f}): try "
             "another --learning-rate, and check that labels belong to their texts."
+        )
+    elif history[best_epoch - 1]["loss"] > _MAX_LOSS:
+        warnings.append(
+            f"the training loss is {history[best_epoch - 1]['loss']:.3g} in the best epoch: try a "
+            "lower --learning-rate."
         )
     if steps < _FEW_STEPS:
         warnings.append(

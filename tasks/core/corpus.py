@@ -29,6 +29,7 @@ class Corpus(abc.ABC):
     """
 
     is_labelled: ClassVar[bool] = False
+    identified_by: ClassVar[str] = "text"  # what the key of `identity` is computed from
     samples: ClassVar[tuple[str, ...]] = ("sample",)
 
     data: str = setting(
@@ -235,7 +236,10 @@ class Corpus(abc.ABC):
             )
             lacking = " and no ".join(missing)
             rule = "by label and the hash" if self.is_labelled else "by the hash"
-            notes = [*notes, f"no {lacking} part: split {rule} of the text into {percentages}"]
+            notes = [
+                *notes,
+                f"no {lacking} part: split {rule} of the {self.identified_by} into {percentages}",
+            ]
         return Splits(**parts, notes=tuple(notes))
 
     def _split(self, train: Stream, shares: Mapping[str, float]) -> dict[str, Stream]:

@@ -224,7 +224,7 @@ def class_warnings(classes: Sequence[str], counts: np.ndarray, advice: str) -> l
     if not never:
         return []
     names = ", ".join(map(repr, never[:_NAMED])) + (", ..." if len(never) > _NAMED else "")
-    verb = "class of the test part is" if len(never) == 1 else "classes of the test part are"
+    verb = "class of the references is" if len(never) == 1 else "classes of the references are"
     return [f"{len(never)} {verb} never predicted ({names}): {advice}"]
 
 

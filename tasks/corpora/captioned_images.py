@@ -142,6 +142,8 @@ class CaptionedImages(Corpus):
         "", "encoding of the tables (default: UTF-8, or Windows-1252 where a file is not UTF-8)"
     )
 
+    identified_by = "image"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         filesystem.check_encoding(self.encoding)

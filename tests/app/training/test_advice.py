@@ -18,6 +18,8 @@ def history(losses, accuracies):
     [
         ([0.7, 0.5], [0.5, 0.6], 100, []),
         ([0.7], [0.5], 100, []),  # one epoch says nothing about its loss
+        ([3e9], [0.5], 100, ["the training loss is 3e+09 in the best epoch: try a lower"]),
+        ([3e9, 0.5], [0.5, 0.6], 100, []),
         ([0.7, 0.7, 0.8], [0.5, 0.7, 0.6], 100, ["the training loss did not decrease"]),
         ([0.7, 0.5], [0.5, 0.6], 1, ["has only 1 step: lower --batch-tokens"]),
         ([0.7, 0.5], [0.6, 0.6], 100, ["2 epochs have the best val_accuracy, 0.6, and the"]),

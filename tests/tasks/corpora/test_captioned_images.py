@@ -215,7 +215,7 @@ def test_one_table_is_split_by_hash_or_is_one_part(tmp_path, written, ends):
     for path in (tmp_path, tmp_path / table):
         splits = captions_in(path)
         assert splits.notes == (
-            "no valid and no test part: split by the hash of the text into "
+            "no valid and no test part: split by the hash of the image into "
             "train 80 %, valid 10 %, test 10 %",
         )
         assert read_all(splits) == sorted(images("x").values())
@@ -287,7 +287,7 @@ def test_a_test_part_is_split_off_train_for_coco(tmp_path):
     write(tmp_path, of_coco(parts))
     splits = captions_in(tmp_path, split="1/1/1")
     assert splits.notes == (
-        "no test part: split by the hash of the text into train 50 %, test 50 %",
+        "no test part: split by the hash of the image into train 50 %, test 50 %",
     )
     assert read(splits.valid) == sorted(images("val").values())
     assert read(splits.train, splits.test) == sorted(parts["train"].values())
@@ -876,7 +876,7 @@ def test_shapes_of_easy_vqa_are_read_as_they_are(data_dir):
     folder = data_dir / "captioning" / "easy_vqa"
     splits = captions_in(folder)
     assert splits.notes == (
-        "no valid part: split by the hash of the text into train 88.9 %, valid 11.1 %",
+        "no valid part: split by the hash of the image into train 88.9 %, valid 11.1 %",
     )
     assert len(read(splits.train, splits.valid)) == 3578 and len(read(splits.test)) == 888
     assert len({problem for _, captions in read_all(splits) for problem in captions}) == 24
@@ -891,7 +891,7 @@ def test_photographs_of_coco_are_read_as_they_are(data_dir):
     folder = data_dir / "captioning" / "coco_mini"
     splits = captions_in(folder)
     assert splits.notes == (
-        "no test part: split by the hash of the text into train 88.9 %, test 11.1 %",
+        "no test part: split by the hash of the image into train 88.9 %, test 11.1 %",
     )
     assert len(read(splits.train, splits.test)) == 26 and len(read(splits.valid)) == 25
     files = {path.read_bytes() for path in (folder / "images").iterdir()}

@@ -172,7 +172,7 @@ def predicted(pairs, probabilities=None, **fitted):
 
 def test_neglected_classes_are_warnings_with_advice():
     (warning,) = predicted("aa bb ca").warnings
-    assert warning.startswith("1 class of the test part is never predicted ('c'): add examples")
+    assert warning.startswith("1 class of the references is never predicted ('c'): add examples")
     (warning,) = predicted("aa ba aa ca").warnings
     assert warning.startswith("100.0% of the predictions are 'a', and only 50.0% of the references")
     assert not predicted("aa bb").warnings

@@ -187,5 +187,5 @@ def _warnings(names, counts) -> list[str]:
     if not never:
         return []
     shown = ", ".join(map(repr, never[:_NAMED])) + (", ..." if len(never) > _NAMED else "")
-    verb = "label of the test part is" if len(never) == 1 else "labels of the test part are"
+    verb = "label of the references is" if len(never) == 1 else "labels of the references are"
     return [f"{len(never)} {verb} never predicted ({shown}): add examples of rare labels."]
