@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
         from app.training.privacy import Folders
 
     command = shlex.join(["python", "-m", "app.inspect_data", *words])
-    page = data.page(f"{args.task}: {corpus.data}", [*splits.notes, *remarks], surveyed, command)
+    page = data.page(
+        f"{args.task}: {corpus.location}", [*splits.notes, *remarks], surveyed, command
+    )
     folder = cli.new_folder(args.out, Path("runs/inspect_data"))
     page = Folders([corpus]).left_out(page)
     (folder / "index.html").write_text(page, encoding="utf-8")

@@ -112,7 +112,7 @@ class DataSummary:
     """The part of `run.json` that describes the data.
 
     Attributes:
-        source: Value of the flag --data.
+        source: Value of --train, or else of --data.
         checksum: SHA-256 of all examples.
         examples: Number of examples that are used, by part.
         left_out: Number of examples that cannot be used, by part.
@@ -402,7 +402,7 @@ def _learn(
         say(notes[-1])
     say(*map(encodable, task.remarks()))
     data = DataSummary(
-        encodable(corpus.data),
+        encodable(corpus.location),
         checksum.hexdigest(),
         counts,
         left_out,

@@ -65,6 +65,11 @@ class Corpus(abc.ABC):
         """Whether the examples are those of an embedded sample, unless a flag names others."""
         return self.data in self.samples
 
+    @property
+    def location(self) -> str:
+        """What names the examples: `train` if it is given, otherwise `data`."""
+        return self.train or self.data
+
     def resolved(self) -> tuple[Self, list[str]]:
         """Returns the corpus with a value for each setting that is None, and notes on these."""
         return self, []

@@ -35,6 +35,14 @@ def test_the_sample_of_a_task_has_a_page(name, tmp_path, capsys):
     assert "Frequent words" in page or "Words of the train part" in page
 
 
+def test_a_corpus_of_single_parts_is_named_by_its_train_part(tmp_path):
+    corpus = labelled(tmp_path / "corpus")
+    argv = ["--train", str(corpus / "train.tsv"), "--test", str(corpus / "test.tsv")]
+    folder = inspect_data.main(["sentiment", *argv, "--out", str(tmp_path / "page")])
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "sentiment: train.tsv</h1>" in page
+
+
 def test_many_classes_fit_on_a_page(tmp_path, capsys):
     path = tmp_path / "train.tsv"
     path.write_text("".join(f"text {n}\tclass {n % 300}\n" for n in range(3000)))
