@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for line in deployment.write(args.to, args.saved_models, labels, limits, args.kubernetes):
         print(line)
     print(
-        f"the server may use {limits.memory} of memory and {limits.cpus:g} processors, and has as "
-        "many threads (--memory, --cpus)"
+        f"the server may use {limits.memory} of memory, {limits.cpus:g} processors and as many "
+        "threads (--memory, --cpus)"
     )
     rows = [[name, *map(str, versions.values())] for name, versions in labels.items()]
     print(cli.columns([["model", *server_config.LABELS], *rows]))

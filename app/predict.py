@@ -101,7 +101,7 @@ def _print(args: argparse.Namespace, request_format: RequestFormat, model: _Mode
                     print(f"{number} in the figure: {text}", file=sys.stderr)
         sys.stdout.flush()
         count += len(batch)
-    _check_failures(failures, count, "the lines")
+    _check_failures(failures, count, "their lines")
 
 
 def _print_prompt(request_format: RequestFormat) -> None:
@@ -117,9 +117,7 @@ def _check_failures(failures: int, count: int, place: str) -> None:
         UserError: There were requests that could not be answered.
     """
     if failures:
-        raise UserError(
-            f"{failures} of {count} requests could not be answered; {place} of these say why."
-        )
+        raise UserError(f"{failures} of {count} requests could not be answered; {place} say why.")
 
 
 def _print_stream(args: argparse.Namespace, request_format: RequestFormat, model: _Model) -> None:
@@ -194,7 +192,7 @@ def _write(args: argparse.Namespace, request_format: RequestFormat, model: _Mode
     bulk.run(lines, output, request_format.requests, predict)
     print(f"{output.checkpoint.responses} responses in {args.to}")
     _check_failures(
-        output.checkpoint.failures, output.checkpoint.responses, f"the lines of {args.to}"
+        output.checkpoint.failures, output.checkpoint.responses, f"their lines in {args.to}"
     )
 
 

@@ -277,9 +277,7 @@ def test_predict_captions_files_and_draws_attention(version, loaded, corpus, tmp
         f"{broken}: not an image: neither JPEG nor PNG, damaged, or too large",
     ]
     assert lines[3].startswith("a") and "null" in lines[3]
-    assert said.err == (
-        "error: 3 of 4 requests could not be answered; the lines of these say why.\n"
-    )
+    assert said.err == ("error: 3 of 4 requests could not be answered; their lines say why.\n")
     first, second = map(json.loads, fail(str(broken), str(missing), "--json").out.splitlines())
     assert first["image"] == str(broken) and first["valid"] is False and "error" not in first
     assert second["image"] == str(missing) and second["error"].startswith("cannot be read")
