@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         import models
         from app import report
         from app.serving.session import SavedModelSession
+        from app.training.privacy import Folders
         from models.cells import specs
         from models.cells.printing import equations
         from models.networks import ensemble
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if others:
         note = f"The model averages {1 + len(others)} networks; the first is shown."
         inspection = dataclasses.replace(inspection, notes=(note, *inspection.notes))
+    folders = Folders((), [args.saved_models, *([args.out] if args.out else [])])
     files = report.inspection_files(
         inspection,
         f"{model_name.of(args)}, version {version.name}",
@@ -71,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         equations(
             specs.find(task.config.cell), any("raw_projection" in w.path for w in model.weights)
         ),
-        shlex.join(["python", "-m", "app.look", *argv]),
+        folders.left_out(shlex.join(["python", "-m", "app.look", *argv])),
     )
     folder = cli.new_folder(args.out, LOOKS / model_name.of(args))
     _write(folder, files)

@@ -8,6 +8,9 @@ from app.report import plots
 from app.report.layout import figure, figures, paragraph, table, whole
 from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Evaluation, Table
 
+# Stages of a training whose names in `run.json` are older than the glossary.
+_STAGES = {"export_and_judge": "export and evaluate"}
+
 
 def page(
     record: Mapping,
@@ -81,10 +84,6 @@ def _curve(history: Sequence[Mapping[str, float]], best_epoch: int, name: str) -
     """Returns the learning curve of one metric as HTML."""
     draw = functools.partial(plots.curves, history, best_epoch, [name])
     return figure(f"learning curve of {name}", draw)
-
-
-# Stages of a training whose names in `run.json` are older than the glossary.
-_STAGES = {"export_and_judge": "export and evaluate"}
 
 
 def _card(record: Mapping, limits: Sequence[str]) -> list[str]:

@@ -104,6 +104,9 @@ def test_a_token_can_be_selected_and_unknown_tokens_are_rejected(
     text = (folder / "index.html").read_text(encoding="utf-8")
     assert text.count("Units that change most at dull, step 4") == 2
     assert "not dull , dull &lt;b&gt; $x$ \ufffd" in text
+    assert (
+        str(untrained_versions) not in text and f"--saved-models {untrained_versions.name}" in text
+    )
     tokens = r"--token must be one of \['not', 'dull', ',', 'dull:2'"
     with pytest.raises(cli.UserError, match=tokens):
         look.main([*argv, "--at", "dul"])
