@@ -30,11 +30,8 @@ def training_warnings(
             f"the training loss is {history[best_epoch - 1]['loss']:.3g} in the best epoch: try a "
             "lower --learning-rate."
         )
-    if steps < _FEW_STEPS:
-        warnings.append(
-            f"one pass over the training part has only {_count(steps, 'step')}: lower "
-            "--batch-tokens, or raise --epochs and --patience."
-        )
+    if few := few_steps(steps):
+        warnings.append(few)
     best = history[best_epoch - 1].get(monitor)
     ties = [row["epoch"] for row in history if row.get(monitor) == best]
     if best is not None and len(ties) > 1 and not monitor.endswith("loss"):
@@ -44,6 +41,16 @@ def training_warnings(
             "loss."
         )
     return warnings
+
+
+def few_steps(steps: int) -> str:
+    """Returns a warning if one pass over the training part has few batches, otherwise ""."""
+    if steps >= _FEW_STEPS:
+        return ""
+    return (
+        f"one pass over the training part has only {_count(steps, 'step')}: lower --batch-tokens, "
+        "or raise --epochs and --patience."
+    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -534,6 +534,10 @@ def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strat
     """Trains the networks until their config says so, from the state of the run."""
     options = prepared.options
     may_tune = not options.deterministic and strategy.num_replicas_in_sync == 1
+    progress = prepared.run.progress()
+    warning = advice.few_steps(_steps_of_pass(prepared.task, encoded, progress))
+    if warning and not progress.epoch:
+        say(f"warning: {warning}")
     return ensembles.fit(
         prepared.task,
         encoded.train,
@@ -709,9 +713,13 @@ def _card_notes(prepared: Prepared) -> list[str]:
     return [*task.limits(), *(f"{line[:1].upper()}{line[1:]}." for line in lines)]
 
 
+def _steps_of_pass(task: Task, encoded: EncodedParts, progress: Progress) -> int:
+    """Returns the number of batches in one pass over the training part."""
+    return Batches(encoded.train, progress.tokens or task.config.batch_tokens).steps
+
+
 def _training_warnings(task: Task, encoded: EncodedParts, progress: Progress) -> list[str]:
-    tokens = progress.tokens or task.config.batch_tokens
-    steps = Batches(encoded.train, tokens).steps
+    steps = _steps_of_pass(task, encoded, progress)
     return advice.training_warnings(progress.history, progress.best_epoch, task.monitor, steps)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.training.advice import training_warnings
+from app.training.advice import few_steps, training_warnings
 
 
 def history(losses, accuracies):
@@ -36,3 +36,8 @@ def test_warnings_are_lines_with_advice(losses, accuracies, steps, expected):
 
 def test_equal_losses_are_no_ties():
     assert not training_warnings(history([0.7, 0.5, 0.5], [0, 0, 0]), 2, "val_loss", 100)
+
+
+def test_few_steps_are_known_before_training():
+    (afterwards,) = training_warnings(history([0.7, 0.5], [0.5, 0.6]), 2, "val_accuracy", 19)
+    assert few_steps(19) == afterwards and not few_steps(20)
