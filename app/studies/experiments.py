@@ -5,6 +5,7 @@ experiment, so that no experiment runs twice.
 """
 
 import concurrent.futures
+import concurrent.futures.process
 import dataclasses
 import hashlib
 import json
@@ -20,6 +21,7 @@ from typing import Self
 from app import cli
 from app.atomic import atomic_write
 from models.cells import specs
+from tasks.core.errors import UserError
 
 _PATH_SETTINGS = ("data", "blimp")  # not shown in tables
 _FORMAT = 1  # of a record; a new number invalidates all records
@@ -91,7 +93,20 @@ class Runner:
             self._pool.shutdown(wait=error[0] is None, cancel_futures=True)
 
     def run(self, experiments: Sequence[Experiment]) -> dict[Experiment, dict]:
-        """Returns the record of each experiment; runs those without a stored record."""
+        """Returns the record of each experiment; runs those without a stored record.
+
+        Raises:
+            UserError: A process ended from outside, as where memory runs out.
+        """
+        try:
+            return self._run(experiments)
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise UserError(
+                "a process of the study was ended, perhaps because memory ran out. Finished "
+                "experiments are kept: repeat the command to continue, with a lower --jobs."
+            ) from error
+
+    def _run(self, experiments: Sequence[Experiment]) -> dict[Experiment, dict]:
         records = {experiment: self._load(experiment) for experiment in experiments}
         pending = [experiment for experiment, record in records.items() if not record]
         if pending:
