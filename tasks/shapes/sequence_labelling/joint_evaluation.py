@@ -91,6 +91,77 @@ class _Details:
         return tables.confusion_matrix(self._annotation.tags.words, self.counts)
 
 
+class _Counts:
+    """What is counted in the responses of a task with several annotations.
+
+    Args:
+        evaluator: Evaluator of the task.
+    """
+
+    def __init__(self, evaluator: "Evaluator"):
+        self._annotations = evaluator.task.annotations
+        self.details = {each.name: _Details(each) for each in self._annotations}
+        # The names that a score is about: one annotation, the tags of words, and all annotations.
+        self._groups = {score_name(each.name): [each.name] for each in self._annotations}
+        tags = [name for name in ("upos", "xpos", "feats") if name in self.details]
+        if {"upos", "feats"} <= set(tags):
+            self._groups["alltags_accuracy"] = tags
+        self._groups["accuracy"] = list(self.details)
+        words = evaluator.task.training_words
+        self._scorers = {name: WordScores(name, words) for name in self._groups}
+        self.confidences = {
+            name: WordConfidence(evaluator.fitted.get(f"{name}_temperature"), f"{name}_")
+            for name in self.details
+        }
+        self._sentences = collections.Counter()  # by whether all of their words are right
+        self._baseline_sentences = 0
+        self.mistakes = {}
+
+    def add(self, example: Example, response: Mapping) -> None:
+        """Counts the words of a sentence."""
+        tokens = example.values["tokens"]
+        right, of_baseline = {}, {}
+        for annotation in self._annotations:
+            name, own = annotation.name, _Predictions.of(annotation, example, response)
+            right[name] = own.right()
+            of_baseline[name] = own.right(repeated(annotation.majority, tokens))
+            pairs = list(zip(own.references, own.predictions, strict=True))
+            self.details[name].counts.update(pairs)
+            self.confidences[name].add(response, right[name])
+            for position, pair in enumerate(pairs):
+                if not right[name][position]:
+                    key = (tokens[position], name, *pair)
+                    first = (tables.mark_word(tokens, position), example.origin)
+                    self.mistakes.setdefault(key, [0, *first])[0] += 1
+        for name, members in self._groups.items():
+            rows = (
+                [all(word) for word in zip(*(values[m] for m in members), strict=True)]
+                for values in (right, of_baseline)
+            )
+            self._scorers[name].add(tokens, *rows)
+        self._sentences[all(map(all, right.values()))] += 1
+        self._baseline_sentences += all(map(all, of_baseline.values()))
+
+    @property
+    def count(self) -> int:
+        """Number of sentences."""
+        return self._sentences.total()
+
+    def scores(self) -> tuple[dict, dict, dict]:
+        """Returns the scores by name, those of the baseline, and intervals of the scores."""
+        scores, baseline, intervals = ({} for _ in range(3))
+        for scorer in self._scorers.values():
+            scores |= scorer.scores()
+            baseline |= scorer.baselines()
+            intervals |= scorer.intervals()
+        if self.count:
+            name, right = "sentence_accuracy", self._sentences[True]
+            scores[name] = right / self.count
+            baseline[name] = self._baseline_sentences / self.count
+            intervals[name] = metrics.wilson_interval(right, self.count)
+        return scores, baseline, intervals
+
+
 def evaluate(
     evaluator: "Evaluator", responses: Iterable[tuple[Example, Mapping]], advice: str
 ) -> Evaluation:
@@ -101,67 +172,23 @@ def evaluate(
         responses: Examples with their responses.
         advice: What helps rare tags.
     """
-    annotations, words = evaluator.task.annotations, evaluator.task.training_words
-    details = {each.name: _Details(each) for each in annotations}
-    # The names that a score is about: one annotation, the tags of words, and all annotations.
-    groups = {score_name(each.name): [each.name] for each in annotations}
-    tags = [name for name in ("upos", "xpos", "feats") if name in details]
-    if {"upos", "feats"} <= set(tags):
-        groups["alltags_accuracy"] = tags
-    groups["accuracy"] = list(details)
-    scorers = {name: WordScores(name, words) for name in groups}
-    confidences = {
-        name: WordConfidence(evaluator.fitted.get(f"{name}_temperature"), f"{name}_")
-        for name in details
-    }
-    sentences = collections.Counter()  # by whether all of their words are right
-    baseline_sentences = 0
-    mistakes = {}
+    counts = _Counts(evaluator)
     for example, response in responses:
-        tokens = example.values["tokens"]
-        right, of_baseline = {}, {}
-        for annotation in annotations:
-            own = _Predictions.of(annotation, example, response)
-            right[annotation.name] = own.right()
-            of_baseline[annotation.name] = own.right(repeated(annotation.majority, tokens))
-            pairs = list(zip(own.references, own.predictions, strict=True))
-            details[annotation.name].counts.update(pairs)
-            confidences[annotation.name].add(response, right[annotation.name])
-            for position, pair in enumerate(pairs):
-                if not right[annotation.name][position]:
-                    key = (tokens[position], annotation.name, *pair)
-                    first = (tables.mark_word(tokens, position), example.origin)
-                    mistakes.setdefault(key, [0, *first])[0] += 1
-        for name, members in groups.items():
-            rows = (
-                [all(word) for word in zip(*(values[m] for m in members), strict=True)]
-                for values in (right, of_baseline)
-            )
-            scorers[name].add(tokens, *rows)
-        sentences[all(map(all, right.values()))] += 1
-        baseline_sentences += all(map(all, of_baseline.values()))
-    count = sentences[True] + sentences[False]
-    scores, baseline, intervals = ({} for _ in range(3))
-    for scorer in scorers.values():
-        scores |= scorer.scores()
-        baseline |= scorer.baselines()
-        intervals |= scorer.intervals()
-    if count:
-        scores["sentence_accuracy"] = sentences[True] / count
-        baseline["sentence_accuracy"] = baseline_sentences / count
-        intervals["sentence_accuracy"] = metrics.wilson_interval(sentences[True], count)
+        counts.add(example, response)
+    scores, baseline, intervals = counts.scores()
+    details = counts.details.values()
     return Evaluation(
-        count=count,
+        count=counts.count,
         scores=scores,
         intervals=intervals,
-        baselines={"majority": baseline} if count else {},
-        warnings=[line for each in details.values() for line in each.warnings(advice)],
+        baselines={"majority": baseline} if counts.count else {},
+        warnings=[line for each in details for line in each.warnings(advice)],
         tables=[
-            *(table for each in details.values() for table in each.tables()),
-            word_confidence.table(confidences),
+            *(table for each in details for table in each.tables()),
+            word_confidence.table(counts.confidences),
         ],
-        confusions=[c for c in (each.confusion() for each in details.values()) if c],
+        confusions=[c for c in (each.confusion() for each in details) if c],
         mistakes=tables.frequent_mistakes(
-            mistakes, _MAX_ROWS, ["word", "annotation", "reference", "prediction"]
+            counts.mistakes, _MAX_ROWS, ["word", "annotation", "reference", "prediction"]
         ),
     )
