@@ -6,7 +6,8 @@ have if it were trained alone with its seed; so an ensemble resumes like a singl
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -102,33 +103,21 @@ def fit(
         start: Weights that a new network starts from; None for those that its seed gives.
         recurrent: How recurrent layers run.
     """
+    fit_network = functools.partial(
+        loop.fit,
+        train=train,
+        valid=valid,
+        splits=splits,
+        strategy=strategy,
+        start=start,
+        recurrent=recurrent,
+    )
     count, seed = task.config.ensemble, task.config.seed
     if count == 1:
-        model, progress = loop.fit(
-            task, train, valid, run, splits, strategy, start=start, recurrent=recurrent
-        )
+        model, progress = fit_network(task, run=run)
         return Fitted(model, progress, seconds=progress.seconds)
-    models, progresses = [], []
     with contextlib.ExitStack() as stack:
-        for number in range(count):
-            say(f"network {number + 1} of {count}, --seed {seed + number}")
-            own = run
-            if number:
-                own = _inner_run(run, f"network-{number + 1}", strategy, stack)
-            member = _with_seed(task, seed + number, run)
-            model, progress = loop.fit(
-                member,
-                train,
-                valid,
-                own,
-                splits,
-                strategy,
-                start=start,
-                number=number,
-                recurrent=recurrent,
-            )
-            models.append(model)
-            progresses.append(progress)
+        models, progresses = _fit_members(task, run, strategy, fit_network, stack)
         networks = tuple(
             Network(seed + number, progress.epoch, progress.best_epoch)
             for number, progress in enumerate(progresses)
@@ -142,23 +131,43 @@ def fit(
             return Fitted(ensemble, progresses[0], networks, seconds=seconds)
         say(f"training one network on the predictions of the {count}")
         own = _inner_run(run, "distilled", strategy, stack)
-        distilled, progress = loop.fit(
-            task,
-            train,
-            valid,
-            own,
-            splits,
-            strategy,
-            teacher=ensemble,
-            start=start,
-            recurrent=recurrent,
-        )
+        distilled, progress = fit_network(task, run=own, teacher=ensemble)
     scores = [
         loop.validate(task, model, batches, strategy) for model in [*models, ensemble, distilled]
     ]
     gains = _gains(scores[:count], scores[-2], scores[-1])
     say(*(gain.sentence() for gain in gains))
     return Fitted(distilled, progress, networks, gains, seconds + progress.seconds)
+
+
+def _fit_members(
+    task: Task,
+    run: Run,
+    strategy: tf.distribute.Strategy,
+    fit_network: Callable[..., tuple[keras.Model, Progress]],
+    stack: contextlib.ExitStack,
+) -> tuple[list[keras.Model], list[Progress]]:
+    """Trains the networks of an ensemble one after another.
+
+    Args:
+        task: The task, with its config.
+        run: The run of the first network, which contains those of the others.
+        strategy: Strategy from `distribution.strategy_of`.
+        fit_network: `loop.fit` for a task, a run and the number of a network.
+        stack: What closes the other runs.
+    """
+    count, seed = task.config.ensemble, task.config.seed
+    models, progresses = [], []
+    for number in range(count):
+        say(f"network {number + 1} of {count}, --seed {seed + number}")
+        own = run
+        if number:
+            own = _inner_run(run, f"network-{number + 1}", strategy, stack)
+        member = _with_seed(task, seed + number, run)
+        model, progress = fit_network(member, run=own, number=number)
+        models.append(model)
+        progresses.append(progress)
+    return models, progresses
 
 
 def _inner_run(
