@@ -10,7 +10,8 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 
-from app import cli, model_name
+from app import cli
+from app.serving import model_name
 from tasks.core.errors import UserError
 
 # Beam's own DirectRunner first tries to fetch another runner from the network.

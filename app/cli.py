@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import tasks
-from app import config_file
-from app.console import ESCAPE, printable
+from app.core import config_file
+from app.core.console import ESCAPE, printable
 from tasks.core.errors import UserError
 from tasks.core.settings import flag
 

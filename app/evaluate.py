@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tasks
-from app import cli, model_name
-from app.serving import versions
+from app import cli
+from app.serving import model_name, versions
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
 from tasks.core.examples import PARTS

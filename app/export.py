@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tasks
-from app import cli, model_name
+from app import cli
+from app.serving import model_name
 from tasks.core.errors import UserError
 
 EXPORTS = Path("exports")

@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tasks
-from app import cli, model_name
+from app import cli
+from app.serving import model_name
 from app.studies import gradient_settings
 from tasks.core.errors import UserError
 

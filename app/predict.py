@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from app import cli, model_name
-from app.serving import server_url
+from app import cli
+from app.serving import model_name, server_url
 from tasks.core.errors import UserError
 from tasks.core.lines import read_lines, strip_line
 from tasks.core.settings import flag

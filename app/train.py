@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tasks
-from app import cli, config_file, model_name
-from app.serving import base_version, versions
+from app import cli
+from app.core import config_file
+from app.serving import base_version, model_name, versions
 from app.serving.base_version import BaseVersion
 from tasks.core import unlabelled
 from tasks.core.config import Config

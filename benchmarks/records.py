@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from app.atomic import atomic_write
+from app.core.atomic import atomic_write
 
 RECORDS = Path("runs/benchmarks")
 

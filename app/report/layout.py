@@ -8,8 +8,8 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-from app import images
-from app.console import encodable, say
+from app.core import images
+from app.core.console import encodable, say
 from app.report import colours, fonts, plots
 from tasks.core.evaluation import Table
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from PIL import Image
 
-from app.console import encodable
-from app.images import thumbnail
+from app.core.console import encodable
+from app.core.images import thumbnail
 from app.report import colours, fonts
 from models.text.subwords import BLANK
 from tasks.core.evaluation import Alignment, AttentionMaps, Calibration, Confusion

@@ -26,8 +26,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from app import checksums
-from app.atomic import atomic_write
+from app.core import checksums
+from app.core.atomic import atomic_write
 from app.serving import payloads
 from tasks.core.errors import UserError
 from tasks.core.lines import read_lines, strip_line

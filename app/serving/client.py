@@ -25,7 +25,7 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
-from app.console import printable
+from app.core.console import printable
 from app.serving import decoding, payloads, server_url, session, warmup
 from app.serving.bounded_http import Connection, TooLargeError
 from app.serving.streaming import PredictionStream

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.atomic import atomic_write
+from app.core.atomic import atomic_write
 from app.serving import kubernetes, server_config
 from tasks.core.errors import UserError
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from app.console import printable
+from app.core.console import printable
 from tasks.core.task import RequestFormat
 
 

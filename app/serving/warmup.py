@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from app import images
+from app.core import images
 from app.serving import payloads
 from app.serving.session import SavedModelSession
 

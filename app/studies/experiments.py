@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from app import cli
-from app.atomic import atomic_write
+from app.core.atomic import atomic_write
 from models.cells import specs
 from tasks.core.errors import UserError
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from app.console import ESCAPE
+from app.core.console import ESCAPE
 from app.report import colours, layout, plots
 from app.studies.gradient_flow import (
     CLIPPED,

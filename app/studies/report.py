@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from app import cli
-from app.console import ESCAPE
+from app.core.console import ESCAPE
 from app.report import colours, layout, plots
 from app.studies import experiments
 from app.studies.experiments import Experiment

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from app.console import ProgressLog, say
+from app.core.console import ProgressLog, say
 from app.training.run_state import Progress, Run
 from tasks.core.errors import UserError
 from tasks.core.task import Config, ValidationSample

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from app.console import say
+from app.core.console import say
 from app.training import distribution, loop
 from app.training.batches import Batches
 from app.training.continuation import InitialWeights

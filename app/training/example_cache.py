@@ -25,8 +25,8 @@ import numpy as np
 import tensorflow as tf
 from filelock import FileLock
 
-from app import checksums
-from app.atomic import atomic_write
+from app.core import checksums
+from app.core.atomic import atomic_write
 from app.training import fingerprint, run_state
 from app.training.cached_corpora import LOCK, RECORD, mark_used
 from tasks.core.errors import UserError

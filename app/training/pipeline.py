@@ -34,7 +34,7 @@ import tensorflow as tf
 
 import tasks
 from app import report
-from app.console import encodable, output_to, say, show_progress, with_progress
+from app.core.console import encodable, output_to, say, show_progress, with_progress
 from app.serving import comparison, export, versions
 from app.serving.base_version import BaseVersion
 from app.serving.comparison import Comparison

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import models
-from app.console import say, with_progress
+from app.core.console import say, with_progress
 from app.serving.base_version import BaseVersion
 from app.training import distribution, example_cache, loop, run_state
 from app.training.continuation import InitialWeights

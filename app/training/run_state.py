@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from app import checksums as file_checksums
-from app.atomic import atomic_open, atomic_write
+from app.core import checksums as file_checksums
+from app.core.atomic import atomic_open, atomic_write
 from tasks.core.errors import UserError
 from tasks.core.settings import affecting
 

@@ -20,8 +20,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from app.atomic import atomic_write
-from app.console import say
+from app.core.atomic import atomic_write
+from app.core.console import say
 from app.training.batches import Batches
 from models.cells import tuning
 from models.cells.recurrent import GatedRNN

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tasks
-from app import checksums
+from app.core import checksums
 from app.serving import bulk
 from app.training import run_state
 from app.training.example_cache import EncodedExamples

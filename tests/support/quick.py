@@ -73,7 +73,7 @@ PARAMETERS = {
         "test_a_moved_version_runs_in_a_process_with_tensorflow_alone": 0,
         "test_encoder_weights_in_the_legacy_format_of_keras_can_be_read": 0,
     },
-    "tests/app/test_config_file.py": {
+    "tests/app/core/test_config_file.py": {
         "test_a_record_and_its_command_repeat_a_run": 0,
     },
     "tests/app/test_deploy.py": {
@@ -92,7 +92,7 @@ PARAMETERS = {
         "test_every_task_can_be_inspected": 1,
         "test_the_maps_of_every_equation_are_plotted_by_name": 8,
     },
-    "tests/app/test_model_name.py": {
+    "tests/app/serving/test_model_name.py": {
         "test_a_model_is_trained_and_published_under_its_name": 0,
         "test_every_command_finds_the_task_of_a_name": 0,
     },

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
-from app.console import printable
+from app.core.console import printable
 from app.report import heatmaps
 from app.serving import responses
 from app.serving.demo import curl

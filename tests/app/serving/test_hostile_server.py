@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
-from app import cli, console, predict
+from app import cli, predict
+from app.core import console
 from app.serving import client
 from tasks.core.errors import UserError
 from tests.support import hostile_server

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import tasks
-from app import checksums
+from app.core import checksums
 from app.training import example_cache
 from app.training.example_cache import EncodedExamples
 from tasks.core.errors import UserError

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from app import cli, deploy, evaluate, look, model_name, models, predict, train
-from app.serving import base_version, versions
+from app import cli, deploy, evaluate, look, models, predict, train
+from app.serving import base_version, model_name, versions
 from app.serving.demo import catalogue
 from models import manifest
 from tasks.core.errors import UserError

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from app import cli, console, evaluate
+from app import cli, evaluate
+from app.core import console
 from app.training.callbacks import BatchLog
 from tests.app.test_train import fails
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "published"
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "published"
 NAME = os.fsdecode(b"caf\xe9.tsv")  # in Latin-1
 
 
@@ -88,7 +89,7 @@ def test_a_folder_that_tensorflow_cannot_open_is_an_error(argv, capsys):
 def clock(monkeypatch):
     """A clock that each item moves by 25 seconds."""
     times = iter(range(0, 10_000, 25))
-    monkeypatch.setattr("app.console.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("app.core.console.time.monotonic", lambda: next(times))
 
 
 def test_a_log_has_a_line_each_minute(clock, capsys):
@@ -114,7 +115,7 @@ def test_an_epoch_has_lines_in_a_log(clock, capsys):
 
 def test_a_terminal_has_a_bar(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("app.console._DELAY", 0)
+    monkeypatch.setattr("app.core.console._DELAY", 0)
     assert list(console.show_progress([1, 2], "evaluating test", 2)) == [1, 2]
     output = capsys.readouterr()
     assert "evaluating test" in output.err and not output.out

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from app.atomic import atomic_open, atomic_write
-from app.console import output_to, say
+from app.core.atomic import atomic_open, atomic_write
+from app.core.console import output_to, say
 
 
 @pytest.mark.parametrize("fsync", [False, True])

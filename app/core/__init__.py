@@ -1,0 +1,1 @@
+"""What several commands and engines share: files, the console, flags of several commands."""
