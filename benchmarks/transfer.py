@@ -120,6 +120,8 @@ def main() -> None:
                 else:
                     run = functools.partial(measure, corpus, method, seed)
                     results.append(records.load_or_measure("transfer", key, run))
+            if args.show and None in results:
+                continue
             test = "" if None in results else f"{results[0]['test']}"
             rows.append([title, method, *cells(results), test, len(seeds), published])
     columns = ["corpus", "method", "accuracy %", "minutes", "test texts", "seeds", "published"]
