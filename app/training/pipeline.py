@@ -237,6 +237,7 @@ def train(task: str, config: Config, corpus: Corpus, options: TrainOptions) -> P
         if distribution.is_chief(strategy):
             rehearse(prepared, encoded, options.saved_models)
         prepared = pretrain(prepared, strategy)
+        _warn_of_few_steps(prepared, encoded)
         fitted = fit(prepared, encoded, strategy)
         version = None
         if distribution.is_chief(strategy):
@@ -530,14 +531,18 @@ def pretrain(prepared: Prepared, strategy: tf.distribute.Strategy) -> Prepared:
     return dataclasses.replace(prepared, start=start)
 
 
-def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strategy) -> Fitted:
-    """Trains the networks until their config says so, from the state of the run."""
-    options = prepared.options
-    may_tune = not options.deterministic and strategy.num_replicas_in_sync == 1
+def _warn_of_few_steps(prepared: Prepared, encoded: EncodedParts) -> None:
+    """Prints a warning before the first epoch if a pass over the training part has few steps."""
     progress = prepared.run.progress()
     warning = advice.few_steps(_steps_of_pass(prepared.task, encoded, progress))
     if warning and not progress.epoch:
         say(f"warning: {warning}")
+
+
+def fit(prepared: Prepared, encoded: EncodedParts, strategy: tf.distribute.Strategy) -> Fitted:
+    """Trains the networks until their config says so, from the state of the run."""
+    options = prepared.options
+    may_tune = not options.deterministic and strategy.num_replicas_in_sync == 1
     return ensembles.fit(
         prepared.task,
         encoded.train,

@@ -161,7 +161,7 @@ def test_the_container_has_no_more_rights_than_it_needs(run, tmp_path):
     assert written["cpus"] == 2.0 and written["pids_limit"] == 1024
     assert written["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
     output = run("--memory", "900m", "--cpus", "2.5")
-    assert "may use 900m of memory and 2.5 processors" in output
+    assert "may use 900m of memory, 2.5 processors" in output
     for kind in ("intra", "inter"):  # threads of the server, not of this machine
         assert f"--tensorflow_{kind}_op_parallelism=3" in service()["command"]
     run("--cpus", "1.5")

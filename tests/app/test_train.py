@@ -339,7 +339,7 @@ def test_remarks_on_the_data_are_printed_and_recorded(corpus, tmp_path, capsys):
     )
     prepared.run.close()
     (remark,) = prepared.data.remarks
-    assert remark == "1 of the 42 train examples repeat another one"
+    assert remark == "1 of the 42 train examples repeats another one"
     output = capsys.readouterr().out
     assert remark in output
     (note,) = prepared.data.notes[-1:]
