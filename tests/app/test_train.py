@@ -253,11 +253,14 @@ def test_the_report_is_one_file_that_needs_no_network(published):
     assert not re.search(r"""(src|href)=["']?https?:|@import|url\(http|<script""", page)
 
 
-def test_hostile_text_is_only_text_in_the_report(corpus, tmp_path):
+def test_hostile_text_is_only_text_in_the_report(corpus, tmp_path, capsys):
     with (corpus / "test.tsv").open("a") as file:
         file.write("<script>alert(1)</script>\tgood\n<script>alert(1)</script>\tbad\n")
     page = (trained(corpus, tmp_path) / "assets.extra/report.html").read_text(encoding="utf-8")
     assert "<script>" not in page and "&lt;script&gt;" in page
+    before, _, after = capsys.readouterr().out.partition("exporting the network")
+    advice = "one pass over the training part has only"
+    assert advice in before and advice in after  # also before the time is spent
 
 
 @pytest.mark.parametrize("epoch", slow_except([3], [1, 3, 5]))
