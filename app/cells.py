@@ -1,4 +1,4 @@
-"""Shows the cells there are, or the equations of one: `python -m app.cells gru`."""
+"""Lists the cells, or prints the equations of one: `python -m app.cells gru`."""
 
 import sys
 from collections.abc import Sequence

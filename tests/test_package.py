@@ -121,8 +121,8 @@ def test_the_checkout_and_the_installed_package_work_in_one_process(installed, t
     assert run(installed, script, tmp_path).strip() == "{(1, 4)} False"
 
 
-def test_a_version_published_from_the_checkout_loads(installed, published, tmp_path):
-    version = published / "sentiment" / "1"
+def test_a_version_published_from_the_checkout_loads(installed, untrained_copy, tmp_path):
+    version = untrained_copy("sentiment", tmp_path)
     script = (
         f"import gated_rnn; model = gated_rnn.load({str(version)!r})\n"
         "print(model.name, sorted({type(each).__module__ for each in model.layers}))"
