@@ -6,6 +6,7 @@ import functools
 import gc
 import io
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -215,14 +216,29 @@ def labelled(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory):
-    """The folder of saved models after one short run on the sample."""
+def folder_of_workers(tmp_path_factory):
+    """A folder that all workers share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory, folder_of_workers):
+    """The folder of saved models after one short run on the sample, done once for all workers."""
+    import filelock
+
     from app import train
 
-    folder = tmp_path_factory.mktemp("published")
-    with contextlib.redirect_stdout(io.StringIO()):
-        train.main(["sentiment", *SMALL, "--cell", "lstm", "--layers", "2", *where(folder)])
-    return folder / "saved_models"
+    shared = folder_of_workers / "published_once"
+    with filelock.FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            folder = tmp_path_factory.mktemp("published")
+            flags = [*SMALL, "--cell", "lstm", "--layers", "2", *where(folder)]
+            with contextlib.redirect_stdout(io.StringIO()):
+                train.main(["sentiment", *flags])
+            folder.rename(shared)
+    copied = tmp_path_factory.mktemp("published") / "saved_models"
+    return Path(shutil.copytree(shared / "saved_models", copied))
 
 
 @pytest.fixture(scope="module")
@@ -243,14 +259,11 @@ def loaded(version, served, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def untrained_copy(tmp_path_factory):
+def untrained_copy(folder_of_workers):
     """Returns what `untrained.version` does, with each version published once for all workers."""
     from tests.support import untrained
 
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    return functools.partial(untrained.copy, folder / "untrained_versions")
+    return functools.partial(untrained.copy, folder_of_workers / "untrained_versions")
 
 
 @pytest.fixture(scope="session")
