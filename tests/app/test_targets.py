@@ -1,6 +1,7 @@
 """Labels and numbers through every command, with scores of scikit-learn and scipy."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from app import evaluate, inspect_data, look, predict, train
 from app.serving import comparison, compatibility, deployment_checks, warmup
 from app.serving.session import SavedModelSession
 from tasks.core.errors import UserError
+from tasks.core.examples import Example
+from tasks.shapes.classification.targets import labels_evaluation
 from tests.conftest import SMALL, signatures, where
 from tests.support.fake_server import FakeServer
 
@@ -263,3 +266,19 @@ def test_a_version_is_continued_and_compared(name, request, tmp_path):
 def test_versions_of_different_targets_are_not_compared(labels, number):
     with pytest.raises(UserError, match="predict different targets"):
         comparison.compare("sentiment", labels[0], number[0], None)
+
+
+@pytest.mark.parametrize(
+    ("reference", "chosen", "is_right"),
+    [
+        (("a", "c"), [True, False, True], True),
+        ((), [False, False, False], True),
+        (("a",), [True, False, True], False),
+        (("a", "b"), [True, False, False], False),
+    ],
+)
+def test_several_labels_are_right_if_all_are(reference, chosen, is_right):
+    task = types.SimpleNamespace(labels=types.SimpleNamespace(words=["a", "b", "c"]))
+    example = Example({"text": "", "label": reference}, "")
+    outcomes = labels_evaluation.Evaluator(task).outcomes(example, {"chosen": np.array(chosen)})
+    assert outcomes == (is_right,)
