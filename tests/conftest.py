@@ -233,7 +233,7 @@ def published(tmp_path_factory, folder_of_workers):
     with filelock.FileLock(f"{shared}.lock"):
         if not shared.exists():
             folder = tmp_path_factory.mktemp("published")
-            flags = [*SMALL, "--cell", "lstm", "--layers", "2", *where(folder)]
+            flags = [*SMALL, "--cell", "lstm", *where(folder)]
             with contextlib.redirect_stdout(io.StringIO()):
                 train.main(["sentiment", *flags])
             folder.rename(shared)

@@ -92,9 +92,9 @@ def trained(corpus, folder, *more):
 def version(corpus, tmp_path_factory):
     more = [
         "--epochs",
-        "25",
+        "18",
         "--patience",
-        "25",
+        "18",
         "--learning-rate",
         "0.01",
         "--batch-tokens",

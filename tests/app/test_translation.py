@@ -74,7 +74,7 @@ def version(corpus, tmp_path_factory):
         "--batch-tokens",
         "512",
     ]
-    more += ["--dropout", "0.1", "--max-length", "60", "--n-best", "3", "--layers", "2"]
+    more += ["--dropout", "0.1", "--max-length", "60", "--n-best", "3"]
     return trained(corpus, tmp_path_factory.mktemp("translation"), *more)
 
 
