@@ -39,9 +39,9 @@ def runtime_of(program, version_of):
         )
 
 
-# Every task; more of those with other signatures: of entities, and of streams.
-KINDS = [(task, "sample", False) for task in tasks.names()]
-KINDS += [(task, data, False) for task, data in untrained.MORE]
+# Versions with more signatures, of entities and of streams, and every task.
+KINDS = [(task, data, False) for task, data in untrained.MORE]
+KINDS += [(task, "sample", False) for task in tasks.names()]
 KINDS += [(task, "sample", True) for task in untrained.STREAMS]
 
 
