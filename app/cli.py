@@ -32,6 +32,7 @@ _GROUPS = {
     "encoding": "Settings of reading and encoding examples",
     "training": "Settings of the network and its training",
     "schedule": "Settings of the length of training",
+    "ensemble": "Settings of ensembles; networks of the same settings are not trained again",
     "serving": "Settings of the served graph; changing them needs no training",
 }
 

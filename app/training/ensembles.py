@@ -1,7 +1,8 @@
 """Training of an ensemble: networks with consecutive seeds, and one distilled from them.
 
-Each network has a run of its own inside the run of the ensemble, with the state that it would
-have if it were trained alone with its seed; so an ensemble resumes like a single network.
+The first network has the run that it has alone, and the others have runs inside it, each with the
+state that it would have if it were trained alone with its seed. So an ensemble resumes like a
+single network, a single network can become the first of an ensemble, and an ensemble can grow.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from app.core.console import say
-from app.training import distribution, loop
+from app.training import distribution, loop, run_state
 from app.training.batches import Batches
 from app.training.continuation import InitialWeights
 from app.training.example_cache import EncodedExamples
@@ -116,8 +117,9 @@ def fit(
     if count == 1:
         model, progress = fit_network(task, run=run)
         return Fitted(model, progress, seconds=progress.seconds)
+    folders = run_state.network_folders(dataclasses.asdict(task.config))
     with contextlib.ExitStack() as stack:
-        models, progresses = _fit_members(task, run, strategy, fit_network, stack)
+        models, progresses = _fit_members(task, run, folders, strategy, fit_network, stack)
         networks = tuple(
             Network(seed + number, progress.epoch, progress.best_epoch)
             for number, progress in enumerate(progresses)
@@ -130,7 +132,7 @@ def fit(
         if not task.config.distill:
             return Fitted(ensemble, progresses[0], networks, seconds=seconds)
         say(f"training one network on the predictions of the {count}")
-        own = _inner_run(run, "distilled", strategy, stack)
+        own = _inner_run(run, folders[-1], strategy, stack)
         distilled, progress = fit_network(task, run=own, teacher=ensemble)
     scores = [
         loop.validate(task, model, batches, strategy) for model in [*models, ensemble, distilled]
@@ -143,6 +145,7 @@ def fit(
 def _fit_members(
     task: Task,
     run: Run,
+    folders: Sequence[str],
     strategy: tf.distribute.Strategy,
     fit_network: Callable[..., tuple[keras.Model, Progress]],
     stack: contextlib.ExitStack,
@@ -152,6 +155,7 @@ def _fit_members(
     Args:
         task: The task, with its config.
         run: The run of the first network, which contains those of the others.
+        folders: Folder of each network in that of the run.
         strategy: Strategy from `distribution.strategy_of`.
         fit_network: `loop.fit` for a task, a run and the number of a network.
         stack: What closes the other runs.
@@ -162,7 +166,7 @@ def _fit_members(
         say(f"network {number + 1} of {count}, --seed {seed + number}")
         own = run
         if number:
-            own = _inner_run(run, f"network-{number + 1}", strategy, stack)
+            own = _inner_run(run, folders[number], strategy, stack)
         member = _with_seed(task, seed + number, run)
         model, progress = fit_network(member, run=own, number=number)
         models.append(model)

@@ -435,11 +435,18 @@ def _open_run(folder: Path, task: str, config: Config, checksum: str, assets: Pa
     run = Run(folder / run_state.identity(task, config, checksum, assets))
     progress = run.progress()
     version = progress.version_of(config)
+    networks = run_state.network_folders(dataclasses.asdict(config))
+    trained = sum(run_state.read_progress(run.folder / name).ended(config) for name in networks)
     if progress.ended(config) and version is not None:
         say(f"this run has finished as version {version}: training again from the start")
-        run.reset()
+        run.reset(networks)
+    elif progress.ended(config) and trained < len(networks):
+        say(f"resuming {run.folder}: {trained} of {len(networks)} networks are trained")
     elif progress.ended(config) and progress.published:
-        say("the trained model is published with other serving settings; nothing is trained")
+        say(
+            "the trained model is published with other serving settings or in another ensemble; "
+            "nothing is trained"
+        )
     elif progress.ended(config):
         say(f"resuming {run.folder}: trained for {progress.epoch} epochs, not yet published")
     elif progress.epoch:

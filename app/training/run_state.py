@@ -6,7 +6,7 @@ runs/<model>/<hash of config and data>/
     state.npz       complete state after the last finished epoch, in one file with a checksum
     history.csv     a line per epoch, for people; the state has the same
     network-2/      the same for the second network of an ensemble, and so on
-    distilled/      the same for the network that was trained on the ensemble's predictions
+    distilled-3/    the same for the network that was trained on the predictions of three
     tensorboard/    the same for TensorBoard
     cache.txt       name of the folder of its encoded examples
 
@@ -21,7 +21,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,16 @@ from tasks.core.settings import affecting
 
 CACHE_FILE = "cache.txt"
 _FORMAT = 5  # of the folder; another number starts every run again
+# Settings that runs and records contain from when an ensemble had a run of its own.
+_ONE_NETWORK = {"ensemble": 1, "distill": False}
+_PUBLISHED = ("ensemble", "serving")  # effects of the settings of versions of one run
 
 
 def identity(task: str, config: Any, checksum: str, assets: Path) -> str:
     """Returns the hash that names a run.
 
     It covers the task, the data and the settings, but not those that only affect how long a
-    run trains or how the model is served.
+    run trains, how many networks it trains or how the model is served.
 
     Args:
         task: Name of the task.
@@ -49,7 +52,8 @@ def identity(task: str, config: Any, checksum: str, assets: Path) -> str:
         checksum: Checksum of the data.
         assets: Folder with the assets of the task.
     """
-    parts = [_FORMAT, task, _training_settings(config), checksum, checksums(assets)]
+    settings = _ONE_NETWORK | _training_settings(config)
+    parts = [_FORMAT, task, settings, checksum, checksums(assets)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -75,7 +79,8 @@ class Progress:
         wait: Number of epochs since the best one.
         history: Metrics of each epoch.
         seconds: Time spent in training.
-        published: Versions that were published, each with its settings of serving.
+        published: Versions that were published, each with its settings of the ensemble and of
+            serving.
         tokens: Token budget of a batch if the one in the settings exceeded the memory, else 0.
         implementations: Implementations of recurrent layers that were chosen by timing, from
             `tuning.choose`; none where a rule selects them.
@@ -100,9 +105,11 @@ class Progress:
         return self.epoch >= config.epochs or self.wait >= config.patience
 
     def version_of(self, config: Any) -> int | None:
-        """Returns the last published version with the same settings of serving, or None."""
-        serving = affecting(config, "serving")
-        versions = [item["version"] for item in self.published if item["serving"] == serving]
+        """Returns the last published version of the same ensemble and serving, or None."""
+        settings = affecting(config, *_PUBLISHED)
+        versions = [
+            item["version"] for item in self.published if _ONE_NETWORK | item["serving"] == settings
+        ]
         return versions[-1] if versions else None
 
 
@@ -213,9 +220,10 @@ class Run:
             (self.folder / "state.npz").write_bytes(state)
 
     def mark_published(self, version: int, config: Any) -> None:
-        """Records a published version and its settings of serving."""
+        """Records a published version and its settings of the ensemble and of serving."""
         progress = self.progress()
-        progress.published.append({"version": version, "serving": affecting(config, "serving")})
+        settings = affecting(config, *_PUBLISHED)
+        progress.published.append({"version": version, "serving": settings})
         self.save(progress, self.arrays())
 
     def inner(self, name: str) -> "Run":
@@ -226,10 +234,26 @@ class Run:
         """
         return Run(self.folder / name)
 
-    def reset(self) -> None:
-        """Removes the state and those of inner runs, so that the run starts again."""
-        for state in (*self.folder.glob("state.npz"), *self.folder.glob("*/state.npz")):
-            state.unlink()
+    def reset(self, networks: Iterable[str] = ("", "*")) -> None:
+        """Removes states, so that the run starts again.
+
+        Args:
+            networks: Folders of networks, as from `network_folders`; by default all.
+        """
+        for network in networks:
+            for state in self.folder.glob(f"{network or '.'}/state.npz"):
+                state.unlink()
+
+
+def network_folders(config: Mapping[str, Any]) -> list[str]:
+    """Returns the folders of the networks of a run, relative to its own, in order of training.
+
+    Args:
+        config: Its settings, as recorded.
+    """
+    count = config.get("ensemble", 1)
+    distilled = [f"distilled-{count}"] if config.get("distill") else []
+    return ["", *(f"network-{number}" for number in range(2, count + 1)), *distilled]
 
 
 def history_table(history: list[dict[str, float]]) -> str:

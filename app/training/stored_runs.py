@@ -9,8 +9,9 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -28,7 +29,7 @@ _WRITTEN = (
     "assets",
     "tensorboard",
     "network-*",
-    "distilled",
+    "distilled*",
 )
 _DAY = 24 * 60 * 60  # seconds
 
@@ -134,12 +135,21 @@ def _state(folder: Path) -> tuple[str, int | None]:
     try:
         progress = run_state.read_progress(folder)
         config = json.loads((folder / "assets/config.json").read_text(encoding="utf-8"))
-        ended = progress.epoch >= config["epochs"] or progress.wait >= config["patience"]
+        networks = run_state.network_folders(config)
+        trained = sum(_has_ended(folder / name, config) for name in networks)
     except (UserError, OSError, ValueError, KeyError, TypeError):
         return "damaged", None
-    if not ended:
+    if trained < len(networks) and len(networks) > 1:
+        return f"unfinished, {trained} of {len(networks)} networks", None
+    if not trained:
         return f"unfinished, {progress.epoch} of at most {config['epochs']} epochs", None
     if not progress.published:
         return f"trained for {progress.epoch} epochs, not published", None
     version = progress.published[-1]["version"]
     return f"published as version {version}", version
+
+
+def _has_ended(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether nothing of the network in a folder remains to be trained."""
+    progress = run_state.read_progress(folder)
+    return progress.epoch >= config["epochs"] or progress.wait >= config["patience"]

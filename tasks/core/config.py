@@ -169,14 +169,14 @@ class Config:
         "networks, trained with consecutive seeds, that are served together: their predictions are "
         "averaged",
         at_least=1,
-        affects="training",
+        affects="ensemble",
         aliases=("num_models",),
     )
     distill: bool = setting(
         False,
         "whether a single network is trained on the predictions of the ensemble, and served "
         "instead of it",
-        affects="training",
+        affects="ensemble",
     )
     precision: str = setting(
         "float32", "Keras dtype policy of training", choices=PRECISIONS, affects="training"

@@ -12,7 +12,7 @@ from tasks.core.errors import UserError
 
 CELL_HELP = "name listed by `python -m app.cells`, spec as JSON, or .json file"
 # What the value of a setting can change, each including those after it.
-EFFECTS = ("encoding", "training", "schedule", "serving")
+EFFECTS = ("encoding", "training", "schedule", "ensemble", "serving")
 
 _Settings = TypeVar("_Settings")
 _MAX_INT = 2**31 - 1  # TensorFlow's sizes and lengths have 32 bits
@@ -51,9 +51,9 @@ def setting(
         below: Bound that the value must stay below.
         choices: Allowed values.
         affects: First stage that depends on the value: "encoding" of examples, "training" of
-            the weights, the "schedule" that only decides when training stops, or "serving", the
-            served graph alone. The default is the safe one: a new setting renews encoded
-            examples and runs unless it is declared otherwise.
+            the weights of a network, the "schedule" that only decides when training stops, the
+            "ensemble" of networks, or "serving", the served graph alone. The default is the safe
+            one: a new setting renews encoded examples and runs unless it is declared otherwise.
         old_name: Former name of the field, still accepted as a flag and in records.
         aliases: Names that other tools have for the field, accepted as flags only.
         absent: Value in records that were written before the field existed; None if it is the

@@ -186,13 +186,17 @@ def age(folder):
 
 @pytest.fixture
 def runs(saved_models):
-    """Runs of which one has ended and is published as a version that exists, and four have not."""
+    """Runs of which one has ended and is published as a version that exists, and six have not."""
     runs = saved_models.parent / "runs"
     for letter, epochs, version in (("a", 2, None), ("b", 3, None), ("c", 3, 2), ("d", 3, 7)):
         trained_run(runs, letter, epochs, version)
     trained_run(runs, "e", 3, 2)
     (runs / "sentiment" / ("e" * 16) / "state.npz").write_bytes(b"damaged")
     trained_run(runs, "f", 3, 10)  # of other settings: the number belongs to another version
+    alone = trained_run(runs, "0", 3, 2)  # which has become the first network of an ensemble
+    settings = {"epochs": 3, "patience": 2, "ensemble": 2, "distill": True}
+    (alone / "assets" / "config.json").write_text(json.dumps(settings))
+    age(alone)
     for number, epochs in ((2, 3), (10, 4)):
         assets = saved_models / "sentiment" / str(number) / "assets"
         assets.mkdir()
@@ -203,9 +207,10 @@ def runs(saved_models):
 def test_what_training_keeps_is_listed(saved_models, runs, capsys):
     run(saved_models, "--runs", str(runs))
     _, *rows, total = capsys.readouterr().out.splitlines()
-    assert total.startswith("6 in all")
+    assert total.startswith("7 in all")
     states = [row.split("  ")[-1] for row in rows]
     assert states == [
+        "unfinished, 1 of 3 networks",
         "unfinished, 2 of at most 3 epochs",
         "trained for 3 epochs, not published",
         "published as version 2",
@@ -229,6 +234,6 @@ def test_only_the_state_of_published_versions_is_removed(saved_models, runs, cap
     output = capsys.readouterr().out
     assert "1 removed" in output and f"removed {runs / 'sentiment' / ('c' * 16)}" in output
     present = {path.parent.name[0] for path in runs.glob("*/*/state.npz")}
-    assert present == set("abdef")
+    assert present == set("0abdef")
     removed = runs / "sentiment" / ("c" * 16)
     assert [path.name for path in removed.iterdir() if path.name != "lock"] == ["notes.txt"]

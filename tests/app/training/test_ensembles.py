@@ -1,5 +1,7 @@
 """Ensembles and their distillation: equal to networks trained alone, resumable, served together."""
 
+import dataclasses
+import hashlib
 import json
 
 import keras
@@ -17,6 +19,7 @@ from app.training.ensembles import Gain
 from models.networks.ensemble import members
 from models.text.subwords import END, START
 from models.text.words import PADDING
+from tasks.core.settings import affecting
 from tasks.corpora.labelled_text import LabelledTexts
 from tests.conftest import SMALL, labelled, where
 from tests.support import untrained
@@ -101,6 +104,49 @@ def test_an_ensemble_killed_in_its_second_network_resumes_there(
     assert again.name == "2"
 
 
+@pytest.mark.slow
+def test_an_ensemble_trains_only_the_networks_that_are_not_trained(
+    data, together, tmp_path, capsys
+):
+    def train(*more):
+        capsys.readouterr()
+        version = trained(data, tmp_path, *READER, *more)
+        return version, capsys.readouterr().out
+
+    train()
+    ensemble, output = train("--ensemble", "2")
+    assert "1 of 2 networks are trained" in output and output.count("Epoch ") == 2
+    assert_same_weights(models.load(ensemble), models.load(together))
+    _, output = train("--ensemble", "2", "--distill")
+    assert "2 of 3 networks are trained" in output and output.count("Epoch ") == 2
+    run, second, distilled = run_folders(tmp_path)
+    states = [(folder / "state.npz").read_bytes() for folder in (second, distilled)]
+    version, output = train()
+    assert "finished as version 1: training again from the start" in output
+    assert output.count("Epoch ") == 2 and version.name == "4"
+    assert [(folder / "state.npz").read_bytes() for folder in (second, distilled)] == states
+    assert [item["version"] for item in run_state.read_progress(run).published] == [4]
+    version, output = train("--ensemble", "2")  # of which no version is on record any more
+    assert "published with other serving settings or in another ensemble" in output
+    assert_same_weights(models.load(version), models.load(together))
+
+
+def test_runs_of_single_networks_have_the_identity_that_they_had_before(tmp_path):
+    config = tasks.find("sentiment").Config()
+    recorded = dataclasses.asdict(config)
+    before = {  # `ensemble` and `distill` distinguished runs
+        field.name: recorded[field.name]
+        for field in dataclasses.fields(config)
+        if field.metadata["affects"] in ("encoding", "training", "ensemble")
+    }
+    content = json.dumps([5, "sentiment", before, "data", {}], sort_keys=True)
+    expected = hashlib.sha256(content.encode()).hexdigest()[:16]
+    assert run_state.identity("sentiment", config, "data", tmp_path) == expected
+    old = run_state.Progress(published=[{"version": 3, "serving": affecting(config, "serving")}])
+    assert old.version_of(config) == 3
+    assert old.version_of(dataclasses.replace(config, ensemble=2)) is None
+
+
 def test_the_served_mean_is_calibrated_and_has_a_threshold(data, tmp_path):
     version = trained(data, tmp_path, "--ensemble", "2", "--coverage", "0.5", "--linear-path", "0")
     model = models.load(version)
@@ -135,7 +181,7 @@ def test_a_distilled_network_is_served_instead_of_the_ensemble(data, alone, tmp_
 
 def run_folders(folder):
     (run,) = (path for path in folder.glob("runs/sentiment/*") if path.is_dir())
-    return run, run / "network-2", run / "distilled"
+    return run, run / "network-2", run / "distilled-2"
 
 
 def test_a_distilled_network_learns_the_probabilities_of_its_teacher(data, tmp_path):
