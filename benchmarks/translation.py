@@ -22,12 +22,21 @@ from app.serving.session import SavedModelSession
 from benchmarks import records
 
 EPOCHS, FIFTH = 15, 0.2  # of a corpus of this size
+CONFIGS = "translation/[0-9]*/assets/config.json"  # of the versions of a row
+COSINE, ENSEMBLE = ["--schedule", "cosine"], ["--ensemble", "3"]
+PAIRS = ("de-en", "en-de")
 # Source, target, share of the default epochs, flags of `app.train`, and beam sizes, by row.
 RUNS = {
     "de-en": ("de", "en", 1, [], (4, 1)),
     "en-de": ("en", "de", 1, [], (4, 1)),
     "en-fr": ("en", "fr", 1, [], (4, 1)),
     "de-en-bpe-dropout": ("de", "en", 1, ["--bpe-dropout", "0.1"], (4, 1)),
+    "de-en-cosine": ("de", "en", 1, COSINE, (4, 1)),
+    "de-en-ensemble": ("de", "en", 1, [*COSINE, *ENSEMBLE], (4, 1)),
+    "de-en-distilled": ("de", "en", 1, [*COSINE, *ENSEMBLE, "--distill"], (4, 1)),
+    "en-de-cosine": ("en", "de", 1, COSINE, (4, 1)),
+    "en-de-ensemble": ("en", "de", 1, [*COSINE, *ENSEMBLE], (4, 1)),
+    "en-de-distilled": ("en", "de", 1, [*COSINE, *ENSEMBLE, "--distill"], (4, 1)),
     "fifth": ("de", "en", FIFTH, [], (4, 1, 10)),
     "fifth-no-attention": ("de", "en", FIFTH, ["--attention", "none"], (4,)),
     "fifth-input-feeding": ("de", "en", FIFTH, ["--input-feeding"], (4,)),
@@ -35,6 +44,8 @@ RUNS = {
     "fifth-peephole": ("de", "en", FIFTH, ["--cell", "lstm_peephole"], (4,)),
     "fifth-coupled": ("de", "en", FIFTH, ["--cell", "lstm_coupled"], (4,)),
 }
+# Rows whose networks are trained once for all of them, so that they share the state of training.
+SHARED = [[f"{pair}-{kind}" for kind in ("cosine", "ensemble", "distilled")] for pair in PAIRS]
 COLUMNS = [
     "direction",
     "epochs",
@@ -48,8 +59,15 @@ COLUMNS = [
 
 
 def folder_of(name: str) -> Path:
-    """Returns the folder of the versions of a row, and of the state of its training."""
+    """Returns the folder of the versions of a row."""
     return records.RECORDS / "translation" / name
+
+
+def state_of(name: str) -> tuple[Path, bool]:
+    """Returns the folder of the state of a row's training, and whether other rows need it."""
+    rows = next((rows for rows in SHARED if name in rows), [name])
+    others = [row for row in rows if row != name and not records.load("translation", row)]
+    return folder_of(rows[0]) / "runs", bool(others)
 
 
 def measure(name: str) -> dict:
@@ -59,13 +77,17 @@ def measure(name: str) -> dict:
     data = ["--data", str(records.data_dir() / "translation/multi30k")]
     data += ["--source", source, "--target", target]
     folder, result = folder_of(name), {"scores": {}, "signatures": {}}
+    state, is_needed = state_of(name)
     argv = [sys.executable, "-m", "app.train", "translation", *data, *flags]
     argv += ["--epochs", str(max(1, round(share * EPOCHS)))]
-    argv += ["--saved-models", str(folder), "--runs", str(folder / "runs")]
+    argv += ["--saved-models", str(folder), "--runs", str(state)]
+    published = [json.loads(p.read_text())["beam_size"] for p in folder.glob(CONFIGS)]
     for width in beams:
+        if width in published:  # before an interruption
+            continue
         beam_flags = ["--beam-size", str(width), "--n-best", "1"]
         subprocess.run([*argv, *beam_flags], check=True, stdout=sys.stderr)
-    for path in folder.glob("translation/*/assets"):
+    for path in (config.parent for config in folder.glob(CONFIGS)):
         task = task_class.restore(path)
         splits = task_class.Corpus(data=data[1], source=source, target=target).open()
         responses = SavedModelSession(path.parent).predict_examples(task, splits.test)
@@ -74,7 +96,8 @@ def measure(name: str) -> dict:
         result["scores"][str(task.config.beam_size)] = {name: score for name, score, _ in table}
         result["signatures"] = {name: signature for name, _, signature in table}
         result["record"] = json.loads((path.parent / "assets.extra/run.json").read_text())
-    shutil.rmtree(folder / "runs")
+    if not is_needed:
+        shutil.rmtree(state)
     return result
 
 
@@ -104,7 +127,8 @@ def main() -> None:
             results[name] = records.load("translation", name)
         else:
             results[name] = records.load_or_measure("translation", name, lambda n=name: measure(n))
-        rows += table_rows(name, results[name])
+        if results[name] or not args.show:
+            rows += table_rows(name, results[name])
     print(records.markdown_table(COLUMNS, rows))
     minutes = [
         f"{name} {result['record']['seconds']['fit'] / 60:.0f}"
