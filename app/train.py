@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     model_name.check_new(args.name, args.task, args.saved_models)
     corpus.check_paths()
     config.check_files()
+    corpus.check_first_examples()  # before TensorFlow is imported, which takes seconds
     with cli.with_tensorflow():
         from app.training import pipeline
 

@@ -135,6 +135,19 @@ class Corpus(abc.ABC):
             else:
                 self.resolve(value, flag(name))
 
+    def check_first_examples(self) -> None:
+        """Reads the first example of each part that exists, unless that takes TensorFlow.
+
+        Raises:
+            UserError: One cannot be read, such as for want of a column.
+        """
+        if self.data.startswith("tfds:"):
+            return
+        corpus, _ = self.resolved()
+        parts, _ = corpus._existing_parts()
+        for stream in parts.values():
+            next(iter(stream), None)
+
     def _check_flags(self) -> None:
         """Checks that the flags that name parts can be combined."""
         flags = self.flagged_parts()

@@ -207,6 +207,11 @@ USAGE_ERRORS = {
         "sentiment --data /nonexistent": "--data: no such file",
         "captioning --train /nonexistent/*.tsv": "--train: no files match",
         "sentiment --test /tmp": "--test requires --train or --data",
+        "sentiment --train table.csv --text-key body": "table.csv:1: missing column 'body'",
+        "sentiment --train table.csv --target number": "table.csv:2: the label must be a number",
+        "tagging --data table.csv": "table.csv:1: expected a word and its tag",
+        "translation --data sides --source de --target en": "sides: no corpus found",
+        "captioning --train table.csv": "table.csv: not a table of captions",
         "sentiment --strategy both": "invalid choice",
     },
     "evaluate": {
@@ -268,6 +273,10 @@ for command, line, message in json.load(sys.stdin):
     assert message in output.getvalue(), (command, line, output.getvalue()[-300:])
     assert not {"tensorflow", "keras"} & sys.modules.keys(), (command, line)
 """
+    (tmp_path / "table.csv").write_text("text,label\na film,good\n", encoding="utf-8")
+    (tmp_path / "sides").mkdir()
+    for part in ("train", "valid", "test"):
+        (tmp_path / "sides" / f"{part}.de").write_text("", encoding="utf-8")
     result = subprocess.run(
         [sys.executable, "-c", script],
         input=json.dumps(runs),
