@@ -3,12 +3,14 @@
 The logistic regression of classes and labels starts from naive Bayes.
 
 Naive Bayes is the better classifier for few texts, logistic regression for many (Ng & Jordan
-2001). Here the weights of words and word pairs are `scale * ratios + weights`: the log-probability
-ratios of multinomial naive Bayes, and free weights with an L2 penalty. With a large penalty this
-is naive Bayes, with a small one logistic regression; the validation part chooses. While it is
-fitted, the ratios of a text are computed from all other texts, since each rare word would
-otherwise reveal the class of its text. Each of several labels has a logistic regression of its
-own; they share the penalty and the scale. Numbers have no ratios, which leaves a ridge regression.
+2001). Here the weights of words and word pairs are `scale * ratios + strengths * weights`: the
+log-probability ratios of multinomial naive Bayes, and free weights with an L2 penalty. With a large
+penalty this is naive Bayes, with a small one logistic regression; the validation part chooses. The
+strength of a feature is the size of its ratios, so that the free weight of a word may be large if
+the word distinguishes classes and is not rare (Wang & Manning 2012). While it is fitted, the ratios
+of a text are computed from all other texts, since each rare word would otherwise reveal the class
+of its text. Each of several labels has a logistic regression of its own; they share the penalty and
+the scale. Numbers have no ratios, which leaves a ridge regression.
 
 Shapes: N texts, F features, K classes or labels, or 1 for numbers.
 """
@@ -182,9 +184,12 @@ def fit(
     texts, valid_texts = texts[:, used].tocsr(), valid_texts[:, used].tocsr()
     ratios, prior = likelihood.naive_bayes(texts, targets, layer.classes)
     offset = likelihood.leave_one_out(texts, targets, layer.classes)
+    strengths = _strengths(ratios)
+    scaled = (texts @ sparse.diags(strengths)).tocsr()
     best, waited = None, 0
-    for penalty, weights, bias, scale in _path(texts, targets, offset, likelihood):
-        weights, bias = weights + scale * ratios, bias + scale * prior
+    for penalty, weights, bias, scale in _path(scaled, targets, offset, likelihood):
+        weights = scale * ratios + strengths[:, None] * weights
+        bias = bias + scale * prior
         loss = likelihood.valid_loss(valid_texts @ weights + bias, valid_targets)
         if best is None or loss < best[0].valid_loss:
             best, waited = (Fitted(penalty, loss), weights, bias), 0
@@ -261,6 +266,17 @@ def _leave_one_out(texts, classes, count) -> np.ndarray:
     return _centred(logits).astype(np.float32)
 
 
+def _strengths(ratios: np.ndarray) -> np.ndarray:
+    """Returns how much each feature distinguishes classes or labels, (F,).
+
+    It is the root mean square of its ratios, relative to that of all features.
+    """
+    squares = np.square(ratios).mean(axis=1)
+    if not squares.any():
+        return np.ones(len(ratios), np.float32)
+    return np.sqrt(squares / squares.mean()).astype(np.float32)
+
+
 def _negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.logaddexp(0, logits) - labels * logits
 
@@ -271,7 +287,7 @@ def _path(
     """Minimises the penalised loss for each penalty.
 
     Yields:
-        The penalty, free weights (F, K), bias (K,), and scale of the ratios.
+        The penalty, free weights (F, K), bias (K,), and scale of the offset.
     """
     count = offset.shape[1]
     columns = texts.T.tocsr()

@@ -66,6 +66,33 @@ def test_without_naive_bayes_it_is_logistic_regression(corpus, monkeypatch):
         np.testing.assert_allclose(given, model.predict_proba(texts), atol=5e-3)
 
 
+def test_the_penalty_of_a_weight_falls_with_the_strength_of_its_feature(corpus, monkeypatch):
+    """The gradient of the penalised loss is 0 in the weights without the ratios."""
+
+    class NoOffset(linear_path.ClassLikelihood):
+        def leave_one_out(self, texts, classes, count):
+            return np.zeros((len(classes), count), np.float32)  # which leaves the scale at 0.5
+
+    monkeypatch.setattr(linear_path, "_ITERATIONS", 1000)
+    monkeypatch.setattr(linear_path, "PENALTIES", (3.0,))
+    texts, classes = corpus
+    words_and_pairs = sparse.hstack([texts, np.zeros((60, 1), np.float32)]).tocsr()
+    monkeypatch.setattr(linear_path, "_matrix", lambda *_: (words_and_pairs, classes))
+    layer = BagOfWords(25, CLASSES, 1)
+    linear_path.fit(layer, [], [], likelihood=NoOffset())
+    naive_bayes = MultinomialNB().fit(texts, classes)
+    ratios = naive_bayes.feature_log_prob_.T
+    ratios = ratios - ratios.mean(1, keepdims=True)
+    strengths = np.sqrt((ratios**2).mean(1) / (ratios**2).mean())
+    prior = naive_bayes.class_log_prior_ - naive_bayes.class_log_prior_.mean()
+    weights = np.asarray(layer.words) - 0.5 * ratios
+    logits = texts @ weights + np.asarray(layer.bias) - 0.5 * prior
+    error = np.exp(logits) / np.exp(logits).sum(1, keepdims=True) - np.eye(CLASSES)[classes]
+    penalties = 3 / strengths[:, None] ** 2
+    np.testing.assert_allclose(texts.T @ error, -penalties * weights, atol=2e-3)
+    assert np.abs(texts.T @ error).max() > 0.5
+
+
 def test_a_layer_learns_the_words_that_name_classes():
     rng = np.random.default_rng(1)
     layer = BagOfWords(40, CLASSES, 512)
