@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -178,6 +179,13 @@ def lines_of(name):
     return sorted(
         line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()
     )
+
+
+def test_the_citation_agrees_with_the_package():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation.keys() >= {"cff-version", "message", "title", "authors"}  # the required ones
+    assert citation["license"] == PROJECT["project"]["license"]
+    assert (ROOT / "README.md").read_text(encoding="utf-8").startswith(f"# {citation['title']}\n")
 
 
 def test_requirements_files_and_the_package_agree():
