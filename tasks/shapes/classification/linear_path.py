@@ -185,9 +185,9 @@ def fit(
     ratios, prior = likelihood.naive_bayes(texts, targets, layer.classes)
     offset = likelihood.leave_one_out(texts, targets, layer.classes)
     strengths = _strengths(ratios)
-    scaled = (texts @ sparse.diags(strengths)).tocsr()
+    texts.data *= strengths[texts.indices]
     best, waited = None, 0
-    for penalty, weights, bias, scale in _path(scaled, targets, offset, likelihood):
+    for penalty, weights, bias, scale in _path(texts, targets, offset, likelihood):
         weights = scale * ratios + strengths[:, None] * weights
         bias = bias + scale * prior
         loss = likelihood.valid_loss(valid_texts @ weights + bias, valid_targets)
