@@ -6,10 +6,8 @@
 
 A seed decides the split and the weights. The split is by the SHA-256 of the seed and the text:
 80/10/10, or 90/10 of the train part where the corpus has a test part of its own; the sample has
-its own split. The validation part of IMDB consists of blocks of neighbouring reviews, because
-reviews of a film are neighbours, and the test part has other films than the train part. Scores are
-those of the served model on the test part, as `app.train` publishes it, and of the baselines that
-`app.train` trains next to it with scikit-learn.
+its own split. Scores are those of the served model on the test part, as `app.train` publishes it,
+and of the baselines that `app.train` trains next to it with scikit-learn.
 """
 
 import argparse
@@ -41,7 +39,6 @@ CORPORA = {
     "subj": ("sentiment/subj", False, []),
     "imdb": ("sentiment/imdb.zip", True, []),
 }
-BLOCK = 250  # neighbouring reviews of IMDB that are in the same part
 BASELINES = ("naive Bayes", "logistic regression")
 
 
@@ -57,12 +54,8 @@ def split(corpus: str, seed: int) -> dict[str, list[Example]]:
         parts["test"] = list(splits.test)
     rest = PARTS[:2] if has_test else PARTS
     for example in itertools.chain.from_iterable(getattr(splits, part) for part in rest):
-        if corpus == "imdb":
-            line = int(example.origin.rsplit(":", 1)[1])
-            tenth = ((line - 1) // BLOCK + seed) % 10
-        else:
-            text = f"{seed}:{example.values['text'].strip()}"
-            tenth = int(hashlib.sha256(text.encode()).hexdigest(), 16) % 10
+        text = f"{seed}:{example.values['text'].strip()}"
+        tenth = int(hashlib.sha256(text.encode()).hexdigest(), 16) % 10
         part = {8: "valid", 9: "train" if has_test else "test"}.get(tenth, "train")
         parts[part].append(example)
     return parts
