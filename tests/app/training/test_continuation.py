@@ -170,11 +170,14 @@ def test_the_target_of_a_version_is_that_of_the_new_data(tmp_path, monkeypatch):
     monkeypatch.setattr("app.serving.base_version.find", lambda *args: version)
     trained = []
     monkeypatch.setattr("app.training.pipeline.train", lambda *args: trained.append(args))
-    train.main(["sentiment", "--from", "1", *where(tmp_path)])
+    table = tmp_path / "table.tsv"
+    table.write_text("a warm film\t4.5\n", encoding="utf-8")
+    argv = ["sentiment", "--from", "1", "--train", str(table), *where(tmp_path)]
+    train.main(argv)
     (_, config, corpus, _) = trained[0]
     assert (config.target, corpus.target) == ("number", "number")
     with pytest.raises(UserError, match=r"--target must be number, as in the version .*got labels"):
-        train.main(["sentiment", "--from", "1", "--target", "labels", *where(tmp_path)])
+        train.main([*argv, "--target", "labels"])
 
 
 def test_frozen_groups_are_not_trained(base, other, tmp_path, capsys):
