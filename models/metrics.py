@@ -51,7 +51,8 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     centre = share + z2 / (2 * total)
     margin = _QUANTILE * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
     low, high = ((centre + sign * margin) / (1 + z2 / total) for sign in (-1, 1))
-    return max(0.0, low), min(1.0, high)
+    # It contains the share; rounding could exclude a share of 0 or 1.
+    return max(0.0, min(low, share)), min(1.0, max(high, share))
 
 
 def bootstrap_interval(

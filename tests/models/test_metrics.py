@@ -34,6 +34,13 @@ def test_the_wilson_interval_is_that_of_scipy(correct, total):
     assert metrics.wilson_interval(correct, total) == pytest.approx(tuple(expected), abs=1e-9)
 
 
+def test_the_wilson_interval_contains_the_share_exactly():
+    for total in range(1, 400):
+        for correct in range(total + 1):
+            low, high = metrics.wilson_interval(correct, total)
+            assert 0 <= low <= correct / total <= high <= 1, (correct, total)
+
+
 def test_intervals_of_nothing_are_no_error():
     assert metrics.wilson_interval(0, 0) == (0, 1)
     assert np.isnan(metrics.bootstrap_interval(np.zeros((0, 2)), np.sum)).all()
