@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import MultinomialNB
 
 from models.layers.bag_of_words import BagOfWords
@@ -91,6 +91,20 @@ def test_the_penalty_of_a_weight_falls_with_the_strength_of_its_feature(corpus, 
     penalties = 3 / strengths[:, None] ** 2
     np.testing.assert_allclose(texts.T @ error, -penalties * weights, atol=2e-3)
     assert np.abs(texts.T @ error).max() > 0.5
+
+
+def test_for_numbers_it_is_the_ridge_regression_of_scikit_learn(corpus, monkeypatch):
+    monkeypatch.setattr(linear_path, "_ITERATIONS", 1000)
+    monkeypatch.setattr(linear_path, "PENALTIES", (3.0,))
+    texts, classes = corpus
+    values = (classes - classes.mean()).astype(np.float32)
+    words_and_pairs = sparse.hstack([texts, np.zeros((60, 1), np.float32)]).tocsr()
+    monkeypatch.setattr(linear_path, "_matrix", lambda *_: (words_and_pairs, values))
+    layer = BagOfWords(25, 1, 1)
+    linear_path.fit(layer, [], [], likelihood=linear_path.ValueLikelihood())
+    model = Ridge(alpha=3.0).fit(texts.toarray(), values)
+    given = texts @ np.asarray(layer.words)[:, 0] + np.asarray(layer.bias)
+    np.testing.assert_allclose(given, model.predict(texts.toarray()), atol=2e-3)
 
 
 def test_a_layer_learns_the_words_that_name_classes():
