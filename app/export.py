@@ -7,7 +7,6 @@ those of the SavedModel before anything is kept.
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import sys
 import tempfile
@@ -32,11 +31,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         raise UserError(f"--length is for --format litert; {args.format} reads any length.")
     if args.length is not None and args.length < 1:
         raise UserError(f"--length must be at least 1, got {args.length}.")
-    for package in ("onnx", "onnxruntime") if args.format == "onnx" else ():
-        if not importlib.util.find_spec(package):
-            raise UserError(
-                f"{package} is not installed; run: pip install -r requirements-onnx.txt"
-            )
     version = model_name.version(args)
     out = args.out or EXPORTS / f"{model_name.of(args)}-{version.name}-{args.format}"
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -4,6 +4,7 @@ A runner computes the outputs of a network, by name, from its inputs, NumPy arra
 """
 
 import contextlib
+import importlib.util
 import re
 import shutil
 import warnings
@@ -36,13 +37,20 @@ def write_onnx(task: Task, network: keras.Model, path: Path, metadata: Mapping[s
         What runs the file, with ONNX Runtime.
 
     Raises:
-        UserError: The task has no function of ids, or an op has no counterpart.
+        UserError: The task has no function of ids, an op has no counterpart, or a package is
+            not installed.
     """
+    signature = task.id_signature(network)  # no package helps a task without one
+    for package in ("onnx", "onnxruntime"):
+        if not importlib.util.find_spec(package):
+            raise UserError(
+                f"{package} is not installed; run: pip install -r requirements-onnx.txt"
+            )
     import onnxruntime
 
     from app.exporting import onnx_model
 
-    graph = network_graph.trace(network, task.id_signature(network))
+    graph = network_graph.trace(network, signature)
     path.write_bytes(onnx_model.convert_network(graph, metadata).SerializeToString())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
