@@ -55,6 +55,12 @@ class Version:
         """Bytes of its files."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
+    @property
+    def networks(self) -> int:
+        """Number of networks that it serves; one that is distilled from others counts alone."""
+        is_distilled = self.record.get("config", {}).get("distill", False)
+        return 1 if is_distilled else len(self.record.get("networks", ())) or 1
+
     def scores(self) -> dict[str, str]:
         """Returns the scores by name, each with its interval."""
         intervals = self.record.get("intervals", {})
@@ -66,9 +72,8 @@ class Version:
 
     def row(self) -> list[str]:
         """Returns a row of the list."""
-        networks = len(self.record.get("networks", ()))
         cell = str(self.record.get("config", {}).get("cell", ""))
-        cell += f" x {networks}" if networks else ""
+        cell += f" x {self.networks}" if self.networks > 1 else ""
         base = (self.record.get("base") or {}).get("version", "")
         day = time.strftime("%Y-%m-%d", time.localtime(self.folder.stat().st_mtime))
         source = str(self.record.get("data", {}).get("source", ""))
@@ -186,7 +191,7 @@ def _described(version: Version) -> dict[str, str]:
         "examples": counts,
         "SHA-256 of the data": str(data.get("checksum", ""))[:12],
         "continues": str(base.get("version", "")),
-        "networks": str(len(record.get("networks", ())) or 1),
+        "networks": str(version.networks),
         "best epoch": f"{record.get('best_epoch', '')} of {record.get('epochs', '')}",
         "parameters": str(record.get("parameters", "")),
         **{f"score {name}": text for name, text in version.scores().items()},

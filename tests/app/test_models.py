@@ -25,10 +25,10 @@ def saved_models(tmp_path):
             "task": model,
             "scores": {"accuracy": number / 20, "macro_f1": 0.1},
             "intervals": {"accuracy": [0.25, 0.75]},
-            "config": {"cell": "gru"},
+            "config": {"cell": "gru", "distill": number == 2},
             "data": {"source": "reviews.csv"},
             "base": {"version": "sentiment/1"} if number == 2 else None,
-            "networks": [{}] * (3 if number == 10 else 0),
+            "networks": [{}] * (0 if number == 1 else 3),
         }
         if model == "sentiment":
             (extra / "run.json").write_text(json.dumps(record), encoding="utf-8")
@@ -145,6 +145,7 @@ def test_settings_and_scores_that_differ_are_compared(saved_models, capsys):
     assert header.split() == ["sentiment/1", "sentiment/2"]
     assert {row.split()[0]: row.split()[1:] for row in rows} == {
         "--cell": ["gru", "lstm"],
+        "--distill": ["false", "true"],
         "--units": ["7"],
         "continues": ["sentiment/1"],
         "score": [
