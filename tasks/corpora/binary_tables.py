@@ -71,7 +71,7 @@ class Workbook:
                 yield number, cells
 
     def _damaged(self, error: Exception) -> UserError:
-        return UserError(f"{self._path}: not a valid Excel workbook: {error}.")
+        return _not_valid(self._path, "Excel workbook", error)
 
 
 class ColumnarFile:
@@ -137,9 +137,12 @@ class ColumnarFile:
         return names[value] if 0 <= value < len(names) else ""
 
     def _damaged(self, error: Exception) -> UserError:
-        if self._is_arrow:
-            return UserError(f"{self._path}: not a valid Arrow file: {error}.")
-        return UserError(f"{self._path}: not a valid Parquet file: {error}.")
+        kind = "Arrow file" if self._is_arrow else "Parquet file"
+        return _not_valid(self._path, kind, error)
+
+
+def _not_valid(path: AnyPath, kind: str, error: Exception) -> UserError:
+    return UserError(f"{path}: not a valid {kind}: {str(error).rstrip('.')}.")
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:

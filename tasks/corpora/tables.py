@@ -146,9 +146,11 @@ def _missing_column(path: filesystem.AnyPath, header: Sequence[str], options: Op
         if is_missing
         else (options.label_key or "label", "--label-key")
     )
+    # A header that is certain, such as that of a Parquet file, cannot be an example.
+    no_header = ", or give --no-header if the first row is an example"
     return UserError(
         f"{path}:1: missing column {key!r}; the columns are {list(header)}. Select one with "
-        f"{flag}, or give --no-header if the first row is an example."
+        f"{flag}{'' if options.header else no_header}."
     )
 
 

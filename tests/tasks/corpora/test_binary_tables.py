@@ -68,6 +68,12 @@ def test_a_parquet_file_is_read(tmp_path):
         [("a", "0"), ("b", "1")],
         ["b.parquet: header id, sentence, label, the text is sentence and the label label"],
     )
+    path = parquet(tmp_path / "d.parquet", {"remark": ["a"], "label": ["b"]})
+    with pytest.raises(UserError, match=r"missing column 'text'; .* Select one with --text-key\.$"):
+        read(path)
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(UserError, match=r"d.parquet: not a valid Parquet file: .*[^.]\.$"):
+        read(path)
     path = parquet(tmp_path / "c.parquet", {"text": ["a"], "label": [0.5]})
     with pytest.raises(UserError, match=r"c.parquet:1: 'label' must be a string, an integer"):
         read(path)
