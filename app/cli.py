@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -25,6 +26,7 @@ from tasks.core.settings import flag
 
 _Settings = TypeVar("_Settings")
 
+_REPEAT_SECONDS = 0.1  # until an interrupt that a destructor swallowed is repeated
 FAILED = 2  # exit code of errors that the user can fix
 _FALLIBLE = ("strict", "surrogateescape")  # error handlers that fail for some characters
 # Titles of the groups of flags in --help, by the stage that a setting affects.
@@ -438,7 +440,8 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _FALLIBLE:
         sys.stdout.reconfigure(errors=ESCAPE)
     try:
-        main()
+        with _repeated_interrupts():
+            main()
         sys.stdout.flush()
     except UserError as error:
         # A value in the message may hold characters that would break its lines or move the cursor.
@@ -460,6 +463,32 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
             raise
         print(f"error: {printable(str(error.filename))}: {error.strerror}.", file=sys.stderr)
         sys.exit(FAILED)
+
+
+@contextlib.contextmanager
+def _repeated_interrupts() -> Iterator[None]:
+    """Repeats a Ctrl-C that arrives in a destructor, where Python reports and ignores it.
+
+    The destructors of TensorFlow's objects run in every training step.
+    """
+    report = sys.unraisablehook
+    timers = []
+
+    def repeat(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            report(unraisable)
+            return
+        timer = threading.Timer(_REPEAT_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+        timers.append(timer)
+        timer.start()
+
+    sys.unraisablehook = repeat
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+        for timer in timers:
+            timer.cancel()
 
 
 @contextlib.contextmanager

@@ -385,6 +385,39 @@ def test_another_interruption_ends_a_command_at_once(monkeypatch, capsys):
     assert handlers == [(signal.SIGINT, signal.SIG_DFL)]
 
 
+def test_an_interruption_in_a_destructor_is_not_lost():
+    program = (
+        "import signal, time\n"
+        "from app import cli\n"
+        "class Interrupted:\n"
+        "    def __del__(self):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "def main():\n"
+        "    Interrupted()\n"
+        "    print('goes on', flush=True)\n"
+        "    time.sleep(60)\n"
+        "cli.run(main)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "goes on\n", "\ninterrupted\n")
+
+
+def test_other_errors_in_a_destructor_are_reported(monkeypatch):
+    reports = []
+    monkeypatch.setattr(
+        sys, "unraisablehook", lambda unraisable: reports.append(unraisable.exc_type)
+    )
+
+    class Failing:
+        def __del__(self):
+            raise ValueError
+
+    cli.run(Failing)
+    cli.run(lambda: None)
+    Failing()
+    assert reports == [ValueError, ValueError]
+
+
 def test_tensorflow_is_imported_without_what_keras_imports_for_galleries():
     program = (
         "import sys\n"
