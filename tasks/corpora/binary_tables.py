@@ -71,7 +71,7 @@ class Workbook:
                 yield number, cells
 
     def _damaged(self, error: Exception) -> UserError:
-        return _not_valid(self._path, "Excel workbook", error)
+        return UserError(f"{self._path}: not a valid Excel workbook: {_reason(error)}.")
 
 
 class ColumnarFile:
@@ -137,12 +137,14 @@ class ColumnarFile:
         return names[value] if 0 <= value < len(names) else ""
 
     def _damaged(self, error: Exception) -> UserError:
-        kind = "Arrow file" if self._is_arrow else "Parquet file"
-        return _not_valid(self._path, kind, error)
+        if self._is_arrow:
+            return UserError(f"{self._path}: not a valid Arrow file: {_reason(error)}.")
+        return UserError(f"{self._path}: not a valid Parquet file: {_reason(error)}.")
 
 
-def _not_valid(path: AnyPath, kind: str, error: Exception) -> UserError:
-    return UserError(f"{path}: not a valid {kind}: {str(error).rstrip('.')}.")
+def _reason(error: Exception) -> str:
+    """Returns the message of an error without the period at its end."""
+    return str(error).rstrip(".")
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
