@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _remove(args: argparse.Namespace, count: int) -> None:
     sizes = []
     for corpus, reason in cached_corpora.remove_stale(args.runs, args.unused_days):
-        print(f"removed {corpus.folder}: {_size(corpus.size)}, {reason}", flush=True)
+        print(f"removed {corpus.folder}: {cli.mebibytes(corpus.size)}, {reason}", flush=True)
         sizes.append(corpus.size)
-    print(f"{len(sizes)} of {count} removed, {_size(sum(sizes))} freed")
+    print(f"{len(sizes)} of {count} removed, {cli.mebibytes(sum(sizes))} freed")
 
 
 def _table(corpora: Sequence[EncodedCorpus], unused_days: int) -> str:
@@ -48,18 +48,14 @@ def _table(corpora: Sequence[EncodedCorpus], unused_days: int) -> str:
             [
                 corpus.task,
                 str(corpus.folder),
-                _size(corpus.size),
+                cli.mebibytes(corpus.size),
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(corpus.last_used)),
                 "yes" if corpus.runs else "no",
                 corpus.stale_reason(unused_days, now) or "complete",
             ]
         )
-    total = _size(sum(corpus.size for corpus in corpora))
+    total = cli.mebibytes(sum(corpus.size for corpus in corpora))
     return f"{cli.columns(rows)}\n{len(corpora)} in all, {total}"
-
-
-def _size(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB"
 
 
 def _parser() -> cli.Parser:

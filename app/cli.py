@@ -33,8 +33,8 @@ _FALLIBLE = ("strict", "surrogateescape")  # error handlers that fail for some c
 _GROUPS = {
     "encoding": "Settings of reading and encoding examples",
     "training": "Settings of the network and its training",
-    "schedule": "Settings of the length of training",
-    "ensemble": "Settings of ensembles; networks of the same settings are not trained again",
+    "schedule": "Settings of how long to train",
+    "ensemble": "Settings of ensembles; networks trained with these settings are used again",
     "serving": "Settings of the served graph; changing them needs no training",
 }
 
@@ -391,6 +391,11 @@ def add_out(parser: argparse.ArgumentParser, default: str) -> None:
         metavar="DIR",
         help=f"output folder, new or empty (default: the next number in {default})",
     )
+
+
+def mebibytes(size: int) -> str:
+    """Returns a number of bytes in MiB, such as "1,234.5 MiB"."""
+    return f"{size / 2**20:,.1f} MiB"
 
 
 def check_out(out: Path | None) -> None:

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         models = catalogue.local(args.saved_models, args.models)
     try:
         server = http_server.DemoServer(models, args.host, args.port)
-    except (OSError, TypeError, ValueError) as error:  # not OSError: no name of a host
+    except (OSError, TypeError, ValueError) as error:  # the last two: not the name of a host
         reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"--host and --port must be an address that is free, got {args.host}, port "

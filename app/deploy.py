@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for line in deployment.write(args.to, args.saved_models, labels, limits, args.kubernetes):
         print(line)
     print(
-        f"the server may use {limits.memory} of memory, {limits.cpus:g} processors and as many "
-        "threads (--memory, --cpus)"
+        f"the server may use {limits.memory} of memory, {limits.cpus:g} processors and "
+        f"{limits.threads} threads (--memory, --cpus)"
     )
-    rows = [[name, *map(str, versions.values())] for name, versions in labels.items()]
+    rows = [[name, *map(str, by_label.values())] for name, by_label in labels.items()]
     print(cli.columns([["model", *server_config.LABELS], *rows]))
 
 

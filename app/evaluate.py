@@ -40,7 +40,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     part, notes = corpus.part(args.part)
     reasons = collections.Counter(map(task.rejection_reason, part))
     reasons.pop(None, None)
-    rejected = sum(reasons.values())
     examples = part.filter(lambda example: not task.rejection_reason(example))
     session = SavedModelSession(folder)
     evaluation = task.Evaluator(task, *_recorded(folder)).evaluate(
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         source = getattr(args, args.part) or args.train or args.data
         raise UserError(
             f"the {args.part} part of {source} has no examples that can be "
-            f"evaluated: {reason}. Give other data with --data or --test."
+            f"evaluated: {reason}. Give other data with --data or --{args.part}."
         )
     calibration = evaluation.calibration
     if args.json:
@@ -68,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         print(note)
     source = getattr(args, args.part) or f"{args.part} part of {args.train or args.data}"
     print(f"{folder} on {source}: {evaluation.count} examples")
-    if rejected:
-        print(f"{rejected} more examples skipped: the model was not trained for their output")
+    for reason, count in reasons.items():
+        print(f"{count} more examples skipped: {reason}")
     _print_evaluation(evaluation)
     return evaluation.scores
 
@@ -153,7 +152,7 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type) -> None:
         nargs=2,
         metavar=("A", "B"),
         help="compare two versions, such as 1 2 or films/3 sentiment/2, on the same examples, "
-        "with a test of significance",
+        "with a significance test",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     cli.add_settings(parser, task_class.Corpus)

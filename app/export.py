@@ -1,8 +1,8 @@
 """Exports a published network to another format: `python -m app.export sentiment --format onnx`.
 
 The network is exported from ids on. Next to it are its vocabulary and the rules by which ids
-follow from texts, with a module that applies them in Python alone. The answers are compared with
-those of the SavedModel before anything is kept.
+follow from texts, with a module that applies them in Python alone. The predictions are compared
+with those of the SavedModel before anything is kept.
 """
 
 import argparse
@@ -33,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         raise UserError(f"--length must be at least 1, got {args.length}.")
     version = model_name.version(args)
     out = args.out or EXPORTS / f"{model_name.of(args)}-{version.name}-{args.format}"
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out must be a new or an empty folder, got {out}.")
+    cli.check_out(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -80,7 +79,7 @@ def _export(args: argparse.Namespace, version: Path, folder: Path) -> list[str]:
             run = formats.write_litert(task, network, path, length)
             record["length"] = length
     if run is None:
-        lines = ["the file loads; it has no function of ids whose answers could be compared"]
+        lines = ["the file loads; it has no function of ids whose predictions could be compared"]
     else:
         id_rules.write(task.id_rules(), folder)
         reader = IdReader(folder / id_rules.RULES)

@@ -78,7 +78,7 @@ class Version:
         day = time.strftime("%Y-%m-%d", time.localtime(self.folder.stat().st_mtime))
         source = str(self.record.get("data", {}).get("source", ""))
         scores = ", ".join(f"{name} {text}" for name, text in self.scores().items())
-        size = f"{self.size / 2**20:.1f} MiB"
+        size = cli.mebibytes(self.size)
         return [self.model, str(self.number), self.task, cell, source, base, day, size, scores]
 
     def summary(self) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def _remove(
         size, draft = version.size, version.folder.with_name(f"draft-removed-{version.number}")
         version.folder.rename(draft)
         shutil.rmtree(draft)
-        print(f"removed {version.folder}: {size / 2**20:.1f} MiB", flush=True)
+        print(f"removed {version.folder}: {cli.mebibytes(size)}", flush=True)
         freed, count = freed + size, count + 1
     for model in dict.fromkeys(
         version.model for version in unwanted if not version.folder.exists()
@@ -251,7 +251,7 @@ def _remove(
         following = versions.next_number(saved_models / model)
         if following <= max(version.number for version in unwanted if version.model == model):
             print(f"the next version of {model} will be {following} again")
-    print(f"{count} of {len(unwanted)} removed, {freed / 2**20:.1f} MiB freed")
+    print(f"{count} of {len(unwanted)} removed, {cli.mebibytes(freed)} freed")
 
 
 def _runs(args: argparse.Namespace) -> None:
@@ -277,8 +277,8 @@ def _runs(args: argparse.Namespace) -> None:
         rows = [["folder", "size", "last used", "state"]]
         for item, state in states:
             day = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.last_used))
-            rows.append([str(item.folder), _mebibytes(item.size), day, state])
-        total = _mebibytes(sum(item.size for item, _ in states))
+            rows.append([str(item.folder), cli.mebibytes(item.size), day, state])
+        total = cli.mebibytes(sum(item.size for item, _ in states))
         print(cli.columns(rows), f"{len(states)} in all, {total}", sep="\n")
 
 
@@ -289,16 +289,12 @@ def _clean(args: argparse.Namespace) -> None:
         raise UserError(f"--clean removes the state of all models; leave out {args.model}.")
     sizes = []
     for run in stored_runs.remove_published(args.runs, args.saved_models, args.unused_days):
-        print(f"removed {run.folder}: {_mebibytes(run.size)}, {run.state}", flush=True)
+        print(f"removed {run.folder}: {cli.mebibytes(run.size)}, {run.state}", flush=True)
         sizes.append(run.size)
     for corpus, reason in cached_corpora.remove_stale(args.runs, args.unused_days):
-        print(f"removed {corpus.folder}: {_mebibytes(corpus.size)}, {reason}", flush=True)
+        print(f"removed {corpus.folder}: {cli.mebibytes(corpus.size)}, {reason}", flush=True)
         sizes.append(corpus.size)
-    print(f"{len(sizes)} removed, {_mebibytes(sum(sizes))} freed")
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB"
+    print(f"{len(sizes)} removed, {cli.mebibytes(sum(sizes))} freed")
 
 
 def _parser() -> cli.Parser:

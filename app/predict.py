@@ -72,7 +72,7 @@ def _print(args: argparse.Namespace, request_format: RequestFormat, model: _Mode
     """Prints the response to each request.
 
     Raises:
-        UserError: There were requests that could not be answered.
+        UserError: Requests failed.
     """
     from app.serving import responses
 
@@ -111,13 +111,13 @@ def _print_prompt(request_format: RequestFormat) -> None:
 
 
 def _check_failures(failures: int, count: int, place: str) -> None:
-    """Checks that all requests were answered, after the responses were written.
+    """Checks that no request failed, after the responses were written.
 
     Raises:
-        UserError: There were requests that could not be answered.
+        UserError: Requests failed.
     """
     if failures:
-        raise UserError(f"{failures} of {count} requests could not be answered; {place} say why.")
+        raise UserError(f"{failures} of {count} requests failed; {place} state the reason.")
 
 
 def _print_stream(args: argparse.Namespace, request_format: RequestFormat, model: _Model) -> None:

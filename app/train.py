@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     config = cli.settings(_config_class(task_class, base), args)
     if (args.freeze or args.drop_labels) and not base:
         raise UserError(
-            f"--freeze and --drop-labels need {base_version.FLAG}, the version that is continued."
+            f"--freeze and --drop-labels need {base_version.FLAG} with a version to continue from."
         )
     if base:
         _check_start(base, args, config)
@@ -163,17 +163,17 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type, base: BaseVers
         type=int,
         default=_REPORT_EXAMPLES,
         metavar="INT",
-        help="most examples of the test part that each part of the report shows; 0 for none "
+        help="maximum number of test examples in each section of the report; 0 for none "
         "(default: %(default)s)",
     )
     parser.add_argument(
         base_version.FLAG,
         dest="base",
         metavar="VERSION",
-        help="continue from a published version, given by its number, its model and number such "
-        "as films/2, or its folder: its weights, words, classes and settings are the start, with "
-        "a tenth of its learning rate. For tasks that read words also a language model of words, "
-        "whose cells and vectors of words are the start",
+        help="continue from a published version, given by its number, by its model and number "
+        "such as films/2, or by its folder: training starts from its weights, vocabularies, "
+        "classes and settings, with a tenth of its learning rate. Tasks that read words also "
+        "start from a language model of words, which initialises their cells and embedding",
     )
     parser.add_argument(
         "--freeze",
@@ -198,21 +198,21 @@ def _add_flags(parser: argparse.ArgumentParser, task_class: type, base: BaseVers
         "--deterministic",
         action="store_true",
         help="compute the same bits in every run, more slowly; otherwise sums are taken in the "
-        "order in which threads finish, and figures differ in their last digits",
+        "order in which threads finish, and numbers differ in their last digits",
     )
     parser.add_argument(
         "--no-tuning",
         dest="tuning",
         action="store_false",
-        help="select the implementations of recurrent layers by a rule; otherwise long trainings "
-        "time them once per machine, and keep the times in the cache folder of the user",
+        help="select the implementations of recurrent layers by a rule; otherwise long "
+        "training runs time them once per machine, and keep the times in the user's cache folder",
     )
     parser.add_argument(
         "--checkpoint-every",
         type=int,
         metavar="K",
-        help="in training, keep the states of recurrent layers before every K-th step only and "
-        "compute K steps at a time again for the gradients: less memory for long sequences, more "
+        help="in training, keep the states of recurrent layers only before every K-th step, and "
+        "recompute K steps at a time for the gradients: less memory for long sequences, more "
         "time (default: keep the values of all steps)",
     )
     parser.add_argument(

@@ -1,6 +1,6 @@
 """Beam search in core TensorFlow ops: the most probable sequences of a decoder.
 
-Shapes: B batch, W beams, V tokens, S positions of the memory, t tokens generated so far.
+Shapes: B batch, W hypotheses, V tokens, S positions of the memory, t tokens generated so far.
 """
 
 import dataclasses

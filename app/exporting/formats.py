@@ -1,4 +1,4 @@
-"""Formats of exported networks: how each is written, and how it is run to compare its answers.
+"""Formats of exported networks: how each is written, and how it is run to compare its predictions.
 
 A runner computes the outputs of a network, by name, from its inputs, NumPy arrays by name.
 """

@@ -295,12 +295,12 @@ class Converter:
         return self._graph.add("Split", [inputs[0], sizes], len(op.outputs), axis=axis)
 
     def _op_Pad(self, op, inputs):
-        return self._pad(op, inputs, np.zeros((), op.outputs[0].dtype.as_numpy_dtype))
+        return self._pad(inputs, np.zeros((), op.outputs[0].dtype.as_numpy_dtype))
 
     def _op_PadV2(self, op, inputs):
-        return self._pad(op, inputs, self._static(op, 2))
+        return self._pad(inputs, self._static(op, 2))
 
-    def _pad(self, op, inputs, value):
+    def _pad(self, inputs, value):
         graph = self._graph
         widths = graph.add1("Transpose", self._shape(inputs[1]), perm=[1, 0])
         widths = graph.add1("Reshape", widths, graph.integers(-1))

@@ -1,4 +1,4 @@
-"""Comparison of an exported network with the answers of the version that it is of."""
+"""Comparison of the predictions of an exported network with those of its version."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -68,7 +68,7 @@ def text_on(colour: tuple[float, ...]) -> str:
 
 @contextlib.contextmanager
 def inked() -> Iterator[None]:
-    """Draws the texts and axes of the figures that are made and saved within in `INK`."""
+    """Draws the texts and axes of the figures made and saved within the block in `INK`."""
     names = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
     with matplotlib.rc_context(dict.fromkeys(names, INK)):
         yield

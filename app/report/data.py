@@ -131,7 +131,7 @@ def _lengths(lengths: dict[str, Counter]) -> Figure:
     axes.set_xlim(0, 1.05 * longest)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("words")
-    axes.set_ylabel("share with at most so many")
+    axes.set_ylabel("share with at most as many words")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -74,7 +74,7 @@ def _saliency_section(saliency: Saliency, token: str, figures: _Figures) -> list
     lines = [
         f"Integrated gradients (Sundararajan et al. 2017): the contribution of each {unit} to the "
         f"{saliency.quantity} of each output. Orange raises it, blue lowers it. The "
-        "contributions to an output sum to the difference of its value and its value "
+        "contributions to an output sum to the difference between its value and its value "
         f"{baseline}."
     ]
     if isinstance(contributions, AttentionMaps):

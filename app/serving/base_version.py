@@ -1,7 +1,7 @@
 """The published version that a training starts from, found and read without TensorFlow.
 
 A version of the same task is continued. A language model of words gives tasks that read words the
-first weights of their embedding and of their cells.
+initial weights of their embedding and of their cells.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ _NOT_CONTINUED = (
     "vectors_licence",
     "unlabelled",
 )
-# Settings that a network has in common with the language model that gives its first weights.
+# Settings that a network has in common with the language model that gives its initial weights.
 _OF_ENCODER = ("cell", "units", "layers", "embedding")
 
 
@@ -78,8 +78,8 @@ class BaseVersion:
         config = from_record(config_class, self.settings)
         if getattr(config, "vectors", ""):
             raise UserError(
-                f"{FLAG}: {self.folder} was trained with --vectors, whose vocabulary cannot be "
-                "extended; choose a version without them."
+                f"{FLAG}: {self.folder} was trained with --vectors, so its vocabulary cannot "
+                "be extended; choose a version that was trained without."
             )
         defaults = {
             field.name: getattr(config, field.name)
@@ -143,8 +143,8 @@ def find(value: str, task: str, saved_models: Path, model: str | None = None) ->
         model = model or task
         if model != task and not versions.numbers(saved_models / model):
             raise UserError(
-                f"{FLAG} {value} is a version of {model}, which has none yet; name the other "
-                f"model, too, such as {task}/{value}."
+                f"{FLAG} {value} means version {value} of {model}, which has no versions yet; "
+                f"give the model, too, such as {task}/{value}."
             )
         folder = versions.find(saved_models, model, int(value), FLAG)
     else:
@@ -188,7 +188,7 @@ def _check_language_model(folder: Path, name: str, settings: dict[str, Any], tas
     if not reads_words or not issubclass(declared, language_modelling.Config):
         raise UserError(
             f"{FLAG}: {folder} is a version of {name}, not of {task}; of other tasks, only a "
-            "language model of words can be used, by tasks that read words."
+            "language model of words can be used, and only by tasks that read words."
         )
     token = settings.get("token")
     if token != language_modelling.WORDS:

@@ -45,7 +45,7 @@ class Checkpoint:
         lines: Input lines whose responses are written.
         sha256: Hash of those lines.
         responses: Responses that are written.
-        failures: Requests among them that could not be answered.
+        failures: Requests among them that failed.
         size: Size in bytes of the partial output that holds them.
         output_sha256: Hash of the partial output.
     """
@@ -270,7 +270,7 @@ def run(
         output: The responses so far.
         requests: Parses lines: `RequestFormat.requests`.
         predict: Returns the formatted responses to a block of requests, in order, and whether
-            each request could not be answered.
+            each request failed.
 
     Raises:
         UserError: The lines that are done have changed, or a line cannot be parsed.

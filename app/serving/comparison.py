@@ -49,8 +49,8 @@ class Comparison:
         lines = [f"{first} and {second} on {self.examples} examples: {scores}"]
         if self.p_value is not None:
             lines.append(
-                f"{second} has {self.gained} right that {first} has wrong, and {self.lost} wrong "
-                f"that {first} has right: {_verdict(self.p_value)}, McNemar's test)"
+                f"{second} gets {self.gained} right that {first} gets wrong, and {self.lost} wrong "
+                f"that {first} gets right: {_verdict(self.p_value)}, McNemar's test)"
             )
         for name, p_value in self.p_values.items():
             a, b = self.scores[name]
@@ -61,7 +61,7 @@ class Comparison:
         """Returns the comparison as a table of a report."""
         rows = [[name, *both] for name, both in self.scores.items()]
         if self.p_value is not None:
-            rows += [["only this one right", self.lost, self.gained]]
+            rows += [["right only in this version", self.lost, self.gained]]
             rows += [["p, McNemar's test", "", self.p_value]]
         rows += [[f"p of {name}, bootstrap", "", p] for name, p in self.p_values.items()]
         return Table(f"Comparison on {self.examples} examples", ["score", *self.versions], rows)

@@ -108,7 +108,7 @@ def _validate(
                 )
         if not array.ndim or len(array) != rows:
             actual = f"{len(array)} rows" if array.ndim else "a scalar"
-            raise _invalid(name, f"must have {rows} rows, as the request, got {actual}")
+            raise _invalid(name, f"must have {rows} rows, like the request, got {actual}")
     if "lengths" in arrays:
         _check_lengths(arrays["lengths"])
     return arrays
@@ -117,7 +117,7 @@ def _validate(
 def _check_lengths(lengths: np.ndarray) -> None:
     """Checks the lengths by which rows are truncated; they may exceed the width."""
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any():
-        raise _invalid("lengths", "must be one whole number of at least 0 per row")
+        raise _invalid("lengths", "must be one integer of at least 0 per row")
 
 
 def _array_of_json(name: str, info: TensorInfo, value: object) -> np.ndarray:

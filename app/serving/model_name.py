@@ -76,7 +76,7 @@ def check_new(name: str | None, task: str, saved_models: Path) -> None:
     if name in _RESERVED:
         raise UserError(f"{FLAG} must not be {name}: {_RESERVED[name]}.")
     if name != task and name in tasks.names():
-        raise UserError(f"{FLAG} must not be the name of another task than {task}, got {name!r}.")
+        raise UserError(f"{FLAG} must not be the name of a task other than {task}, got {name!r}.")
     versions.check_task(saved_models / name, task)
 
 
@@ -103,11 +103,11 @@ def with_task(argv: Sequence[str]) -> list[str]:
         if set(models) <= set(tasks.names()):
             return list(argv)  # an error of the parser, which lists the tasks
         raise UserError(
-            f"{name} is not a task, and {args.saved_models} has no model of that name; the models "
+            f"{name} is not a task, and {args.saved_models} has no model by that name; the models "
             f"are {models}. For a model that is only on a server, give its task and {FLAG}."
         )
     if args.name is not None:
-        raise UserError(f"{FLAG} follows a task; {name} is already the name of a model.")
+        raise UserError(f"{FLAG} is only for a task; {name} is already the name of a model.")
     task = versions.task_of(args.saved_models / name)
     if task not in tasks.names():
         reason = "has no record of its task" if task is None else f"is of the unknown task {task}"

@@ -122,7 +122,7 @@ def _plain_path(folder: Path) -> Iterator[Path]:
             link.symlink_to(folder.absolute(), target_is_directory=True)
         except OSError as error:
             raise UserError(
-                f"{folder} cannot be loaded: TensorFlow takes the [ in its path for a pattern. "
+                f"{folder} cannot be loaded: TensorFlow reads the [ in its path as a pattern. "
                 "Move the folder or rename it."
             ) from error
         yield link

@@ -45,8 +45,8 @@ class PredictionStream:
         self._predictor = predictor
         if FEED not in predictor.signatures:
             raise UserError(
-                "this version reads no streams, only whole texts. Train tagging and sentiment with "
-                "--direction forward, and translation with --stream, to publish one that does."
+                "this version cannot read streams, only whole texts. Train tagging and sentiment "
+                "with --direction forward, and translation with --stream, to publish one that can."
             )
         if state is None:
             [response] = predictor.predict([{"batch": 0}], START)

@@ -162,7 +162,7 @@ class Search:
         records = self._runner.run(trials)
         self._seconds += sum(record["seconds"] for record in records.values())
         name, chance = self._chances[trial]
-        sign = 1 if experiments.greater_is_better(subject) else -1
+        sign = 1 if experiments.greater_is_better(subject, name) else -1
         gains = [sign * (records[experiment]["scores"][name] - chance) for experiment in trials]
         return [gain if math.isfinite(gain) else -math.inf for gain in gains]
 

@@ -102,7 +102,7 @@ class Runner:
             return self._run(experiments)
         except concurrent.futures.process.BrokenProcessPool as error:
             raise UserError(
-                "a process of the study was ended, perhaps because memory ran out. Finished "
+                "a process of the study was killed, perhaps because memory ran out. Finished "
                 "experiments are kept: repeat the command to continue, with a lower --jobs."
             ) from error
 
@@ -251,9 +251,12 @@ def curves(subject: str) -> dict[str, tuple[str, ...]]:
     return {} if subject in tasks.names() else probes.find(subject).curves
 
 
-def greater_is_better(subject: str) -> bool:
-    """Returns whether a greater main score of a task or a probe is better."""
+def greater_is_better(subject: str, score: str) -> bool:
+    """Returns whether a greater value of the main score of a task or a probe is better."""
     import tasks
     from tasks import probes
+    from tasks.core.evaluation import lower_is_better
 
-    return subject in tasks.names() or probes.find(subject).greater_is_better
+    if subject in tasks.names():
+        return not lower_is_better(score)
+    return probes.find(subject).greater_is_better

@@ -192,9 +192,9 @@ def _descending(model, probe, config) -> Callable:
     optimizer.build(model.trainable_variables)
 
     @tf.function(autograph=False)
-    def step(inputs, answers, weights):
+    def step(inputs, targets, weights):
         with tf.GradientTape() as tape:
-            batch_loss = loss(answers, model(inputs, training=True), weights)
+            batch_loss = loss(targets, model(inputs, training=True), weights)
         raw = tape.gradient(batch_loss, model.trainable_variables)
         clipped = clip(raw, config.clip_norm, config.clip_value)
         optimizer.apply(clipped, model.trainable_variables)

@@ -49,6 +49,9 @@ def of_settings(name: str, settings: Mapping[str, object]) -> tuple[probes.Probe
     """Returns a probe and a training config; each setting belongs to one of the two.
 
     Config values of 0 that mean "the probe's own" are replaced by the probe's values.
+
+    Raises:
+        UserError: A setting is invalid, or the probe has no trees.
     """
     probe = probes.find(name)
     if settings.get("tree") and not probe.has_trees:

@@ -112,7 +112,7 @@ class Comparison:
     @property
     def sign(self) -> int:
         """1 if a greater main score is better, -1 if a smaller one is."""
-        return 1 if experiments.greater_is_better(self.subject) else -1
+        return 1 if experiments.greater_is_better(self.subject, self.score) else -1
 
 
 def compare(records: Mapping[Experiment, Mapping], labels: Sequence[str] = ()) -> list[Comparison]:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from app.core.console import ProgressLog, say
 from app.training.run_state import Progress, Run
 from tasks.core.errors import UserError
+from tasks.core.evaluation import lower_is_better
 from tasks.core.task import Config, ValidationSample
 
 _RECENT = 3  # epochs whose mean duration is expected of the further ones
@@ -105,7 +106,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not math.isfinite(logs["val_loss"]):
             raise UserError(
-                f"the loss on valid is {logs['val_loss']} after epoch {epoch + 1}: lower "
+                f"the validation loss is {logs['val_loss']} after epoch {epoch + 1}: lower "
                 f"--learning-rate or --clip-norm. {epoch} finished epochs are kept."
             )
 
@@ -144,7 +145,7 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self._run, self._progress, self._config = run, progress, config
         self._monitor, self._average, self._sample_model = monitor, average, sample
-        self._sign = 1 if monitor.endswith(("loss", "error")) else -1
+        self._sign = 1 if lower_is_better(monitor) else -1
         self.best = best
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -45,7 +45,7 @@ def check(text: str) -> None:
 def _check_addresses(kind: str, addresses: object) -> None:
     if kind not in _TYPES:
         _fail(
-            "cluster must have no other types than chief and worker; parameter servers and "
+            "cluster must have only the types chief and worker; parameter servers and "
             "evaluators are not supported",
             kind,
         )
@@ -56,7 +56,9 @@ def _check_addresses(kind: str, addresses: object) -> None:
     for address in addresses:
         match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
         if not match or not 1 <= int(match[2]) <= 65535:
-            _fail(f"cluster.{kind} must hold texts HOST:PORT with a port from 1 to 65535", address)
+            _fail(
+                f"cluster.{kind} must hold strings HOST:PORT with a port from 1 to 65535", address
+            )
 
 
 def _check_unique(cluster: Mapping[str, list[str]]) -> None:
@@ -77,7 +79,7 @@ def _check_task(task: object, cluster: Mapping[str, list[str]]) -> None:
     last = len(cluster[kind]) - 1
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index <= last:
         _fail(
-            f"task.index must be a whole number from 0 to {last}, the last index of cluster.{kind}",
+            f"task.index must be an integer from 0 to {last}, the last index of cluster.{kind}",
             index,
         )
 

@@ -106,8 +106,8 @@ class Start(InitialWeights):
             old, new = trained.get(weight.path), weight.numpy()
             if old is None or old.ndim != new.ndim:
                 raise UserError(
-                    f"--from: {self.base.folder} has no weight {weight.path}; give the settings of "
-                    "that version."
+                    f"--from: {self.base.folder} has no weight {weight.path}: a flag such as "
+                    "--cell or --layers changes the network; leave it out."
                 )
             weight.assign(_extended(old, new, id_maps, weight.path))
 
@@ -131,8 +131,8 @@ def _extended(old: np.ndarray, new: np.ndarray, id_maps: Sequence[IdMap], path: 
         if not fitting:
             raise UserError(
                 f"--from: the weight {path} of that version has the shape {list(old.shape)}, but "
-                f"the settings and the data need {list(new.shape)}; give the settings of that "
-                "version."
+                f"the settings and the data need {list(new.shape)}: leave out flags that change "
+                "the network."
             )
         source = fitting[0].sources
         result = np.take(result, np.maximum(source, 0), axis=axis)

@@ -20,6 +20,7 @@ from app.training.batches import Batches
 from app.training.continuation import InitialWeights
 from app.training.example_cache import EncodedExamples
 from app.training.run_state import Progress, Run
+from tasks.core.evaluation import lower_is_better
 from tasks.core.examples import Splits
 from tasks.core.task import Task
 
@@ -52,13 +53,14 @@ class Gain:
     def sentence(self) -> str:
         """Returns the scores, and which share of the gain the distilled network keeps."""
         change = self.ensemble - self.single
-        has_gained = change < 0 if self.score.endswith(("loss", "error")) else change > 0
+        has_gained = change < 0 if lower_is_better(self.score) else change > 0
         effect = "the ensemble has gained nothing"
         if has_gained:
             share = round(100 * (self.distilled - self.single) / change)
-            effect = f"keeps {share} % of the gain" if share > 0 else "keeps none of the gain"
+            amount = f"{share} %" if share > 0 else "none"
+            effect = f"the distilled network keeps {amount} of the gain"
         return (
-            f"{self.score} on valid: single networks {self.single:.4f}, ensemble "
+            f"{self.score} on the validation part: single networks {self.single:.4f}, ensemble "
             f"{self.ensemble:.4f}, distilled {self.distilled:.4f}: {effect}"
         )
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from app.core.console import say
 from app.training import distribution, memory, tuning
 from app.training.batches import Batches, Share
 from app.training.callbacks import (
@@ -107,13 +108,17 @@ def fit(
         except tf.errors.ResourceExhaustedError as error:
             if os.strerror(errno.ENOSPC) in str(error):  # the same class reports a full disk
                 raise
-            if distribution.is_cluster(strategy) or tokens == 1:
-                raise UserError(f"out of memory with --batch-tokens {tokens}; lower it.") from error
+            if tokens == 1:
+                raise UserError(
+                    "out of memory with --batch-tokens 1: a single example does not fit. Lower "
+                    "--units, --layers or the length of the examples."
+                ) from error
+            if distribution.is_cluster(strategy):
+                raise UserError(
+                    f"out of memory with --batch-tokens {tokens}; lower --batch-tokens."
+                ) from error
         tokens //= 2
-        print(
-            f"out of memory: continuing from the last finished epoch with --batch-tokens {tokens}",
-            flush=True,
-        )
+        say(f"out of memory: continuing from the last finished epoch with --batch-tokens {tokens}")
         gc.collect()  # a model refers to itself, and its memory is needed now
 
 

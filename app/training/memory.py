@@ -41,7 +41,7 @@ def check(model: keras.Model, batches: Batches, tokens: int, machines: int) -> N
     if needed > available:
         raise UserError(
             f"--batch-tokens {tokens}: a batch needs at least {needed / 2**30:,.1f} GiB of memory, "
-            f"but only {available / 2**30:,.1f} GiB are available; lower it."
+            f"but only {available / 2**30:,.1f} GiB are available; lower --batch-tokens."
         )
 
 

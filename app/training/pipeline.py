@@ -83,7 +83,7 @@ class TrainOptions:
             time, which takes less memory; None for none.
         strategy: Name of the distribution strategy, one of `distribution.STRATEGIES`.
         base: Published version that the training continues from, or language model that gives the
-            first weights; None for none.
+            initial weights; None for none.
         freeze: Groups of layers that keep the weights of `base`; see `Task.layer_groups`.
         drop_labels: Whether classes and tags that only `base` has are dropped.
         report_examples: Most examples of the test part that each part of the report shows.
@@ -138,7 +138,7 @@ class Prepared:
         name: Name of the task.
         model: Name under which the version is published.
         task: The task, restored from the assets of the run.
-        splits: The examples that the task can answer.
+        splits: The examples that the task can predict.
         data: Summary of the data.
         run: The locked run, to be closed by the caller.
         cache: Folder of the encoded examples.
@@ -169,7 +169,7 @@ class Prepared:
 
     @property
     def encoder(self) -> TrainedEncoder | PublishedEncoder | None:
-        """The language model that gives the first weights."""
+        """The language model that gives the initial weights."""
         return None if isinstance(self.start, Start) else self.start
 
 
@@ -300,7 +300,7 @@ def read(name: str, config: Config, corpus: Corpus, options: TrainOptions) -> Pr
         name,
         model,
         task,
-        _answerable(task, splits),
+        _evaluable(task, splits),
         data,
         run,
         cache,
@@ -378,7 +378,7 @@ def _learn(
         reasons.pop(None, None)
         left_out[part] = sum(reasons.values())
         for reason, count in reasons.items():
-            say(f"{part}: {count} of {surveys[part].count} examples left out: {reason}")
+            say(f"{part}: {count} of {surveys[part].count} examples skipped: {reason}")
     for part, survey in surveys.items():
         if survey.count == left_out.get(part, 0):
             raise _no_examples(part)
@@ -399,7 +399,7 @@ def _learn(
     ]
     notes = [*splits.notes]
     if chosen:
-        notes.append(f"chosen by the train part: {', '.join(chosen)}")
+        notes.append(f"chosen from the train part: {', '.join(chosen)}")
         say(notes[-1])
     say(*map(encodable, task.remarks()))
     data = DataSummary(
@@ -421,12 +421,12 @@ def _no_examples(part: str) -> UserError:
     )
 
 
-def _answerable(task: Task, splits: Splits) -> Splits:
-    def has_answer(example: Example) -> bool:
+def _evaluable(task: Task, splits: Splits) -> Splits:
+    def is_evaluable(example: Example) -> bool:
         return not task.rejection_reason(example)
 
     return dataclasses.replace(
-        splits, valid=splits.valid.filter(has_answer), test=splits.test.filter(has_answer)
+        splits, valid=splits.valid.filter(is_evaluable), test=splits.test.filter(is_evaluable)
     )
 
 
@@ -518,7 +518,7 @@ def _as_cell(value: str | bytes | tuple[str, ...]) -> str | bytes:
 
 
 def pretrain(prepared: Prepared, strategy: tf.distribute.Strategy) -> Prepared:
-    """Trains the language model that gives the first weights, if the settings have texts for it.
+    """Trains the language model that gives the initial weights, if the settings have texts for it.
 
     Raises:
         UserError: The texts cannot be read.

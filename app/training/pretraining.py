@@ -1,4 +1,4 @@
-"""A language model whose weights are the first ones of a network that reads the same words.
+"""A language model whose weights are the initial ones of a network that reads the same words.
 
 It is trained on texts without labels and on the training part (`--unlabelled`), in a run of its
 own, or is a published version (`--from`). In both cases it gives the network its embedding and its
@@ -89,9 +89,9 @@ class TrainedEncoder(_Encoder):
         sides = " and ".join(self._sources())
         return [
             f"a language model of {self.texts.file} and the train part (perplexity "
-            f"{self.perplexity:.1f} on valid, best epoch {self.best_epoch} of {self.epochs}) gives "
-            f"the first weights of the embedding of {len(task.words.words)} words and of the cells "
-            f"that read {sides}",
+            f"{self.perplexity:.1f} on the validation part, best epoch {self.best_epoch} of "
+            f"{self.epochs}) gives the initial weights of the embedding of "
+            f"{len(task.words.words)} words and of the cells that read {sides}",
             f"{self.texts.new_words} words that the train part does not have are known from "
             f"{self.texts.file}",
         ]
@@ -223,7 +223,7 @@ class PublishedEncoder(_Encoder):
             "" if task.config.direction == "forward" else "; those that read backward are new"
         )
         return [
-            f"the language model {self.base.folder}{score} gives the first weights of the "
+            f"the language model {self.base.folder}{score} gives the initial weights of the "
             f"embedding of {count} of {len(task.words.words)} words and of the cells that read "
             f"forward{backward}"
         ]

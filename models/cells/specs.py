@@ -341,7 +341,9 @@ def _is_number(value):
 def _check_law(gate, law):
     if match := _CHRONO.fullmatch(law):
         if int(match[1]) < 3:
-            raise ValueError(f"bias of {gate!r}: a chrono law needs a lag of at least 3, {law!r}.")
+            raise ValueError(
+                f"bias of {gate!r}: a chrono law needs a lag of at least 3, got {law!r}."
+            )
         return
     match = _UNIFORM.fullmatch(law)
     try:

@@ -51,7 +51,8 @@ class TokenBias(keras.layers.Layer):
         size = input_shape[-1]
         if self.excluded and (self.excluded[-1] >= size or len(self.excluded) == size):
             raise ValueError(
-                f"excluded must be some of the {size} ids below {size}, got {list(self.excluded)}."
+                f"excluded must be ids below {size}, and not all of them, got "
+                f"{list(self.excluded)}."
             )
         self.bias = self.add_weight(shape=(size,), initializer="zeros", name="bias")
 

@@ -55,5 +55,5 @@ def reader(
     else:
         inputs = keras.Input((None, features), dtype="float32", name="inputs")
         x = rnn(inputs)
-    answers = keras.layers.Dense(outputs, dtype="float32", name="answers")(x)
-    return keras.Model(inputs, answers, name="reader")
+    predictions = keras.layers.Dense(outputs, dtype="float32", name="answers")(x)
+    return keras.Model(inputs, predictions, name="reader")

@@ -18,7 +18,6 @@ import numpy as np
 
 OUTSIDE = "O"
 _SCHEMES = {"IO": "I", "BIO": "BI", "BIOES": "BIES", "BILOU": "BILU"}  # by their prefixes
-SCHEMES = ("IO", "IOB1", "BIO", "BIOES", "BILOU")
 _PREFIXES = {**_SCHEMES, "IOB1": "BI"}
 # The prefixes of an entity's first, inner and last token, and of its only one.
 _WRITTEN = {"IO": "IIII", "BIO": "BIIB", "BIOES": "BIES", "BILOU": "BILU"}
@@ -121,8 +120,16 @@ def written_tag(type_: str, scheme: str, *, first: bool, last: bool, adjacent: b
     """
     if scheme == "IOB1":
         return f"{'B' if adjacent else 'I'}-{type_}"
-    kind = (3 if last else 0) if first else (2 if last else 1)
-    return f"{_WRITTEN[scheme][kind]}-{type_}"
+    of_first, of_inner, of_last, of_only = _WRITTEN[scheme]
+    if first and last:
+        prefix = of_only
+    elif first:
+        prefix = of_first
+    elif last:
+        prefix = of_last
+    else:
+        prefix = of_inner
+    return f"{prefix}-{type_}"
 
 
 def constraints(tags: Sequence[str], scheme: str) -> Constraints:
@@ -158,7 +165,11 @@ def split_tag(tag: str) -> tuple[str, str]:
     """Returns prefix and type of a tag, with E and S for L and U; ("O", "") outside of entities."""
     if tag == OUTSIDE or tag[1:2] != "-":
         return OUTSIDE, ""
-    prefix = "E" if tag[0] in _LAST else "S" if tag[0] in _SINGLE else tag[0]
+    prefix = tag[0]
+    if prefix in _LAST:
+        prefix = "E"
+    elif prefix in _SINGLE:
+        prefix = "S"
     return prefix, tag[2:]
 
 

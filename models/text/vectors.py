@@ -38,7 +38,7 @@ _HTML = (b"<!doctype", b"<html", b"<head", b"<?xml")
 
 
 class VectorFileError(ValueError):
-    """A file is no file of word vectors; the message names it."""
+    """A file is not a file of word vectors; the message names it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ def detect(path: Path) -> VectorFormat:
     """Returns the format of a file by its first bytes.
 
     Raises:
-        VectorFileError: The file cannot be read, or is no file of word vectors.
+        VectorFileError: The file cannot be read, or is not a file of word vectors.
     """
     with _readable(path), path.open("rb") as raw:
         gzipped = raw.read(2) == b"\x1f\x8b"
@@ -112,7 +112,7 @@ def detect(path: Path) -> VectorFormat:
     dimensions = len(fields) - 1
     if dimensions < 1 or dimensions > _MAX_DIMENSIONS or _numbers(fields[1:]) is None:
         raise VectorFileError(
-            f"{path}:1: expected a word and numbers separated by blanks (GloVe), or the numbers of "
+            f"{path}:1: expected a word and numbers separated by spaces (GloVe), or the numbers of "
             f"rows and dimensions (word2vec, fastText), got {_shown(first)}."
         )
     return VectorFormat("GloVe text", gzipped, dimensions)
@@ -129,7 +129,7 @@ def read(
 
     Memory is bounded by the rows that are kept. Of rows with equal keys the first is kept, unless
     a later one has the key as its word. Malformed rows are skipped and counted: with another
-    number of values, values that are no finite numbers, or bytes that are not UTF-8.
+    number of values, values that are not finite numbers, or bytes that are not UTF-8.
 
     Args:
         path: The file.
@@ -139,7 +139,7 @@ def read(
         suits: Whether a row that is not needed may be kept, by its key.
 
     Raises:
-        VectorFileError: The file cannot be read, is no file of word vectors or is truncated, or
+        VectorFileError: The file cannot be read, is not a file of word vectors or is truncated, or
             most of its rows are malformed.
     """
     layout = detect(path)
@@ -214,7 +214,11 @@ class _Rows:
             self.check()
 
     def check(self, final: bool = False) -> None:
-        """Rejects a file most of whose rows are malformed, or that has none."""
+        """Rejects a file most of whose rows are malformed, or that has none.
+
+        Raises:
+            VectorFileError: The file is rejected.
+        """
         if self.malformed > self.count or (final and not self.count):
             reason = self.examples[0] if self.examples else f"{self._path} has no rows."
             raise VectorFileError(
@@ -255,7 +259,7 @@ def _read_text(path: Path, stream: BinaryIO, layout: VectorFormat, rows: _Rows) 
         vector = _numbers(values)
         if vector is None:
             rows.count -= 1
-            rows.skip(number, f"the values of {word!r} are no finite numbers.")
+            rows.skip(number, f"the values of {word!r} are not finite numbers.")
             continue
         rows.add(word, vector)
 
@@ -298,7 +302,7 @@ def _read_binary(path: Path, stream: BinaryIO, layout: VectorFormat, rows: _Rows
         vector = np.frombuffer(values, "<f4")
         if not np.isfinite(vector).all():
             rows.count -= 1
-            rows.skip(number, f"the values of {word!r} are no finite numbers.", "row ")
+            rows.skip(number, f"the values of {word!r} are not finite numbers.", "row ")
             continue
         rows.add(word, vector)
 

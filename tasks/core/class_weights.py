@@ -22,9 +22,8 @@ def class_weights_setting(classes: str) -> str:
     """
     return setting(
         NONE,
-        f"weights of {classes} in the training loss: none; balanced, which is n / (K n_k) for the "
-        f"n_k of n examples of one of K {classes}; or a file, JSON or lines of a label, a tab and "
-        "a weight",
+        f"weights of {classes} in the training loss: none; balanced: n / (K n_k) for n_k of the "
+        f"n examples, with K {classes}; or a file: JSON, or lines of a label, a tab and a weight",
         affects="training",
     )
 

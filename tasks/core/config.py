@@ -109,7 +109,8 @@ class Config:
     )
     weight_decay: float = setting(
         0.0,
-        "share of each weight, times the learning rate, that a step removes (decoupled)",
+        "decoupled weight decay: each step removes this share, times the learning rate, of each "
+        "weight",
         at_least=0,
         affects="training",
     )
@@ -130,7 +131,10 @@ class Config:
         1.0, "maximum global norm of the gradients; 0: no limit", at_least=0, affects="training"
     )
     clip_value: float = setting(
-        0.0, "maximum absolute value of a gradient; 0: no limit", at_least=0, affects="training"
+        0.0,
+        "maximum absolute value of each component of the gradients; 0: no limit",
+        at_least=0,
+        affects="training",
     )
     monitor: str = setting(
         "loss",

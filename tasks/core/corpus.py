@@ -43,11 +43,9 @@ class Corpus(abc.ABC):
     )
     tfds_dir: str = setting("", "folder of prepared TensorFlow Datasets")
     max_line: int = setting(
-        2**26, "most characters of a line, against files that fill the memory", at_least=1
+        2**26, "maximum number of characters of a line; protects the memory", at_least=1
     )
-    follow_links: bool = setting(
-        False, "read files that links in the corpus refer to outside of it"
-    )
+    follow_links: bool = setting(False, "follow links in the corpus to files outside of it")
 
     def __post_init__(self) -> None:
         check(self)
@@ -75,7 +73,11 @@ class Corpus(abc.ABC):
         return self, []
 
     def shares(self) -> tuple[float, ...]:
-        """Returns the three proportions of `split`, normalised to a sum of 1."""
+        """Returns the three proportions of `split`, normalised to a sum of 1.
+
+        Raises:
+            UserError: They are not three positive numbers.
+        """
         try:
             shares = tuple(float(share) for share in self.split.split("/"))
         except ValueError:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # a task names its evaluator
 
 _ALMOST_ALL = 0.98  # share of predictions of one class that a warning is due for
 _NAMED = 5  # classes that a warning names
-_LOWER_IS_BETTER = ("error", "perplexity")  # ends of the names of scores
+# Ends of the names of scores and metrics of which a lower value is better.
+_LOWER_IS_BETTER = ("loss", "error", "perplexity", "bits_per_character")
 MAX_CLASSES = 25  # rows of a confusion matrix that a page has room for
 
 
@@ -179,8 +180,7 @@ class Evaluation:
     def below_baselines(self) -> list[str]:
         """Returns a sentence for each baseline that is better than the model.
 
-        The first score that differs decides. Of errors and perplexities the lower is better, of
-        other scores the higher.
+        The first score that differs decides.
         """
         sentences = []
         for method, baseline in self.baselines.items():
@@ -189,14 +189,20 @@ class Evaluation:
             if name is None:
                 continue
             score, other = self.scores[name], baseline[name]
-            lower_is_better = name.endswith(_LOWER_IS_BETTER)
-            if score > other if lower_is_better else score < other:
-                relation = "worse than" if lower_is_better else "below"
+            is_worse, relation = score < other, "below"
+            if lower_is_better(name):
+                is_worse, relation = score > other, "worse than"
+            if is_worse:
                 sentences.append(
                     f"The model is {relation} the {method} baseline: {name} {score:.4f} against "
                     f"{other:.4f}."
                 )
         return sentences
+
+
+def lower_is_better(name: str) -> bool:
+    """Returns whether a lower value of a score or a metric is better, given its name."""
+    return name.endswith(_LOWER_IS_BETTER)
 
 
 def class_warnings(classes: Sequence[str], counts: np.ndarray, advice: str) -> list[str]:

@@ -43,8 +43,8 @@ class Reading:
 class Saliency:
     """Signed contributions of inputs to outputs: integrated gradients.
 
-    The contributions to an output sum to the difference of its value and its baseline, as far as
-    the quadrature is exact.
+    The contributions to an output sum to the difference between its value and its baseline, as far
+    as the quadrature is exact.
 
     Attributes:
         contributions: Contribution of each input token or pixel to each of T outputs; positive
@@ -177,7 +177,7 @@ def integrated_gradients(
 
     Gradients are integrated along the line from 0 to the input, by Gauss-Legendre quadrature,
     and multiplied by the input (Sundararajan et al. 2017, "Axiomatic attribution for deep
-    networks"). The contributions to a target sum to the difference of its values at both ends.
+    networks"). The contributions to a target sum to the difference between its values at both ends.
 
     Args:
         value: Function of N inputs, (N, ...), and the index of the target that each is for,

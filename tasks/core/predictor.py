@@ -29,6 +29,6 @@ class Predictor(Protocol):
 
         Returns:
             A dict for each row, in the same order: the value of each output, by name, as a
-            NumPy scalar, `bytes` or array of `dim - 1` dimensions. Outputs with a time
-            dimension are truncated to the `lengths` of the row if there is such an output.
+            NumPy scalar, `bytes` or array with one dimension fewer than the output. Outputs with a
+            time dimension are truncated to the `lengths` of the row if there is such an output.
         """

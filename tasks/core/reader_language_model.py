@@ -1,4 +1,4 @@
-"""Language model of the words that a network reads, trained to give it its first weights.
+"""Language model of the words that a network reads, trained to give it its initial weights.
 
 It is no task of its own and is never served: it has the words, cell and sizes of the task that it
 is for, and a direction for each of that one's.

@@ -74,7 +74,7 @@ class RequestFormat(abc.ABC):
         return response
 
     def failure(self, context: object, response: dict | None = None) -> str:
-        """Returns why a request cannot be answered; "" by default: every request can.
+        """Returns why a request gets no response; "" by default: every request gets one.
 
         Args:
             context: Context of the request.

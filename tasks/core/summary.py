@@ -139,7 +139,7 @@ def _label_lines(labels: dict[str, set[str]]) -> Iterator[str]:
         spellings.setdefault(" ".join(label.casefold().split()), []).append(label)
     for similar in spellings.values():
         if len(similar) > 1:
-            yield f"labels that differ only in case or blanks: {_listed(similar)}"
+            yield f"labels that differ only in case or whitespace: {_listed(similar)}"
     lacking = {name: sorted(set().union(*labels.values()) - own) for name, own in labels.items()}
     lines = [f"the {name} part has no {_listed(own)}" for name, own in lacking.items() if own]
     if lines:

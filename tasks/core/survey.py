@@ -91,7 +91,7 @@ def survey(splits: Splits, identity: Callable[[Example], str]) -> Survey:
         heapq.heappush(longest, entry)
         if len(longest) > _SHOWN:
             heapq.heappop(longest)
-        reason = _oddity(example, tokens)
+        reason = _oddity(tokens)
         if reason and sum(s.reason == reason for s in suspicions) < _SHOWN:
             suspicions.append(_suspicion(reason, part, example))
     if conflicting:
@@ -140,7 +140,7 @@ def _count(words: dict[str, collections.Counter[str]], example: Example, tokens)
             words[label] = collections.Counter(dict(counter.most_common(MAX_WORDS // 2)))
 
 
-def _oddity(example: Example, tokens: tuple[str, ...]) -> str:
+def _oddity(tokens: tuple[str, ...]) -> str:
     """Returns what is odd about the text of an example; "" if nothing is."""
     if not tokens:
         return "no words"

@@ -24,9 +24,9 @@ def target_setting() -> str:
     """Returns the field of a config and of a corpus."""
     return setting(
         AUTO,
-        "what the label of a text is: classes, one class; labels, none or several, separated by | "
-        "or in a list; number, a number; auto: labels if they recur in several combinations, or "
-        "else classes",
+        "what the label of a text is: classes: one class; labels: none or several, separated by | "
+        "or in a list; number: a number; auto: labels if they recur in several combinations, "
+        "otherwise classes",
         choices=(AUTO, *TARGETS),
     )
 

@@ -62,8 +62,8 @@ class Task(tf.Module, abc.ABC):
         layer_groups: Patterns of the names of layers, by the name of a group that training can
             leave as it is.
         word_reader: Name of the recurrent layer that reads words, whose first inputs are those of
-            the layer "embedding"; a language model can give both their first weights. "" for tasks
-            without one.
+            the layer "embedding"; a language model can give both their initial weights. "" for
+            tasks without one.
     """
 
     Config: ClassVar[type[Config]] = Config

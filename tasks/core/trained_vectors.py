@@ -15,7 +15,7 @@ from tasks.core.errors import UserError
 from tasks.core.unlabelled import files, path_of
 
 WINDOW = 5  # words before and after, of which each predicts the word
-_WORDS_READ = 3_000_000  # in all passes together, where MAX_PASSES allow it
+_WORDS_READ = 3_000_000  # in all passes together, as far as `_MAX_PASSES` allows
 _MIN_PASSES, _MAX_PASSES = 5, 30
 _MAX_VOCABULARY = 500_000  # most frequent words that have vectors
 

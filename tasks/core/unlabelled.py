@@ -66,8 +66,8 @@ def stream(value: str) -> Stream:
     return Stream(lambda: texts(path_of(value)))
 
 
-def path_of(value: str) -> Path:
-    """Returns the path that a value of the flag names.
+def path_of(value: str, flag: str = FLAG) -> Path:
+    """Returns the path that a value of a flag names.
 
     Raises:
         UserError: There is no such home folder.
@@ -75,7 +75,7 @@ def path_of(value: str) -> Path:
     try:
         return Path(value).expanduser()
     except RuntimeError as error:
-        raise UserError(f"{FLAG}: {value!r}: {error}") from error
+        raise UserError(f"{flag}: {value!r}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)

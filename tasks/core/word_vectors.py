@@ -47,8 +47,8 @@ class Config(config.Config):
     unlabelled: str = setting(
         "",
         "texts without labels, one per line: a file, or a folder of .txt files. A language model "
-        "is trained on them and on the training part first, and its weights are the first ones of "
-        "this network; with --vectors train, word vectors are learnt from them instead",
+        "is trained on them and on the training part first, and its weights initialise this "
+        "network; with --vectors train, word vectors are learnt from them instead",
     )
     pretraining_epochs: int = setting(
         10,
@@ -86,7 +86,7 @@ class Config(config.Config):
 
     @property
     def has_language_model(self) -> bool:
-        """Whether a language model of texts without labels gives the first weights."""
+        """Whether a language model of texts without labels gives the initial weights."""
         return bool(self.unlabelled) and not self.vectors
 
     def check_files(self) -> None:
@@ -96,13 +96,13 @@ class Config(config.Config):
             trained_vectors.check(self.unlabelled)
         elif self.vectors:
             with _user_errors():
-                vectors.detect(_path(self.vectors))
+                vectors.detect(unlabelled.path_of(self.vectors, FLAG))
 
     def resolved(self, size: config.CorpusSize) -> Self:
         """Returns the settings for a record, which has the names of files without their folders."""
         return dataclasses.replace(
             super().resolved(size),
-            vectors=_path(self.vectors).name,
+            vectors=unlabelled.path_of(self.vectors, FLAG).name,
             unlabelled=unlabelled.path_of(self.unlabelled).name,
         )
 
@@ -184,11 +184,11 @@ def learn(
             the settings say so.
 
     Raises:
-        UserError: The file is no file of word vectors, or has none of the words; or vectors
+        UserError: The file is not a file of word vectors, or has none of the words; or vectors
             cannot be learnt.
     """
     if settings.vectors != TRAIN:
-        _keep(settings, counts, valid, folder, _path(settings.vectors))
+        _keep(settings, counts, valid, folder, unlabelled.path_of(settings.vectors, FLAG))
         return
     with tempfile.TemporaryDirectory() as name:
         path = trained_vectors.learn(sentences, settings.vectors_size, settings.seed, Path(name))
@@ -276,13 +276,6 @@ def restore(folder: Path) -> KeptVectors:
 def table(folder: Path) -> np.ndarray:
     """Returns the vectors of all ids, from the folder of assets of a run; 0 where there is none."""
     return np.load(folder / _TABLE)
-
-
-def _path(value: str) -> Path:
-    try:
-        return Path(value).expanduser()
-    except RuntimeError as error:
-        raise UserError(f"{FLAG}: {value!r}: {error}") from error
 
 
 def _text(word: str | bytes) -> str:

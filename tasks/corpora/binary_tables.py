@@ -50,7 +50,11 @@ class Workbook:
             raise self._damaged(error) from error
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yields the number of each row that is not empty, from 1, and its cells as text."""
+        """Yields the number of each row that is not empty, from 1, and its cells as text.
+
+        Raises:
+            UserError: The file is damaged.
+        """
         rows = self._sheet_rows()
         while True:
             try:
@@ -110,7 +114,11 @@ class ColumnarFile:
             raise self._damaged(error) from error
 
     def rows(self, columns: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yields the number of each row, from 1, and its values of some columns."""
+        """Yields the number of each row, from 1, and its values of some columns.
+
+        Raises:
+            UserError: The file is damaged.
+        """
         batches = self._file if self._is_arrow else self._file.iter_batches(_BATCH_ROWS)
         batches, number = iter(batches), 0
         while True:

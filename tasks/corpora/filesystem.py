@@ -358,19 +358,30 @@ def lines(path: AnyPath, encoding: str, access: Access = UNRESTRICTED) -> Iterat
 
     Lines end with `\\n`, possibly after `\\r`. A byte order mark at the start of a line is
     dropped; a file that was concatenated from others can contain several.
+
+    Raises:
+        UserError: The file cannot be read.
     """
     for number, line in enumerate(_lines_with_ends(path, encoding, access), start=1):
         yield f"{path}:{number}", line.rstrip("\r\n")
 
 
 def csv_lines(path: AnyPath, encoding: str, access: Access = UNRESTRICTED) -> Iterator[str]:
-    """Yields the lines of a file with their endings, `\\n`, `\\r\\n` or `\\r`, for `csv.reader`."""
+    """Yields the lines of a file with their endings, `\\n`, `\\r\\n` or `\\r`, for `csv.reader`.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
     for line in _lines_with_ends(path, encoding, access):
         yield from filter(None, _AFTER_LONE_CR.split(line))
 
 
 def read_text(path: AnyPath, encoding: str, access: Access = UNRESTRICTED) -> str:
-    """Returns the text of a file, without a byte order mark."""
+    """Returns the text of a file, without a byte order mark.
+
+    Raises:
+        UserError: The file cannot be read, or is too large.
+    """
     access.check(path)
     pieces = _text_pieces(path, encoding, _MAX_BYTES_IN_MEMORY)
     return "".join(pieces).removeprefix(_BYTE_ORDER_MARK)
@@ -680,7 +691,11 @@ def json_array(
 
 
 def first_character(path: AnyPath, encoding: str, access: Access = UNRESTRICTED) -> str:
-    """Returns the first character of a file that is not blank; "" if there is none."""
+    """Returns the first character of a file that is not blank; "" if there is none.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
     access.check(path)
     return _JsonText(path, _text_pieces(path, encoding), access).next_character()
 

@@ -56,7 +56,7 @@ def _saved(root: AnyPath, access: Access) -> dict[str, list[AnyPath]]:
 def _arrow_files(folder: AnyPath, access: Access) -> list[AnyPath]:
     path = folder / "state.json"
     if not path.is_file():
-        raise UserError(f"{path}: not found; the data set was not saved as a whole.")
+        raise UserError(f"{path}: not found; the data set was not saved completely.")
     try:
         names = [str(file["filename"]) for file in _json(path, "_data_files", access)]
     except (TypeError, KeyError) as error:

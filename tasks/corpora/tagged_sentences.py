@@ -65,17 +65,17 @@ class TaggedSentences(Corpus):
     tags: str = setting(
         "upos",
         f"column of CoNLL-U that holds the tags: {', '.join(TAGS)}; or several, separated by "
-        "commas, which one network learns together",
+        "commas, which one network learns jointly",
     )
     tokens_key: str = setting(
         "",
-        "key of the words in .jsonl and tfds:, or their column in other files, a number, in .csv "
-        "also a name (default: tokens, the first, or Word)",
+        "words: their key in .jsonl and tfds: (default: tokens), or their column in other files, "
+        "by number (default: the first) or, in .csv, also by name (default: Word)",
     )
     tags_key: str = setting(
         "",
-        "key of the tags in .jsonl and tfds:, or their column in other files, a number, in .csv "
-        "also a name (default: tags, the last, or Tag)",
+        "tags: their key in .jsonl and tfds: (default: tags), or their column in other files, by "
+        "number (default: the last) or, in .csv, also by name (default: Tag)",
     )
     encoding: str = setting(
         "", "encoding of the files (default: UTF-8, or Windows-1252 where a file is not UTF-8)"
@@ -308,7 +308,7 @@ class TaggedSentences(Corpus):
             if len(row) != count or count < 2:
                 expected = f"{count} columns as above" if count > 1 else "a word and its tag"
                 has_commas = filesystem.stem_and_suffix(path)[1] == ".csv"
-                hint = " Columns are separated by tabs or blanks, not by commas." * has_commas
+                hint = " Columns are separated by tabs or spaces, not by commas." * has_commas
                 raise UserError(
                     f"{origin}: expected {expected}, got {filesystem.columns(len(row))}: "
                     f"{filesystem.shorten(line)}.{hint}"

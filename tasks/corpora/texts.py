@@ -47,8 +47,8 @@ class Texts(Corpus):
     )
     text_key: str = setting(
         "",
-        "column of the text in .tsv, by number or by name in the first line; key in .jsonl; "
-        "feature in tfds: (default: the first column, text)",
+        "text: its column in .tsv, by number (default: the first) or by name in the first line; "
+        "its key in .jsonl or feature in tfds: (default: text)",
     )
     encoding: str = setting(
         "", "encoding of the files (default: UTF-8, or Windows-1252 where a file is not UTF-8)"

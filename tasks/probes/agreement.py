@@ -181,9 +181,7 @@ def sentence(rng: np.random.Generator, attractors: int) -> Sentence:
     words = (*opening, *subject)
     if subject[-1] not in _all_nouns():  # names are not modified
         return Sentence(words, plural, attractors=0, distance=0)
-    between = tuple(
-        word for number in numbers for word in _modifier(rng, number, subject_plural=plural)
-    )
+    between = tuple(word for number in numbers for word in _modifier(rng, number))
     return Sentence((*words, *between), plural, attractors, len(between))
 
 
@@ -204,7 +202,7 @@ def _phrase(rng: np.random.Generator, plural: bool) -> tuple[str, ...]:
     return (_pick(rng, _OF), *_noun_phrase(rng, plural))
 
 
-def _modifier(rng: np.random.Generator, plural: bool, subject_plural: bool) -> tuple[str, ...]:
+def _modifier(rng: np.random.Generator, plural: bool) -> tuple[str, ...]:
     """Generates a modifier that contains a noun: a phrase, or a subject or object clause."""
     kind, (plural_verb, singular_verb, past_verb) = rng.random(), _pick(rng, _VERBS)
     if kind < 0.5:

@@ -25,9 +25,7 @@ class Probe(probes.Probe):
     steps, batch, learning_rate = 4000, 32, 4e-3
     features, outputs = SYMBOLS + 2, SYMBOLS + 1
 
-    length: int = setting(
-        200, "steps from the last symbol to the start signal, plus one", at_least=1
-    )
+    length: int = setting(200, "steps from the last symbol to the start signal", at_least=1)
 
     def draw(self, rng: np.random.Generator, count: int) -> probes.Batch:
         copied = rng.integers(0, SYMBOLS, (count, COPIED))

@@ -39,7 +39,7 @@ class Probe(probes.Probe):
     steps, learning_rate = 1500, 3e-3
     curves = {"operators inside one another": _BY_DEPTH}
 
-    depth: int = setting(4, "most operators inside one another in training", at_least=1)
+    depth: int = setting(4, "maximum depth of nested operators in training", at_least=1)
 
     def draw(self, rng: np.random.Generator, count: int) -> probes.Batch:
         return encode([expression(rng, int(rng.integers(1, self.depth + 1))) for _ in range(count)])

@@ -277,7 +277,7 @@ def test_predict_captions_files_and_draws_attention(version, loaded, corpus, tmp
         f"{broken}: not an image: neither JPEG nor PNG, damaged, or too large",
     ]
     assert lines[3].startswith("a") and "null" in lines[3]
-    assert said.err == ("error: 3 of 4 requests could not be answered; their lines say why.\n")
+    assert said.err == ("error: 3 of 4 requests failed; their lines state the reason.\n")
     first, second = map(json.loads, fail(str(broken), str(missing), "--json").out.splitlines())
     assert first["image"] == str(broken) and first["valid"] is False and "error" not in first
     assert second["image"] == str(missing) and second["error"].startswith("cannot be read")
@@ -286,7 +286,7 @@ def test_predict_captions_files_and_draws_attention(version, loaded, corpus, tmp
     (tmp_path / "in.txt").write_text(f"{image}\n{missing}\n", encoding="utf-8")
     said = fail("--from", str(tmp_path / "in.txt"), "--to", str(tmp_path / "out.txt"))
     assert (tmp_path / "out.txt").read_text().splitlines() == [lines[1], lines[0]]
-    assert "error: 1 of 2 requests could not be answered; their lines in" in said.err
+    assert "error: 1 of 2 requests failed; their lines in" in said.err
     drawn = tmp_path / "drawn.png"
     predict.main([*argv, str(image), "--attend", str(drawn)])
     assert drawn.read_bytes().startswith(b"\x89PNG")

@@ -17,7 +17,7 @@ def test_remarks_are_printed_and_a_page_is_written(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "examples: train 43, valid 10, test 10" in lines
     assert "1 input of the train part has different labels or tags" in lines
-    assert "labels that differ only in case or blanks: 'Good', 'good'" in lines
+    assert "labels that differ only in case or whitespace: 'Good', 'good'" in lines
     assert lines[-1] == f"page {folder / 'index.html'}"
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert str(tmp_path) not in page and "sentiment: corpus</h1>" in page

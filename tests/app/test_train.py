@@ -105,7 +105,7 @@ def test_an_invalid_command_line_is_an_error(capsys, tmp_path, argv, message):
         ("", "the file contains no examples"),
         ("a\tgood\nb\n", r"train.tsv:2: expected a text, a tab and a label"),
         ("a\tgood\nb\tgood\n", r"needs at least two classes, got 1: \['good'\]"),
-        (" \tgood\n\u3000\tbad\n", "contains no words, only blanks"),
+        (" \tgood\n\u3000\tbad\n", "contains no words, only whitespace"),
     ],
 )
 def test_a_malformed_corpus_is_an_error_before_training(capsys, corpus, tmp_path, rows, message):
@@ -347,7 +347,7 @@ def test_remarks_on_the_data_are_printed_and_recorded(corpus, tmp_path, capsys):
     assert remark in output
     (note,) = prepared.data.notes[-1:]
     assert note in output.splitlines()
-    assert note.startswith("chosen by the train part: --batch-tokens 256, --epochs 20")
+    assert note.startswith("chosen from the train part: --batch-tokens 256, --epochs 20")
     assert prepared.task.config.batch_tokens == 256
     assert json.loads((prepared.run.assets / "config.json").read_text())["batch_tokens"] == 256
 

@@ -177,7 +177,7 @@ def _scalar(name: str, dtype: tf.DType, value: object) -> object:
                 return base64.b64decode(value["b64"], validate=True)
             except (binascii.Error, ValueError) as error:
                 raise RequestError(f"{name} is not valid base64.") from error
-        raise RequestError(f'{name} must be a text or {{"b64": ...}}.')
+        raise RequestError(f'{name} must be a string or {{"b64": ...}}.')
     if dtype == tf.bool:
         if not isinstance(value, bool):
             raise RequestError(f"{name} must be true or false.")
@@ -185,7 +185,7 @@ def _scalar(name: str, dtype: tf.DType, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RequestError(f"{name} must be a number.")
     if dtype.is_integer and not (isinstance(value, int) and dtype.min <= value <= dtype.max):
-        raise RequestError(f"{name} must be a whole number of {dtype.name}.")
+        raise RequestError(f"{name} must be an integer that fits {dtype.name}.")
     return value
 
 

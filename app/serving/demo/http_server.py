@@ -262,7 +262,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         is_same = is_same and (site in ("same-origin", "none") or self.command == "GET")
         if is_ours and is_same:
             return True
-        self._error(HTTPStatus.FORBIDDEN, "Requests of other pages are rejected.")
+        self._error(HTTPStatus.FORBIDDEN, "Requests from other pages are rejected.")
         return False
 
     def _body(self) -> bytes | None:
@@ -276,7 +276,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif len(length) > 12 or int(length) > MAX_BODY:
             self._error(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"A request has at most {MAX_BODY // 2**20} MiB.",
+                f"A request may have at most {MAX_BODY // 2**20} MiB.",
             )
         else:
             body = self.rfile.read(int(length))

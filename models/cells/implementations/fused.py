@@ -16,7 +16,7 @@ from ..cell import GatedCell, Noise, by_map
 from ..equations import CANDIDATE
 from ..specs import CellSpec
 
-_SATURATED = 100.0  # its sigmoid is 1 in every float dtype, and that of its negative is 0
+_SATURATED = 100.0  # its sigmoid is 1 in every float dtype, and that of its negative below 1e-43
 
 
 class Map(NamedTuple):

@@ -161,9 +161,7 @@ class _Bags:
         self._index = {label: number for number, label in enumerate(classes)}
         self._targets = targets or self._indices
         self._vectorizer = HashingVectorizer(
-            analyzer=lambda words: itertools.chain(
-                words, map(b" ".join, itertools.pairwise(words))
-            ),
+            analyzer=_words_and_pairs,
             n_features=max(2**10, min(2**20, _MAX_WEIGHTS // len(classes))),
             binary=True,
             norm=None,

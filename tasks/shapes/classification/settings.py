@@ -35,8 +35,8 @@ class Config(word_vectors.Config):
     trees: bool = trees_setting()
     tree_arity: int = setting(
         2,
-        "with --trees: most children of a node, each with recurrent matrices of its own (N-ary); "
-        "0: any number, which share them (child-sum)",
+        "with --trees: maximum number of children of a node, each position with recurrent "
+        "matrices of its own (N-ary); 0: any number of children, which share them (child-sum)",
         at_least=0,
         at_most=64,
     )
@@ -126,16 +126,17 @@ class Config(word_vectors.Config):
     )
     coverage: float = setting(
         0.0,
-        "share of the validation part that is confident: adds the output `confident`, whether the "
-        "probability of a label reaches the threshold with that share; 0: no such output",
+        "share of the predictions on the validation part that are to be confident: adds the "
+        "output `confident`, whether the probability reaches the threshold fitted for this "
+        "share; 0: no such output",
         at_least=0,
         at_most=1,
         affects="serving",
     )
     min_precision: float = setting(
         0.0,
-        "least accuracy of the confident predictions on the validation part: adds the output "
-        "`confident` with the lowest such threshold; 0: no such output",
+        "minimum accuracy of the confident predictions on the validation part: adds the output "
+        "`confident`, with the lowest threshold that reaches it; 0: no such output",
         at_least=0,
         at_most=1,
         affects="serving",
@@ -184,8 +185,7 @@ class Config(word_vectors.Config):
             flags = [flag(name) for name, value in _OF_CLASSES if getattr(self, name) != value]
             if flags:
                 raise UserError(
-                    f"{' and '.join(flags)}: only --target classes has this, not --target "
-                    f"{self.target}."
+                    f"{' and '.join(flags)}: only for --target classes, got --target {self.target}."
                 )
         choices = _MONITORS.get(self.target, sum(_MONITORS.values(), ()))
         if self.monitor not in choices:

@@ -127,7 +127,7 @@ class Classification(task.Task):
                 learner.add(example)
         learner.write(folder)
         if not words:
-            raise UserError("the train part contains no words, only blanks.")
+            raise UserError("the train part contains no words, only whitespace.")
         # By count, then alphabetically, so that the order of the files does not matter.
         common = sorted(words.items(), key=lambda item: (-item[1], item[0]))[: config.vocabulary]
         common = [word.decode("utf-8") for word, _ in common]

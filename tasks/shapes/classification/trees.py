@@ -149,8 +149,8 @@ class TreeClassification(Classification):
     def limits(self) -> Sequence[str]:
         most = f" and {self._arity} children of a node" if self._arity else ""
         return (
-            f"Reads trees with at most {self.config.max_length} nodes{most}; what is larger or "
-            "not a tree is answered with `valid: false`.",
+            f"Reads trees with at most {self.config.max_length} nodes{most}; larger trees, and "
+            "texts that are not trees, get `valid: false`.",
             *self.target.limits(),
         )
 

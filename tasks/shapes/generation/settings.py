@@ -39,9 +39,9 @@ class Config(config.Config):
     # Beam search of the served graph; training does not depend on it.
     beam_size: int = setting(
         4,
-        "beams of the search in the served graph; 1: greedy",
+        "hypotheses that beam search keeps in the served graph; 1: greedy search",
         at_least=1,
-        below=1025,  # the scores of all beams must fit into the memory of a server
+        below=1025,  # the scores of all hypotheses must fit into the memory of a server
         affects="serving",
         old_name="beams",
     )

@@ -32,7 +32,7 @@ class ImageFile:
 class RequestFormat(requests.RequestFormat):
     """The path of an image per line; the response is its caption.
 
-    A file that cannot be read is sent as an empty image, so that the others are answered.
+    A file that cannot be read is sent as an empty image, so that the others get a response.
     """
 
     figure_field = "attend"

@@ -95,8 +95,8 @@ class Evaluator(evaluation.Evaluator):
         limit, warnings = self.task.config.max_length, []
         if cut:
             warnings.append(
-                f"{cut} of {texts} texts are longer than {limit} tokens, and only these are "
-                "scored: raise --max-length, or divide the texts."
+                f"{cut} of {texts} texts are longer than {limit} tokens, of which only the "
+                f"first {limit} are scored: raise --max-length, or divide the texts."
             )
         if unknown:
             warnings.append(

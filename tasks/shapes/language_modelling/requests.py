@@ -22,7 +22,7 @@ class RequestFormat(request_format.RequestFormat):
         "probable token at each step",
         at_least=0,
     )
-    length: int = setting(50, "most tokens of a continuation", at_least=0)
+    length: int = setting(50, "maximum number of tokens of a continuation", at_least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

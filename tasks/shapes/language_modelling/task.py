@@ -238,7 +238,7 @@ def _common_words(train: task.Stream, count: int) -> list[str]:
         texts = tf.constant([example.values["text"] for example in batch])
         counts.update(split(chunks(texts)).flat_values.numpy().tolist())
     if not counts:
-        raise UserError("the train part contains no words, only blanks.")
+        raise UserError("the train part contains no words, only whitespace.")
     # By count, then alphabetically, so that the order of the files does not matter.
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [word.decode("utf-8") for word, _ in ordered[:count]]

@@ -122,8 +122,9 @@ class EntityScheme(tf.Module):
             scheme = cls(name, tags)
             if name and config.direction == FORWARD:
                 scheme.remarks = (
-                    f"tags mark entities ({name}); read forward and without constraints, they are "
-                    "trained and returned as they are (--direction, --constrain)",
+                    f"tags mark entities ({name}); a network that reads forward and without "
+                    "constraints is trained on them, and returns them, unchanged (--direction, "
+                    "--constrain)",
                 )
             return scheme
         scheme = cls(constrain=config.constrain, tags=tags, **json.loads(path.read_text("utf-8")))

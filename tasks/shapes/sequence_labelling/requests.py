@@ -18,7 +18,7 @@ class RequestFormat(request_format.RequestFormat):
 
     input: str = setting(
         "text",
-        "format of the input: text, one sentence per line; tokens, the same with blanks between "
+        "format of the input: text, one sentence per line; tokens, the same with spaces between "
         "tokens; or conllu, whose tags are replaced",
         choices=("text", "tokens", "conllu"),
     )
@@ -30,8 +30,9 @@ class RequestFormat(request_format.RequestFormat):
     )
     tags: str | None = setting(
         None,
-        f"column of CoNLL-U for the tags: {', '.join(conllu.TAGS)}; auto is upos, and all columns "
-        "of a version with several, of which this can select one or, separated by commas, some",
+        f"columns of CoNLL-U for the tags: {', '.join(conllu.TAGS)}. With one annotation, the "
+        "column that its tags are written to (auto: upos); with several, those that are printed, "
+        "separated by commas (auto: all)",
         auto=str,
     )
     entities: bool = setting(

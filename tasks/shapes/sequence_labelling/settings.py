@@ -105,16 +105,17 @@ class Config(word_vectors.Config):
     direction: str = direction_setting()
     lookahead: int = setting(
         0,
-        "words after a word that its tag depends on, with --direction forward: its tag is known "
-        "when they have arrived",
+        "with --direction forward: number of following words that the tag of a word depends on; "
+        "it is known when they have arrived",
         at_least=0,
         at_most=MAX_LOOKAHEAD,
         affects="training",
     )
     lag: int = setting(
         4,
-        "words after a word whose tags are chosen together with its own, with --direction forward "
-        "and --crf or tags of entities: its tag is known when they have their --lookahead",
+        "with --direction forward, and --crf or tags of entities: number of following words that "
+        "are decoded together with a word; its tag is final when these words and their "
+        "--lookahead have arrived",
         at_least=1,
         at_most=MAX_LAG,
         affects="serving",
@@ -122,21 +123,21 @@ class Config(word_vectors.Config):
     crf: bool = setting(False, "whether a CRF scores whole sequences of tags", affects="training")
     scheme: str = setting(
         AUTO,
-        "scheme of tags that mark entities: IO, IOB1, BIO, BIOES or BILOU; auto recognises it; "
+        "scheme of tags that mark entities: IO, IOB1, BIO, BIOES or BILOU; auto detects it; "
         "none: tags do not mark entities",
         choices=(AUTO, NO_SCHEME, "IO", "IOB1", "BIO", "BIOES", "BILOU"),
     )
     train_scheme: str = setting(
         "BIOES",
-        "scheme in which tags of entities are trained; responses have that of the data. BIOES, or "
-        "same: that of the data",
+        "scheme of the tags of entities that the network is trained on: BIOES, or same as the "
+        "data; responses have the scheme of the data",
         choices=("BIOES", SAME_SCHEME),
         absent=SAME_SCHEME,
     )
     constrain: bool = setting(
         True,
-        "whether tags of entities are decoded, and with --crf trained, with the constraint that "
-        "they are well formed",
+        "whether decoding, and with --crf also training, allows only well-formed sequences of "
+        "tags of entities",
         affects="training",
         absent=False,
     )

@@ -50,7 +50,7 @@ def test_flags_take_precedence_over_a_file(kind, tmp_path, capsys, monkeypatch):
     [
         ("unit: 3", "has the setting 'unit', which does not exist; did you mean units?"),
         ("[1, 2]", "must have a value for each setting, such as units: 64, got list"),
-        ("units: [3]", r"units must be a text, a number, true or false, got \[3\]"),
+        ("units: [3]", r"units must be a string, a number, true or false, got \[3\]"),
         ("a: b: c", "is neither YAML nor JSON"),
         ("[" * 100_000, "is neither YAML nor JSON"),
         ('{"task": "tagging", "config": {"units": 3}}', "is a record of tagging, got the task"),

@@ -86,7 +86,7 @@ def test_a_server_is_asked_for_the_name(folder, monkeypatch):
         ("../films", "must begin with a lower-case letter"),
         ("f" * 64, "must begin with a lower-case letter"),
         ("films\n", "must begin with a lower-case letter"),
-        ("translation", "must not be the name of another task than tagging"),
+        ("translation", "must not be the name of a task other than tagging"),
         ("encoded", "must not be encoded: runs/encoded holds"),
         ("gradients", "must not be gradients"),
         ("films", "holds versions of the task sentiment, not of tagging"),
@@ -102,7 +102,7 @@ def test_a_name_is_checked_before_anything_is_read(name, message, monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["film", TEXT], r"film is not a task, and saved_models has no model of that name"),
+        (["film", TEXT], r"film is not a task, and saved_models has no model by that name"),
         (["films", TEXT, "--name", "films"], "films is already the name of a model"),
         (["tagging", TEXT, "--name", "films"], "is a version of the task sentiment, not of taggi"),
         (["sentiment", TEXT, "--name", "news"], "app.train sentiment --name news"),

@@ -149,7 +149,7 @@ def test_a_stream_continues_from_its_state(versions, here):
 
 
 def test_a_version_that_reads_both_ways_has_no_streams(untrained_versions, here):
-    with pytest.raises(UserError, match="this version reads no streams, only whole texts"):
+    with pytest.raises(UserError, match="this version cannot read streams, only whole texts"):
         here(untrained_versions / "tagging" / "1").stream()
 
 

@@ -223,8 +223,11 @@ def test_the_version_belongs_to_the_identity_of_a_run(base, tmp_path, monkeypatc
         ),
         (["tagging", "--from", "BASE"], "is a version of sentiment, not of tagging"),
         (["sentiment", "--from", "BASE", "--freeze", "head"], r"has the groups \['embeddings'"),
-        (["sentiment", "--from", "BASE", "--units", "9"], r"has the shape .* give the settings"),
-        (["sentiment", "--from", "BASE", "--cell", "gru"], "give the settings of that version"),
+        (["sentiment", "--from", "BASE", "--units", "9"], r"has the shape .* leave out flags"),
+        (
+            ["sentiment", "--from", "BASE", "--cell", "gru"],
+            "leave out flags that change the network",
+        ),
         (
             ["sentiment", "--from", "BASE", "--vocabulary", "10"],
             "--vocabulary must be at least 20000, as in .*, whose words are kept, got 10",
@@ -275,4 +278,4 @@ def test_versions_are_compared_by_their_predictions(base, other, tmp_path, capsy
     assert scores["accuracy"] == pytest.approx(np.mean(right[1]))
     assert result["scores"]["accuracy"] == pytest.approx([np.mean(r) for r in right])
     evaluate.main([*argv, "--compare", "1", "2"])
-    assert "only this one right" in capsys.readouterr().out
+    assert "right only in this version" in capsys.readouterr().out

@@ -176,7 +176,7 @@ def test_a_distilled_network_is_served_instead_of_the_ensemble(data, alone, tmp_
     best = [p.history[p.best_epoch - 1]["val_accuracy"] for p in progress]
     assert gains["accuracy"]["distilled"] == pytest.approx(best[2], abs=1e-5)
     assert gains["accuracy"]["single"] == pytest.approx(np.mean(best[:2]), abs=1e-5)
-    assert "accuracy on valid: single networks" in capsys.readouterr().out
+    assert "accuracy on the validation part: single networks" in capsys.readouterr().out
 
 
 def run_folders(folder):

@@ -107,7 +107,7 @@ def test_a_model_that_is_no_number_after_an_epoch_is_not_kept(corpus, tmp_path, 
         "1024",
     ]  # an epoch is one step
     said = fails(capsys, train.main, command(corpus, tmp_path, *more))
-    assert "the loss on valid is nan after epoch 1: lower --learning-rate" in said
+    assert "the validation loss is nan after epoch 1: lower --learning-rate" in said
     assert not (run_of(tmp_path) / "state.npz").exists()
 
 

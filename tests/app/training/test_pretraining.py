@@ -237,7 +237,7 @@ def test_a_published_language_model_gives_the_weights_of_its_words(
     np.testing.assert_array_equal(forward.recurrent_kernel, cell.recurrent_kernel)
     assert np.abs(backward.recurrent_kernel - cell.recurrent_kernel).max() > 0.01
     output = capsys.readouterr().out
-    assert "(perplexity 12.3 on its test part) gives the first weights" in output
+    assert "(perplexity 12.3 on its test part) gives the initial weights" in output
     assert f"the embedding of {shared} of 60 words and of the cells that read forward" in output
     assert "those that read backward are new" in output
 

@@ -106,7 +106,7 @@ def test_malformed_rows_are_skipped_and_described_by_line(write):
     assert read.words == tuple(word for word, _ in ROWS)
     assert read.examples == (
         f"{path}:2: expected a word and 3 numbers, got 2 numbers.",
-        f"{path}:3: the values of 'word' are no finite numbers.",
+        f"{path}:3: the values of 'word' are not finite numbers.",
         f"{path}:4: the word is not UTF-8.",
     )
 

@@ -111,6 +111,7 @@ def test_values_that_are_read_by_windows_are_put_together_again_in_a_graph():
 
 
 @pytest.mark.parametrize(("width", "margin"), [(4, 2), (4, 3), (0, 0), (-1, 0), (4, -1), (1, 1)])
-def test_a_margin_that_leaves_nothing_to_answer_is_refused(width, margin):
-    with pytest.raises(ValueError, match=rf"exceed 2 \* margin, got {width} and {margin}"):
+def test_a_margin_that_leaves_no_step_is_rejected(width, margin):
+    message = rf"exceed 2 \* margin, got a width of {width} and a margin of {margin}\."
+    with pytest.raises(ValueError, match=message):
         windows([5], width, margin)

@@ -35,7 +35,7 @@ def test_overlap_duplicates_conflicts_and_odd_labels_are_reported():
         "1 of the 6 train examples repeats another one",
         "1 input of the train part has different labels or tags",
         "1 text of the train part is empty; the first: train:5",
-        "labels that differ only in case or blanks: 'X', 'x'",
+        "labels that differ only in case or whitespace: 'X', 'x'",
         "the test part has no 'X', 'x'",
     ]
 

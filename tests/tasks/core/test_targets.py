@@ -122,10 +122,10 @@ def test_numbers_are_read_and_malformed_ones_have_a_line(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"target": "labels", "coverage": 0.9}, "--coverage: only --target classes has this"),
+        ({"target": "labels", "coverage": 0.9}, "--coverage: only for --target classes"),
         (
             {"target": "number", "class_weights": "balanced", "min_precision": 0.5},
-            "--class-weights and --min-precision: only --target classes has this",
+            "--class-weights and --min-precision: only for --target classes",
         ),
         ({"target": "number", "monitor": "accuracy"}, r"\['loss', 'mean_absolute_error'\]"),
         ({"target": "classes", "monitor": "micro_f1"}, "for --target classes, got 'micro_f1'"),

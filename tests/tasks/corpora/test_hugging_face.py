@@ -136,7 +136,7 @@ def broken(folder, kind):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("no state", "state.json: not found; the data set was not saved as a whole"),
+        ("no state", "state.json: not found; the data set was not saved completely"),
         ("no list", "state.json: '_data_files' must be a list"),
         ("other folder", "must name files of this folder"),
         ("no JSON", "dataset_dict.json: must be a JSON object with 'splits'"),

@@ -353,7 +353,7 @@ BROKEN = {
     "commas": (
         {"a.csv": "word,tag\nthe,O\n"},
         "a.csv",
-        r"a.csv:1: expected a word and its tag, .* separated by tabs or blanks, not by commas",
+        r"a.csv:1: expected a word and its tag, .* separated by tabs or spaces, not by commas",
     ),
     "other columns after a comment": (
         {"a.txt": "# id 1\tdomain=en\nthe _ _ O\nking _ B-PER\n"},

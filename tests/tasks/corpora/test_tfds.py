@@ -110,7 +110,7 @@ def test_a_data_set_trains_by_name(prepared, tmp_path, capsys, name):
     data = ["--data", f"tfds:{name}", "--tfds-dir", str(prepared)]
     version = train.main(["sentiment", *data, *SMALL, *where(tmp_path)])
     assert version == tmp_path / "saved_models" / "sentiment" / "1"
-    note = "test: 1 of 12 examples left out: the train part has no class '2'"
+    note = "test: 1 of 12 examples skipped: the train part has no class '2'"
     assert (note in capsys.readouterr().out) == (name == "sentiment140")
 
 

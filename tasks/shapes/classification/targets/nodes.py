@@ -59,8 +59,8 @@ class Nodes(Classes):
     def limits(self) -> Sequence[str]:
         return (
             *super().limits(),
-            "Training learns the labels of all nodes; validation, and the scores but "
-            "node_accuracy, are those of roots.",
+            "Training uses the labels of all nodes; validation, and all scores except "
+            "node_accuracy, use those of the roots.",
         )
 
 
