@@ -138,11 +138,7 @@ def _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, numb
         assign(model.variables, state["model"])
         assign(model.optimizer.variables, state["optimizer"])
     else:
-        budget = max(tokens, _ADAPT_TOKENS)
-        parts = (Batches(part, budget, buffer=config.buffer) for part in (train, valid))
-        task.adapt(model, *parts)
-        if start:
-            start.initialise(task, model, number)
+        _initialise(task, model, train, valid, tokens, start, number)
         if recurrent.tune and not recurrent.checkpoint_every:
             progress.implementations = tuning.choose(
                 task, model, train_batches, steps * config.epochs
@@ -188,6 +184,15 @@ def _fit(task, train, valid, run, splits, strategy, tokens, teacher, start, numb
     assign(model.trainable_variables, checkpoint.best)
     task.fit_on_valid(model, valid_batches)
     return model, progress
+
+
+def _initialise(task, model, train, valid, tokens, start, number):
+    """Assigns the weights of a new network that follow from the data or from another network."""
+    budget = max(tokens, _ADAPT_TOKENS)
+    parts = (Batches(part, budget, buffer=task.config.buffer) for part in (train, valid))
+    task.adapt(model, *parts)
+    if start:
+        start.initialise(task, model, number)
 
 
 def validate(

@@ -24,7 +24,7 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -372,16 +372,7 @@ def _learn(
     )
     if base:
         continuation.write_record(base, options.freeze, assets)
-    left_out = {}
-    for part in PARTS[1:]:
-        reasons = collections.Counter(map(task.rejection_reason, surveys[part].stream()))
-        reasons.pop(None, None)
-        left_out[part] = sum(reasons.values())
-        for reason, count in reasons.items():
-            say(f"{part}: {count} of {surveys[part].count} examples skipped: {reason}")
-    for part, survey in surveys.items():
-        if survey.count == left_out.get(part, 0):
-            raise _no_examples(part)
+    left_out = _count_rejected(task, surveys)
     checksum = hashlib.sha256("".join(s.hash.hexdigest() for s in surveys.values()).encode())
     counts = {part: survey.count - left_out.get(part, 0) for part, survey in surveys.items()}
     say(", ".join(f"{part} {count}" for part, count in counts.items()) + " examples")
@@ -392,26 +383,51 @@ def _learn(
     # The first in alphabetical order of the most frequent, whatever the order of the files.
     classes = sorted(surveys["train"].classes.items(), key=lambda item: (-item[1], item[0]))
     majority = classes[0][0] if classes else None
-    chosen = [
-        f"{flag(field.name)} {getattr(task.config, field.name)}"
-        for field in dataclasses.fields(config)
-        if getattr(config, field.name) is None
-    ]
-    notes = [*splits.notes]
-    if chosen:
-        notes.append(f"chosen from the train part: {', '.join(chosen)}")
-        say(notes[-1])
-    say(*map(encodable, task.remarks()))
+    chosen = _chosen_settings(config, task.config)
+    say(*chosen, *map(encodable, task.remarks()))
     data = DataSummary(
         encodable(corpus.location),
         checksum.hexdigest(),
         counts,
         left_out,
-        tuple(map(encodable, notes)),
+        tuple(map(encodable, [*splits.notes, *chosen])),
         majority,
         remarks,
     )
     return data, task.config
+
+
+def _count_rejected(task: Task, surveys: Mapping[str, _Survey]) -> dict[str, int]:
+    """Reads the valid and test parts, and returns how many of their examples are skipped.
+
+    Args:
+        task: The task, which rejects examples that cannot be evaluated.
+        surveys: The parts, of which the first has been read.
+
+    Raises:
+        UserError: A part has no other examples.
+    """
+    left_out = {}
+    for part in PARTS[1:]:
+        reasons = collections.Counter(map(task.rejection_reason, surveys[part].stream()))
+        reasons.pop(None, None)
+        left_out[part] = sum(reasons.values())
+        for reason, count in reasons.items():
+            say(f"{part}: {count} of {surveys[part].count} examples skipped: {reason}")
+    for part, survey in surveys.items():
+        if survey.count == left_out.get(part, 0):
+            raise _no_examples(part)
+    return left_out
+
+
+def _chosen_settings(given: Config, complete: Config) -> list[str]:
+    """Returns a line with the settings that follow from the data, or no line if there are none."""
+    chosen = [
+        f"{flag(field.name)} {getattr(complete, field.name)}"
+        for field in dataclasses.fields(given)
+        if getattr(given, field.name) is None
+    ]
+    return [f"chosen from the train part: {', '.join(chosen)}"] if chosen else []
 
 
 def _no_examples(part: str) -> UserError:
