@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     splits = dataclasses.replace(splits, notes=(*splits.notes, *decisions))
     for note in splits.notes:
         print(note, flush=True)
-    surveyed = survey(splits, corpus.identity)
+    surveyed = survey(corpus.readable(splits), corpus.identity)
     sizes = ", ".join(f"{part} {len(surveyed.summaries[part]):,}" for part in PARTS)
     remarks = list(summary.remarks(surveyed.summaries))
     print(f"examples: {sizes}", *(remarks or ["no remarks"]), sep="\n", flush=True)

@@ -241,6 +241,8 @@ def _remove(
             print(f"not removed: {version.folder}, which models.config names")
             continue
         size, draft = version.size, version.folder.with_name(f"draft-removed-{version.number}")
+        if draft.exists():  # an earlier removal of this number was interrupted
+            shutil.rmtree(draft)
         version.folder.rename(draft)
         shutil.rmtree(draft)
         print(f"removed {version.folder}: {cli.mebibytes(size)}", flush=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import tasks
 from app import cli
 from app.core import config_file
+from app.core.console import say
 from app.serving import base_version, model_name, versions
 from app.serving.base_version import BaseVersion
 from tasks.core import unlabelled
@@ -35,6 +36,11 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     )
     if args.base and not base:
         raise UserError(f"{base_version.FLAG} must be on the command line, not in a file.")
+    if args.config and not base and (version := config_file.base_of(args.config)):
+        say(
+            f"{args.config} is the record of a version that continued {version}; this run starts "
+            f"from new weights. {base_version.FLAG} {version} continues it, too"
+        )
     if base:
         _check_common_settings(base, args, task_class)
     config = cli.settings(_config_class(task_class, base), args)
@@ -106,12 +112,19 @@ def _base_version(argv: Sequence[str]) -> BaseVersion | None:
     """Returns the version that the command line continues, whose settings are its defaults."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(base_version.FLAG, dest="base", nargs="?")
-    parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
+    parser.add_argument("--saved-models", type=Path)
     parser.add_argument(model_name.FLAG, nargs="?")
     args, _ = parser.parse_known_args(argv[1:])
     if not args.base or argv[0] not in tasks.names():
         return None
-    return base_version.find(args.base, argv[0], args.saved_models, args.name or argv[0])
+    folder, name = args.saved_models, args.name
+    if path := config_file.path_in(argv[1:]):
+        settings = config_file.read(path, argv[0])
+        folder = folder or settings.get("saved_models")
+        name = name or settings.get("name")
+    return base_version.find(
+        args.base, argv[0], Path(folder or "saved_models"), str(name or argv[0])
+    )
 
 
 def _command(args: argparse.Namespace, settings: Sequence[type]) -> str:
@@ -128,6 +141,11 @@ def _command(args: argparse.Namespace, settings: Sequence[type]) -> str:
     words += [] if args.tuning else ["--no-tuning"]
     if args.checkpoint_every is not None:
         words.append(f"--checkpoint-every={args.checkpoint_every}")
+    if args.report_examples != _REPORT_EXAMPLES:
+        words.append(f"--report-examples={args.report_examples}")
+    if args.saved_models != Path("saved_models"):
+        words.append(f"--saved-models={args.saved_models}")
+    words += [f"--runs={args.runs}"] if args.runs != Path("runs") else []
     words += [f"--strategy={args.strategy}"] if args.strategy != STRATEGIES[0] else []
     return shlex.join(words)
 

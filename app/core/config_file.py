@@ -80,6 +80,23 @@ def flags(
     return [*words, f"{FLAG}={path}"]
 
 
+def read(path: Path, task: str) -> dict[str, Any]:
+    """Returns the settings of a file by the name of the field.
+
+    Raises:
+        UserError: It is neither JSON nor YAML, or the record of another task.
+    """
+    values, _ = _read(path, task)
+    return {str(key).replace("-", "_"): value for key, value in values.items()}
+
+
+def base_of(path: Path) -> str:
+    """Returns the version that the version of a record continued; "" for any other file."""
+    content = _parse(path, path.read_text(encoding="utf-8"))
+    base = content.get("base") if isinstance(content, dict) else None
+    return str(base.get("version", "")) if isinstance(base, dict) else ""
+
+
 def _words(path: Path, name: str, action: argparse.Action, value: object) -> list[str]:
     """Returns the words of a command line that give a flag a value.
 
@@ -100,7 +117,7 @@ def _words(path: Path, name: str, action: argparse.Action, value: object) -> lis
     wrong = isinstance(value, list) and not (takes_list or repeats)
     if wrong or not all(isinstance(item, str | int | float) for item in items):
         raise UserError(
-            f"{FLAG}: {path}: {name.removeprefix('--').replace('-', '_')} must be a text, a "
+            f"{FLAG}: {path}: {name.removeprefix('--').replace('-', '_')} must be a string, a "
             f"number, true or false, got {value!r}."
         )
     if takes_list:

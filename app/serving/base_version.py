@@ -99,6 +99,11 @@ class BaseVersion:
         if not self.is_language_model:
             self._check_vocabulary(config)
             return
+        if getattr(config, "trees", False):
+            raise UserError(
+                f"{FLAG}: the language model {self.folder} reads sequences of words; it cannot "
+                "start a network with --trees."
+            )
         if config.vectors or config.unlabelled:
             other = "--vectors" if config.vectors else "--unlabelled"
             raise UserError(

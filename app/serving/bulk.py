@@ -83,7 +83,7 @@ class Lines:
         except OSError as error:
             raise UserError(f"--from: {path} cannot be read: {error.strerror}.") from error
         self._file = self._stored
-        if path.suffix == ".gz":
+        if _is_compressed(path):
             self._file = gzip.GzipFile(fileobj=self._stored)
         self._hash = hashlib.sha256()
 
@@ -180,7 +180,7 @@ class PartialOutput:
             checkpoint: The progress including the block; what it says of the output is ignored.
         """
         data = responses.encode("utf-8", "surrogateescape")  # file names may be any bytes
-        if self._target.suffix == ".gz":
+        if _is_compressed(self._target):
             data = gzip.compress(data, mtime=0)
         self._file.write(data)
         self._file.flush()
@@ -196,6 +196,8 @@ class PartialOutput:
             UserError: The output file exists by now.
         """
         self._check_target()
+        if _is_compressed(self._target) and not self._file.tell():
+            self._file.write(gzip.compress(b"", mtime=0))
         self._file.close()  # Windows does not rename an open file
         self.path.rename(self._target)
         self.state_path.unlink()
@@ -255,6 +257,10 @@ class PartialOutput:
     @property
     def _start_over(self) -> str:
         return f"to start over, remove {self.path} and {self.state_path}"
+
+
+def _is_compressed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
 
 
 def run(

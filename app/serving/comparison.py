@@ -29,9 +29,9 @@ class Comparison:
         gained: Predictions that only the second has right: labels of texts, or tags of words.
         lost: Predictions that only the first has right.
         p_value: Probability of a difference at least as large between equally good versions, by
-            McNemar's exact test; None for tasks whose predictions are not right or wrong.
+            McNemar's exact test; None for tasks without one such prediction for each example.
         p_values: The same by name of a score, by a paired bootstrap over the examples (Koehn
-            2004); for BLEU, chrF and entity F1.
+            2004); for the accuracy of tags, BLEU, chrF and entity F1.
     """
 
     versions: tuple[str, str]
@@ -42,15 +42,20 @@ class Comparison:
     p_value: float | None
     p_values: dict[str, float]
 
+    @property
+    def _has_outcomes(self) -> bool:
+        return bool(self.gained or self.lost or self.p_value is not None)
+
     def sentences(self) -> list[str]:
         """Returns the comparison in sentences."""
         first, second = self.versions
         scores = ", ".join(f"{name} {a:.4f} and {b:.4f}" for name, (a, b) in self.scores.items())
         lines = [f"{first} and {second} on {self.examples} examples: {scores}"]
-        if self.p_value is not None:
+        if self._has_outcomes:
+            test = "" if self.p_value is None else f": {_verdict(self.p_value)}, McNemar's test)"
             lines.append(
                 f"{second} gets {self.gained} right that {first} gets wrong, and {self.lost} wrong "
-                f"that {first} gets right: {_verdict(self.p_value)}, McNemar's test)"
+                f"that {first} gets right{test}"
             )
         for name, p_value in self.p_values.items():
             a, b = self.scores[name]
@@ -60,8 +65,9 @@ class Comparison:
     def table(self) -> Table:
         """Returns the comparison as a table of a report."""
         rows = [[name, *both] for name, both in self.scores.items()]
-        if self.p_value is not None:
+        if self._has_outcomes:
             rows += [["right only in this version", self.lost, self.gained]]
+        if self.p_value is not None:
             rows += [["p, McNemar's test", "", self.p_value]]
         rows += [[f"p of {name}, bootstrap", "", p] for name, p in self.p_values.items()]
         return Table(f"Comparison on {self.examples} examples", ["score", *self.versions], rows)
@@ -109,11 +115,16 @@ def compare(
     )
     if not one.count:
         return None
-    scores = {name: (one.scores[name], other.scores[name]) for name in one.scores}
+    # Some scores exist for some versions only, such as that of words unseen in training.
+    scores = {
+        name: (score, other.scores[name])
+        for name, score in one.scores.items()
+        if name in other.scores
+    }
     pairs = list(zip(right, right_of_other, strict=True))
     lost, gained = pairs.count((True, False)), pairs.count((False, True))
     p_value = None
-    if pairs:
+    if len(pairs) == one.count:  # the words of a sentence are not independent of each other
         different = gained + lost
         p_value = stats.binomtest(lost, different).pvalue if different else 1.0
     evaluator = restored[0].Evaluator(restored[0])
@@ -123,7 +134,7 @@ def compare(
             np.array(other_rows[score]),
             functools.partial(evaluator.score_of, score),
         )
-        for score in sorted(rows.keys() & other_rows.keys())
+        for score in sorted(rows.keys() & other_rows.keys() & scores.keys())
     }
     names = versions.title(first), second_name or versions.title(second)
     return Comparison(names, one.count, scores, gained, lost, p_value, p_values)

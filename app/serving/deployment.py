@@ -53,15 +53,32 @@ def limits(folder: Path, memory: str | None, cpus: float | None) -> server_confi
     Raises:
         UserError: A value is out of range.
     """
-    default = server_config.Limits()
     path = folder / server_config.COMPOSE
-    current = {}
-    if path.exists() and server_config.is_unedited(path.read_bytes()):
-        current = read(path)["services"][server_config.SERVICE]
+    if path.exists() and None in (memory, cpus):
+        current = _current_limits(path)
+        memory = current.memory if memory is None else memory
+        cpus = current.cpus if cpus is None else cpus
+    default = server_config.Limits()
     return server_config.Limits(
-        memory=current.get("mem_limit", default.memory) if memory is None else memory,
-        cpus=current.get("cpus", default.cpus) if cpus is None else cpus,
+        memory=default.memory if memory is None else memory,
+        cpus=default.cpus if cpus is None else cpus,
     )
+
+
+def _current_limits(path: Path) -> server_config.Limits:
+    """Returns the limits of the container in a file of Compose, which may have been edited.
+
+    Raises:
+        UserError: It has none that `app.deploy` can write.
+    """
+    try:
+        service = read(path)["services"][server_config.SERVICE]
+        return server_config.Limits(str(service["mem_limit"]), float(service["cpus"]))
+    except (KeyError, TypeError, ValueError, UserError) as error:
+        raise UserError(
+            f"{path} has no limits of memory and processors such as mem_limit: 4g and cpus: 2.0: "
+            "give --memory and --cpus."
+        ) from error
 
 
 def write(

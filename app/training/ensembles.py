@@ -22,7 +22,7 @@ from app.training.example_cache import EncodedExamples
 from app.training.run_state import Progress, Run
 from tasks.core.evaluation import lower_is_better
 from tasks.core.examples import Splits
-from tasks.core.task import Task
+from tasks.core.task import Config, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +120,7 @@ def fit(
         model, progress = fit_network(task, run=run)
         return Fitted(model, progress, seconds=progress.seconds)
     folders = run_state.network_folders(dataclasses.asdict(task.config))
+    _reset_distilled(run, folders[:count], task.config)
     with contextlib.ExitStack() as stack:
         models, progresses = _fit_members(task, run, folders, strategy, fit_network, stack)
         networks = tuple(
@@ -142,6 +143,22 @@ def fit(
     gains = _gains(scores[:count], scores[-2], scores[-1])
     say(*(gain.sentence() for gain in gains))
     return Fitted(distilled, progress, networks, gains, seconds + progress.seconds)
+
+
+def _reset_distilled(run: Run, members: Sequence[str], config: Config) -> None:
+    """Removes the states of networks that were distilled from members that are to be trained on.
+
+    Args:
+        run: The run.
+        members: Folder of each member in that of the run.
+        config: Settings of the task, which decide when training ends.
+    """
+    ended = [run_state.read_progress(run.folder / name).ended(config) for name in members]
+    if all(ended):
+        return
+    smallest = ended.index(False) + 1  # of the ensembles that have the first such member
+    stale = [f for f in run.folder.glob("distilled-*") if int(f.name.split("-")[1]) >= smallest]
+    run.reset(folder.name for folder in stale)
 
 
 def _fit_members(

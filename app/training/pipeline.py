@@ -453,7 +453,7 @@ def _open_run(folder: Path, task: str, config: Config, checksum: str, assets: Pa
     version = progress.version_of(config)
     networks = run_state.network_folders(dataclasses.asdict(config))
     trained = sum(run_state.read_progress(run.folder / name).ended(config) for name in networks)
-    if progress.ended(config) and version is not None:
+    if version is not None and trained == len(networks):
         say(f"this run has finished as version {version}: training again from the start")
         run.reset(networks)
     elif progress.ended(config) and trained < len(networks):
@@ -549,6 +549,7 @@ def pretrain(prepared: Prepared, strategy: tf.distribute.Strategy) -> Prepared:
         prepared.data.checksum,
         prepared.options.runs,
         strategy,
+        loop.RecurrentOptions(checkpoint_every=prepared.options.checkpoint_every),
     )
     say(*start.sentences(prepared.task))
     return dataclasses.replace(prepared, start=start)

@@ -127,6 +127,7 @@ def train(
     checksum: str,
     runs: Path,
     strategy: tf.distribute.Strategy,
+    recurrent: loop.RecurrentOptions = loop.BY_RULE,
 ) -> TrainedEncoder:
     """Trains the language model of a task, from the state of its run.
 
@@ -138,6 +139,7 @@ def train(
         checksum: Checksum of the examples.
         runs: Folder of training state.
         strategy: Strategy from `distribution.strategy_of`.
+        recurrent: How recurrent layers run.
 
     Raises:
         UserError: The texts cannot be read, or another process trains the same language model.
@@ -182,13 +184,23 @@ def train(
                     f"the {part} part has no text of several words for {unlabelled.FLAG}."
                 )
         distribution.broadcast_state(run, strategy)
+        epoch = run.progress().epoch
         if run.progress().ended(own.config):
-            say(f"the language model has been trained in {run.folder}")
-        elif run.progress().epoch:
-            say(f"resuming {run.folder} after epoch {run.progress().epoch}")
+            line = f"the language model has been trained in {run.folder}"
+            if epoch > own.config.epochs:
+                line += f", for {epoch} epochs instead of {own.config.epochs}"
+            say(line)
+        elif epoch:
+            say(f"resuming {run.folder} after epoch {epoch}")
         own_splits = Splits(parts["train"], parts["valid"], parts["valid"])
         model, progress = loop.fit(
-            own, encoded["train"], encoded["valid"], run, own_splits, strategy
+            own,
+            encoded["train"],
+            encoded["valid"],
+            run,
+            own_splits,
+            strategy,
+            recurrent=recurrent,
         )
     finally:
         run.close()

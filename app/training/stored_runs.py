@@ -93,10 +93,10 @@ def remove_published(
             if _is_published(run, saved_models) and now - run.last_used >= unused_days * _DAY:
                 _remove(run.folder)
                 yield run
-        if not any(path for path in run.folder.glob("*") if path.name != _LOCK):
-            with contextlib.suppress(OSError):  # another process starts the run
-                (run.folder / _LOCK).unlink(missing_ok=True)
-                run.folder.rmdir()
+            if not any(path for path in run.folder.glob("*") if path.name != _LOCK):
+                with contextlib.suppress(OSError):  # another process starts the run
+                    (run.folder / _LOCK).unlink(missing_ok=True)
+                    run.folder.rmdir()
 
 
 def _is_published(run: StoredRun, saved_models: Path) -> bool:

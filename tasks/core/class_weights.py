@@ -123,6 +123,10 @@ def write(path: Path, weights: Mapping[str, float]) -> None:
 
 
 def read(path: Path, classes: Sequence[str]) -> np.ndarray:
-    """Returns the weights of an asset in the order of the classes, (K,) float32."""
+    """Returns the weights of an asset in the order of the classes, (K,) float32.
+
+    A class without one has 1: a class of a version that is continued, which the training part
+    does not have.
+    """
     weights = json.loads(path.read_text(encoding="utf-8"))
-    return np.array([weights[name] for name in classes], np.float32)
+    return np.array([weights.get(name, 1.0) for name in classes], np.float32)

@@ -294,6 +294,10 @@ class Corpus(abc.ABC):
         """Returns the key by which examples are split; equal keys share a part."""
         return example.values["text"].strip()
 
+    def readable(self, splits: Splits) -> Splits:
+        """Returns the parts with inputs as people read them; by default as they are."""
+        return splits
+
     @abc.abstractmethod
     def sample(self) -> dict[str, Stream]:
         """Returns the parts of the embedded sample that `data` names, of `samples`."""

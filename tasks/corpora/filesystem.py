@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import csv
 import dataclasses
 import functools
 import gzip
@@ -33,6 +34,7 @@ _MAX_LISTED = 8  # files that a message lists
 _MAX_EXPANSION = 200  # times its stored size, for a compressed file or archive
 _ALWAYS_EXPANDED = 2**28  # bytes, to which a file or archive of any size may expand
 _MAX_EXPANDED = 2**40  # bytes
+_MAX_FIELD_CHARACTERS = 2**27  # of a .csv; Python's default of 131 072 is too small for texts
 _MAX_BYTES_IN_MEMORY = 2**31  # of a file that is not read line by line
 _CHUNK_BYTES = 2**15
 _BYTE_ORDER_MARK = "\ufeff"
@@ -372,6 +374,7 @@ def csv_lines(path: AnyPath, encoding: str, access: Access = UNRESTRICTED) -> It
     Raises:
         UserError: The file cannot be read.
     """
+    csv.field_size_limit(_MAX_FIELD_CHARACTERS)
     for line in _lines_with_ends(path, encoding, access):
         yield from filter(None, _AFTER_LONE_CR.split(line))
 

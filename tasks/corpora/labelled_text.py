@@ -28,7 +28,7 @@ from typing import Any, Self
 from tasks.core import targets
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
-from tasks.core.examples import Example, Stream
+from tasks.core.examples import Example, Splits, Stream
 from tasks.core.settings import flag, setting
 from tasks.core.trees import trees_setting
 from tasks.corpora import binary_tables, filesystem, hugging_face, tables, tfds, treebank
@@ -53,7 +53,6 @@ _NOT_CLASSES = {
 _OF_TABLES = ("text_key", "label_key", "delimiter", "header")
 _OTHER_TEST_NAMES = ("testing", "holdout")  # if there is no test part of the usual names
 _UNLABELLED = "unsup"  # folder of unlabelled reviews in aclImdb
-_MAX_FIELD_CHARACTERS = 2**27  # of a .csv; Python's default of 131 072 is too small for texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +136,9 @@ class LabelledTexts(Corpus):
             "in a list, but most of these do not recur; --target labels predicts each of them"
         )
         return classes, [note]
+
+    def readable(self, splits: Splits) -> Splits:
+        return treebank.sentences(splits) if self.trees else splits
 
     def sample(self) -> dict[str, Stream]:
         return review_trees.parts() if self.trees else reviews.parts()
@@ -330,7 +332,6 @@ class LabelledTexts(Corpus):
             path: The file.
             encoding: Name of its encoding, for the note.
         """
-        csv.field_size_limit(_MAX_FIELD_CHARACTERS)
         options = dataclasses.replace(self._options(), encoding=encoding)
         access = filesystem.Access.of(self)
         if filesystem.stem_and_suffix(path)[1] == ".csv":
@@ -387,9 +388,10 @@ class LabelledTexts(Corpus):
 
         def read() -> Iterator[Example]:
             for path in paths:
-                table = table_format(path)
-                keys = [table.header[table.text], table.header[table.label]]
-                for number, row in binary_tables.ColumnarFile(path, access).rows(keys):
+                table, file = table_format(path), binary_tables.ColumnarFile(path, access)
+                # The names of the file, which may have spaces around those of the header.
+                keys = [file.names[table.text], file.names[table.label]]
+                for number, row in file.rows(keys):
                     yield self._typed_example(row, *keys, f"{path}:{number}")
 
         def notes() -> Iterator[str]:

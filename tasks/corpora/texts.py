@@ -135,8 +135,10 @@ class Texts(Corpus):
     def _documents(self, file: AnyPath, access: filesystem.Access) -> Iterator[tuple[str, str]]:
         """Returns the origins and texts of the documents of a file, of which some are empty."""
         suffix = filesystem.stem_and_suffix(file)[1]
-        if suffix == ".csv":
-            raise UserError(f"{file}: a .csv is not read as text; convert it to .tsv or .jsonl.")
+        if suffix in (".csv", ".json"):
+            raise UserError(
+                f"{file}: a {suffix} is not read as text; convert it to .tsv or .jsonl."
+            )
         if suffix == ".jsonl":
             return self._json(file, access)
         if suffix == ".tsv":

@@ -5,6 +5,8 @@ a word, or a label and nodes. Empty lines are skipped. A corpus is a folder or a
 `train.txt`, `dev.txt` (or `valid.txt`) and `test.txt`, or one such file.
 """
 
+import dataclasses
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -14,12 +16,12 @@ from typing import NamedTuple
 from tasks.core import targets
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
-from tasks.core.examples import Example, Stream
+from tasks.core.examples import PARTS, Example, Splits, Stream
 from tasks.corpora import filesystem
 from tasks.corpora.filesystem import UNRESTRICTED, Access, AnyPath
 
 _LAYOUTS = "train.txt, dev.txt and test.txt with a tree per line, or a single such file"
-_TOKENS = re.compile(r"[()]|[^()\s]+")
+_TOKENS = re.compile(r"[()]|[^() \t\n\r\f\v]+")  # only blanks of ASCII, as in the served graph
 
 
 class Tree(NamedTuple):
@@ -120,7 +122,7 @@ def parse_line(text: str, origin: str, children: int | None = None) -> Tree:
         children: Largest number of children of a node; None for any number.
 
     Raises:
-        UserError: It is not a tree, or a node has more children.
+        UserError: It is not a tree, a node has more children, or a label ends with a blank.
     """
     try:
         tree = parse(text)
@@ -130,7 +132,28 @@ def parse_line(text: str, origin: str, children: int | None = None) -> Tree:
         raise UserError(
             f"{origin}: a node must have at most {children} children, got {tree.most_children}."
         )
+    for label in tree.labels:
+        if label != label.strip():
+            raise UserError(
+                f"{origin}: a label must not begin or end with a blank such as U+00A0, got "
+                f"{label!r}."
+            )
     return tree
+
+
+def sentence(example: Example) -> Example:
+    """Returns an example with the words of its tree as `text`."""
+    words = filter(None, parse(example.values["text"]).words)
+    return Example({**example.values, "text": " ".join(words)}, example.origin)
+
+
+def sentences(splits: Splits) -> Splits:
+    """Returns the parts of a treebank with the words of each tree as `text`."""
+    parts = {part: getattr(splits, part) for part in PARTS}
+    plain = {
+        part: Stream(functools.partial(map, sentence, stream)) for part, stream in parts.items()
+    }
+    return dataclasses.replace(splits, **plain)
 
 
 def parse(text: str) -> Tree:

@@ -123,6 +123,20 @@ def test_edited_files_are_kept(run, tmp_path):
     assert models.read_text().startswith("# mine\n")
 
 
+def test_limits_of_an_edited_file_stay(run, tmp_path):
+    run("--memory", "8g", "--cpus", "6", "--kubernetes")
+    compose = tmp_path / "to/docker-compose.yml"
+    compose.write_text("# mine\n" + compose.read_text())
+    batching = (tmp_path / "to/batching.config").read_text()
+    assert "8g of memory, 6 processors and 6 threads" in run()
+    assert (tmp_path / "to/batching.config").read_text() == batching
+    assert "4g of memory, 6 processors" in run("--memory", "4g")
+    compose.write_text(compose.read_text().replace("mem_limit: 8g", "mem_limit: much"))
+    with pytest.raises(cli.UserError, match=r"has no limits of .*: give --memory and --cpus"):
+        run("--cpus", "2")
+    assert "4g of memory, 2 processors" in run("--memory", "4g", "--cpus", "2")
+
+
 def test_edited_files_are_kept_whatever_their_bytes(run, tmp_path):
     run()
     batching = tmp_path / "to/batching.config"

@@ -35,6 +35,16 @@ def test_the_sample_of_a_task_has_a_page(name, tmp_path, capsys):
     assert "Frequent words" in page or "Words of the train part" in page
 
 
+def test_the_words_of_trees_are_those_of_their_leaves(tmp_path, capsys):
+    rows = ["(3 (2 a) (4 film))", "(1 (1 a) (2 film))", "(2 (2 dull) (2 film))"]
+    for part in ("train", "valid", "test"):
+        (tmp_path / f"{part}.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    argv = ["sentiment", "--trees", "--data", str(tmp_path), "--out", str(tmp_path / "page")]
+    page = (inspect_data.main(argv) / "index.html").read_text(encoding="utf-8")
+    assert "the same text has different labels" in page
+    assert ">dull film<" in page and "(2 dull)" not in page
+
+
 def test_a_corpus_of_single_parts_is_named_by_its_train_part(tmp_path):
     corpus = labelled(tmp_path / "corpus")
     argv = ["--train", str(corpus / "train.tsv"), "--test", str(corpus / "test.tsv")]

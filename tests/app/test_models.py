@@ -77,6 +77,15 @@ def test_named_versions_are_removed(saved_models, capsys):
     assert not list(saved_models.glob("*/draft-removed-*"))
 
 
+def test_a_removal_that_was_interrupted_before_does_not_prevent_one(saved_models, capsys):
+    left = saved_models / "sentiment/draft-removed-1/assets.extra"
+    left.mkdir(parents=True)
+    (left / "weights").write_bytes(b"of an earlier version 1")
+    run(saved_models, "sentiment", "--delete", "1")
+    assert numbers(saved_models) == [2, 10]
+    assert not list(saved_models.glob("*/draft-removed-*"))
+
+
 def test_pruning_keeps_the_latest_and_what_is_deployed(saved_models, capsys):
     deploy.main(
         [
@@ -221,6 +230,17 @@ def test_what_training_keeps_is_listed(saved_models, runs, capsys):
     ]
     run(saved_models, "tagging", "--runs", str(runs))
     assert "belongs to tagging" in capsys.readouterr().out
+
+
+def test_a_run_that_has_just_begun_is_not_removed(saved_models, runs):
+    begun = Run(runs / "sentiment" / ("9" * 16))
+    run(saved_models, "--runs", str(runs), "--clean")
+    assert begun.folder.is_dir()
+    with pytest.raises(cli.UserError, match="another process is training the same run"):
+        Run(begun.folder)
+    begun.close()
+    run(saved_models, "--runs", str(runs), "--clean")
+    assert not begun.folder.exists()
 
 
 def test_only_the_state_of_published_versions_is_removed(saved_models, runs, capsys):

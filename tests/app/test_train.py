@@ -330,6 +330,18 @@ def test_the_same_command_after_a_finished_run_makes_a_new_version(corpus, tmp_p
     assert_same(first, second)
 
 
+def test_the_command_that_repeats_a_run_has_its_folders(monkeypatch):
+    options = []
+    monkeypatch.setattr(pipeline, "train", lambda *args: options.append(args[-1]))
+    flags = ["--report-examples=0", "--saved-models=models", "--runs=state"]
+    train.main(["sentiment", *flags])
+    train.main(["sentiment"])
+    assert [each.command for each in options] == [
+        "python -m app.train sentiment --report-examples=0 --saved-models=models --runs=state",
+        "python -m app.train sentiment",
+    ]
+
+
 def test_remarks_on_the_data_are_printed_and_recorded(corpus, tmp_path, capsys):
     with (corpus / "train.tsv").open("a", encoding="utf-8") as file:
         file.write("twice\tgood\ntwice\tgood\n")

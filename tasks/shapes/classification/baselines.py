@@ -181,11 +181,21 @@ class _Bags:
             yield self._vectorizer.transform(words), self._targets(batch)
 
     def all(self, examples: Stream, sample: bool = True) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """Returns the features and targets of a part, or of a sample of `MAX_TEXTS` of it."""
+        """Returns the features and targets of a part, or of a sample of `MAX_TEXTS` of it.
+
+        The sample has at least one text of each class, however rare.
+        """
         count = sum(1 for _ in examples) if sample else 0
         if count > MAX_TEXTS:
-            share = MAX_TEXTS / count
-            examples = examples.filter(lambda example: position(example.values["text"]) < share)
+            share, classes = MAX_TEXTS / count, set()
+
+            def is_sampled(example: Example) -> bool:
+                label = example.values.get("label")
+                is_first = isinstance(label, str) and label not in classes
+                classes.update([label] * is_first)
+                return is_first or position(example.values["text"]) < share
+
+            examples = examples.filter(is_sampled)
         features, targets = zip(*self.batches(examples), strict=True)
         return sparse.vstack(features, format="csr"), np.concatenate(targets)
 

@@ -57,7 +57,6 @@ class Classification(task.Task):
     request = {"text": tf.TensorSpec([None], tf.string, "text")}
     vocabularies = {"words": _WORDS, "labels": targets.LABELS_FILE}
     label_vocabularies = ("labels",)
-    inherited_assets = (targets.STATISTICS_FILE,)
     special_words = ()  # first of the vocabulary, and not in any text
     layer_groups = {"embeddings": ["embedding"], "encoder": ["embedding", "reader"]}
     word_reader = "reader"
@@ -133,6 +132,11 @@ class Classification(task.Task):
         common = [word.decode("utf-8") for word, _ in common]
         Vocabulary.write(folder / _WORDS, [*cls.special_words, *common])
         return words
+
+    @classmethod
+    def _continue_assets(cls, base, folder, drop_labels):
+        super()._continue_assets(base, folder, drop_labels)
+        targets.continue_unit(base, folder)
 
     @classmethod
     def _looked_up_words(cls, config, batch):

@@ -39,15 +39,17 @@ class Evaluator(evaluation.Evaluator):
         return tuple(reference == tag.decode("utf-8") for reference, tag in pairs)
 
     def statistics(self, example: Example, response: Mapping) -> dict[str, Sequence[float]]:
-        if not self.task.scheme.scheme_name:
-            return {}
-        counts = EntityScores()
-        predictions = [tag.decode("utf-8") for tag in response["tags"]]
-        counts.add(example.values["tags"], predictions)
-        return {"entity_f1": counts.statistics()[0]}
+        outcomes = self.outcomes(example, response)
+        statistics = {"accuracy": (sum(outcomes), len(outcomes))}
+        if self.task.scheme.scheme_name:
+            counts = EntityScores()
+            predictions = [tag.decode("utf-8") for tag in response["tags"]]
+            counts.add(example.values["tags"], predictions)
+            statistics["entity_f1"] = counts.statistics()[0]
+        return statistics
 
     def score_of(self, name: str, sums: np.ndarray) -> float:
-        return entity_f1(sums)
+        return entity_f1(sums) if name == "entity_f1" else sums[0] / sums[1]
 
     def preview(self) -> Evaluation:
         return self.evaluate(())

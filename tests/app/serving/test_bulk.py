@@ -136,6 +136,18 @@ def test_responses_are_those_of_the_plain_command_in_the_order_of_the_lines(
     assert not list(output.parent.glob("*.part*"))
 
 
+def test_compressed_files_are_those_of_any_case(version, tmp_path):
+    source, target = tmp_path / "in.GZ", tmp_path / "out.gz"
+    argv = ["sentiment", "--saved-models", str(version), "--from", str(source)]
+    for lines in (["dull", "warm"], []):
+        source.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode()))
+        predict.main([*argv, "--to", str(target)])
+        responses = gzip.decompress(target.read_bytes()).decode().splitlines()
+        assert [response.split("\t")[-1] for response in responses] == lines
+        assert target.read_bytes()[:2] == b"\x1f\x8b"
+        target.unlink()
+
+
 @pytest.mark.parametrize("more", [(), ("--json",)])
 def test_a_byte_order_mark_is_not_part_of_the_first_request(
     run_bulk, version, monkeypatch, capsys, more

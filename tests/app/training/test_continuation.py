@@ -19,7 +19,7 @@ from app.serving.session import SavedModelSession
 from app.training import loop
 from app.training.continuation import Start
 from tasks.core.errors import UserError
-from tasks.core.examples import Stream
+from tasks.core.examples import Example, Stream
 from tests.conftest import SMALL, where
 from tests.support import untrained
 from tests.support.cells import slow_except
@@ -178,6 +178,63 @@ def test_the_target_of_a_version_is_that_of_the_new_data(tmp_path, monkeypatch):
     assert (config.target, corpus.target) == ("number", "number")
     with pytest.raises(UserError, match=r"--target must be number, as in the version .*got labels"):
         train.main([*argv, "--target", "labels"])
+
+
+def test_the_unit_of_numbers_is_that_of_the_version_and_their_range_is_new(tmp_path):
+    task_class = tasks.find("sentiment")
+    config, _ = task_class.Config(linear_path=0).with_target("number")
+    folders = [tmp_path / "old", tmp_path / "new"]
+    base = None
+    for folder, values in zip(folders, ([1.0, 2.0, 6.0], [10.0, 20.0, 99.0]), strict=True):
+        folder.mkdir()
+        rows = [Example({"text": f"film {v}", "value": str(v)}, "x:1") for v in values]
+        task = task_class.learn(config, Stream(lambda rows=rows: iter(rows)), folder, base=base)
+        base = folder
+    assert (task.target.mean, task.target.scale) == pytest.approx((3.0, np.std([1, 2, 6])))
+    assert (task.target.minimum, task.target.median, task.target.maximum) == (10.0, 20.0, 99.0)
+
+
+@pytest.mark.parametrize(
+    ("lines", "flags", "name"),
+    [
+        ("name: films\n", [], "models/films/2"),
+        ("name: films\nsaved-models: elsewhere\n", [], "elsewhere/films/2"),
+        ("name: films\n", ["--name", "plays"], "models/plays/2"),
+        ("units: 8\n", [], "models/sentiment/2"),
+    ],
+)
+def test_the_version_is_found_where_a_file_of_settings_names(
+    tmp_path, monkeypatch, lines, flags, name
+):
+    path = tmp_path / "settings.yaml"
+    path.write_text(lines, encoding="utf-8")
+    places = []
+
+    def find(value, task, saved_models, model):
+        places.append(f"{saved_models}/{model}/{value}")
+        raise UserError("enough is seen")
+
+    monkeypatch.setattr("app.serving.base_version.find", find)
+    argv = ["sentiment", "--config", str(path), "--from", "2", *flags]
+    if "saved-models" not in lines:
+        argv += ["--saved-models", "models"]
+    with pytest.raises(UserError, match="enough"):
+        train.main(argv)
+    assert places == [name]
+
+
+def test_a_record_of_a_continued_version_is_no_command_to_continue(
+    base, tmp_path, monkeypatch, capsys
+):
+    record = record_of(base[0]) | {"base": {"version": "lab/1", "manifest": ""}}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    monkeypatch.setattr("app.training.pipeline.train", lambda *args: None)
+    argv = ["sentiment", "--data", str(base[1]), *where(tmp_path), "--config"]
+    train.main([*argv, str(path)])
+    assert "continued lab/1; this run starts from new weights" in capsys.readouterr().out
+    train.main([*argv, str(base[0] / "assets.extra/run.json")])
+    assert capsys.readouterr().out == ""
 
 
 def test_frozen_groups_are_not_trained(base, other, tmp_path, capsys):

@@ -14,7 +14,7 @@ import tasks
 from app import cli, look, train
 from app.serving import export
 from app.serving.session import SavedModelSession
-from app.training import loop, pipeline, run_state
+from app.training import ensembles, loop, pipeline, run_state
 from app.training.ensembles import Gain
 from models.networks.ensemble import members
 from models.text.subwords import END, START
@@ -129,6 +129,63 @@ def test_an_ensemble_trains_only_the_networks_that_are_not_trained(
     version, output = train("--ensemble", "2")  # of which no version is on record any more
     assert "published with other serving settings or in another ensemble" in output
     assert_same_weights(models.load(version), models.load(together))
+
+
+def saved(run, epoch, wait, version=None):
+    published = [] if version is None else [{"version": version, "serving": SERVING}]
+    progress = run_state.Progress(epoch=epoch, wait=wait, published=published)
+    run.save(progress, {"model": [np.zeros(1)]})
+
+
+SETTINGS = tasks.find("sentiment").Config(ensemble=2, distill=True, epochs=10, patience=3)
+SERVING = affecting(SETTINGS, "ensemble", "serving")
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A run whose first network was stopped by its patience, and whose second had all epochs."""
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets/config.json").write_text("{}")
+
+    def opened(config):
+        return pipeline._open_run(tmp_path / "runs", "sentiment", config, "", tmp_path / "assets")
+
+    run = opened(SETTINGS)
+    saved(run, epoch=6, wait=3, version=1)
+    for name, epoch in (("network-2", 10), ("network-3", 10), ("distilled-2", 8)):
+        inner = run.inner(name)
+        saved(inner, epoch, wait=0 if name.startswith("network") else 3)
+        inner.close()
+    run.close()
+    return opened
+
+
+def states(run):
+    return {path.parent.name for path in run.folder.glob("*/state.npz")}
+
+
+def test_more_epochs_train_the_networks_of_a_finished_ensemble_on(finished, capsys):
+    run = finished(dataclasses.replace(SETTINGS, epochs=30))
+    run.close()
+    assert "2 of 3 networks are trained" in capsys.readouterr().out
+    assert states(run) == {"network-2", "network-3", "distilled-2"} and run.progress().epoch == 6
+    run = finished(SETTINGS)
+    assert "training again from the start" in capsys.readouterr().out
+    assert states(run) == {"network-3"} and run.progress().epoch == 0
+    run.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "stays"),
+    [({}, True), ({"epochs": 30}, False), ({"ensemble": 4}, True), ({"patience": 5}, False)],
+)
+def test_a_network_is_distilled_again_if_its_teachers_are_trained_on(finished, settings, stays):
+    config = dataclasses.replace(SETTINGS, **settings)
+    run = finished(dataclasses.replace(config, distill=False))
+    names = run_state.network_folders(dataclasses.asdict(config))[: config.ensemble]
+    ensembles._reset_distilled(run, names, config)
+    run.close()
+    assert ("distilled-2" in states(run)) == stays
 
 
 def test_runs_of_single_networks_have_the_identity_that_they_had_before(tmp_path):

@@ -84,6 +84,27 @@ def test_a_resumed_command_does_not_train_the_language_model_again(pretrained):
             np.testing.assert_array_equal(one, other, err_msg=one.path)
 
 
+def test_a_language_model_that_was_trained_longer_is_used_and_reported(
+    pretrained, monkeypatch, capsys
+):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    fit, recurrent = loop.fit, []
+
+    def fit_and_record(*args, **kwargs):
+        recurrent.append(kwargs["recurrent"])
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(pipeline, "rehearse", lambda *args: None)
+    monkeypatch.setattr(ensembles, "fit", interrupt)
+    monkeypatch.setattr(loop, "fit", fit_and_record)
+    with pytest.raises(KeyboardInterrupt):
+        train.main([*pretrained.argv, "--pretraining-epochs", "1", "--checkpoint-every", "4"])
+    assert "for 2 epochs instead of 1" in capsys.readouterr().out
+    assert [options.checkpoint_every for options in recurrent] == [4]
+
+
 def test_training_starts_from_the_language_model(pretrained):
     network, encoder = pretrained.trained.model, pretrained.encoders[0]
     np.testing.assert_allclose(  # the learning rate was negligible
@@ -268,6 +289,7 @@ def test_a_version_that_starts_from_a_language_model_names_it(language_models, t
         (["--unlabelled", "nowhere"], "--unlabelled: no file or folder nowhere"),
         (["--unlabelled", "EMPTY"], "has no texts, only empty lines"),
         (["translation", "--from", "language_model/1"], "by tasks that read words"),
+        (["--from", "language_model/1", "--trees"], "cannot start a network with --trees"),
         (["translation", "--unlabelled", "T"], r"--unlabelled \S+; texts without labels are"),
     ],
 )

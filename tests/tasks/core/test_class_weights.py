@@ -55,6 +55,12 @@ def test_a_malformed_file_names_file_line_and_class(tmp_path, name, text, messag
         class_weights.resolve(str(tmp_path / name), COUNTS)
 
 
+def test_a_class_that_only_an_earlier_version_has_has_the_weight_1(tmp_path):
+    class_weights.write(tmp_path / "weights.json", {"good": 3.0, "bad": 0.5})
+    weights = class_weights.read(tmp_path / "weights.json", ["bad", "odd", "good"])
+    assert weights.tolist() == [0.5, 1.0, 3.0]
+
+
 def test_a_file_that_does_not_exist_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"must be none, balanced or a file that can be read"):
         class_weights.resolve("balance", COUNTS)

@@ -68,6 +68,8 @@ def test_a_parquet_file_is_read(tmp_path):
         [("a", "0"), ("b", "1")],
         ["b.parquet: header id, sentence, label, the text is sentence and the label label"],
     )
+    path = parquet(tmp_path / "e.parquet", {" text": ["a"], "label ": ["b"]})
+    assert read(path)[0] == [("a", "b")]
     path = parquet(tmp_path / "d.parquet", {"remark": ["a"], "label": ["b"]})
     with pytest.raises(UserError, match=r"missing column 'text'; .* Select one with --text-key\.$"):
         read(path)

@@ -1,5 +1,6 @@
 """Parallel sentences: every supported layout, and messages about broken corpora."""
 
+import csv
 import gzip
 import itertools
 import json
@@ -253,6 +254,17 @@ def test_notes_of_a_part_are_about_that_part(tmp_path):
         ]
         assert notes[-1].startswith("no test part")
     assert len(corpus.open().notes) == 3
+
+
+def test_fields_of_a_table_may_be_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv, "field_size_limit", csv.field_size_limit)
+    csv.field_size_limit(2**17)  # Python's default
+    long = "Haus " * 2**15
+    write(tmp_path, {"train.csv": f"de,en\n{long},house\n"})
+    (pair,) = read(
+        ParallelSentences(train=str(tmp_path / "train.csv"), **LANGUAGES).part("train")[0]
+    )
+    assert pair[0] == long.strip()
 
 
 def test_other_columns_are_ignored(tmp_path):

@@ -81,6 +81,9 @@ def test_what_is_not_read_is_reported(tmp_path):
     assert "not read: notes.txt; --valid and --test" in Texts(data=str(folder)).open().notes[0]
     with pytest.raises(UserError, match=r"x\.csv: a \.csv is not read as text"):
         texts(Texts(train=str(folder / "x.csv")).part("train")[0])
+    write(tmp_path, {"x.json": '[{"text": "a"}]'})
+    with pytest.raises(UserError, match=r"x\.json: a \.json is not read as text; convert it to"):
+        texts(Texts(train=str(folder / "x.json")).part("train")[0])
     with pytest.raises(UserError, match="'text' must be a string, got '1'"):
         path = write(tmp_path, {"a.jsonl": '{"text": 1}\n'}) / "a.jsonl"
         texts(Texts(train=str(path)).part("train")[0])

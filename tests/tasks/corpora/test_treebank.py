@@ -26,6 +26,14 @@ def test_trees_are_read_line_by_line(tmp_path):
     assert tree.parents == [-1, 0, 0, 2, 2]
 
 
+@pytest.mark.parametrize("blank", ["\u00a0", "\u3000", "\u2028"])
+def test_only_blanks_of_ascii_separate_tokens(blank):
+    tree = treebank.parse(f"(3 (2 13{blank}819) (4\t(2 's)\x0b(4 good)))")
+    assert tree.words == ["", f"13{blank}819", "", "'s", "good"]
+    with pytest.raises(ValueError, match=r"column 8: expected .*, got '\)'"):
+        treebank.parse(f"(2{blank}film)")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -37,6 +45,10 @@ def test_trees_are_read_line_by_line(tmp_path):
         ("(3 It) (2 a)", "column 8: the tree has ended, got '('."),
         ("(3 (2 a)", "the line ends before the tree, with 1 open brackets."),
         ("(3 (1 a) (2 b) (3 c))", "a node must have at most 2 children, got 3."),
+        (
+            "(3 (1\u00a0(2 a) (2 b)) (2 c))",
+            "a label must not begin or end with a blank such as U+00A0, got '1\\xa0'.",
+        ),
     ],
 )
 def test_a_line_that_is_not_a_tree_is_reported_with_its_number(tmp_path, line, message):

@@ -174,3 +174,14 @@ def test_baselines_of_a_large_corpus_read_a_sample(monkeypatch):
     features, labels = bags.all(splits((400, 1, 1)).train)
     assert features.shape[0] == len(labels)
     assert 0 < len(labels) < 150
+
+
+def test_a_sample_has_every_class(monkeypatch):
+    monkeypatch.setattr(baselines, "MAX_TEXTS", 4)
+    rare = Example({"text": "rare", "label": "1"}, "x:1")
+    common = [Example({"text": f"text {n}", "label": "0"}, f"x:{n}") for n in range(2, 300)]
+    train = Stream(lambda: iter([*common, rare, rare]))
+    _, labels = baselines._Bags(["0", "1"]).all(train)
+    assert np.bincount(labels)[1] == 1 and len(labels) < 30
+    parts = Splits(train, train, train)
+    assert baselines.confusions(parts, ["0", "1"])["naive Bayes"].sum() == 300

@@ -15,10 +15,10 @@ from tasks.shapes.classification.settings import Config
 from tasks.shapes.classification.targets.classes import LABELS_FILE, Classes
 from tasks.shapes.classification.targets.labels import Labels
 from tasks.shapes.classification.targets.nodes import Nodes
-from tasks.shapes.classification.targets.number import STATISTICS_FILE, Number
+from tasks.shapes.classification.targets.number import Number, continue_unit
 from tasks.shapes.classification.targets.target import Target
 
-__all__ = ["LABELS_FILE", "STATISTICS_FILE", "Target", "find"]
+__all__ = ["LABELS_FILE", "Target", "continue_unit", "find"]
 
 _TARGETS: dict[str, type[Target]] = {
     targets.AUTO: Classes,  # settings that no corpus has completed

@@ -8,7 +8,7 @@ import numpy as np
 
 from models import metrics
 from tasks.core.evaluation import Evaluation
-from tasks.core.examples import PARTS, Example, Splits, Stream
+from tasks.core.examples import Example, Splits
 from tasks.corpora import treebank
 from tasks.shapes.classification import evaluation
 
@@ -25,8 +25,8 @@ class Evaluator(evaluation.Evaluator):
         common = min(counts, key=lambda label: (-counts[label], label))
         right = [_right(labels, [common] * len(labels)) for labels in map(_labels, splits.test)]
         accuracy = _accuracy(np.sum(right, axis=0))
-        texts = Splits(**{part: _texts(getattr(splits, part)) for part in PARTS})
-        return super().baselines(texts) | {"most frequent label of a node": {_SCORE: accuracy}}
+        baselines = super().baselines(treebank.sentences(splits))
+        return baselines | {"most frequent label of a node": {_SCORE: accuracy}}
 
     def evaluate(self, responses: Iterable[tuple[Example, dict]]) -> Evaluation:
         right = []
@@ -35,7 +35,7 @@ class Evaluator(evaluation.Evaluator):
             for example, response in responses:
                 prediction = treebank.parse(response["tree"].decode("utf-8"))
                 right.append(_right(_labels(example), prediction.labels))
-                yield _text(example), response
+                yield treebank.sentence(example), response
 
         result = super().evaluate(roots())
         if not right:
@@ -58,13 +58,3 @@ def _right(references: Sequence[str], predictions: Sequence[str]) -> tuple[int, 
 
 def _accuracy(sums: np.ndarray) -> float:
     return float(sums[0] / sums[1])
-
-
-def _texts(examples: Stream) -> Stream:
-    return Stream(lambda: map(_text, examples))
-
-
-def _text(example: Example) -> Example:
-    """Returns an example with the words of its tree as text."""
-    words = treebank.parse(example.values["text"]).words
-    return Example({**example.values, "text": " ".join(filter(None, words))}, example.origin)

@@ -26,7 +26,8 @@ from tasks.shapes.classification.targets.target import Batches, Explanation, Tar
 if TYPE_CHECKING:
     from tasks.core.task import Task
 
-STATISTICS_FILE = "number.json"
+_STATISTICS = "number.json"
+_UNIT = ("mean", "standard_deviation")  # of the values, which weights have learnt
 
 
 class Learner(target.Learner):
@@ -56,7 +57,20 @@ class Learner(target.Learner):
             "maximum": values.max(),
         }
         text = json.dumps({name: float(value) for name, value in statistics.items()}, indent=2)
-        (folder / STATISTICS_FILE).write_text(text, encoding="utf-8")
+        (folder / _STATISTICS).write_text(text, encoding="utf-8")
+
+
+def continue_unit(base: Path, folder: Path) -> None:
+    """Takes the unit of the values in `folder` from a task that is continued, if both have one.
+
+    The range of the values and their median remain those of the new training part.
+    """
+    files = [path / _STATISTICS for path in (base, folder)]
+    if not all(file.exists() for file in files):
+        return
+    old, new = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    new |= {name: old[name] for name in _UNIT}
+    files[1].write_text(json.dumps(new, indent=2), encoding="utf-8")
 
 
 class Number(Target):
@@ -72,7 +86,7 @@ class Number(Target):
 
     def __init__(self, config: Config, folder: Path):
         super().__init__(config, folder)
-        path = folder / STATISTICS_FILE
+        path = folder / _STATISTICS
         self._file = tf.saved_model.Asset(str(path))
         statistics = json.loads(path.read_text(encoding="utf-8"))
         self.mean, self.scale = statistics["mean"], statistics["standard_deviation"]
