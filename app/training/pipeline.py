@@ -420,12 +420,12 @@ def _count_rejected(task: Task, surveys: Mapping[str, _Survey]) -> dict[str, int
     return left_out
 
 
-def _chosen_settings(given: Config, complete: Config) -> list[str]:
+def _chosen_settings(config: Config, complete: Config) -> list[str]:
     """Returns a line with the settings that follow from the data, or no line if there are none."""
     chosen = [
         f"{flag(field.name)} {getattr(complete, field.name)}"
-        for field in dataclasses.fields(given)
-        if getattr(given, field.name) is None
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) is None
     ]
     return [f"chosen from the train part: {', '.join(chosen)}"] if chosen else []
 

@@ -202,7 +202,7 @@ def test_a_task_is_trained_by_the_pipeline(tmp_path, monkeypatch):
 def test_a_process_that_is_ended_is_an_error_without_a_traceback(tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "_start_worker", os._exit)
     planned = [Experiment("sentiment", "gru", "gru", 0, (("units", 4),))]
-    message = r"process of the study was ended.* --jobs"
+    message = r"process of the study was killed.* --jobs"
     with experiments.Runner(tmp_path, 1, print) as runner, pytest.raises(UserError, match=message):
         runner.run(planned)
 

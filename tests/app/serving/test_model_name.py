@@ -90,7 +90,7 @@ def test_a_server_is_asked_for_the_name(folder, monkeypatch):
         ("encoded", "must not be encoded: runs/encoded holds"),
         ("gradients", "must not be gradients"),
         ("films", "holds versions of the task sentiment, not of tagging"),
-        ("sentiment", "must not be the name of another task"),
+        ("sentiment", "must not be the name of a task other than"),
     ],
 )
 def test_a_name_is_checked_before_anything_is_read(name, message, monkeypatch):

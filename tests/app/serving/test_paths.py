@@ -28,5 +28,5 @@ def test_where_no_link_can_be_created_the_cause_is_reported(tmp_path, monkeypatc
         raise OSError("a required privilege is not held by the client")
 
     monkeypatch.setattr(Path, "symlink_to", symlink_to)
-    with pytest.raises(UserError, match=r"takes the \[ in its path for a pattern"):
+    with pytest.raises(UserError, match=r"reads the \[ in its path as a pattern"):
         session.SavedModelSession(tmp_path / "out[1]")

@@ -85,7 +85,7 @@ def test_a_resumed_command_does_not_train_the_language_model_again(pretrained):
 
 
 def test_a_language_model_that_was_trained_longer_is_used_and_reported(
-    pretrained, monkeypatch, capsys
+    pretrained, tmp_path, monkeypatch, capsys
 ):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
@@ -99,8 +99,11 @@ def test_a_language_model_that_was_trained_longer_is_used_and_reported(
     monkeypatch.setattr(pipeline, "rehearse", lambda *args: None)
     monkeypatch.setattr(ensembles, "fit", interrupt)
     monkeypatch.setattr(loop, "fit", fit_and_record)
+    runs = pretrained.argv[pretrained.argv.index("--runs") + 1]
+    shutil.copytree(runs, tmp_path / "runs")
+    argv = [*pretrained.argv, "--runs", str(tmp_path / "runs")]
     with pytest.raises(KeyboardInterrupt):
-        train.main([*pretrained.argv, "--pretraining-epochs", "1", "--checkpoint-every", "4"])
+        train.main([*argv, "--pretraining-epochs", "1", "--checkpoint-every", "4"])
     assert "for 2 epochs instead of 1" in capsys.readouterr().out
     assert [options.checkpoint_every for options in recurrent] == [4]
 
