@@ -180,7 +180,7 @@ def ours(task: Task, encoded: EncodedExamples) -> tuple[Callable[[], None], kera
     strategy = distribution.strategy_of("none")
     batches = Batches(encoded, task.config.batch_tokens, 0, task.config.buffer)
     model = loop.build(task, strategy, batches.steps, None)
-    tuning.apply(model, tuning.choose(task, model, batches, tuning.LEAST_STEPS))
+    tuning.apply(model, tuning.choose(task, model, batches, tuning.MIN_STEPS))
     average = WeightAverage(model, model.optimizer, task.config.ema_momentum)
     step, _ = loop.make_steps(task, model, strategy)
     data = loop.distribute(strategy, lambda share: batches.training_dataset(task, 0, share))

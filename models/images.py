@@ -5,7 +5,7 @@ Shapes: B images.
 
 import tensorflow as tf
 
-LARGEST = 25_000_000  # pixels; larger images are not decoded, to bound the memory
+MAX_PIXELS = 25_000_000  # pixels; larger images are not decoded, to bound the memory
 MAX_SCANS = 64  # of a JPEG; each takes as long as all pixels, and few bytes. Encoders write 10.
 _BIG_ENDIAN = [2**24, 2**16, 2**8, 1]
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -30,7 +30,7 @@ def pixels(image_bytes: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, 
 
     Returns:
         RGB pixels, (B, height, width, 3) uint8, and a flag, (B,) bool, that is false for
-        images that are neither JPEG nor PNG, are truncated, or have more than `LARGEST`
+        images that are neither JPEG nor PNG, are truncated, or have more than `MAX_PIXELS`
         pixels or `MAX_SCANS` scans; those are black.
     """
 
@@ -80,8 +80,8 @@ def _is_affordable(image):
     size = tf.cond(is_jpeg, of_jpeg, of_png)
     is_png = tf.strings.substr(image, 0, len(_PNG_START)) == _PNG_START
     # The product of two sides could overflow if one were larger.
-    sides_fit = tf.reduce_all(size <= LARGEST)
-    few_pixels = sides_fit & (tf.reduce_prod(size) <= LARGEST)
+    sides_fit = tf.reduce_all(size <= MAX_PIXELS)
+    few_pixels = sides_fit & (tf.reduce_prod(size) <= MAX_PIXELS)
     return (is_png | (is_jpeg & (_scan_count(image) <= MAX_SCANS))) & few_pixels
 
 

@@ -16,7 +16,7 @@ from tasks.core.errors import UserError
 TOLERANCE = 1e-4  # of numbers between 0 and 1, relative for larger ones
 # Share of tags that may differ: two tags of a word may be equally probable but for rounding.
 TOLERATED_TAGS = 0.01
-_MOST_TEXTS = 64
+_MAX_TEXTS = 64
 _TAG_IDS = "tag_ids"
 
 
@@ -52,7 +52,7 @@ def texts_of(version: Path) -> list[str]:
         if request.model_spec.signature_name == "serving_default":
             for text in tf.make_ndarray(request.inputs["text"]).tolist():
                 texts[text.decode("utf-8", "replace")] = None
-    return list(texts)[:_MOST_TEXTS]
+    return list(texts)[:_MAX_TEXTS]
 
 
 def compare(

@@ -29,7 +29,7 @@ _RUN, _MEAN = "one run", "mean of the runs"
 _INTERVAL = "95 % confidence interval of the mean"
 _MAX_TITLE = 34  # characters of a line of the title of a panel
 _MARKERS = "osD^v*X"
-_LEAST_GAIN = 0.1  # gain over chance, relative to chance, above which a subject counts as learnt
+_MIN_GAIN = 0.1  # gain over chance, relative to chance, above which a subject counts as learnt
 _MAX_COLUMNS = 4  # panels side by side
 _MAX_WHISKER = 1.0  # length beyond the runs up to which an interval is drawn, by their range
 _MARGIN = 2.0  # standard errors that a difference must exceed
@@ -254,7 +254,7 @@ def _result(claim: Claim, comparison: Comparison, first: Group, second: Group) -
     error = math.hypot(first.standard_error, second.standard_error)
     chance = comparison.chance.get(comparison.score, math.nan)
     gains = [comparison.sign * (group.mean - chance) for group in (first, second)]
-    if all(gain <= _LEAST_GAIN * abs(chance) for gain in gains):
+    if all(gain <= _MIN_GAIN * abs(chance) for gain in gains):
         return _UNLEARNT
     if math.isnan(difference):
         diverged = [group.label for group in (first, second) if math.isnan(group.mean)]

@@ -59,8 +59,8 @@ class InitialWeights(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class Start(InitialWeights):
-    """Start of a training from a published version of the same task.
+class ContinuedWeights(InitialWeights):
+    """Initial weights from a published version of the same task.
 
     Attributes:
         base: The version.

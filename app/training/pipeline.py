@@ -51,7 +51,7 @@ from app.training import (
     run_state,
 )
 from app.training.batches import Batches
-from app.training.continuation import Start
+from app.training.continuation import ContinuedWeights
 from app.training.ensembles import Fitted
 from app.training.example_cache import EncodedExamples
 from app.training.pretraining import PublishedEncoder, TrainedEncoder
@@ -160,17 +160,17 @@ class Prepared:
     options: TrainOptions
     folders: Folders
     config: Config
-    start: Start | TrainedEncoder | PublishedEncoder | None = None
+    start: ContinuedWeights | TrainedEncoder | PublishedEncoder | None = None
 
     @property
     def continued(self) -> BaseVersion | None:
         """The version of the same task that is continued."""
-        return self.start.base if isinstance(self.start, Start) else None
+        return self.start.base if isinstance(self.start, ContinuedWeights) else None
 
     @property
     def encoder(self) -> TrainedEncoder | PublishedEncoder | None:
         """The language model that gives the initial weights."""
-        return None if isinstance(self.start, Start) else self.start
+        return None if isinstance(self.start, ContinuedWeights) else self.start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,7 +294,7 @@ def read(name: str, config: Config, corpus: Corpus, options: TrainOptions) -> Pr
         say(*start.sentences(task))
     elif options.base:
         restored = task_class.restore(options.base.folder / "assets")
-        start = Start(options.base, restored, options.freeze)
+        start = ContinuedWeights(options.base, restored, options.freeze)
         say(start.sentence(task))
     return Prepared(
         name,

@@ -28,7 +28,7 @@ from models.cells.recurrent import GatedRNN
 from models.cells.tuning import Sizes, Tuning
 from tasks.core.task import Task
 
-LEAST_STEPS = 500  # of a training; in shorter ones tuning takes longer than it saves
+MIN_STEPS = 500  # of a training; in shorter ones tuning takes longer than it saves
 _FORMAT = 1  # of the stored times; raised when a change of an implementation makes them stale
 _BATCHES = 20  # first batches of a training, of which the middle one is usual
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -48,7 +48,7 @@ def choose(task: Task, model: keras.Model, batches: Batches, steps: int) -> list
         `Tuning`: the argument of `apply`.
     """
     layers = tuning.layers_of(model)
-    if steps < LEAST_STEPS or not any(tuning.candidates(layer, 1)[1:] for layer in layers.values()):
+    if steps < MIN_STEPS or not any(tuning.candidates(layer, 1)[1:] for layer in layers.values()):
         return []
     usual = sorted(itertools.islice(batches.one_pass(), _BATCHES), key=lambda b: b["length"].max())
     batch = tf.nest.map_structure(tf.constant, usual[len(usual) // 2])

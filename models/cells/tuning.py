@@ -33,7 +33,7 @@ from .tracing import implemented_by, recurrent_layers
 CANDIDATES = ("loop", "block", "scan")
 MARGIN = 0.9  # of the time of the rule's implementation, below which another one is chosen
 SLOW = 2.0  # times the fastest, after one step, from which a candidate is not timed further
-LEAST_TIMES, MOST_TIMES = 5, 25  # steps of each candidate
+MIN_TIMES, MAX_TIMES = 5, 25  # steps of each candidate
 SECONDS = 0.3  # of all steps together, once there are enough
 
 
@@ -145,8 +145,8 @@ def measure(layer: GatedRNN, names: Sequence[str], sizes: Sizes) -> dict[str, fl
     fastest = min(first for (first,) in times.values())
     calls = {name: call for name, call in calls.items() if times[name][0] < SLOW * fastest}
     end = clock.perf_counter() + SECONDS
-    for count in range(MOST_TIMES if len(calls) > 1 else 0):
-        if count >= LEAST_TIMES and clock.perf_counter() > end:
+    for count in range(MAX_TIMES if len(calls) > 1 else 0):
+        if count >= MIN_TIMES and clock.perf_counter() > end:
             break
         for name, call in calls.items():
             times[name].append(_seconds(call))

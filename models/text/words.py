@@ -113,19 +113,19 @@ def spell(words: tf.Tensor, longest: int) -> tf.RaggedTensor:
 class LossyCounter(collections.Counter):
     """Counts of words in bounded memory.
 
-    When there are more than `MOST` distinct words, the rarer half is removed, similar to lossy
+    When there are more than `MAX_WORDS` distinct words, the rarer half is removed, similar to lossy
     counting (Manku & Motwani, 2002). A count is then too low by the occurrences of its word
-    before a removal; frequent words are not removed. Up to `MOST` words, counts are exact.
+    before a removal; frequent words are not removed. Up to `MAX_WORDS` words, counts are exact.
     """
 
-    MOST = 2**18
+    MAX_WORDS = 2**18
 
     def update(
         self, iterable: Mapping[str, int] | Iterable[str] | None = None, /, **counts: int
     ) -> None:
         super().update(iterable, **counts)
-        if len(self) > self.MOST:
-            common = self.most_common(self.MOST // 2)
+        if len(self) > self.MAX_WORDS:
+            common = self.most_common(self.MAX_WORDS // 2)
             self.clear()
             super().update(dict(common))
 

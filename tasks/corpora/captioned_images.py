@@ -558,7 +558,7 @@ def image_defect(raw: bytes) -> str | None:
 
     from models import images as image_ops
 
-    too_large = f"has more than {image_ops.LARGEST:,} pixels"
+    too_large = f"has more than {image_ops.MAX_PIXELS:,} pixels"
 
     end = next((end for start, end in _SIGNATURES.items() if raw.startswith(start)), None)
     if end is None:
@@ -573,7 +573,7 @@ def image_defect(raw: bytes) -> str | None:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file := io.BytesIO(raw), formats=_FORMATS) as image:
-                if image.width * image.height > image_ops.LARGEST:
+                if image.width * image.height > image_ops.MAX_PIXELS:
                     return too_large
                 # After the header, which may contain a preview with an end marker of its own.
                 body = file.tell()

@@ -84,7 +84,7 @@ def test_what_is_no_image_is_black_and_its_neighbours_are_as_they_were():
 
 
 def test_an_image_too_large_is_not_decoded(monkeypatch):
-    monkeypatch.setattr(images, "LARGEST", SIDE * SIDE)
+    monkeypatch.setattr(images, "MAX_PIXELS", SIDE * SIDE)
     sizes = [
         written(picture(side=side), kind) for side in (SIDE, SIDE + 1) for kind in ("png", "jpeg")
     ]

@@ -34,9 +34,9 @@ from ..specs import CellSpec
 from .derivative import GRADIENT, OPERAND, STATE, plan_of, step, step_back
 
 FEW_ROWS = 8  # with fewer, the product of all inputs is computed before the loop
-LEAST_ROWS = 4  # of a strip, if the number of rows is known
-MOST_STRIPS = 8  # each strip adds a loop to the graph; measured on two cores
-MOST_STRIPS_OF_INFERENCE = 2
+MIN_ROWS = 4  # of a strip, if the number of rows is known
+MAX_STRIPS = 8  # each strip adds a loop to the graph; measured on two cores
+MAX_STRIPS_OF_INFERENCE = 2
 UNROLLED = 4  # steps of an iteration in inference
 CHUNK = 64  # steps whose gradients of weights and inputs are computed together
 
@@ -63,10 +63,10 @@ def run(
     """
     rows = inputs.shape[0]
     hoist = rows is not None and rows < FEW_ROWS
-    count = min(cores(), MOST_STRIPS if training else MOST_STRIPS_OF_INFERENCE)
+    count = min(cores(), MAX_STRIPS if training else MAX_STRIPS_OF_INFERENCE)
     count = max(1, count // concurrent)
     if rows:
-        count = min(count, max(1, rows // LEAST_ROWS))
+        count = min(count, max(1, rows // MIN_ROWS))
     if count == 1:
         return _run_strip(cell, inputs, mask, states, noise, training, hoist, checkpoint_every)
     batch = tf.shape(inputs)[0]

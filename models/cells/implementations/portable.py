@@ -24,11 +24,11 @@ from ..cell import GatedCell, Noise
 from ..specs import CellSpec
 from . import block, loop, scan
 
-LARGEST_BLOCK = 2**16  # rows × units²
-MOST_UNITS = 128
+MAX_BLOCK = 2**16  # rows × units²
+MAX_UNITS = 128
 # Of `scan` in inference.
-LEAST_STEPS = 64
-LARGEST_SCAN = 4096  # rows × units
+MIN_STEPS = 64
+MAX_SCAN = 4096  # rows × units
 
 
 def runs(spec: CellSpec, device: str, dtype: str) -> bool:
@@ -59,8 +59,8 @@ def run(
     if training or loop.is_compiled_by_xla():
         return loop.run(*arguments)
     run_few, most = loop.run_hoisted, loop.FEW_ROWS - 1
-    if cell.units <= MOST_UNITS and block.runs(cell.spec, "cpu", cell.compute_dtype):
-        run_few, most = block.run, LARGEST_BLOCK // cell.units**2
+    if cell.units <= MAX_UNITS and block.runs(cell.spec, "cpu", cell.compute_dtype):
+        run_few, most = block.run, MAX_BLOCK // cell.units**2
     rows = inputs.shape[0]
     if rows is not None:
         return run_few(*arguments) if rows <= most else loop.run(*arguments)
@@ -76,11 +76,11 @@ def _scan_is_faster(cell, inputs, training):
     rows, time = inputs.shape[:2]
     if training or loop.is_compiled_by_xla():
         return time is None or time > scan.CHUNK
-    if time is not None and time < LEAST_STEPS:
+    if time is not None and time < MIN_STEPS:
         return False
-    if rows is not None and rows * cell.units > LARGEST_SCAN:
+    if rows is not None and rows * cell.units > MAX_SCAN:
         return False
     if rows is not None and time is not None:
         return True
     shape = tf.shape(inputs)
-    return (shape[1] >= LEAST_STEPS) & (shape[0] * cell.units <= LARGEST_SCAN)
+    return (shape[1] >= MIN_STEPS) & (shape[0] * cell.units <= MAX_SCAN)

@@ -10,7 +10,7 @@ Signatures, B images, N = the setting `n_best`, H and W the height and width of 
         attention: float32[B, T, H, W], lengths: int32[B], valid: bool[B]
 
 An image is the bytes of a JPEG or PNG. Other bytes, a truncated image and one of more than
-`models.images.LARGEST` pixels have an empty caption and are not `valid`. A log-probability is
+`models.images.MAX_PIXELS` pixels have an empty caption and are not `valid`. A log-probability is
 normalised by length (`models.beam_search`). The tokens of `attend` are subwords, "" beyond
 `lengths`.
 """

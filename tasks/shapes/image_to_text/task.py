@@ -190,7 +190,7 @@ class ImageToText(generation.Generation):
         c = self.config
         return (
             f"Scales every image to {c.width} x {c.height} pixels, whatever its proportions, and "
-            f"rejects images of more than {image_ops.LARGEST:,} pixels, and JPEG files of more "
+            f"rejects images of more than {image_ops.MAX_PIXELS:,} pixels, and JPEG files of more "
             f"than {image_ops.MAX_SCANS} scans.",
             f"Writes captions of at most {c.max_length} subwords.",
             "The probabilities are the network's own and have not been calibrated.",

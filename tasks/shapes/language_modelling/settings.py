@@ -9,7 +9,7 @@ from tasks.core.errors import UserError
 from tasks.core.settings import setting
 
 WORDS, SUBWORDS, CHARACTERS = TOKENS = ("words", "subwords", "characters")
-_LEAST_SUBWORDS = 300  # of which 259 are marks and bytes
+_MIN_SUBWORDS = 300  # of which 259 are marks and bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Config(config.Config):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.token != WORDS and self.vocabulary < _LEAST_SUBWORDS:
+        if self.token != WORDS and self.vocabulary < _MIN_SUBWORDS:
             raise UserError(
-                f"--vocabulary must be at least {_LEAST_SUBWORDS} for --token {self.token}, of "
+                f"--vocabulary must be at least {_MIN_SUBWORDS} for --token {self.token}, of "
                 f"which 259 are marks and bytes, got {self.vocabulary}."
             )
 

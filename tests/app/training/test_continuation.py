@@ -17,7 +17,7 @@ from app import cli, evaluate, train
 from app.serving.base_version import BaseVersion
 from app.serving.session import SavedModelSession
 from app.training import loop
-from app.training.continuation import Start
+from app.training.continuation import ContinuedWeights
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
 from tests.conftest import SMALL, where
@@ -77,7 +77,7 @@ def test_a_continued_network_answers_as_before_its_first_step(name, tmp_path):
     version = untrained.version(name, tmp_path, **settings)
     task_class = tasks.find(name)
     old = task_class.restore(version / "assets")
-    start = Start(BaseVersion(version, name, "", {}), old)
+    start = ContinuedWeights(BaseVersion(version, name, "", {}), old)
     own = task_class.Corpus().open().train
     tags = set(old.tags.words) if name == "tagging" else set()
     new = [

@@ -43,7 +43,7 @@ def measured(monkeypatch):
         return {name: TIMES[name] for name in names}
 
     monkeypatch.setattr(timing, "measure", measure)
-    monkeypatch.setattr(tuning, "LEAST_STEPS", 1)
+    monkeypatch.setattr(tuning, "MIN_STEPS", 1)
     return layers
 
 
@@ -206,7 +206,7 @@ def test_several_devices_follow_the_rule(monkeypatch):
 def test_short_trainings_and_layers_without_a_choice_are_not_timed(
     measured, monkeypatch, cell, steps
 ):
-    monkeypatch.setattr(tuning, "LEAST_STEPS", 10)
+    monkeypatch.setattr(tuning, "MIN_STEPS", 10)
     inputs = keras.Input((None, 3))
     model = keras.Model(inputs, GatedRNN(4, cell)(inputs))
     assert tuning.choose(None, model, None, steps) == [] and measured == []

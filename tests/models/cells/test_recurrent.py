@@ -266,7 +266,7 @@ def test_dropout_masks_have_their_rates_and_are_drawn_again():
 
 def check_loop(name, training, graph, monkeypatch):
     monkeypatch.setattr(loop, "cores", lambda: 2)
-    monkeypatch.setattr(loop, "LEAST_ROWS", 1)
+    monkeypatch.setattr(loop, "MIN_ROWS", 1)
     monkeypatch.setattr(loop, "FEW_ROWS", 0 if training else B + 1)
     mask = MASK if training else None
     found, xs = [], inputs().astype("float64")
@@ -340,7 +340,7 @@ def test_the_loop_gives_the_gradients_of_the_definition_in_a_served_graph(name, 
 @pytest.mark.parametrize("name", ["lstm_peephole", "lstm, all at once"])
 def test_any_cut_into_strips_gives_what_one_does(name, graph, monkeypatch):
     found = []
-    monkeypatch.setattr(loop, "LEAST_ROWS", 1)
+    monkeypatch.setattr(loop, "MIN_ROWS", 1)
     for cores in (1, 4, B + 3):  # uneven strips; more cores than rows
         monkeypatch.setattr(loop, "cores", lambda cores=cores: cores)
         layer = made(name, implementation="loop", dtype="float64", direction="both")
@@ -452,7 +452,7 @@ def test_every_strip_has_checkpoints(monkeypatch):
             made_of.append(every)
 
     monkeypatch.setattr(loop, "cores", lambda: 3)
-    monkeypatch.setattr(loop, "LEAST_ROWS", 1)
+    monkeypatch.setattr(loop, "MIN_ROWS", 1)
     monkeypatch.setattr(loop, "_CheckpointedRecurrence", Recorder)
     layer = made("gru", checkpoint_every=2)
     layer(inputs(), training=True)

@@ -178,7 +178,7 @@ def test_a_vocabulary_never_answers_from_another_ones_file(tmp_path):
 
 
 def test_counts_are_exact_while_there_is_room(monkeypatch):
-    monkeypatch.setattr(LossyCounter, "MOST", 100)
+    monkeypatch.setattr(LossyCounter, "MAX_WORDS", 100)
     words = [f"word{n}" for n in range(100) for _ in range(n + 1)]
     counts = LossyCounter()
     for at in range(0, len(words), 7):
@@ -188,7 +188,7 @@ def test_counts_are_exact_while_there_is_room(monkeypatch):
 
 @pytest.mark.parametrize("given", ["words", "counts"])
 def test_what_is_common_is_counted_right_among_words_without_end(monkeypatch, given):
-    monkeypatch.setattr(LossyCounter, "MOST", 100)
+    monkeypatch.setattr(LossyCounter, "MAX_WORDS", 100)
     rng = np.random.default_rng(0)
     common = [f"common{n}" for n in range(20)]
     counts, most, wanted = LossyCounter(), 0, dict.fromkeys(common, 0)

@@ -688,11 +688,11 @@ def test_images_of_cameras_and_drawing_programs_have_no_defect():
 def test_an_image_with_too_many_pixels_is_not_decompressed(monkeypatch, kind):
     raw, unpacked = picture("x", kind, size=(9, 7)), []
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: unpacked.append(image))
-    monkeypatch.setattr(image_ops, "LARGEST", 62)
+    monkeypatch.setattr(image_ops, "MAX_PIXELS", 62)
     for limit in (10**6, 62, 31):  # Pillow warns above its limit, and refuses above twice of it
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         assert image_defect(raw) == "has more than 62 pixels" and not unpacked
-    monkeypatch.setattr(image_ops, "LARGEST", 63)
+    monkeypatch.setattr(image_ops, "MAX_PIXELS", 63)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6)
     assert image_defect(raw) is None and unpacked
 
