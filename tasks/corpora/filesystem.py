@@ -34,6 +34,7 @@ _MAX_LISTED = 8  # files that a message lists
 _MAX_EXPANSION = 200  # times its stored size, for a compressed file or archive
 _ALWAYS_EXPANDED = 2**28  # bytes, to which a file or archive of any size may expand
 _MAX_EXPANDED = 2**40  # bytes
+_ABOUT = re.compile("_?(about|readme|licen|changelog)", re.IGNORECASE)
 _MAX_FIELD_CHARACTERS = 2**27  # of a .csv; Python's default of 131 072 is too small for texts
 _MAX_BYTES_IN_MEMORY = 2**31  # of a file that is not read line by line
 _CHUNK_BYTES = 2**15
@@ -353,6 +354,11 @@ def _unsupported(path: zipfile.Path) -> str:
         return "it is encrypted"
     method = _ZIP_METHODS.get(member.compress_type, f"method {member.compress_type}")
     return f"it is compressed with {method}, which Python cannot unpack"
+
+
+def accompanies_data(name: str) -> bool:
+    """Returns whether a file is about a corpus, such as its licence, given its name."""
+    return bool(_ABOUT.match(name))
 
 
 def lines(path: AnyPath, encoding: str, access: Access = UNRESTRICTED) -> Iterator[tuple[str, str]]:

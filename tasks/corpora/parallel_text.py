@@ -48,8 +48,6 @@ from tasks.corpora.filesystem import AnyPath
 from tasks.corpora.samples import english_german
 
 TABLES = (".tsv", ".txt", ".jsonl")
-# Names of files that accompany a corpus.
-_NOT_DATA = re.compile("_?(about|readme|licen|changelog)", re.IGNORECASE)
 # First rows that name columns and are not pairs: these, and two different languages.
 _HEADERS = {
     ("source", "target"),
@@ -202,14 +200,14 @@ class ParallelSentences(Corpus):
         candidates = [
             (entry.name, filesystem.stem_and_suffix(entry)[0], self._table(entry))
             for entry in filesystem.entries(root)
-            if entry.is_file() and _is_table(entry) and not _NOT_DATA.match(entry.name)
+            if entry.is_file() and _is_table(entry) and not filesystem.accompanies_data(entry.name)
         ]
         csv_files = [
             (entry.name, filesystem.stem_and_suffix(entry)[0], self._table(entry))
             for entry in filesystem.entries(root)
             if entry.is_file()
             and filesystem.stem_and_suffix(entry)[1] == ".csv"
-            and not _NOT_DATA.match(entry.name)
+            and not filesystem.accompanies_data(entry.name)
         ]
         first, second = (
             ".{}-{}".format(*order) for order in itertools.permutations(self._languages())

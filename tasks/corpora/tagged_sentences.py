@@ -43,7 +43,6 @@ SUFFIXES = (
 # Suffixes of CoNLL-2002 and CoNLL-2003, such as eng.testa, and the parts that they mean.
 _CONLL_PARTS = {".train": "train", ".testa": "valid", ".testb": "test"}
 _UNIVERSAL = "-ud-"  # precedes the part in file names of Universal Dependencies
-_NOT_DATA = ("readme", "licen", "changelog")  # names of files that accompany a corpus
 # Only spaces and tabs: a word may contain a no-break space, as French numbers do.
 _BLANKS = re.compile("[ \t]+")
 _HASH = re.compile("#( |$)")  # the first column of a comment, or the word #
@@ -147,7 +146,7 @@ class TaggedSentences(Corpus):
         matches = [
             (entry.name, self._file(entry))
             for entry, stem in self._candidate_files(root)
-            if not stem.lower().startswith(_NOT_DATA)
+            if not filesystem.accompanies_data(stem)
         ]
         layouts = (
             "train, valid and test as .conllu (or NAME-ud-train.conllu), as .jsonl, as columns "
@@ -162,7 +161,7 @@ class TaggedSentences(Corpus):
         Tables of words are among them if there is no other.
         """
         candidates = list(_candidates(root))
-        if all(stem.lower().startswith(_NOT_DATA) for _, stem in candidates):
+        if all(filesystem.accompanies_data(stem) for _, stem in candidates):
             entries = (entry for entry in filesystem.entries(root) if entry.is_file())
             tables = [entry for entry in entries if self._word_table(entry)]
             candidates += [(entry, filesystem.stem_and_suffix(entry)[0]) for entry in tables]
@@ -421,7 +420,7 @@ def _candidates(root: AnyPath) -> Iterator[tuple[AnyPath, str]]:
         # Releases also contain NAME-ud-train.txt: the text of the .conllu without tags.
         suffixes = SUFFIXES[:1] if _UNIVERSAL in stem else SUFFIXES
         if entry.is_file() and suffix in suffixes:
-            is_empty = is_empty and stem.lower().startswith(_NOT_DATA)
+            is_empty = is_empty and filesystem.accompanies_data(stem)
             yield entry, stem
     if not is_empty:
         return

@@ -31,8 +31,6 @@ from tasks.corpora.samples import stories
 
 LINE, FILE = "line", "file"
 SUFFIXES = (".txt", ".text", ".tokens", ".tsv", ".jsonl")
-# Names of files that accompany a corpus.
-_NOT_DATA = re.compile("_?(about|readme|licen|changelog)", re.IGNORECASE)
 _SEPARATORS = re.compile("[._-]")
 
 
@@ -192,7 +190,7 @@ class Texts(Corpus):
 
 def _is_data(entry: AnyPath) -> bool:
     suffix = filesystem.stem_and_suffix(entry)[1]
-    return suffix in SUFFIXES and not _NOT_DATA.match(entry.name) and entry.is_file()
+    return suffix in SUFFIXES and not filesystem.accompanies_data(entry.name) and entry.is_file()
 
 
 def _files(root: AnyPath) -> list[AnyPath]:
