@@ -298,6 +298,22 @@ def test_all_subjects_are_summarised_with_the_settings_that_differ():
     assert not report._has_summary(report.compare(only_copy))
 
 
+@pytest.mark.parametrize(
+    ("subject", "score", "sign"),
+    [
+        ("sentiment", "accuracy", 1),
+        ("sentiment", "mean_absolute_error", -1),
+        ("language_model", "perplexity", -1),
+        ("adding", "squared_error", -1),
+        ("timing", "accuracy", 1),
+    ],
+)
+def test_the_better_end_of_a_score_is_that_of_its_name_or_its_probe(subject, score, sign):
+    record = {"scores": {score: 0.5}, "parameters": 1, "seconds": 9.0}
+    (comparison,) = report.compare({Experiment(subject, "lstm", "lstm", 0, ()): record})
+    assert comparison.sign == sign
+
+
 def test_subjects_of_a_preset_are_selected(tmp_path, monkeypatch, capsys):
     planned = []
     monkeypatch.setattr(experiments.Runner, "run", lambda self, e: planned.extend(e) or {})

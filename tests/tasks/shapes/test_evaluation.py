@@ -11,7 +11,7 @@ import pytest
 import sacrebleu
 
 from app import report
-from tasks.core.evaluation import Evaluation
+from tasks.core.evaluation import Evaluation, lower_is_better
 from tasks.core.examples import Example
 from tasks.shapes.classification.evaluation import Evaluator as Classification
 from tasks.shapes.sequence_labelling.evaluation import Evaluator as Tagging
@@ -64,6 +64,19 @@ def test_a_model_below_its_baseline_says_so():
     assert dataclasses.replace(evaluation, baselines={"majority": rows}).below_baselines() == []
     assert classified(None).below_baselines() == []
     assert Evaluation(0, {}).below_baselines() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *((name, True) for name in ("loss", "val_loss", "mean_absolute_error", "perplexity")),
+        *((name, True) for name in ("validation_error", "bits_per_character")),
+        *((name, False) for name in ("accuracy", "macro_f1", "entity_f1", "bleu", "chrf", "r2")),
+        *((name, False) for name in ("spearman", "true", "exact", "coverage")),
+    ],
+)
+def test_errors_and_perplexities_are_better_when_lower(name, expected):
+    assert lower_is_better(name) == expected
 
 
 def test_an_unknown_majority_is_no_baseline():
