@@ -7,8 +7,16 @@ import keras
 from . import manifest
 
 # Importing a module registers its layers with Keras.
-from .layers import decoder  # noqa: F401
-from .networks import captioner, classifier, ensemble, tagger  # noqa: F401
+from .cells import tree  # noqa: F401
+from .layers import decoder, entity_f1, losses, macro_f1  # noqa: F401
+from .networks import (  # noqa: F401
+    captioner,
+    classifier,
+    ensemble,
+    language_model,
+    tagger,
+    tree_network,
+)
 
 
 def load(path: str | Path) -> keras.Model:

@@ -80,6 +80,9 @@ def paired_bootstrap(
 ) -> float:
     """Returns the p-value of a difference of scores, by a paired bootstrap over examples.
 
+    It is NaN if the score of the examples is undefined. An undefined score of a resample counts
+    as an extreme difference.
+
     The share of resamples whose difference is at least as far from the observed one as that is
     from 0 (Riezler & Maxwell 2005); two-sided. sacreBLEU's test folds the differences first, so
     that its p-values of small differences are lower.
@@ -106,7 +109,9 @@ def paired_bootstrap(
     pairs = np.concatenate([first, second], axis=1)
     observed = difference(pairs.sum(axis=0))
     resampled = np.array([difference(sums) for sums in _resampled_sums(pairs, seed)])
-    extreme = np.sum(np.abs(resampled - observed) >= abs(observed) - 1e-12)
+    if np.isnan(observed):
+        return math.nan
+    extreme = np.sum(~(np.abs(resampled - observed) < abs(observed) - 1e-12))
     return float((extreme + 1) / (len(resampled) + 1))
 
 

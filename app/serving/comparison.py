@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,7 @@ def compare(
         )
         for score in sorted(rows.keys() & other_rows.keys() & scores.keys())
     }
+    p_values = {score: p for score, p in p_values.items() if not math.isnan(p)}
     names = versions.title(first), second_name or versions.title(second)
     return Comparison(names, one.count, scores, gained, lost, p_value, p_values)
 

@@ -692,7 +692,9 @@ class GatedCell(keras.layers.Layer):
                 )
             noise = self.inference_noise()
         after = self.step(inputs, states, noise)
-        return after[0], after
+        output = ops.cast(after[0], self.compute_dtype)
+        # `keras.layers.RNN` holds states in the compute dtype.
+        return output, [ops.cast(new, old.dtype) for new, old in zip(after, states, strict=True)]
 
     def _check_states(self, states):
         shapes = [static_shape(state) for state in states]

@@ -214,7 +214,9 @@ class GatedRNN(keras.layers.Layer):
         self.supports_jit = self.implementation_for() == "reference"
         count = self.layers - 1 if dropout else 0
         self._dropouts = [
-            keras.layers.Dropout(dropout, seed=self._seed_of(len(self.cells) + index))
+            keras.layers.Dropout(
+                dropout, seed=self._seed_of(len(self.cells) + index), dtype=self.dtype_policy
+            )
             for index in range(count)
         ]
         if self.input_dropout:
@@ -230,6 +232,7 @@ class GatedRNN(keras.layers.Layer):
                     cell,
                     seed=self._seed_of(len(cells)),
                     dtype=self.dtype_policy,
+                    trainable=self.trainable,
                     name=f"{'backward' if backward else 'forward'}_{layer}",
                     **options,
                 )
@@ -463,6 +466,10 @@ class GatedRNN(keras.layers.Layer):
             inputs = self._merged([ops.cast(output, self.compute_dtype) for output, _ in results])
             finals += [state for _, final in results for state in final]
         lasts = [ops.cast(final[0], self.compute_dtype) for _, final in results]
+        if mask is not None and initial_state is not None:
+            # As in Keras, a row without valid steps has outputs of 0, but keeps its states.
+            valid = ops.any(mask, axis=1)[:, None]
+            lasts = [ops.where(valid, last, ops.zeros_like(last)) for last in lasts]
         return inputs, lasts, finals
 
     def _check_call(self, inputs, initial_state, mask):

@@ -113,6 +113,7 @@ class GatedTree(keras.layers.Layer):
             use_bias=use_bias,
             bias_initializer=bias_initializer,
             dtype=self.dtype_policy,
+            trainable=self.trainable,
             name="cell",
         )
 
@@ -128,6 +129,8 @@ class GatedTree(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Tensor, parents: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None:  # Keras passes an attached mask itself only to layers with one input
+            mask = getattr(inputs, "_keras_mask", None)
         parents = tf.cast(parents, tf.int32)
         present = tf.ones_like(parents, tf.bool) if mask is None else tf.cast(mask, tf.bool)
         valid = valid_trees(parents, present, self.arity)
@@ -196,8 +199,8 @@ class GatedTree(keras.layers.Layer):
     def compute_mask(
         self,
         inputs: Tensor,
-        parents: Tensor | None = None,
         previous_mask: Tensor | None = None,
+        parents: Tensor | None = None,
     ) -> Tensor | None:
         if isinstance(previous_mask, (list, tuple)):
             previous_mask = previous_mask[0]

@@ -81,6 +81,8 @@ class Attention(keras.layers.Layer):
     def call(
         self, query: Tensor, memory: Tensor, mask: Tensor | None = None, keys: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        if mask is None:  # Keras passes an attached mask itself only to layers with one input
+            mask = getattr(memory, "_keras_mask", None)
         if mask is not None:
             mask = ops.cast(mask, "bool")
             memory = ops.where(mask[..., None], memory, ops.zeros_like(memory))

@@ -43,7 +43,12 @@ class BagOfWords(keras.layers.Layer):
         self.vocabulary, self.classes, self.buckets = vocabulary, classes, buckets
         self.words, self.pairs, self.bias = (
             self.add_weight(
-                name=name, shape=shape, initializer="zeros", trainable=False, dtype="float32"
+                name=name,
+                shape=shape,
+                initializer="zeros",
+                trainable=False,
+                dtype="float32",
+                autocast=False,  # sums of many terms
             )
             for name, shape in (
                 ("words", (vocabulary, classes)),

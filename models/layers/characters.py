@@ -54,17 +54,17 @@ class CharacterReader(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        policy = self.dtype_policy
+        common = {"dtype": self.dtype_policy, "trainable": self.trainable}
         self.affixes, self.buckets, self.affix_embedding = affixes, buckets, affix_embedding
-        self.embedding = keras.layers.Embedding(alphabet, embedding, dtype=policy, name="embedding")
-        self.table = keras.layers.Embedding(buckets, affix_embedding, dtype=policy, name="affixes")
+        self.embedding = keras.layers.Embedding(alphabet, embedding, name="embedding", **common)
+        self.table = keras.layers.Embedding(buckets, affix_embedding, name="affixes", **common)
         self.reader = GatedRNN(
             units,
             cell,
             direction="both",
             implementation=implementation,
-            dtype=policy,
             name="reader",
+            **common,
         )
 
     def build(self, shape: Sequence[int | None]) -> None:

@@ -289,6 +289,14 @@ def _checked_constraints(constraints: Sequence | None, classes: int) -> list | N
     return [allowed.tolist() for allowed in (start, transitions, end)]
 
 
+def _without_last_axis(sample_weight: Tensor | None, y_pred: Tensor) -> Tensor | None:
+    """Returns weights (B,) of sequences for (B, 1), which Keras's losses take, too."""
+    if sample_weight is None or len(sample_weight.shape) != 2:
+        return sample_weight
+    is_of_rows = sample_weight.shape[1] == 1 and y_pred.shape[1] != 1
+    return sample_weight[:, 0] if is_of_rows else sample_weight
+
+
 @keras.saving.register_keras_serializable(package="gated")
 class CRFLoss(keras.losses.Loss):
     """Negative log-likelihood of the tags of each sequence: `compile(loss=CRFLoss(crf))`.
@@ -333,6 +341,7 @@ class CRFLoss(keras.losses.Loss):
     ) -> Tensor:
         # Keras would apply the mask to the values of the loss, which are per sequence.
         mask = getattr(y_pred, "_keras_mask", None)
+        sample_weight = _without_last_axis(sample_weight, y_pred)
         if sample_weight is not None and len(sample_weight.shape) == 2:
             steps = ops.not_equal(sample_weight, 0)
             mask = steps if mask is None else ops.logical_and(mask, steps)
@@ -382,6 +391,7 @@ class CRFAccuracy(keras.metrics.Mean):
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
         mask = getattr(y_pred, "_keras_mask", None)
+        sample_weight = _without_last_axis(sample_weight, y_pred)
         if sample_weight is not None and len(sample_weight.shape) == 2:
             steps = ops.not_equal(sample_weight, 0)
             mask = steps if mask is None else ops.logical_and(mask, steps)

@@ -107,15 +107,15 @@ class Decoder(keras.layers.Layer):
             "dropout": dropout,
             "implementation": implementation,
         }
-        policy = self.dtype_policy
+        common = {"dtype": self.dtype_policy, "trainable": self.trainable}
         self.input_feeding, self.tied = input_feeding, tied
         # Tied weights also form the output: with Keras's small defaults the logits would vanish.
         self.embedding = keras.layers.Embedding(
             vocabulary,
             embedding,
             embeddings_initializer=keras.initializers.RandomNormal(stddev=embedding**-0.5),
-            dtype=policy,
             name="embedding",
+            **common,
         )
         self.layers = [
             GatedRNN(
@@ -124,21 +124,21 @@ class Decoder(keras.layers.Layer):
                 return_sequences=True,
                 return_state=True,
                 implementation=implementation,
-                dtype=policy,
                 name=f"layer_{number}",
+                **common,
             )
             for number in range(layers)
         ]
         self.attention = None
         if attention != "none":
-            self.attention = Attention(attention, dtype=policy, name="attention")
-        self.mix = keras.layers.Dense(embedding, activation="tanh", dtype=policy, name="mix")
+            self.attention = Attention(attention, name="attention", **common)
+        self.mix = keras.layers.Dense(embedding, activation="tanh", name="mix", **common)
         widths = [width for layer in self.layers for width in layer.cells[0].state_size]
         self.first = [
-            keras.layers.Dense(width, activation="tanh", dtype=policy, name=f"first_{number}")
+            keras.layers.Dense(width, activation="tanh", name=f"first_{number}", **common)
             for number, width in enumerate(widths)
         ]
-        self.dropout = keras.layers.Dropout(dropout, dtype=policy)
+        self.dropout = keras.layers.Dropout(dropout, **common)
         self.supports_masking = True  # the mask of the memory; outputs carry none
 
     def compute_mask(
@@ -176,6 +176,8 @@ class Decoder(keras.layers.Layer):
     def call(
         self, tokens: Tensor, memory: Tensor, mask: Tensor | None = None, training: bool = False
     ) -> tuple[Tensor, Tensor]:
+        if mask is None:  # Keras passes an attached mask itself only to layers with one input
+            mask = getattr(memory, "_keras_mask", None)
         memory = self.prepare_memory(memory, mask)
         shape = ops.shape(tokens)
         if len(shape) == 3:

@@ -4,6 +4,7 @@ Shapes: B batch, T time, K tags.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from .crf import CRF
 _PREFIXES = (OUTSIDE, "B", "I", "E", "S")
 
 
+@keras.saving.register_keras_serializable(package="gated")
 class EntityF1(keras.metrics.Metric):
     """Micro-averaged F1 of entities, as `models.text.entities` counts them in tags.
 
@@ -26,6 +28,9 @@ class EntityF1(keras.metrics.Metric):
         crf: CRF layer of the model, which decodes the tags; None takes the largest logit.
         name: Name of the metric.
         dtype: Dtype of the metric, as in `keras.metrics.Metric`.
+
+    Raises:
+        ValueError: A metric with `crf` is restored from a config.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class EntityF1(keras.metrics.Metric):
         super().__init__(name=name, dtype=dtype)
         self.tags = list(tags)
         self._decode = crf.decode if crf else None
+        self._name_of_crf = getattr(crf, "name", type(crf).__name__) if crf else None
         pairs = [split_tag(tag) for tag in self.tags]
         types = sorted({type_ for _, type_ in pairs})
         self._prefixes = np.array([_PREFIXES.index(prefix) for prefix, _ in pairs], "int32")
@@ -94,8 +100,22 @@ class EntityF1(keras.metrics.Metric):
         steps = ops.arange(ops.shape(ids)[1])
         marked = ops.where(begins, steps, -1)  # (B, T)
         until = ops.where(steps[None, :] <= steps[:, None], marked[:, None, :], -1)
-        start = ops.max(until, axis=-1)
+        start = ops.max(until, axis=-1, initial=-1)  # there may be no steps
         return {"ends": ops.logical_and(is_entity, last), "start": start, "type": type_}
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"tags": self.tags, "name": self.name, "dtype": self.dtype}
+        return config if self._name_of_crf is None else {**config, "crf": self._name_of_crf}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "EntityF1":
+        if "crf" in config:
+            raise ValueError(
+                "EntityF1 cannot be restored from a file, as it refers to the layer "
+                f"{config['crf']!r}: load the model with compile=False and compile it with "
+                "EntityF1(tags, that layer)."
+            )
+        return cls(**config)
 
     def result(self) -> Tensor:
         return 2 * self.correct / ops.maximum(self.occurrences, 1e-7)

@@ -52,7 +52,12 @@ class Evidence(keras.layers.Layer):
         self.vocabulary, self.classes, self.buckets = vocabulary, classes, buckets
         self.words, self.pairs, self.documents = (
             self.add_weight(
-                name=name, shape=shape, initializer="zeros", trainable=False, dtype="float32"
+                name=name,
+                shape=shape,
+                initializer="zeros",
+                trainable=False,
+                dtype="float32",
+                autocast=False,  # half precision has no counts above 65504
             )
             for name, shape in (
                 ("words", (vocabulary, classes)),

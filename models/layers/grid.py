@@ -48,20 +48,21 @@ class Sweep(keras.layers.Layer):
         self.spec, self.along, self.implementation = specs.find(cell), along, implementation
 
     def build(self, shape: Sequence[int | None]) -> None:
-        features, policy = shape[-1], self.dtype_policy
+        features = shape[-1]
+        common = {"dtype": self.dtype_policy, "trainable": self.trainable}
         self.rnn = GatedRNN(
             (features + 1) // 2,
             self.spec,
             direction="both",
             return_sequences=True,
             implementation=self.implementation,
-            dtype=policy,
             name="rnn",
+            **common,
         )
         self.rnn.build((None, None, features))
         self.fit = None
         if self.rnn.output_size != features:
-            self.fit = keras.layers.Dense(features, dtype=policy, name="fit")
+            self.fit = keras.layers.Dense(features, name="fit", **common)
             self.fit.build((None, None, self.rnn.output_size))
         self.built = True
 

@@ -23,7 +23,7 @@ class MaskedPooling(keras.layers.Layer):
 
     Call arguments:
         inputs: (B, T, D).
-        mask: (B, T) bool, true at valid steps.
+        mask: (B, T) bool, true at valid steps; None means all are.
     """
 
     def __init__(self, **kwargs: Any):
@@ -31,7 +31,9 @@ class MaskedPooling(keras.layers.Layer):
         self.supports_masking = True
         self.built = True
 
-    def call(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None:
+            mask = ops.ones_like(inputs[..., 0], dtype="bool")
         valid = ops.cast(mask, "bool")[..., None]
         count = ops.sum(ops.cast(valid, "float32"), axis=1)
         total = ops.sum(ops.where(valid, ops.cast(inputs, "float32"), 0.0), axis=1)

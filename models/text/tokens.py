@@ -94,7 +94,8 @@ class Tokens(tf.Module, abc.ABC):
         length = tf.strings.length(text)
         # One more, since the first may have been cut.
         begin = tf.maximum(length - (count + 1) * MAX_TOKEN_BYTES, 0)
-        return self.whole(tf.strings.substr(text, begin, length - begin))[:, -count:]
+        tokens = self.whole(tf.strings.substr(text, begin, length - begin))
+        return tokens[:, -count:] if count else tokens[:, :0]
 
 
 class WordTokens(Tokens):

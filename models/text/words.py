@@ -185,8 +185,16 @@ class Vocabulary(tf.Module):
 
     @staticmethod
     def read(path: Path) -> list[str]:
-        """Returns the words of the file of a vocabulary, in the order of their ids."""
-        return path.read_text(encoding="utf-8").split("\n")[:-1]
+        """Returns the words of the file of a vocabulary, in the order of their ids.
+
+        Raises:
+            ValueError: A line ends with a carriage return, which TensorFlow drops.
+        """
+        with path.open(encoding="utf-8", newline="\n") as file:
+            text = file.read()
+        if "\r" in text:
+            raise ValueError(f"{path}: the lines of a vocabulary must end with \\n, not \\r\\n.")
+        return text.removesuffix("\n").split("\n") if text else []
 
     @staticmethod
     def write(path: Path, words: Iterable[str]) -> None:

@@ -83,6 +83,49 @@ def test_a_layer_returns_the_shapes_and_dtypes_that_it_declares(name, policy):
         assert tuple(output.shape) == tuple(spec.shape)
 
 
+def test_pooling_without_a_mask_reads_all_steps_or_the_mask_that_keras_attached():
+    ids = np.array([[3, 4, 0], [1, 0, 0]])
+    x = keras.layers.Embedding(9, D, mask_zero=True)(ids)
+    pooling = MaskedPooling()
+    np.testing.assert_array_equal(pooling(x), pooling(np.asarray(x), mask=ids > 0))
+    plain = pooling(np.asarray(x))
+    np.testing.assert_array_equal(plain, pooling(np.asarray(x), mask=np.ones_like(ids, bool)))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_frozen_layer_has_no_trained_weights_and_stays_frozen(name):
+    layer_class, options, inputs = LAYERS[name]
+    frozen = layer_class(**options, trainable=False)
+    frozen(*inputs)
+    toggled = layer_class(**options)
+    toggled(*inputs)
+    count = len(toggled.trainable_weights)
+    toggled.trainable = False
+    restored = layer_class.from_config(toggled.get_config())
+    restored(*inputs)
+    for layer in (frozen, toggled, restored):
+        assert layer.trainable_weights == [] and len(layer.weights) == len(frozen.weights)
+    restored.trainable = True
+    assert len(restored.trainable_weights) == count
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_counts_and_sums_are_not_those_of_half_precision(policy):
+    evidence = Evidence(6, 2, 8, dtype=policy)
+    evidence.words.assign(3000 + np.arange(12).reshape(6, 2))
+    evidence.documents.assign([1e5, 1.5e5])
+    bag = BagOfWords(2000, 1, 8, dtype=policy)
+    bag.words.assign(np.full([2000, 1], 0.001))
+    ids = np.array([[2, 3, 4]])
+    left_out = np.array([[1.0, 0.0]], "float32")
+    for layer, inputs in ((evidence, (ids, left_out)), (bag, (np.arange(1, 2000)[None],))):
+        single = type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+        single(*inputs)
+        single.set_weights(layer.get_weights())
+        outputs, expected = (np.array(each(*inputs), "float32") for each in (layer, single))
+        np.testing.assert_allclose(outputs, expected, rtol=0.01)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("return_sequences", [False, True])
 def test_outputs_have_the_compute_dtype_and_states_that_of_the_weights(policy, return_sequences):

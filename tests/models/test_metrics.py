@@ -1,5 +1,7 @@
 """Metrics from counts are those of the answers themselves."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -111,6 +113,18 @@ def test_the_paired_bootstrap_of_a_mean_agrees_with_the_t_test(shift):
     p_value = metrics.paired_bootstrap(*rows, lambda sums: sums[0] / sums[1])
     assert p_value == pytest.approx(scipy.stats.ttest_rel(first, second).pvalue, abs=0.03)
     assert metrics.paired_bootstrap(rows[0], rows[0], np.sum) == 1
+
+
+def test_an_undefined_score_is_no_significant_difference():
+    def share(sums):
+        return sums[0] / sums[1] if sums[1] else math.nan
+
+    empty = np.zeros((5, 2))
+    assert math.isnan(metrics.paired_bootstrap(empty, empty, share))
+    # Of six examples only one counts, and it is in 1 - (5/6)^6 = 0.67 of the resamples.
+    one, two = np.zeros((6, 2)), np.zeros((6, 2))
+    one[0], two[0] = (0, 1), (1, 1)
+    assert metrics.paired_bootstrap(one, two, share) == pytest.approx((5 / 6) ** 6, abs=0.05)
 
 
 def test_the_paired_bootstrap_needs_pairs():

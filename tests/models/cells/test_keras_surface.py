@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from models.cells import convert
+from models.cells.cell import GatedCell
 from models.cells.recurrent import MERGES, GatedRNN, implementations_of
 from models.cells.specs import CELLS
 from tests.support.cells import PLAIN
@@ -502,6 +503,52 @@ def test_dropout_of_the_inputs_works_with_every_option_and_is_stored(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.layers[1].input_dropout == loaded.layers[1].dropout == 0.5
     np.testing.assert_allclose(loaded(INPUTS), model(INPUTS), atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_a_cell_works_in_the_rnn_of_keras_under_a_mixed_policy(kind, policy):
+    x = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
+    mask = np.arange(5) < np.array([5, 3, 1, 0])[:, None]
+    layer = keras.layers.RNN(GatedCell(4, kind, dtype=policy), dtype=policy)
+    outputs = layer(x, mask=mask)
+    single = keras.layers.RNN(GatedCell(4, kind))
+    single.build(x.shape)
+    single.set_weights(layer.get_weights())
+    assert outputs.dtype == keras.dtype_policies.get(policy).compute_dtype
+    np.testing.assert_allclose(np.asarray(outputs, "float32"), single(x, mask=mask), atol=0.05)
+    model = keras.Sequential([keras.Input((5, 3)), layer, keras.layers.Dense(1, dtype=policy)])
+    model.compile("sgd", "mse")
+    assert np.isfinite(model.fit(x, x[:, 0, :1], verbose=0).history["loss"]).all()
+
+
+def test_dropout_between_layers_has_the_dtype_of_the_layer():
+    before = keras.config.dtype_policy()
+    x = np.random.default_rng(0).normal(size=(4, 5, 3))
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        layer = GatedRNN(4, layers=2, dropout=0.5, dtype="float64")
+        outputs = np.asarray(layer(x))
+    finally:
+        keras.config.set_dtype_policy(before)
+    plain = GatedRNN(4, layers=2, dtype="float64")
+    plain.build(x.shape)
+    plain.set_weights([weight for weight in layer.get_weights() if weight.ndim and weight.size > 2])
+    np.testing.assert_allclose(outputs, plain(x), atol=1e-12)
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_a_row_without_valid_steps_has_outputs_of_zero_whatever_its_state(direction):
+    x = np.random.default_rng(0).normal(size=(3, 4, 3)).astype("float32")
+    mask = np.arange(4) < np.array([0, 2, 4])[:, None]
+    states = [np.ones((3, 5), "float32")] * (2 if direction == "forward" else 4)
+    options = {"direction": direction, "return_state": True}
+    last, *finals = GatedRNN(5, "lstm", **options)(x, initial_state=states, mask=mask)
+    assert not np.asarray(last)[0].any() and np.asarray(last)[1:].all()
+    oracle = keras.layers.LSTM(5)(x, initial_state=states[:2], mask=mask)
+    assert not np.asarray(oracle)[0].any()
+    for state in finals:
+        np.testing.assert_array_equal(np.asarray(state)[0], 1)
 
 
 def test_dropout_between_layers_that_do_not_exist_is_reported():

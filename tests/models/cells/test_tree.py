@@ -192,6 +192,13 @@ def test_a_model_trains_is_saved_and_served_by_stock_ops(tmp_path):
     history = model.fit([rows, PARENTS], np.array([0, 1, 0]), epochs=30, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
     expected = model.predict([rows, PARENTS], verbose=0)
+    # The layers read the mask that Keras has attached to the embedding.
+    embedding, first, second, last = model.layers[1], *model.layers[3:]
+    x = np.asarray(embedding(rows))
+    written_out = last(second(first(x, PARENTS, mask=MASK), PARENTS, mask=MASK))
+    np.testing.assert_allclose(expected, written_out, atol=1e-5)
+    x = embedding(rows)
+    assert (first(x, PARENTS)._keras_mask.numpy() == MASK).all()
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded.predict([rows, PARENTS], verbose=0), expected, atol=1e-6)

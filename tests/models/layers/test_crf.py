@@ -408,6 +408,16 @@ def test_weights_of_sequences_and_of_steps_reach_the_loss_through_fit():
     np.testing.assert_allclose(given, -np.mean(values), rtol=1e-5)
 
 
+def test_weights_of_sequences_may_have_a_second_axis_as_in_keras():
+    model, crf = tagger()
+    ids, tags = alternating(8)
+    weights, results = np.arange(8.0), []
+    for each in (weights, weights[:, None]):
+        model.compile("sgd", loss=CRFLoss(crf), weighted_metrics=[CRFAccuracy(crf)])
+        results.append(model.evaluate(ids, tags, sample_weight=each, batch_size=8, verbose=0))
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
 def best_paths(logits, mask, weights):
     """The tags of the best sequence of each row by enumeration, -1 at masked steps."""
     found = np.full(mask.shape, -1)

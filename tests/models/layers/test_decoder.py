@@ -61,6 +61,23 @@ def test_every_cell_decodes(cell):
     assert_steps_agree(decoder(cell=cell, units=64 if CELLS[cell].projection else 7))
 
 
+def test_the_mask_that_keras_attached_to_the_memory_is_read():
+    ids = np.array([[3, 4, 0, 0], [1, 2, 3, 0]])
+    memory = keras.layers.Embedding(9, 4, mask_zero=True)(ids)
+    attention, query = Attention(), np.ones((2, 1, 4), "float32")
+    layer, tokens = Decoder(9, 4, 5), np.array([[1, 2], [3, 4]])
+    plain = np.asarray(memory)
+    for outputs, expected in (
+        (attention(query, memory), attention(query, plain, mask=ids > 0)),
+        (layer(tokens, memory), layer(tokens, plain, mask=ids > 0)),
+    ):
+        for output, value in zip(outputs, expected, strict=True):
+            np.testing.assert_allclose(output, value, atol=1e-6)
+        assert not np.asarray(outputs[1])[ids[:, None].repeat(outputs[1].shape[1], 1) == 0].any()
+    everything = attention(query, memory, mask=np.ones_like(ids, bool))
+    assert np.asarray(everything[1]).all()  # an explicit mask takes precedence
+
+
 @pytest.mark.parametrize("input_feeding", [False, True])
 @pytest.mark.parametrize("attention", KINDS)
 def test_what_a_mask_leaves_out_changes_nothing(attention, input_feeding):

@@ -1,9 +1,15 @@
 """The network of trees reads nodes below before those above, and no padding."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
+import models
+from models.networks.language_model import language_model
 from models.networks.tree_network import tree_classifier, tree_reader
 from models.text.words import UNKNOWN
 
@@ -31,6 +37,36 @@ def test_the_output_of_the_root_is_that_of_its_node_and_reads_all_nodes(layers, 
     after = np.asarray(nodes([changed, PARENTS]))
     differs = np.abs(after - by_node).max(axis=-1) > 1e-6
     assert differs.tolist() == [[True, False, True, True], [False] * 4]
+
+
+def test_every_network_is_loaded_in_a_process_that_has_imported_none(tmp_path):
+    sizes = {"cell": "gru", "units": 4, "embedding": 3}
+    networks = {
+        "trees": tree_classifier(
+            vocabulary=9, classes=3, layers=1, head=[keras.layers.Dense(3)], inner=2, **sizes
+        ),
+        "reader": tree_reader(features=5, outputs=3, **sizes),
+        "language_model": language_model(vocabulary=9, excluded=[0, 1], layers=2, **sizes),
+    }
+    for name, network in networks.items():
+        network.save(tmp_path / f"{name}.keras")
+    # Each module that registers a class of Keras, whatever network has it.
+    root = Path(models.__file__).parent
+    modules = [
+        f"models.{'.'.join(path.relative_to(root).with_suffix('').parts)}"
+        for path in root.rglob("*.py")
+        if "register_keras_serializable" in path.read_text(encoding="utf-8")
+    ]
+    program = (
+        "import sys, models\n"
+        f"for name in {list(networks)}:\n"
+        f"    models.load({str(tmp_path)!r} + '/' + name + '.keras')\n"
+        f"print(sorted(set({modules}) - set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root.parent, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
 def test_word_dropout_replaces_words_but_neither_inner_nodes_nor_padding():

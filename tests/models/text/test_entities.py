@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import keras
 import numpy as np
 import pytest
 
@@ -117,6 +118,22 @@ def test_the_metric_counts_random_tags_like_a_pattern(name, with_crf):
             correct, occurrences = correct + len(one & two), occurrences + len(one) + len(two)
     assert correct > 0
     assert float(metric.result()) == pytest.approx(2 * correct / occurrences)
+
+
+def test_the_metric_is_saved_with_a_model_and_counts_no_steps(tmp_path):
+    tags = ["B-PER", "I-PER", "O"]
+    model = keras.Sequential([keras.Input((None, 4)), keras.layers.Dense(3)])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=[EntityF1(tags)])
+    x, y = np.ones((2, 5, 4), "float32"), np.zeros((2, 5), "int32")
+    expected = model.evaluate(x, y, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.evaluate(x, y, verbose=0), expected, rtol=1e-6)
+    metric = EntityF1(tags)
+    metric.update_state(np.zeros((2, 0), "int32"), np.zeros((2, 0, 3), "float32"))
+    assert float(metric.result()) == 0
+    with pytest.raises(ValueError, match="load the model with compile=False"):
+        EntityF1.from_config(EntityF1(tags, CRF(3, name="crf")).get_config())
 
 
 def test_scores_and_errors_are_those_of_counting():

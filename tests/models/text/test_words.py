@@ -201,3 +201,16 @@ def test_what_is_common_is_counted_right_among_words_without_end(monkeypatch, gi
         most = max(most, len(counts))
     assert most <= 100
     assert {word: counts[word] for word in common} == {word: wanted[word] for word in common}
+
+
+def test_a_vocabulary_has_the_words_of_its_lines_alone(tmp_path):
+    path = tmp_path / "words.txt"
+    for text in ("a\nb\nc", "a\nb\nc\n"):
+        path.write_text(text, encoding="utf-8", newline="")
+        vocabulary = Vocabulary(path)
+        ids = vocabulary.encode(tf.constant(["a", "b", "c", "d"])).numpy().tolist()
+        assert ids == [2, 3, 4, UNKNOWN] and vocabulary.words == ("a", "b", "c")
+        assert max(ids) < len(vocabulary)
+    path.write_text("a\r\nb\n", encoding="utf-8", newline="")
+    with pytest.raises(ValueError, match="must end with"):
+        Vocabulary(path)
