@@ -25,6 +25,8 @@ from tasks.core.errors import UserError
 from tasks.core.lines import read_lines, strip_line
 from tasks.core.settings import flag
 
+_MAX_SHOWN = 2**20  # bytes of the beginning of a streamed line that --json repeats
+
 if TYPE_CHECKING:  # TensorFlow is not imported for a bare --help
     from tasks.core.predictor import Predictor
     from tasks.core.task import RequestFormat
@@ -129,15 +131,20 @@ def _print_stream(args: argparse.Namespace, request_format: RequestFormat, model
     from app.serving.streaming import PredictionStream, pieces_of_lines
 
     stream = PredictionStream(model.predictor)
-    initial, separator = stream.state, ""
+    initial, separator, line = stream.state, "", b""
     for piece, is_last in pieces_of_lines(sys.stdin.buffer):
+        line = (line + piece)[:_MAX_SHOWN]
         responses = [stream.feed(piece)]
         is_joined = "lengths" in responses[0] and not args.json
         if is_last:
             final = stream.finish()
             responses = [*responses, final] if "lengths" in final else [final]
             stream = PredictionStream(model.predictor, initial)
-        row, context = next(request_format.requests([piece]))
+        # In JSON, a response without lengths has the whole line so far as its request.
+        is_whole = args.json and "lengths" not in responses[0]
+        row, context = next(request_format.requests([line if is_whole else piece]))
+        if is_last:
+            line = b""
         for response in responses:
             if not response.get("lengths", len(response)):  # nothing is final yet
                 continue

@@ -16,7 +16,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tasks
@@ -24,7 +24,6 @@ from app import cli
 from app.studies import experiments
 from app.studies.experiments import Experiment, Runner
 from app.studies.presets import PRESETS, Preset
-from models.cells import specs
 from tasks import probes
 from tasks.core.errors import UserError
 from tasks.core.settings import find_cell, flag
@@ -233,14 +232,16 @@ def _add_grid(parser: argparse.ArgumentParser, name: str) -> None:
         help="seeds per cell (default: %(default)s)",
     )
     for field in _fields(name):
-        kind = type(field.default)
-        default = ("no", "yes")[field.default] if kind is bool else field.default
+        kind = _kind(field)
+        default = "auto" if field.default is None else field.default
+        if isinstance(default, bool):
+            default = ("no", "yes")[default]
         parser.add_argument(
             flag(field.name),
             *map(flag, field.metadata["aliases"]),
             dest=field.name,
             nargs="+",
-            type=_switch if kind is bool else kind,
+            type=_converter(field),
             metavar={int: "INT", float: "FLOAT", bool: "yes|no"}.get(kind, "TEXT"),
             help=f"{field.metadata['help']} (default: {default})".replace("%", "%%"),
         )
@@ -259,6 +260,27 @@ def _fields(name: str) -> list[dataclasses.Field]:
     return [field for name, field in fields.items() if name not in _SEPARATE_FLAGS]
 
 
+def _kind(field: dataclasses.Field) -> type:
+    """Returns the type of a setting, of which None stands for auto."""
+    if field.default is not None:
+        return type(field.default)
+    return field.metadata["auto"] or bool
+
+
+def _converter(field: dataclasses.Field) -> Callable[[str], object]:
+    """Returns what converts a word of the command line to a value of a setting."""
+    kind = _kind(field)
+    convert = _switch if kind is bool else kind
+    if field.default is not None:
+        return convert
+
+    def convert_or_none(text: str) -> object:
+        return None if text == "auto" else convert(text)
+
+    convert_or_none.__name__ = kind.__name__  # argparse names it in errors
+    return convert_or_none
+
+
 def _switch(text: str) -> bool:
     if text not in ("yes", "no"):
         raise argparse.ArgumentTypeError(f"must be yes or no, got {text!r}")
@@ -272,7 +294,10 @@ def _grid(args: argparse.Namespace) -> list[Experiment]:
     cells = {}
     for cell in args.cells:
         find_cell(cell, "--cells")
-        cells[cell if cell in specs.CELLS else Path(cell).stem] = cell
+        label = Path(cell).stem if cell.endswith(".json") else cell
+        if label in cells:
+            raise UserError(f"--cells must be different cells, got {label} twice.")
+        cells[label] = cell
     return [
         Experiment(args.study, label, cell, seed, tuple(sorted(settings)))
         for settings in itertools.product(*axes)

@@ -13,7 +13,10 @@ def thumbnail(image_bytes: bytes, size: tuple[int, int]) -> Image.Image:
     Raises:
         OSError: The bytes are not an image that Pillow reads.
     """
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(image_bytes))).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(image_bytes)))
+    if image.mode.startswith("I"):  # 16 bits per pixel, which convert("RGB") would clip
+        image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    image = image.convert("RGB")
     image.thumbnail(size)
     return image
 

@@ -30,7 +30,8 @@ class Connection(http.client.HTTPConnection):
     def __init__(self, host: str, port: int | None, tls: bool, max_bytes: int):
         if tls:
             self.default_port = http.client.HTTPS_PORT
-        super().__init__(host, port)
+        # With the port, because http.client looks for one in a bare IPv6 address.
+        super().__init__(host, self.default_port if port is None else port)
         self._tls = ssl.create_default_context() if tls else None
         self._max_bytes = max_bytes
         self._deadline = 0.0

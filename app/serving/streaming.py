@@ -119,14 +119,18 @@ def pieces_of_lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
         file: The file, whose method `read1` returns what has arrived.
     """
     is_open = has_begun = False
+    carriage_returns = b""  # which may belong to the end of a line
     while data := file.read1(MAX_READ):
         if not has_begun:
             data, has_begun = data.removeprefix(codecs.BOM_UTF8), True
+        read = carriage_returns + data
+        data = read.rstrip(b"\r")
+        carriage_returns = read[len(data) :]
         *ended, rest = data.split(b"\n")
-        yield from ((piece, True) for piece in ended)
+        yield from ((piece.rstrip(b"\r"), True) for piece in ended)
         if rest:
             yield rest, False
-        is_open = bool(rest) or (is_open and not ended)
+        is_open = bool(rest or carriage_returns) or (is_open and not ended)
     if is_open:
         yield b"", True
 

@@ -7,6 +7,7 @@ experiment, so that no experiment runs twice.
 import concurrent.futures
 import concurrent.futures.process
 import dataclasses
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -22,8 +23,10 @@ from app import cli
 from app.core.atomic import atomic_write
 from models.cells import specs
 from tasks.core.errors import UserError
+from tasks.core.examples import PARTS
 
 _PATH_SETTINGS = ("data", "blimp")  # not shown in tables
+_PATHS = (*_PATH_SETTINGS, *PARTS, "vectors", "unlabelled")  # whose files define an experiment
 _FORMAT = 1  # of a record; a new number invalidates all records
 
 
@@ -61,11 +64,31 @@ class Experiment:
         """Hash of everything that defines the experiment; the label does not."""
         spec = specs.find(self.cell).to_json()
         parts = [_FORMAT, self.subject, spec, self.seed, self.settings]
+        paths = [Path(value) for name, value in self.settings if name in _PATHS and value]
+        if checksums := [_checksum(path) for path in paths if path.exists()]:
+            parts.append(checksums)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def all_settings(self) -> dict[str, object]:
         """Returns the settings with the cell and the seed."""
         return {**dict(self.settings), "cell": self.cell, "seed": self.seed}
+
+
+def _checksum(path: Path) -> str:
+    """Returns the hash of a file, or of the files of a folder and their names."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        status = file.stat()
+        content = _file_checksum(file, status.st_size, status.st_mtime_ns)
+        digest.update(f"{file.relative_to(path)}\0{content}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+@functools.cache
+def _file_checksum(file: Path, size: int, mtime: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 class Runner:
@@ -108,17 +131,21 @@ class Runner:
 
     def _run(self, experiments: Sequence[Experiment]) -> dict[Experiment, dict]:
         records = {experiment: self._load(experiment) for experiment in experiments}
-        pending = [experiment for experiment, record in records.items() if not record]
+        pending: dict[str, list[Experiment]] = {}  # a cell may have several names
+        for experiment, record in records.items():
+            if not record:
+                pending.setdefault(experiment.identity, []).append(experiment)
         if pending:
             self._log(f"{len(pending)} of {len(records)} experiments to run")
         began = time.monotonic()
         futures = {
-            self._processes().submit(_measure, experiment, self.folder): experiment
-            for experiment in pending
+            self._processes().submit(_measure, equal[0], self.folder): equal
+            for equal in pending.values()
         }
         for count, future in enumerate(concurrent.futures.as_completed(futures), 1):
-            experiment = futures[future]
-            records[experiment] = self._store(experiment, future.result())
+            experiment = futures[future][0]
+            record = self._store(experiment, future.result())
+            records |= dict.fromkeys(futures[future], record)
             minutes = (time.monotonic() - began) / count * (len(pending) - count) / 60
             self._log(
                 f"[{count}/{len(pending)}] {experiment.title}, {experiment.label}, "

@@ -31,12 +31,15 @@ def parts(root: AnyPath, access: Access) -> tuple[dict[str, list[AnyPath]], list
         UserError: A file that describes the data set is malformed, or there is no train part.
     """
     files = _saved(root, access) or _shards(root)
-    named = {
-        part: files[name]
-        for part, names in filesystem.PART_NAMES.items()
-        for name in names
-        if name in files
-    }
+    named = {}
+    for part, names in filesystem.PART_NAMES.items():
+        present = [name for name in names if name in files]
+        if len(present) > 1:
+            raise UserError(
+                f"{root}: the data set has several {part} parts, {present}: remove one."
+            )
+        if present:
+            named[part] = files[present[0]]
     if files and "train" not in named:
         raise UserError(f"{root}: the data set has no train part, only {sorted(files)}.")
     used = [name for names in filesystem.PART_NAMES.values() for name in names]

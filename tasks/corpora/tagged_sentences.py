@@ -46,7 +46,7 @@ _UNIVERSAL = "-ud-"  # precedes the part in file names of Universal Dependencies
 # Only spaces and tabs: a word may contain a no-break space, as French numbers do.
 _BLANKS = re.compile("[ \t]+")
 _HASH = re.compile("#( |$)")  # the first column of a comment, or the word #
-_NOT_TAG = re.compile("[0-9=:]")  # is in comments such as `# 1`
+_NOT_TAG = re.compile("[0-9=:]|^[a-z_.]+$")  # of comments such as `# 1` and `# newdoc`
 
 Word = tuple[str, tuple[str, ...], str]  # a word, its tag of each annotation, and its origin
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import UserError
 from tasks.core.examples import Example, Stream
@@ -28,13 +28,15 @@ class Preset:
     note: str = ""
 
 
+_HIDDEN = (
+    "the labels of its test part are not public (-1), so its validation part is used for evaluation"
+)
 LABELLED_TEXTS = {
     "imdb_reviews": Preset(),
     "glue/sst2": Preset(
         text="sentence",
         test="validation",
-        note="the labels of its test part are not public (-1), so its validation part is used for "
-        "evaluation",
+        note=_HIDDEN,
     ),
     "yelp_polarity_reviews": Preset(),
     "sentiment140": Preset(label="polarity"),
@@ -73,7 +75,7 @@ def labelled_texts(
                 f"tfds:{name}: no feature {key!r}; the features are {sorted(features)}. Select one "
                 f"with {flag}."
             )
-    class_name = getattr(features[label_key], "int2str", str)
+    class_name = _class_names(features[label_key])
 
     def stream(split: str) -> Stream:
         def read() -> Iterator[Example]:
@@ -84,14 +86,19 @@ def labelled_texts(
                 elif getattr(getattr(label, "dtype", None), "kind", "") == "f":
                     label = str(float(label))
                 else:
-                    label = class_name(int(label))
+                    label = class_name(int(label), origin)
                 text = row[text_key].decode("utf-8", "replace").strip()
                 yield Example({"text": text, "label": label}, origin)
 
         return Stream(read)
 
-    notes = [f"tfds:{name}: {preset.note}"] if preset.note else []
-    return _parts(name, builder, stream, preset.test), notes
+    test, note = preset.test, preset.note
+    if not note and hasattr(features[label_key], "int2str"):
+        first = next((row for _, row in _rows(name, builder, "test")), None)
+        if first is not None and int(first[label_key]) < 0:
+            test, note = "validation", _HIDDEN
+    notes = [f"tfds:{name}: {note}"] if note else []
+    return _parts(name, builder, stream, test), notes
 
 
 def texts(name: str, data_dir: str, text_key: str) -> dict[str, Stream]:
@@ -156,12 +163,12 @@ def tagged_sentences(
                 f"tfds:{name}: no sequence feature {key!r}; the sequence features are "
                 f"{sorted(sequences)}. Select one with {flag}."
             )
-    class_name = getattr(sequences[tags_key], "int2str", str)
+    class_name = _class_names(sequences[tags_key])
 
-    def text(value: bytes | int) -> str:
+    def text(value: bytes | int, origin: str) -> str:
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
-        return class_name(int(value))
+        return class_name(int(value), origin)
 
     def stream(split: str) -> Stream:
         def read() -> Iterator[Example]:
@@ -170,7 +177,7 @@ def tagged_sentences(
                 if "head" in sequences:
                     heads = zip(pairs, row["head"], strict=True)
                     pairs = (pair for pair, head in heads if head != _NO_HEAD)
-                words = [(text(token), text(tag)) for token, tag in pairs]
+                words = [(text(token, origin), text(tag, origin)) for token, tag in pairs]
                 if words:
                     tokens, tags = zip(*words, strict=True)
                     yield Example({"tokens": tokens, "tags": tags}, origin)
@@ -339,6 +346,20 @@ def _parts(
     if "train" not in parts:
         raise UserError(f"tfds:{name}: no split named 'train'; the splits are {sorted(splits)}.")
     return parts
+
+
+def _class_names(feature: Any) -> Callable[[int, str], str]:
+    """Returns what maps the number of a class, and the origin of its example, to its name."""
+    name_of = getattr(feature, "int2str", None)
+
+    def class_name(number: int, origin: str) -> str:
+        if name_of is None:
+            return str(number)
+        if number < 0:  # Python would count from the last class
+            raise UserError(f"{origin}: the label {number} is that of no class.")
+        return name_of(number)
+
+    return class_name
 
 
 def _prepared(name: str, data_dir: str, examples: Iterable[str]) -> "tfds.core.DatasetBuilder":

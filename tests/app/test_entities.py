@@ -278,6 +278,23 @@ def test_entities_are_printed_as_marked_text_as_brat_and_as_json():
         cls(format="brat")
     columns = {"tokens": ["Ada", "slept"], "tags": ["B-PER", "O"], "lengths": 2}
     assert cls(format="conll").show(None, columns) == "Ada B-PER\nslept O\n"
+    columns = {"tokens": ["10 000", "x"], "tags": ["NUM", "X"], "lengths": 2}
+    assert cls(format="conll").show(None, columns) == "10 000\tNUM\nx X\n"
+
+
+def test_blanks_in_types_and_texts_do_not_shift_the_fields_of_brat():
+    text = "Zoé\tA\nB".encode()
+    response = {
+        "starts": [0],
+        "ends": [7],
+        "byte_starts": [0],
+        "byte_ends": [len(text)],
+        "types": ["first name"],
+        "truncated": False,
+    }
+    cls = tasks.find("tagging").RequestFormat
+    shown = cls(entities=True, format="brat").show(text, response)
+    assert shown == "T1\tfirst_name 0 7\tZoé A B\n"
 
 
 def test_tags_that_are_numbers_are_remarked(tmp_path):

@@ -1,7 +1,10 @@
 """Studies: each experiment runs once, and the page reports its scores."""
 
+import concurrent.futures
 import contextlib
 import csv
+import functools
+import io
 import json
 import os
 import re
@@ -24,6 +27,7 @@ from models.cells.specs import CELLS, CellSpec
 from models.cells.tree import GatedTree
 from tasks import probes
 from tasks.core.errors import UserError
+from tasks.core.settings import flag
 
 SMALL = ["timing", "--cells", "lstm", "rnn", "--wait", "2", "--units", "3", "--steps", "4"]
 SMALL += ["--evaluations", "2", "--batch", "8", "--seeds", "2", "--jobs", "1"]
@@ -118,6 +122,45 @@ def test_the_identity_depends_on_everything_but_the_label():
         Experiment("adding", "lstm", "gru", 0, (("length", 5),)),
     ):
         assert other.identity != first.identity
+
+
+def test_the_identity_depends_on_the_content_of_the_data(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    file = folder / "train.tsv"
+    file.write_text("warm\tgood\n", encoding="utf-8")
+
+    def identities():
+        settings = [(("data", str(folder)),), (("train", str(file)),), (("data", "sample"),)]
+        return [Experiment("sentiment", "lstm", "lstm", 0, each).identity for each in settings]
+
+    first = identities()
+    os.utime(file, (1, 1))
+    assert identities() == first
+    file.write_text("cold\tgood\n", encoding="utf-8")
+    assert [a == b for a, b in zip(identities(), first, strict=True)] == [False, False, True]
+    other = [Experiment("sentiment", "gru", "gru", 0, (("data", str(folder)),)).identity]
+    file.rename(folder / "test.tsv")
+    assert Experiment("sentiment", "gru", "gru", 0, (("data", str(folder)),)).identity not in other
+
+
+def test_one_cell_under_two_names_is_trained_once(tmp_path, monkeypatch):
+    measured = []
+
+    class Pool:
+        def submit(self, measure, experiment, folder):
+            measured.append(experiment)
+            future = concurrent.futures.Future()
+            future.set_result({"scores": {"accuracy": 0.5}, "parameters": 1, "seconds": 1.0})
+            return future
+
+    monkeypatch.setattr(experiments.Runner, "_processes", lambda self: Pool())
+    planned = [
+        Experiment("adding", name, json.dumps(CELLS["lstm"].to_json()), 0) for name in ("a", "b")
+    ]
+    with experiments.Runner(tmp_path, 1, lambda line: None) as runner:
+        records = runner.run(planned)
+    assert len(measured) == 1 and [records[e]["scores"]["accuracy"] for e in planned] == [0.5, 0.5]
 
 
 def test_training_on_a_probe_depends_on_its_seed_alone_and_learns():
@@ -335,12 +378,38 @@ def test_every_combination_of_values_is_an_experiment():
     assert len(planned) == len(set(planned)) == 2 * 2 * 3
     assert {dict(experiment.settings)["length"] for experiment in planned} == {5, 6}
     assert {experiment.label for experiment in planned} == {"lstm", "gru"}
+    biases = ['{"equation": "lstm", "bias": {"forget": 1.0}}', '{"equation": "lstm", "bias": 1.5}']
+    biases[1] = biases[0].replace("1.0", "1.5")
+    planned = study._grid(study._parse(["adding", "--seeds", "1", "--cells", *biases]))
+    assert [experiment.label for experiment in planned] == biases
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_every_automatic_setting_takes_values_and_auto(name):
+    for field in study._fields(name):
+        if field.default is None:
+            kind = study._kind(field)
+            word, value = {bool: ("yes", True), int: ("3", 3), str: ("cosine", "cosine")}[kind]
+            if kind is str and field.name == "monitor":
+                word = value = "loss"
+            args = study._parse([name, flag(field.name), word, "auto"])
+            assert getattr(args, field.name) == [value, None], field.name
+            assert "default: auto" in study_help(name)
+
+
+@functools.cache
+def study_help(name):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+        study.main([name, "--help"])
+    return output.getvalue()
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
         (["adding", "--cells", "lstmm"], "--cells: cell must be one of"),
+        (["adding", "--cells", "gru", "gru"], "--cells must be different cells, got gru twice"),
         (["adding", "--length", "1"], "--length must be at least 2, got 1"),
         (["adding", "--learning-rate", "-1"], "--learning-rate must be at least 0"),
         (["adding", "--seeds", "0"], "--seeds must be at least 1 and at most"),

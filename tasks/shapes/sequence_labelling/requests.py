@@ -1,12 +1,15 @@
 """Requests and responses of sequence labelling on the command line."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator
 
 from tasks.core import request_format
 from tasks.core.errors import UserError
 from tasks.core.settings import setting
 from tasks.corpora import conllu
+
+_BLANK = r"\s"  # separates the fields of brat and of columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +104,7 @@ class RequestFormat(request_format.RequestFormat):
         if self.format == "words":
             return " ".join(map("/".join, words))
         if self.format == "conll":
-            return "".join(f"{' '.join(word)}\n" for word in words)
+            return "".join(map(_line, words))
         sentence = context or conllu.Sentence.from_tokens(tokens)
         return sentence.with_columns(columns)
 
@@ -137,7 +140,8 @@ class RequestFormat(request_format.RequestFormat):
         if self.format == "brat":
             characters = zip(response["starts"], response["ends"], strict=True)
             return "".join(
-                f"T{number}\t{type_} {first} {last}\t{_decoded(text[start:end])}\n"
+                f"T{number}\t{re.sub(_BLANK, '_', type_)} {first} {last}\t"
+                f"{re.sub(_BLANK, ' ', _decoded(text[start:end]))}\n"
                 for number, ((start, end, type_), (first, last)) in enumerate(
                     zip(spans, characters, strict=True), start=1
                 )
@@ -163,6 +167,12 @@ class RequestFormat(request_format.RequestFormat):
         columns = [response[name] for name in names]
         rows = [dict(zip(names.values(), row, strict=True)) for row in zip(*columns, strict=True)]
         return {"entities": rows, "truncated": response["truncated"]}
+
+
+def _line(word: tuple[str, ...]) -> str:
+    """Returns a line of columns, with tabs if a column contains a blank."""
+    separator = "\t" if any(re.search(_BLANK, column) for column in word) else " "
+    return f"{separator.join(word)}\n"
 
 
 def _decoded(text: bytes) -> str:

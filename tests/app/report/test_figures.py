@@ -9,9 +9,11 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from matplotlib.text import Text
 from PIL import Image
 
+from app.core.images import thumbnail
 from app.report import layout, pages, plots
 from app.studies import experiments
 from app.studies import report as study_report
@@ -188,6 +190,15 @@ def test_an_alignment_of_a_long_text_shows_its_beginning():
     figure = plots.attention(Alignment(source, target, np.ones([30, 5000]).tolist()))
     assert max(figure.get_size_inches()) < 50
     assert {"source, the first 80 of 5000 tokens", "output", "s79", "t29"} <= texts(figure)
+
+
+@pytest.mark.parametrize("value", [0, 257, 30000, 65535])
+def test_an_image_of_16_bits_is_as_bright_as_the_model_reads_it(value):
+    file = io.BytesIO()
+    Image.fromarray(np.full([8, 9], value, np.uint16)).save(file, "PNG")
+    shown = np.asarray(thumbnail(file.getvalue(), (9, 9)))
+    read = np.asarray(tf.io.decode_png(file.getvalue(), dtype=tf.uint8))
+    assert np.abs(shown.astype(int) - read.astype(int)).max() <= 1
 
 
 def test_a_photograph_in_a_table_is_scaled_down():

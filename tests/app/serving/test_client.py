@@ -17,6 +17,7 @@ import pytest
 import tasks
 from app import cli, predict
 from app.serving import client
+from app.serving.bounded_http import Connection
 from app.serving.session import SavedModelSession
 from tasks.core.errors import UserError
 from tests.support import toy_models, untrained
@@ -469,3 +470,17 @@ def test_the_former_flag_for_retries_still_works(server, capsys):
     error = capsys.readouterr().err
     assert "use --retries 1" in error and "at most 1 (--retries)" in error
     assert server.predictions == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "tls", "expected"),
+    [
+        ("::1", None, False, ("::1", 80)),
+        ("2001:db8::5", None, True, ("2001:db8::5", 443)),
+        ("fd00::12ab", 8501, True, ("fd00::12ab", 8501)),
+        ("localhost", None, False, ("localhost", 80)),
+    ],
+)
+def test_the_end_of_an_address_is_not_taken_for_a_port(host, port, tls, expected):
+    connection = Connection(host, port, tls, max_bytes=1)
+    assert (connection.host, connection.port) == expected

@@ -189,6 +189,10 @@ class Arriving(io.BytesIO):
             [(b"a", True), (b"b", True), (b"", True), (b"c", False), (b"", True)],
         ),
         ([b"a", b"b", b"c\nd\n"], [(b"a", False), (b"b", False), (b"c", True), (b"d", True)]),
+        ([b"a\r\nb\r\r\n"], [(b"a", True), (b"b", True)]),
+        ([b"a\r", b"\n", b"\r\n"], [(b"a", False), (b"", True), (b"", True)]),
+        ([b"a\r", b"b\r"], [(b"a", False), (b"\rb", False), (b"", True)]),
+        ([b"\r"], [(b"", True)]),
     ],
 )
 def test_lines_are_read_while_they_arrive(arriving, expected):
@@ -229,6 +233,11 @@ def test_predict_prints_the_class_of_the_text_so_far(publish, monkeypatch, capsy
         monkeypatch, capsys, "sentiment", [b"a dull film\n"], versions, "--stream", "--json"
     )
     assert '"text": "a dull film"' in out
+    out = printed(
+        monkeypatch, capsys, "sentiment", [b"a dull ", b"film\nno"], versions, "--stream", "--json"
+    )
+    rows = [json.loads(line)["text"] for line in out.splitlines()]
+    assert rows == ["a dull ", "a dull film", "no", "no"]
 
 
 def test_predict_prints_the_translation_of_a_line_when_it_ends(versions, monkeypatch, capsys):
@@ -238,6 +247,11 @@ def test_predict_prints_the_translation_of_a_line_when_it_ends(versions, monkeyp
     for more in ([], ["--json"]):
         pieces = [b"the ol", b"d man .", b"\n\n"]
         out = printed(monkeypatch, capsys, "translation", pieces, versions, "--stream", *more)
+        if more:
+            assert [json.loads(line)["text"] for line in out.splitlines()] == [
+                "the old man .",
+                "",
+            ]
         lines = [json.loads(line)["translation"] for line in out.splitlines()] if more else out
         assert lines == (whole.splitlines() if more else whole)
 

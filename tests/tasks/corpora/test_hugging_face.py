@@ -92,6 +92,13 @@ def test_shards_as_published_are_read(tmp_path, folder):
     }
 
 
+def test_two_names_of_one_part_are_an_error(tmp_path):
+    for name in ("train", "validation", "dev"):
+        parquet.write_table(table(["a"], [0]), tmp_path / f"{name}-00000-of-00001.parquet")
+    with pytest.raises(UserError, match=r"has several valid parts, \['validation', 'dev'\]"):
+        read(tmp_path)
+
+
 def test_a_flag_replaces_a_part(tmp_path):
     saved(tmp_path / "data/train", table(["a", "b"], [0, 1]))
     saved(tmp_path / "data/test", table(["c"], [1]))

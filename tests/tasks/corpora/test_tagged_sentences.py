@@ -221,6 +221,7 @@ COMMENTS = {
     "CoNLL-2012": ("#begin document (bc/cctv/00); part 000\n", "   ", ("0", "NN", "(*)", "-")),
     "CoNLL-U": ("# sent_id = 7\n# text = the king\n", " ", ("_",)),
     "two columns by blanks": ("# 1\n", " ", ()),
+    "beginnings of documents": ("# newdoc\n# newpar\n", " ", ()),
     "two columns by tabs": ("# id 1\tdomain=en\n", "\t", ()),
     "several in a row": ("# a b c\n#\n#meta a b c d\n# 2\n", " ", ()),
 }

@@ -100,6 +100,35 @@ def test_a_data_set_is_read_by_name(prepared, name):
     assert read["test"][0].origin == f"tfds:{name}:{evaluated}:0"
 
 
+@pytest.mark.parametrize("splits", [["train", "validation", "test"], ["train", "test"]])
+def test_hidden_labels_are_never_those_of_the_last_class(tmp_path, splits):
+    features = tfds.features.FeaturesDict(
+        {"sentence": tfds.features.Text(), "label": LABELS(names=["bad", "good"])}
+    )
+
+    def rows(part):
+        count = 40 if part == "train" else 6
+        for n in range(count):
+            yield {"sentence": f"{part} {n}", "label": -1 if part == "test" else n % 2}
+
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="hidden",
+        version="1.0.0",
+        features=features,
+        split_datasets={part: list(enumerate(rows(part))) for part in splits},
+        data_dir=str(tmp_path),
+    )
+    opened = LabelledTexts(data="tfds:hidden", tfds_dir=str(tmp_path), text_key="sentence").open()
+    assert "labels of its test part are not public (-1)" in opened.notes[0]
+    if len(splits) == 3:
+        assert {e.values["text"].split()[0] for e in opened.test} == {"validation"}
+    else:
+        with pytest.raises(
+            UserError, match=r"tfds:hidden:test:0: the label -1 is that of no class"
+        ):
+            list(opened.test)
+
+
 def test_a_replaced_test_part_is_noted(prepared):
     notes = LabelledTexts(data="tfds:glue/sst2", tfds_dir=str(prepared)).open().notes
     assert "labels of its test part are not public (-1)" in notes[0]
