@@ -425,6 +425,8 @@ class Equation:
         constants: Constants of the equation by name, which a spec can change.
         shared: Gates whose input or recurrent product another map reads, so that they cannot be
             pinned.
+        combined: Groups of gates whose combination has a weight matrix or an activation of its
+            own, so that not all of a group can be pinned.
 
     Example:
         >>> EQUATIONS["gru"].gates
@@ -445,6 +447,7 @@ class Equation:
     activations: Mapping[str, str] = dataclasses.field(default_factory=dict)
     constants: Mapping[str, float] = dataclasses.field(default_factory=dict)
     shared: tuple[str, ...] = ()
+    combined: tuple[tuple[str, ...], ...] = ()
 
 
 _INPUT_FORGET_OUTPUT = ("input", "forget", "output")
@@ -713,6 +716,7 @@ EQUATIONS = {
         products={"factors": (("m",), (*_INPUT_FORGET_OUTPUT, CANDIDATE))},
         has_output_activation=True,
         activations={"from_x": "identity", "from_h": "identity"},
+        combined=(("from_x", "from_h"),),
     ),
     "working_memory": Equation(
         _working_memory,
@@ -766,6 +770,7 @@ EQUATIONS = {
         },
         activations={"context": "identity"},
         constants={"kept": 0.95},
+        combined=(("hidden",),),
     ),
     "intersection": Equation(
         _intersection,
@@ -796,6 +801,7 @@ EQUATIONS = {
             "from_h": "identity",
             "third_tanh": "tanh",
         },
+        combined=(("first", "first_relu"), ("from_x", "from_h"), ("third_tanh", "third")),
     ),
     "slstm": Equation(
         _slstm,

@@ -180,7 +180,7 @@ class _TextFunctions:
         self._spec, self._symbols = spec, _symbols(spec)
 
     def activation(self, name, z):
-        return Text(f"{name}({z.text})")
+        return Text(f"{name}({_text(z)})")
 
     def maximum(self, a, b):
         return Text(f"maximum({_text(a)}, {_text(b)})")

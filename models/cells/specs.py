@@ -230,6 +230,12 @@ class CellSpec:
                     f"pinned names {gate!r}, but another map of {self.equation!r} reads its "
                     "products."
                 )
+        for group in self.definition.combined:
+            if set(group) <= set(self.pinned):
+                raise ValueError(
+                    f"pinned names {' and '.join(map(repr, group))}, but {self.equation!r} "
+                    "transforms what they give; leave one of them as it is."
+                )
         for gate, senses in self.blind.items():
             already = self.definition.blind.get(gate, "")
             if set(senses) & set(already):

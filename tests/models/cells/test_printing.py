@@ -1,5 +1,6 @@
 """The equations as text say what runs."""
 
+import itertools
 import re
 
 import numpy as np
@@ -141,3 +142,17 @@ def check_text(cell, features):
     _, after = cell(x, before)
     for name, symbol, want in zip(names, symbols, after, strict=True):
         assert_close(known[name if name in gates else f"{symbol}_new"], want, 1e-5)
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_gates_that_may_be_pinned_leave_an_equation_that_can_be_printed(name):
+    gates = EQUATIONS[name].gates
+    accepted = 0
+    for pair in itertools.chain(((gate,) for gate in gates), itertools.combinations(gates, 2)):
+        try:
+            spec = CellSpec(name, pinned=dict.fromkeys(pair, 0.5))
+        except ValueError:
+            continue
+        accepted += 1
+        assert equations(spec), pair
+    assert accepted or not set(gates) - set(EQUATIONS[name].shared)

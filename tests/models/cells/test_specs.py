@@ -93,6 +93,14 @@ def test_a_spec_has_one_form():
             {"equation": "sgrn", "pinned": {"forget": 0.5}},
             "pinned names 'forget', but another map of 'sgrn' reads its products",
         ),
+        (
+            {"equation": "nas", "pinned": {"third": 0.5, "third_tanh": 0.5, "second": 1}},
+            "pinned names 'third_tanh' and 'third', but 'nas' transforms what they give",
+        ),
+        (
+            {"equation": "scrn", "pinned": {"hidden": 0.5}},
+            "pinned names 'hidden', but 'scrn' transforms what they give",
+        ),
         ({"equation": "lstm", "constants": {"step": 1}}, r"constants of 'lstm' are \[\]"),
         ({"equation": "lem", "constants": {"step": "1"}}, "constants of 'step' must be a number"),
         ({"equation": "lstm", "heads": 0}, "heads must be an integer of at least 1"),
