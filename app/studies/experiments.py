@@ -8,7 +8,9 @@ import concurrent.futures
 import concurrent.futures.process
 import dataclasses
 import functools
+import glob
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -64,14 +66,22 @@ class Experiment:
         """Hash of everything that defines the experiment; the label does not."""
         spec = specs.find(self.cell).to_json()
         parts = [_FORMAT, self.subject, spec, self.seed, self.settings]
-        paths = [Path(value) for name, value in self.settings if name in _PATHS and value]
-        if checksums := [_checksum(path) for path in paths if path.exists()]:
+        paths = [_existing(value) for name, value in self.settings if name in _PATHS and value]
+        if checksums := [_checksum(path) for path in itertools.chain(*paths)]:
             parts.append(checksums)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def all_settings(self) -> dict[str, object]:
         """Returns the settings with the cell and the seed."""
         return {**dict(self.settings), "cell": self.cell, "seed": self.seed}
+
+
+def _existing(value: str) -> list[Path]:
+    """Returns the file or folder that a setting names, or those that match its pattern."""
+    if Path(value).exists():
+        return [Path(value)]
+    # As `Corpus.glob` does: Path.glob would match hidden files.
+    return sorted(map(Path, glob.glob(value, recursive=True)))  # noqa: PTH207
 
 
 def _checksum(path: Path) -> str:

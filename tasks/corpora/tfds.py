@@ -93,10 +93,8 @@ def labelled_texts(
         return Stream(read)
 
     test, note = preset.test, preset.note
-    if not note and hasattr(features[label_key], "int2str"):
-        first = next((row for _, row in _rows(name, builder, "test")), None)
-        if first is not None and int(first[label_key]) < 0:
-            test, note = "validation", _HIDDEN
+    if not note and _hides_labels(name, builder, label_key):
+        test, note = "validation", _HIDDEN
     notes = [f"tfds:{name}: {note}"] if note else []
     return _parts(name, builder, stream, test), notes
 
@@ -346,6 +344,15 @@ def _parts(
     if "train" not in parts:
         raise UserError(f"tfds:{name}: no split named 'train'; the splits are {sorted(splits)}.")
     return parts
+
+
+def _hides_labels(name: str, builder: "tfds.core.DatasetBuilder", label_key: str) -> bool:
+    """Whether the test part has no public classes, and a validation part can replace it."""
+    has_classes = hasattr(builder.info.features[label_key], "int2str")
+    if not has_classes or not {"validation", "test"} <= set(builder.info.splits):
+        return False
+    first = next((row for _, row in _rows(name, builder, "test")), None)
+    return first is not None and int(first[label_key]) < 0
 
 
 def _class_names(feature: Any) -> Callable[[int, str], str]:

@@ -131,14 +131,21 @@ def test_the_identity_depends_on_the_content_of_the_data(tmp_path):
     file.write_text("warm\tgood\n", encoding="utf-8")
 
     def identities():
-        settings = [(("data", str(folder)),), (("train", str(file)),), (("data", "sample"),)]
+        pattern = str(folder / "*.tsv")
+        values = [("data", str(folder)), ("train", str(file)), ("data", pattern)]
+        settings = [(each,) for each in (*values, ("data", "sample"))]
         return [Experiment("sentiment", "lstm", "lstm", 0, each).identity for each in settings]
 
     first = identities()
     os.utime(file, (1, 1))
     assert identities() == first
     file.write_text("cold\tgood\n", encoding="utf-8")
-    assert [a == b for a, b in zip(identities(), first, strict=True)] == [False, False, True]
+    assert [a == b for a, b in zip(identities(), first, strict=True)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
     other = [Experiment("sentiment", "gru", "gru", 0, (("data", str(folder)),)).identity]
     file.rename(folder / "test.tsv")
     assert Experiment("sentiment", "gru", "gru", 0, (("data", str(folder)),)).identity not in other

@@ -191,9 +191,10 @@ class _Bags:
 
             def is_sampled(example: Example) -> bool:
                 label = example.values.get("label")
-                is_first = isinstance(label, str) and label not in classes
-                classes.update([label] * is_first)
-                return is_first or position(example.values["text"]) < share
+                if isinstance(label, str) and label not in classes:
+                    classes.add(label)
+                    return True
+                return position(example.values["text"]) < share
 
             examples = examples.filter(is_sampled)
         features, targets = zip(*self.batches(examples), strict=True)
