@@ -212,13 +212,13 @@ def test_the_version_is_found_where_a_file_of_settings_names(
 
     def find(value, task, saved_models, model):
         places.append(f"{saved_models}/{model}/{value}")
-        raise UserError("enough is seen")
+        raise UserError("stop here")
 
     monkeypatch.setattr("app.serving.base_version.find", find)
     argv = ["sentiment", "--config", str(path), "--from", "2", *flags]
     if "saved-models" not in lines:
         argv += ["--saved-models", "models"]
-    with pytest.raises(UserError, match="enough"):
+    with pytest.raises(UserError, match="stop here"):
         train.main(argv)
     assert places == [name]
 
