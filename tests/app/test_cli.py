@@ -389,6 +389,8 @@ def test_an_interruption_in_a_destructor_is_not_lost():
     program = (
         "import signal, time\n"
         "from app import cli\n"
+        # A process in the background of a shell ignores the signal otherwise.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Interrupted:\n"
         "    def __del__(self):\n"
         "        signal.raise_signal(signal.SIGINT)\n"
