@@ -427,6 +427,8 @@ class Equation:
             pinned.
         combined: Groups of gates whose combination has a weight matrix or an activation of its
             own, so that not all of a group can be pinned.
+        normalized: Gates that are divided by their sum, which must not be 0: one of them is
+            always above 0, and none is ever below.
 
     Example:
         >>> EQUATIONS["gru"].gates
@@ -448,6 +450,7 @@ class Equation:
     constants: Mapping[str, float] = dataclasses.field(default_factory=dict)
     shared: tuple[str, ...] = ()
     combined: tuple[tuple[str, ...], ...] = ()
+    normalized: tuple[str, ...] = ()
 
 
 _INPUT_FORGET_OUTPUT = ("input", "forget", "output")
@@ -550,6 +553,7 @@ EQUATIONS = {
         ("h",),
         "Feng et al. (2024), minLSTM: neither gates nor candidate read h",
         blind={"input": "h", "forget": "h", CANDIDATE: "h"},
+        normalized=("input", "forget"),
     ),
     "cfn": Equation(
         _cfn,

@@ -29,6 +29,8 @@ ACTIVATIONS = (
     "exp",
 )
 GATE_ACTIVATIONS = ("sigmoid", "hard_sigmoid")  # those with values from 0 to 1
+_POSITIVE = ("sigmoid", "softplus", "exp")  # above 0 everywhere
+_NOT_NEGATIVE = (*_POSITIVE, "hard_sigmoid", "relu")
 SENSES = ("x", "h", "xh")  # inputs that a gate can be blind to
 LAYER_NORMS = ("none", "products", "maps")
 RECURRENT_STRUCTURES = ("full", "diagonal", "antisymmetric", "orthogonal")
@@ -253,11 +255,27 @@ class CellSpec:
                     f"projection reduces the output of the cell state c; {self.equation!r} has "
                     "none."
                 )
+        self._check_normalized()
         self._check_structure()
         if self.output_activation != "tanh" and not self.definition.has_output_activation:
             raise ValueError(
                 f"output_activation applies to the cell state c; {self.equation!r} has none."
             )
+
+    def _check_normalized(self):
+        """Checks that gates that are divided by their sum do not divide by 0."""
+        gates = self.definition.normalized
+        values = [self.pinned.get(gate, self.activation(gate)) for gate in gates]
+        positive = [self.pinned.get(g, self.activation(g) in _POSITIVE) for g in gates]
+        negative = [g not in self.pinned and self.activation(g) not in _NOT_NEGATIVE for g in gates]
+        if not gates or (any(positive) and not any(negative)):
+            return
+        names = " and ".join(map(repr, gates))
+        raise ValueError(
+            f"{self.equation!r} divides {names} by their sum, so one of them must be above 0 "
+            f"(pinned, or one of {list(_POSITIVE)}) and none below (pinned, or one of "
+            f"{list(_NOT_NEGATIVE)}), got {values}."
+        )
 
     def _check_structure(self):
         """Checks that recurrent matrices can have heads or a structure."""

@@ -4,10 +4,12 @@ import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
 
 from models.cells import specs
 from models.cells.cell import GatedCell
+from models.cells.equations import EQUATIONS
 from models.cells.specs import CELLS, CellSpec
 
 
@@ -101,6 +103,21 @@ def test_a_spec_has_one_form():
             {"equation": "scrn", "pinned": {"hidden": 0.5}},
             "pinned names 'hidden', but 'scrn' transforms what they give",
         ),
+        (
+            {"equation": "minlstm", "pinned": {"forget": 0, "input": 0}},
+            r"'minlstm' divides 'input' and 'forget' by their sum, .* got \[0, 0\]",
+        ),
+        (
+            {"equation": "minlstm", "gate_activations": {"forget": "tanh"}},
+            r"none below .* got \['sigmoid', 'tanh'\]",
+        ),
+        (
+            {
+                "equation": "minlstm",
+                "gate_activations": {"forget": "hard_sigmoid", "input": "relu"},
+            },
+            r"one of them must be above 0 .* got \['relu', 'hard_sigmoid'\]",
+        ),
         ({"equation": "lstm", "constants": {"step": 1}}, r"constants of 'lstm' are \[\]"),
         ({"equation": "lem", "constants": {"step": "1"}}, "constants of 'step' must be a number"),
         ({"equation": "lstm", "heads": 0}, "heads must be an integer of at least 1"),
@@ -128,6 +145,24 @@ def test_a_spec_has_one_form():
 def test_a_bad_cell_says_what_would_be_good(cell, message):
     with pytest.raises(ValueError, match=message):
         specs.find(cell)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_pinned_gates_are_rejected_or_give_finite_states(equation, value):
+    gates = EQUATIONS[equation].gates
+    inputs = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
+    for pinned in (gates, *((gate,) for gate in gates)):
+        try:
+            spec = CellSpec(equation, pinned=dict.fromkeys(pinned, value))
+        except ValueError:
+            continue
+        cell = GatedCell(4, spec)
+        states = cell.get_initial_state(2)
+        for _ in range(2):
+            output, states = cell(inputs, states)
+        for array in (output, *states):
+            assert np.isfinite(array).all(), pinned
 
 
 def test_fields_added_after_the_first_version_are_written_only_if_changed():
