@@ -11,7 +11,6 @@ from pathlib import Path
 import tasks
 from app import cli
 from app.core import config_file
-from app.core.console import say
 from app.serving import base_version, model_name, versions
 from app.serving.base_version import BaseVersion
 from tasks.core import unlabelled
@@ -36,11 +35,6 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     )
     if args.base and not base:
         raise UserError(f"{base_version.FLAG} must be on the command line, not in a file.")
-    if args.config and not base and (version := config_file.base_of(args.config)):
-        say(
-            f"{args.config} is the record of a version that continued {version}; this run starts "
-            f"from new weights. {base_version.FLAG} {version} continues it, too"
-        )
     if base:
         _check_common_settings(base, args, task_class)
     config = cli.settings(_config_class(task_class, base), args)
@@ -75,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         report_examples=args.report_examples,
         model=model_name.of(args),
         command=_command(args, _settings_classes(task_class, base)),
+        notes=_notes(args),
     )
     return pipeline.train(args.task, config, corpus, options)
 
@@ -125,6 +120,17 @@ def _base_version(argv: Sequence[str]) -> BaseVersion | None:
     return base_version.find(
         args.base, argv[0], Path(folder or "saved_models"), str(name or argv[0])
     )
+
+
+def _notes(args: argparse.Namespace) -> list[str]:
+    """Returns what a file of settings does not repeat."""
+    version = config_file.base_of(args.config) if args.config and not args.base else ""
+    if not version:
+        return []
+    return [
+        f"{args.config.name} is the record of a version that continued {version}; this run starts "
+        f"from new weights. {base_version.FLAG} {version} continues it, too"
+    ]
 
 
 def _command(args: argparse.Namespace, settings: Sequence[type]) -> str:

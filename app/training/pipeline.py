@@ -89,6 +89,7 @@ class TrainOptions:
         report_examples: Most examples of the test part that each part of the report shows.
         model: Name under which the version is published; "" for that of the task.
         command: Command that repeats the run, for the record; "" if there is none.
+        notes: Notes of the command for the user.
         output: Stream for everything that is printed; None for standard output.
     """
 
@@ -104,6 +105,7 @@ class TrainOptions:
     report_examples: int = 20
     model: str = ""
     command: str = ""
+    notes: Sequence[str] = ()
     output: TextIO | None = None
 
 
@@ -271,7 +273,7 @@ def read(name: str, config: Config, corpus: Corpus, options: TrainOptions) -> Pr
         )
     config, corpus, decisions = task_class.settle(config, corpus)
     splits = corpus.open()
-    splits = dataclasses.replace(splits, notes=(*splits.notes, *decisions))
+    splits = dataclasses.replace(splits, notes=(*options.notes, *splits.notes, *decisions))
     say(*splits.notes)
     try:
         runs.mkdir(parents=True, exist_ok=True)

@@ -229,12 +229,13 @@ def test_a_record_of_a_continued_version_is_no_command_to_continue(
     record = record_of(base[0]) | {"base": {"version": "lab/1", "manifest": ""}}
     path = tmp_path / "run.json"
     path.write_text(json.dumps(record), encoding="utf-8")
-    monkeypatch.setattr("app.training.pipeline.train", lambda *args: None)
-    argv = ["sentiment", "--data", str(base[1]), *where(tmp_path), "--config"]
-    train.main([*argv, str(path)])
-    assert "continued lab/1; this run starts from new weights" in capsys.readouterr().out
-    train.main([*argv, str(base[0] / "assets.extra/run.json")])
-    assert capsys.readouterr().out == ""
+    argv = ["sentiment", "--data", str(base[1]), *where(tmp_path), "--epochs", "1", "--config"]
+    notes = record_of(train.main([*argv, str(path)]))["data"]["notes"]
+    assert "run.json is the record of a version that continued lab/1; this run" in notes[0]
+    assert notes[0] in capsys.readouterr().out
+    monkeypatch.setattr("app.training.pipeline.train", lambda *args: args[-1].notes)
+    assert train.main([*argv, str(base[0] / "assets.extra/run.json")]) == []
+    assert train.main([*argv, str(path), "--from", str(base[0])]) == []
 
 
 def test_frozen_groups_are_not_trained(base, other, tmp_path, capsys):
