@@ -24,9 +24,7 @@ class Task(image_to_text.ImageToText):
         image_to_text.Config,
         cell="gru",
         units=128,
-        batch_tokens=512,
         learning_rate=2e-3,
-        epochs=15,
         dropout=0.1,
         ema_momentum=0.998,
     )

@@ -185,7 +185,7 @@ def test_the_table_of_defaults_compares_fixed_and_automatic_settings(tmp_path, m
     runs = []
 
     def measure(corpus, flags, seed):
-        runs.append((corpus.sentences, flags))
+        runs.append((corpus.examples, flags))
         config = {"batch_tokens": 640 if flags else 128, "epochs": 12, "patience": 3}
         scores = {"accuracy": 0.8 if flags else 0.9}
         return {"scores": scores, "config": config, "seconds": {"fit": 60}}

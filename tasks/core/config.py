@@ -42,14 +42,14 @@ def automatic_batch_tokens(size: CorpusSize, least: int, most: int) -> int:
     return min(most, max(least, 2 ** round(math.log2(max(1, size.tokens) / _STEPS))))
 
 
-def by_size(size: CorpusSize, values: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+def by_size(count: int, values: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """Returns the values of settings for a corpus.
 
     Args:
-        size: Size of the corpus.
-        values: Values by name, by the least number of tokens that they are for, of which one is 0.
+        count: Size of the corpus.
+        values: Values by name, by the smallest size that they are for; the first of them is 0.
     """
-    return dict(values[max(least for least in values if least <= size.tokens)])
+    return dict(values[max(least for least in values if least <= count)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,3 +229,34 @@ class Config:
         """
         values = self.automatic(size).items()
         return dataclasses.replace(self, **{k: v for k, v in values if getattr(self, k) is None})
+
+
+def automatic_setting(
+    name: str, values: Mapping[int, Mapping[str, Any]], unit: str, absent: Any = None
+) -> Any:
+    """Returns a setting of `Config` as a dataclass field whose value follows from the corpus.
+
+    Args:
+        name: Name of the setting.
+        values: Values by name, by the smallest size of a corpus that they are for, as for
+            `by_size`.
+        unit: What sizes count, such as "words".
+        absent: Value in records that were written before the field existed.
+
+    Example:
+        >>> values = {0: {"epochs": 30}, 10_000: {"epochs": 12}}
+        >>> automatic_setting("epochs", values, "words").metadata["help"]
+        'maximum number of epochs; auto: 30, or 12 from 10,000 words'
+    """
+    [base] = [field for field in dataclasses.fields(Config) if field.name == name]
+    *smaller, largest = (
+        f"{own[name]} from {least:,} {unit}" if least else str(own[name])
+        for least, own in values.items()
+    )
+    metadata = {
+        **base.metadata,
+        "help": f"{base.metadata['help']}; auto: {', '.join(smaller)}, or {largest}",
+        "absent": absent,
+        "auto": type(base.default),
+    }
+    return dataclasses.field(default=None, metadata=metadata)

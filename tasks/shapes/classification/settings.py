@@ -18,7 +18,7 @@ _MONITORS = {
 }
 # Settings that other targets do not have, with the value that leaves them out.
 _OF_CLASSES = (("class_weights", NONE), ("coverage", 0), ("min_precision", 0))
-# Length of training by the least number of tokens. A large corpus is learnt in few passes, of which
+# Length of training by the least number of words. A large corpus is learnt in few passes, of which
 # a falling learning rate makes more than early stopping does.
 _LENGTHS = {
     0: {"epochs": 20, "patience": 5, "schedule": "constant"},
@@ -92,31 +92,10 @@ class Config(word_vectors.Config):
         old_name="tokens",
         auto=int,
     )
-    epochs: int | None = setting(
-        None,
-        "maximum number of epochs; auto: 20, or 4 from a million tokens",
-        at_least=1,
-        affects="schedule",
-        aliases=("num_epochs",),
-        auto=int,
-    )
-    patience: int | None = setting(
-        None,
-        "epochs without improvement on the validation part before training stops; auto: 5, or 4 "
-        "from a million tokens",
-        at_least=1,
-        affects="schedule",
-        auto=int,
-    )
-    schedule: str | None = setting(
-        None,
-        "learning rate after warm-up: constant, or falling to 0 at the end of --epochs, as a line "
-        "or as half a cosine; plateau: halved after each epoch without improvement; auto: "
-        "constant, or cosine from a million tokens",
-        choices=config.SCHEDULES,
-        affects="training",
-        absent="constant",
-        auto=str,
+    epochs: int | None = config.automatic_setting("epochs", _LENGTHS, "words")
+    patience: int | None = config.automatic_setting("patience", _LENGTHS, "words")
+    schedule: str | None = config.automatic_setting(
+        "schedule", _LENGTHS, "words", absent="constant"
     )
     calibrate: bool = setting(
         True,
@@ -228,4 +207,4 @@ class Config(word_vectors.Config):
 
     def automatic(self, size: CorpusSize) -> dict[str, Any]:
         tokens = config.automatic_batch_tokens(size, 256, 16_384)
-        return {"batch_tokens": tokens, **config.by_size(size, _LENGTHS)}
+        return {"batch_tokens": tokens, **config.by_size(size.tokens, _LENGTHS)}

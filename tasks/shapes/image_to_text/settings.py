@@ -1,18 +1,29 @@
 """Settings of image-to-text tasks."""
 
 import dataclasses
+from typing import Any
 
+from tasks.core import config
+from tasks.core.config import CorpusSize
 from tasks.core.errors import UserError
 from tasks.core.settings import setting
 from tasks.shapes import generation
 
 ATTENTIONS = ("grid", "none")  # of `models.networks.captioner`, without importing Keras
+# By the least number of images; of few images, an epoch would have too few batches.
+_AUTOMATIC = {
+    0: {"batch_tokens": 256, "epochs": 40, "patience": 5},
+    2_500: {"batch_tokens": 512, "epochs": 15, "patience": 3},
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(generation.Config):
     """Settings of 1→N."""
 
+    batch_tokens: int | None = config.automatic_setting("batch_tokens", _AUTOMATIC, "images")
+    epochs: int | None = config.automatic_setting("epochs", _AUTOMATIC, "images")
+    patience: int | None = config.automatic_setting("patience", _AUTOMATIC, "images")
     max_length: int = setting(60, "maximum subwords of a caption", at_least=1, old_name="longest")
     vocabulary: int = setting(
         2000, "subwords of the captions", at_least=300, aliases=("vocab_size",)
@@ -50,3 +61,6 @@ class Config(generation.Config):
                 raise UserError(
                     f"--encoder must be one of {pretrained.names()}, got {self.encoder!r}."
                 )
+
+    def automatic(self, size: CorpusSize) -> dict[str, Any]:
+        return config.by_size(size.examples, _AUTOMATIC)

@@ -27,30 +27,9 @@ _AUTOMATIC = {
 class Config(word_vectors.Config):
     """Settings of N→N."""
 
-    batch_tokens: int | None = setting(
-        None,
-        "tokens per batch, including padding; auto: 640, or 128 below 10,000 words",
-        at_least=1,
-        affects="training",
-        old_name="tokens",
-        auto=int,
-    )
-    epochs: int | None = setting(
-        None,
-        "maximum number of epochs; auto: 12, or 30 below 10,000 words",
-        at_least=1,
-        affects="schedule",
-        aliases=("num_epochs",),
-        auto=int,
-    )
-    patience: int | None = setting(
-        None,
-        "epochs without improvement on the validation part before training stops; auto: 3, or "
-        "5 below 10,000 words",
-        at_least=1,
-        affects="schedule",
-        auto=int,
-    )
+    batch_tokens: int | None = config.automatic_setting("batch_tokens", _AUTOMATIC, "words")
+    epochs: int | None = config.automatic_setting("epochs", _AUTOMATIC, "words")
+    patience: int | None = config.automatic_setting("patience", _AUTOMATIC, "words")
     max_length: int = setting(
         128,
         "tokens read together; longer sentences are read in overlapping windows",
@@ -190,4 +169,4 @@ class Config(word_vectors.Config):
             )
 
     def automatic(self, size: CorpusSize) -> dict[str, Any]:
-        return config.by_size(size, _AUTOMATIC)
+        return config.by_size(size.tokens, _AUTOMATIC)

@@ -10,7 +10,8 @@ from tasks.shapes import generation
 
 # Those of `models.layers.decoder`, without importing Keras.
 ATTENTIONS = ("multiplicative", "additive", "none")
-# By the least number of words of both languages; of few words, an epoch would have too few batches.
+_UNIT = "words of both languages"
+# By the least number of them; of few words, an epoch would have too few batches.
 _AUTOMATIC = {
     0: {"batch_tokens": 256, "epochs": 30, "patience": 5},
     50_000: {"batch_tokens": 1024, "epochs": 15, "patience": 3},
@@ -21,31 +22,9 @@ _AUTOMATIC = {
 class Config(generation.Config):
     """Settings of N→M."""
 
-    batch_tokens: int | None = setting(
-        None,
-        "tokens per batch, including padding; auto: 1024, or 256 below 50,000 words of both "
-        "languages together",
-        at_least=1,
-        affects="training",
-        old_name="tokens",
-        auto=int,
-    )
-    epochs: int | None = setting(
-        None,
-        "maximum number of epochs; auto: 15, or 30 below 50,000 words",
-        at_least=1,
-        affects="schedule",
-        aliases=("num_epochs",),
-        auto=int,
-    )
-    patience: int | None = setting(
-        None,
-        "epochs without improvement on the validation part before training stops; auto: 3, or 5 "
-        "below 50,000 words",
-        at_least=1,
-        affects="schedule",
-        auto=int,
-    )
+    batch_tokens: int | None = config.automatic_setting("batch_tokens", _AUTOMATIC, _UNIT)
+    epochs: int | None = config.automatic_setting("epochs", _AUTOMATIC, _UNIT)
+    patience: int | None = config.automatic_setting("patience", _AUTOMATIC, _UNIT)
     max_length: int = setting(
         256, "subwords read per text; longer texts are truncated", at_least=1, old_name="longest"
     )
@@ -87,4 +66,4 @@ class Config(generation.Config):
     )
 
     def automatic(self, size: CorpusSize) -> dict[str, Any]:
-        return config.by_size(size, _AUTOMATIC)
+        return config.by_size(size.tokens, _AUTOMATIC)

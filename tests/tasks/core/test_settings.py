@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 
 import pytest
 
@@ -196,6 +197,27 @@ def test_few_words_have_small_batches_and_more_epochs(name, words, values):
     expected = config(batch_tokens=batch_tokens, epochs=epochs, patience=patience)
     assert config().resolved(size) == expected
     assert config(epochs=3).resolved(size) == dataclasses.replace(expected, epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("images", "values"), [(0, (256, 40, 5)), (2_499, (256, 40, 5)), (2_500, (512, 15, 3))]
+)
+def test_few_images_have_small_batches_and_more_epochs(images, values):
+    config = tasks.find("captioning").Config
+    size = CorpusSize(examples=images, tokens=10**9)
+    names = ("batch_tokens", "epochs", "patience")
+    assert config().resolved(size) == config(**dict(zip(names, values, strict=True)))
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_the_help_of_automatic_settings_has_the_values_of_every_size(name):
+    config = tasks.find(name).Config
+    sizes = [CorpusSize(count, count) for count in (0, 10**9)]
+    for field in dataclasses.fields(config):
+        if " from " in field.metadata["help"] and field.default is None:
+            choices = field.metadata["help"].split("; auto: ")[1]
+            for size in sizes:
+                assert re.search(rf"\b{getattr(config().resolved(size), field.name)}\b", choices)
 
 
 def test_auto_is_a_value_of_automatic_flags_only(capsys):
