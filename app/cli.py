@@ -5,6 +5,7 @@ import ast
 import contextlib
 import dataclasses
 import difflib
+import errno
 import importlib.util
 import io
 import logging
@@ -28,6 +29,7 @@ _Settings = TypeVar("_Settings")
 
 _REPEAT_SECONDS = 0.1  # until an interrupt that a destructor swallowed is repeated
 FAILED = 2  # exit code of errors that the user can fix
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of writing to standard output
 _FALLIBLE = ("strict", "surrogateescape")  # error handlers that fail for some characters
 # Titles of the groups of flags in --help, by the stage that a setting affects.
 _GROUPS = {
@@ -439,9 +441,9 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
         main: The command.
         interrupted: Message after Ctrl-C.
     """
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed, as by >&- in a shell
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _FALLIBLE:
         sys.stdout.reconfigure(errors=ESCAPE)
     try:
@@ -464,9 +466,11 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
         print(f"error: out of memory: {str(error)[:300] or 'no details'}.", file=sys.stderr)
         sys.exit(FAILED)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _OUTPUT_ERRORS:
             raise
-        print(f"error: {printable(str(error.filename))}: {error.strerror}.", file=sys.stderr)
+        name = printable(str(error.filename or "standard output"))
+        print(f"error: {name}: {error.strerror}.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is not written
         sys.exit(FAILED)
 
 
@@ -504,13 +508,14 @@ def quiet() -> Iterator[None]:
     is printed after all.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["LC_ALL"] = "C.UTF-8"  # ops convert case by the rules of the locale
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as output:
         os.dup2(output.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             output.seek(0)
             os.write(stderr, output.read())
             raise

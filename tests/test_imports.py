@@ -24,6 +24,7 @@ TENSORFLOW = {
     "layers/characters.py",
     "networks/stream_reader.py",
     "streaming.py",
+    "text/case.py",
     "text/edit_scripts.py",
     "text/entity_tags.py",
     "text/offsets.py",

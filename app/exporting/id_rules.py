@@ -15,6 +15,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from app.exporting import id_reader
+from models.text import case
 from tasks.core.id_rules import IdRules
 
 READER, RULES = "ids.py", "ids.json"
@@ -104,7 +105,7 @@ def _members(name: str) -> Iterable[int]:
 
 def lower_case() -> dict[str, str]:
     """Returns the lower case of each character that has one, as TensorFlow computes it."""
-    lower = tf.strings.lower(_all_characters()[1], encoding="utf-8").numpy()
+    lower = case.lower(_all_characters()[1]).numpy()
     pairs = zip(_all_characters()[1].numpy(), lower, strict=True)
     return {upper.decode(): low.decode() for upper, low in pairs if upper != low}
 

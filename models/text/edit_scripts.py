@@ -21,6 +21,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from . import case as letter_case
+
 _CASES = {
     "lower": str.lower,
     "keep": str,
@@ -132,14 +134,11 @@ class EditScripts:
             ids: Index of the script of each word, (N,) int32.
             words: (N,) strings, UTF-8.
         """
-        lower = tf.strings.lower(words, encoding="utf-8")
-        upper = tf.strings.upper(words, encoding="utf-8")
-        initial = tf.strings.upper(
-            tf.strings.substr(words, 0, 1, unit="UTF8_CHAR"), encoding="utf-8"
-        )
+        lower, upper = letter_case.lower(words), letter_case.upper(words)
+        initial = letter_case.upper(tf.strings.substr(words, 0, 1, unit="UTF8_CHAR"))
         size = tf.strings.length(words, unit="UTF8_CHAR")
         rest = tf.strings.substr(words, tf.minimum(1, size), size, unit="UTF8_CHAR")
-        capital = tf.strings.join([initial, tf.strings.lower(rest, encoding="utf-8")])
+        capital = tf.strings.join([initial, letter_case.lower(rest)])
         case = tf.gather(self._case, ids)
         changed = tf.where(case == 0, lower, tf.where(case == 1, words, capital))
         changed = tf.where(case == 3, upper, changed)

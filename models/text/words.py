@@ -21,6 +21,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from . import case
+
 PADDING, UNKNOWN = 0, 1  # ids without a word
 _MAX_BYTES = 2**30  # of a text; in base64 fewer than an int32 can count
 MAX_TOKEN_BYTES = 128  # a subword, of at most 32 characters, has no more
@@ -222,7 +224,7 @@ class Vocabulary(tf.Module):
             return words.with_flat_values(self.encode(words.flat_values))
         lines = self._ids.lookup(words)
         if self._lower_unknown:
-            lower = self._ids.lookup(tf.strings.lower(words, encoding="utf-8"))
+            lower = self._ids.lookup(case.lower(words))
             lines = tf.where(lines < 0, lower, lines)
         return tf.cast(lines + self._first, tf.int32)
 

@@ -372,6 +372,29 @@ def test_a_closed_stream_is_no_error(name, monkeypatch):
     assert getattr(sys, name).name == os.devnull
 
 
+def test_a_closed_input_is_empty(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    read = []
+    cli.run(lambda: read.append(sys.stdin.read()))
+    assert read == [""] and not sys.stdin.isatty()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_that_is_full_is_reported():
+    program = "from app import cli; cli.run(lambda: print('text'))"
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-c", program]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert result.stderr == "error: standard output: No space left on device.\n"
+    assert result.returncode == 2
+
+
+def test_tensorflow_does_not_follow_the_locale(monkeypatch):
+    monkeypatch.setenv("LC_ALL", "tr_TR.UTF-8")
+    with cli.quiet():
+        assert os.environ["LC_ALL"] == "C.UTF-8"
+
+
 def test_another_interruption_ends_a_command_at_once(monkeypatch, capsys):
     handlers = []
     monkeypatch.setattr(signal, "signal", lambda *handler: handlers.append(handler))

@@ -13,6 +13,7 @@ import tensorflow as tf
 from scipy import sparse
 
 from models.layers.threshold import f1_threshold
+from models.text import case
 from models.text.words import split
 from tasks.core.examples import Example, Splits, Stream, position
 
@@ -177,7 +178,7 @@ class _Bags:
         for batch in examples.batches(_BATCH_SIZE, _BATCH_BYTES):
             texts = tf.constant([example.values["text"] for example in batch])
             words = split(texts)
-            words = words.with_flat_values(tf.strings.lower(words.flat_values, "utf-8")).to_list()
+            words = words.with_flat_values(case.lower(words.flat_values)).to_list()
             yield self._vectorizer.transform(words), self._targets(batch)
 
     def all(self, examples: Stream, sample: bool = True) -> tuple[sparse.csr_matrix, np.ndarray]:

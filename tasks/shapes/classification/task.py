@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from models.cells.recurrent import PORTABLE
 from models.networks.classifier import classifier
+from models.text import case
 from models.text.pieces import CHUNK_RULES, chunks
 from models.text.words import (
     MAX_TOKEN_BYTES,
@@ -147,7 +148,7 @@ class Classification(task.Task):
         """Returns words as they are looked up in the vocabulary."""
         if isinstance(words, tf.RaggedTensor):
             return words.with_flat_values(cls._folded(config, words.flat_values))
-        return tf.strings.lower(words, encoding="utf-8") if config.fold_case else words
+        return case.lower(words) if config.fold_case else words
 
     def moved_inputs(self, id_maps: Mapping[str, IdMap]) -> Sequence[IdMap]:
         if not self._evidence or "labels" not in id_maps:

@@ -24,7 +24,7 @@ from models.layers.macro_f1 import MacroF1
 from models.layers.temperature import Temperature, fit_temperature
 from models.networks.ensemble import ensemble
 from models.networks.tagger import tagger
-from models.text import entities, ud_tokenizer
+from models.text import case, entities, ud_tokenizer
 from models.text.edit_scripts import EditScripts, is_edit_script
 from models.text.pieces import CHUNK_RULES, chunks
 from models.text.ud_tokenizer import tokenize
@@ -674,7 +674,7 @@ def _frequent_characters(words: Mapping[str, int]) -> list[str]:
 
 def _normalize(tokens: tf.Tensor, config: Config) -> tf.Tensor:
     """Returns words as they are looked up in the vocabulary."""
-    return tf.strings.lower(tokens, encoding="utf-8") if config.fold_case else tokens
+    return case.lower(tokens) if config.fold_case else tokens
 
 
 def _pad_to_one_step(padded: tf.Tensor) -> tf.Tensor:
