@@ -8,6 +8,7 @@ files of `app.deploy` name is never removed. --runs lists what training keeps in
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import shlex
@@ -18,10 +19,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import tasks
 from app import cli
 from app.serving import versions
 from tasks.core.errors import UserError
-from tasks.core.settings import flag
+from tasks.core.settings import flag, from_record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +50,16 @@ class Version:
     @property
     def task(self) -> str:
         """Its task; "" if it is not known."""
-        return str(self.record.get("task", ""))
+        return self.record.get("task", "")
 
     @property
     def size(self) -> int:
         """Bytes of its files."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        total = 0
+        for path in self.folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # another process is removing it
+                total += path.stat().st_size if path.is_file() else 0
+        return total
 
     @property
     def networks(self) -> int:
@@ -66,18 +72,22 @@ class Version:
         intervals = self.record.get("intervals", {})
         texts = {}
         for name, value in self.record.get("scores", {}).items():
-            low, high = intervals.get(name, (None, None))
-            texts[name] = f"{value:.4f}" + ("" if low is None else f" ({low:.4f} to {high:.4f})")
+            texts[name] = f"{value:.4f}" if isinstance(value, int | float) else "undefined"
+            if isinstance(intervals.get(name), list):
+                low, high = intervals[name]
+                texts[name] += f" ({low:.4f} to {high:.4f})"
         return texts
 
     def row(self) -> list[str]:
         """Returns a row of the list."""
         cell = str(self.record.get("config", {}).get("cell", ""))
         cell += f" x {self.networks}" if self.networks > 1 else ""
-        base = (self.record.get("base") or {}).get("version", "")
+        base = str(self.record.get("base", {}).get("version", ""))
         day = time.strftime("%Y-%m-%d", time.localtime(self.folder.stat().st_mtime))
         source = str(self.record.get("data", {}).get("source", ""))
         scores = ", ".join(f"{name} {text}" for name, text in self.scores().items())
+        if not versions.is_complete(self.folder):
+            scores = "no version: it has no saved_model.pb"
         size = cli.mebibytes(self.size)
         return [self.model, str(self.number), self.task, cell, source, base, day, size, scores]
 
@@ -89,6 +99,8 @@ class Version:
 
 
 _DEPLOY = Path("deploy")
+_RUNS = Path("runs")
+_DRAFT = "draft-removed-"  # begins the name of a version that is being removed
 _COLUMNS = ["model", "version", "task", "cell", "data", "continues", "date", "size", "scores"]
 
 
@@ -108,23 +120,30 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     published = find(args.saved_models)
     if args.compare:
-        _compare(*(_version(text, args.model, published) for text in args.compare))
+        first, second = (_version(text, args.model, published) for text in args.compare)
+        _compare(first, second, args.saved_models)
         return
     published = [version for version in published if args.model in (None, version.model)]
     if not published:
         raise UserError(
             f"{args.saved_models} holds no published version"
             + (f" of {args.model}" if args.model else "")
-            + "; run: python -m app.train"
+            + f"; run: python -m app.train {args.model or 'sentiment'}"
         )
+    if args.delete or args.prune:
+        deployed = _deployed(args.deploy, args.saved_models)
     if args.delete:
-        _remove(_named(published, args.delete), args.saved_models, _deployed(args.deploy))
+        _remove(published, _named(published, args.delete), args.saved_models, deployed)
     elif args.prune:
-        _remove(_older(published, args.keep), args.saved_models, _deployed(args.deploy))
+        _remove(published, _older(published, args.keep), args.saved_models, deployed)
     elif args.json:
         print(json.dumps([version.summary() for version in published]))
     else:
-        print(cli.columns([_COLUMNS, *(version.row() for version in published)]))
+        rows = [_COLUMNS]
+        for version in published:
+            with contextlib.suppress(FileNotFoundError):  # another process has removed it
+                rows.append(version.row())
+        print(cli.columns(rows))
 
 
 def find(saved_models: Path) -> list[Version]:
@@ -149,7 +168,7 @@ def _version(text: str, model: str | None, published: Sequence[Version]) -> Vers
     raise UserError(f"--compare must name versions of {titles}, got {name}/{number}.")
 
 
-def _compare(first: Version, second: Version) -> None:
+def _compare(first: Version, second: Version, saved_models: Path) -> None:
     """Prints the settings and scores in which two versions of a task differ."""
     for version in (first, second):
         if not version.task:
@@ -159,7 +178,8 @@ def _compare(first: Version, second: Version) -> None:
             f"--compare must name two versions of one task, got {first.title} of {first.task} and "
             f"{second.title} of {second.task}."
         )
-    one, other = _described(first), _described(second)
+    settings = _settings((first, second))
+    one, other = map(_described, (first, second), settings)
     rows = [
         [name, one.get(name, ""), other.get(name, "")]
         for name in dict.fromkeys([*one, *other])
@@ -170,19 +190,21 @@ def _compare(first: Version, second: Version) -> None:
     else:
         print(f"{first.title} and {second.title} have the same settings, data and scores")
     command = ["python", "-m", "app.evaluate", first.task, "--compare", first.title, second.title]
+    if saved_models != Path("saved_models"):
+        command += ["--saved-models", str(saved_models)]
     print(
         "the scores are those of each version's own test part; on the same examples, with a test "
         f"of significance: {shlex.join(command)}"
     )
 
 
-def _described(version: Version) -> dict[str, str]:
+def _described(version: Version, config: Mapping[str, Any]) -> dict[str, str]:
     """Returns settings, data and scores of a version by name, in words."""
     record, data = version.record, version.record.get("data", {})
-    base = record.get("base") or {}
+    base = record.get("base", {})
     settings = {
         flag(name): value if isinstance(value, str) else json.dumps(value)
-        for name, value in record.get("config", {}).items()
+        for name, value in config.items()
     }
     counts = ", ".join(f"{part} {count}" for part, count in data.get("examples", {}).items())
     return {
@@ -198,53 +220,86 @@ def _described(version: Version) -> dict[str, str]:
     }
 
 
+def _settings(compared: Sequence[Version]) -> list[Mapping[str, Any]]:
+    """Returns the settings of versions by their present names, or as recorded if one has others."""
+    configs = [version.record.get("config", {}) for version in compared]
+    try:
+        settings = tasks.declaration(compared[0].task).Config
+        return [dataclasses.asdict(from_record(settings, config)) for config in configs]
+    except (UserError, TypeError):  # of another program, or of a task that is gone
+        return configs
+
+
 def _named(published: Sequence[Version], numbers: Sequence[int]) -> list[Version]:
     by_number = {version.number: version for version in published}
     unknown = sorted(set(numbers) - set(by_number))
     if unknown:
         raise UserError(f"--delete must be of the versions {sorted(by_number)}, got {unknown}.")
+    for number in numbers:
+        if not versions.is_complete(by_number[number].folder):
+            raise UserError(
+                f"--delete: {by_number[number].folder} has no saved_model.pb, so it is no version; "
+                "remove the folder yourself if you do not need it."
+            )
     return [by_number[number] for number in dict.fromkeys(numbers)]
 
 
 def _older(published: Sequence[Version], keep: int) -> list[Version]:
-    """Returns all versions but the latest `keep` of each model."""
-    older = []
+    """Returns all versions but the latest `keep` of each model; folders of other files stay."""
+    older, published = [], [v for v in published if versions.is_complete(v.folder)]
     for model in dict.fromkeys(version.model for version in published):
         older += [version for version in published if version.model == model][:-keep]
     return older
 
 
-def _deployed(folders: Sequence[Path]) -> set[tuple[str, int]]:
-    """Returns the models and versions that the files of deployments name; none without files."""
+def _deployed(folders: Sequence[Path], saved_models: Path) -> set[Path]:
+    """Returns the folders of the versions that deployments name; none without their files."""
     named = set()
     for folder in folders or [_DEPLOY]:
         path = folder / "models.config"
-        if path.exists():
+        if path.exists() or path.is_symlink():  # whose target may be out of reach
             with cli.quiet():
                 from app.serving import deployment, server_config
-            named |= server_config.served(deployment.read(path))
+            for model, number in server_config.served(deployment.read(path)):
+                named.add((saved_models / model / str(number)).resolve())
         elif folders:
             raise UserError(f"--deploy: {path} does not exist.")
     return named
 
 
 def _remove(
-    unwanted: Sequence[Version], saved_models: Path, deployed: set[tuple[str, int]]
+    published: Sequence[Version],
+    unwanted: Sequence[Version],
+    saved_models: Path,
+    deployed: set[Path],
 ) -> None:
     """Removes versions that are not deployed, and prints every one.
 
     A version is renamed first, so that no server sees one with a part of its files.
+
+    Args:
+        published: The versions of the models, of which removals that were interrupted before are
+            completed.
+        unwanted: The versions to remove.
+        saved_models: Folder of the published models.
+        deployed: Folders of versions that stay.
     """
     freed = count = 0
+    for model in dict.fromkeys(version.model for version in published):
+        for draft in (saved_models / model).glob(f"{_DRAFT}*"):
+            _delete(draft)
+            print(f"removed {draft}, which an interrupted removal left")
     for version in unwanted:
-        if (version.model, version.number) in deployed:
+        if version.folder.resolve() in deployed:
             print(f"not removed: {version.folder}, which models.config names")
             continue
-        size, draft = version.size, version.folder.with_name(f"draft-removed-{version.number}")
-        if draft.exists():  # an earlier removal of this number was interrupted
-            shutil.rmtree(draft)
-        version.folder.rename(draft)
-        shutil.rmtree(draft)
+        size, draft = version.size, version.folder.with_name(f"{_DRAFT}{version.number}")
+        try:
+            version.folder.rename(draft)
+        except FileNotFoundError:
+            print(f"not removed: {version.folder}, which another process has removed")
+            continue
+        _delete(draft)
         print(f"removed {version.folder}: {cli.mebibytes(size)}", flush=True)
         freed, count = freed + size, count + 1
     for model in dict.fromkeys(
@@ -256,10 +311,24 @@ def _remove(
     print(f"{count} of {len(unwanted)} removed, {cli.mebibytes(freed)} freed")
 
 
+def _delete(folder: Path) -> None:
+    """Removes a folder, or a link to one, which another process may be removing, too."""
+    if folder.is_symlink():
+        folder.unlink(missing_ok=True)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
 def _runs(args: argparse.Namespace) -> None:
     """Prints what training keeps, or removes what can be made again."""
     from app.training import cached_corpora, stored_runs
 
+    if not args.runs.is_dir() and args.runs != _RUNS:
+        raise UserError(
+            f"--runs: {args.runs} is not a folder. For the runs of one model: python -m app.models "
+            f"{args.runs.name} --runs"
+        )
     stored, corpora = stored_runs.find(args.runs), cached_corpora.find(args.runs)
     if args.model:
         stored = [run for run in stored if run.model == args.model]
@@ -331,7 +400,7 @@ def _parser() -> cli.Parser:
         "--runs",
         nargs="?",
         type=cli.utf8_path,
-        const=Path("runs"),
+        const=_RUNS,
         metavar="DIR",
         help="list the training state and the encoded examples in a folder (default: runs)",
     )

@@ -9,15 +9,33 @@ from models import manifest
 from tasks.core.errors import UserError
 
 _MAX_VERSION = 2**63 - 1
+# Entries of a record, which another program may have written, by type.
+_TYPES = {
+    "task": str,
+    "config": dict,
+    "data": dict,
+    "scores": dict,
+    "intervals": dict,
+    "base": dict,
+    "networks": list,
+}
 
 
 def numbers(folder: Path) -> list[int]:
-    """Returns the published versions in a model's folder, in ascending order."""
+    """Returns the published versions in a model's folder, in ascending order.
+
+    A number alone makes a version, so that a later one never takes the number of a damaged one.
+    """
     if not folder.is_dir():
         return []
     return sorted(
         int(path.name) for path in folder.iterdir() if _is_version(path.name) and path.is_dir()
     )
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder of a version has a SavedModel, and is no folder of other files."""
+    return (folder / "saved_model.pb").is_file()
 
 
 def _is_version(name: str) -> bool:
@@ -47,12 +65,17 @@ def published(saved_models: Path) -> dict[str, list[int]]:
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """Returns the `run.json` of a version; empty if it has none that can be read."""
+    """Returns the `run.json` of a version, without entries of a wrong type.
+
+    It is empty if the version has none that can be read.
+    """
     try:
         content = json.loads((folder / "assets.extra/run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}  # such as a version of another program
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return {k: value for k, value in content.items() if isinstance(value, _TYPES.get(k, object))}
 
 
 def task_of(folder: Path) -> str | None:

@@ -28,8 +28,8 @@ _WRITTEN = (
     run_state.CACHE_FILE,
     "assets",
     "tensorboard",
-    "network-*",
-    "distilled*",
+    "network-[0-9]*/",
+    "distilled-[0-9]*/",
 )
 _DAY = 24 * 60 * 60  # seconds
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from app import cli, deploy, models
 from app.training import run_state
 from app.training.run_state import Progress, Run
+from tasks.core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +37,7 @@ def saved_models(tmp_path):
         else:
             (extra / "run.json").write_text("[" * 100_000, encoding="utf-8")
         (extra / "weights").write_bytes(bytes(2**20))
+        (extra.parent / "saved_model.pb").touch()
     (tmp_path / "saved_models/sentiment/draft-1").mkdir()
     return tmp_path / "saved_models"
 
@@ -86,6 +89,96 @@ def test_a_removal_that_was_interrupted_before_does_not_prevent_one(saved_models
     assert not list(saved_models.glob("*/draft-removed-*"))
 
 
+def test_folders_without_a_model_are_listed_and_never_removed(saved_models, capsys):
+    files = [saved_models / "sentiment/11/note", saved_models / "diary/2024/note"]
+    for path in files:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    run(saved_models)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines if "it has no saved_model.pb" in line] == [
+        ["diary", "2024"],
+        ["sentiment", "11"],
+    ]
+    run(saved_models, "--prune", "--keep", "1")
+    with pytest.raises(
+        UserError, match=r"sentiment/11 has no saved_model\.pb, so it is no version"
+    ):
+        run(saved_models, "sentiment", "--delete", "10", "11")
+    assert numbers(saved_models) == [10, 11] and all(path.exists() for path in files)
+    deploy.main(["--saved-models", str(saved_models), "--to", str(saved_models.parent / "deploy")])
+    output = capsys.readouterr().out
+    assert f"left out: {files[0].parent}, which has no saved_model.pb" in output
+    assert "sentiment  10      10" in output and "diary  " not in output
+
+
+def test_a_deployed_version_is_not_removed_by_another_path(saved_models, capsys):
+    folder = saved_models.parent / "deploy"
+    argv = ["--saved-models", str(saved_models), "--to", str(folder)]
+    deploy.main([*argv, "--stable", "sentiment=1"])
+    (saved_models / "alias").symlink_to("sentiment")
+    run(saved_models, "alias", "--delete", "1")
+    assert "not removed: " in capsys.readouterr().out and 1 in numbers(saved_models)
+    (folder / "models.config").rename(folder / "elsewhere")
+    (folder / "models.config").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"models\.config cannot be read: No such file"):
+        run(saved_models, "sentiment", "--delete", "1")
+    assert 1 in numbers(saved_models)
+
+
+def test_links_and_what_an_interrupted_removal_left_are_removed(saved_models, capsys):
+    (saved_models / "tagging/2").symlink_to(saved_models / "sentiment/1")
+    (saved_models / "tagging/draft-removed-7").mkdir()
+    run(saved_models, "tagging", "--delete", "2")
+    assert "draft-removed-7, which an interrupted removal left" in capsys.readouterr().out
+    assert sorted(path.name for path in (saved_models / "tagging").iterdir()) == ["1"]
+    assert 1 in numbers(saved_models)
+
+
+def test_versions_that_another_process_removes_do_not_stop_the_command(
+    saved_models, capsys, monkeypatch
+):
+    published = models.find(saved_models)
+    monkeypatch.setattr(models, "find", lambda folder: published)
+    shutil.rmtree(saved_models / "sentiment/1")
+    shutil.rmtree(saved_models / "sentiment/2/assets.extra")
+    run(saved_models)
+    assert "sentiment  2" in capsys.readouterr().out
+    monkeypatch.setattr("app.serving.versions.is_complete", lambda folder: True)
+    run(saved_models, "sentiment", "--prune", "--keep", "1")
+    output = capsys.readouterr().out
+    assert "sentiment/1, which another process has removed" in output
+    assert numbers(saved_models) == [10]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"config": None}, {"scores": None}, {"scores": {"accuracy": None}}, {"networks": 3},
+        {"base": "sentiment/1"}, {"data": "sample"}, {"intervals": [1, 2]}, {"task": ["x"]},
+    ],
+)  # fmt: skip
+def test_records_of_other_programs_are_listed_as_far_as_they_can_be_read(
+    saved_models, capsys, entry
+):
+    path = saved_models / "sentiment/1/assets.extra/run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entry))
+    run(saved_models)
+    assert capsys.readouterr().out.count("\n") == 5
+    run(saved_models, "--json")
+
+
+def test_settings_of_earlier_formats_are_compared_by_their_present_names(saved_models, capsys):
+    for number, config in ((1, {"rate": 0.5, "units": 3}), (2, {"learning_rate": 0.5, "units": 4})):
+        path = saved_models / f"sentiment/{number}/assets.extra/run.json"
+        path.write_text(json.dumps({"task": "sentiment", "config": config}))
+    run(saved_models, "--compare", "sentiment/1", "sentiment/2")
+    output = capsys.readouterr().out
+    changed = [line.split()[0] for line in output.splitlines() if line.startswith("--")]
+    assert changed == ["--units"]
+    assert f"sentiment/2 --saved-models {saved_models}" in output
+
+
 def test_pruning_keeps_the_latest_and_what_is_deployed(saved_models, capsys):
     deploy.main(
         [
@@ -114,6 +207,7 @@ def test_pruning_keeps_the_latest_and_what_is_deployed(saved_models, capsys):
         (["translation"], "holds no published version of translation"),
         (["--prune", "--deploy", "elsewhere"], "elsewhere/models.config does not exist"),
         (["--clean"], "--clean needs --runs"),
+        (["--runs", "sentiment"], "sentiment is not a folder. For the runs of one model: python"),
         (["--compare", "1", "2"], "--compare needs the models, too, such as sentiment/1; got 1"),
         (["--compare", "sentiment/1", "sentiment/3"], "sentiment/10', 'tagging/1'], got sentime"),
         (["--compare", "sentiment/1", "tagging/1"], "tagging/1 has no record of its training"),
@@ -169,7 +263,8 @@ def test_settings_and_scores_that_differ_are_compared(saved_models, capsys):
             "0.7500)",
         ],
     }
-    assert last.endswith("python -m app.evaluate sentiment --compare sentiment/1 sentiment/2")
+    command = "python -m app.evaluate sentiment --compare sentiment/1 sentiment/2"
+    assert last.endswith(f"{command} --saved-models {saved_models}")
     run(saved_models, "--compare", "sentiment/10", "sentiment/10")
     assert "have the same settings" in capsys.readouterr().out
 
@@ -244,7 +339,8 @@ def test_a_run_that_has_just_begun_is_not_removed(saved_models, runs):
 
 
 def test_only_the_state_of_published_versions_is_removed(saved_models, runs, capsys):
-    (runs / "sentiment" / ("c" * 16) / "notes.txt").write_text("mine")
+    for name in ("notes.txt", "network-2.txt", "distilled-notes"):
+        (runs / "sentiment" / ("c" * 16) / name).write_text("mine")
     run(saved_models, "--runs", str(runs), "--clean", "--unused-days", "50")
     assert "0 removed" in capsys.readouterr().out
     with run_state.FileLock(runs / "sentiment" / ("c" * 16) / "lock"):
@@ -257,4 +353,5 @@ def test_only_the_state_of_published_versions_is_removed(saved_models, runs, cap
     present = {path.parent.name[0] for path in runs.glob("*/*/state.npz")}
     assert present == set("0abdef")
     removed = runs / "sentiment" / ("c" * 16)
-    assert [path.name for path in removed.iterdir() if path.name != "lock"] == ["notes.txt"]
+    left = sorted(path.name for path in removed.iterdir() if path.name != "lock")
+    assert left == ["distilled-notes", "network-2.txt", "notes.txt"]
