@@ -20,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
     published = versions.published(args.saved_models)
     if not published:
-        raise UserError(f"{args.saved_models} holds no published model; run: python -m app.train")
+        raise UserError(
+            f"{args.saved_models} holds no published model; run: python -m app.train sentiment"
+        )
     with cli.quiet():
         from app.serving import deployment, server_config
     if args.check:
@@ -32,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         ):
             _report(results)
         return
+    published, left_out = deployment.servable(args.saved_models, published)
+    for folder in left_out:
+        print(f"left out: {folder}, which has no saved_model.pb")
     overrides = {label: getattr(args, label) for label in server_config.LABELS}
     labels = deployment.labels(args.to, published, overrides)
     limits = deployment.limits(args.to, args.memory, args.cpus)

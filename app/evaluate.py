@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args, task_class = cli.parse("evaluate", __doc__, argv, _add_flags, "--data PATH --part valid")
     corpus = cli.settings(task_class.Corpus, args)
     corpus.check_paths(args.part)
+    if args.compare and args.version is not None:
+        raise UserError("--compare names its versions; omit --version.")
     if args.compare:
         return _compare(args, corpus)
     folder = model_name.version(args)

@@ -288,10 +288,10 @@ def _open_model(args: argparse.Namespace) -> Iterator[_Model]:
         options = (args.version, args.timeout, args.retries, args.max_response)
         server_url.check(args.server, *options)
         with cli.with_tensorflow():
-            from app.serving import client, payloads
+            from app.serving import client, server_config
         connection = client.connect(args.server, model_name.of(args), *options)
         with contextlib.closing(connection):
-            yield _Model(connection, payloads.SERVER_BATCH, payloads.SERVER_BATCH, None)
+            yield _Model(connection, server_config.SERVER_BATCH, server_config.SERVER_BATCH, None)
         return
     folder = model_name.version(args)
     with cli.with_tensorflow():

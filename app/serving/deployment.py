@@ -6,10 +6,29 @@ from pathlib import Path
 from typing import Any
 
 from app.core.atomic import atomic_write
-from app.serving import kubernetes, server_config
+from app.serving import kubernetes, server_config, versions
 from tasks.core.errors import UserError
 
 Labels = dict[str, dict[str, int]]  # by model: the version of each label
+
+
+def servable(
+    saved_models: Path, published: Mapping[str, Sequence[int]]
+) -> tuple[dict[str, list[int]], list[Path]]:
+    """Divides versions into those that a server can load, and folders without a SavedModel.
+
+    Args:
+        saved_models: Folder of the published models.
+        published: Versions of each model, in ascending order.
+    """
+    complete, left_out = {}, []
+    for model, numbers in published.items():
+        folders = {number: saved_models / model / str(number) for number in numbers}
+        own = [number for number in numbers if versions.is_complete(folders[number])]
+        left_out += [folders[number] for number in numbers if number not in own]
+        if own:
+            complete[model] = own
+    return complete, left_out
 
 
 def labels(
@@ -23,7 +42,8 @@ def labels(
         overrides: MODEL=VERSION strings by label.
 
     Raises:
-        UserError: An override is malformed or not published, or the current file is invalid.
+        UserError: An override is malformed or not published, the current file is invalid, or a
+            stable version is not published any more.
     """
     path = folder / server_config.MODELS
     current = server_config.labels(read(path)) if path.exists() else {}
@@ -31,13 +51,16 @@ def labels(
         label: _parse_overrides(label, pairs, published) for label, pairs in overrides.items()
     }
     result = {}
-    for model, versions in published.items():
-        latest = versions[-1]
-        stable = current.get(model, {}).get("stable")
-        if stable not in versions:
-            stable = latest
+    for model, numbers in published.items():
+        latest = numbers[-1]
+        stable = chosen["stable"].get(model, current.get(model, {}).get("stable", latest))
+        if stable not in numbers:
+            raise UserError(
+                f"{path}: the stable version {stable} of {model} is not published any more; choose "
+                f"one of {numbers} with --stable {model}=VERSION."
+            )
         result[model] = {
-            "stable": chosen["stable"].get(model, stable),
+            "stable": stable,
             "canary": chosen["canary"].get(model, latest),
         }
     return result
@@ -101,7 +124,8 @@ def write(
     Raises:
         UserError: The file of models was edited and does not have these labels.
     """
-    relative = Path(os.path.relpath(saved_models, folder)).as_posix()
+    # From where the folder really is, because .. of a link is the parent of its target.
+    relative = Path(os.path.relpath(saved_models.absolute(), folder.resolve())).as_posix()
     contents = {
         server_config.MODELS: server_config.models(labels),
         server_config.BATCHING: server_config.batching(limits),
@@ -146,7 +170,7 @@ def _parse_overrides(
     label: str, pairs: Sequence[str], published: Mapping[str, Sequence[int]]
 ) -> dict[str, int]:
     """Parses the MODEL=VERSION values of a flag."""
-    versions = {}
+    chosen = {}
     for pair in pairs:
         model, _, version = pair.partition("=")
         if model not in published:
@@ -157,13 +181,15 @@ def _parse_overrides(
             raise UserError(
                 f"--{label} {model}=VERSION must be one of {published[model]}, got {pair!r}."
             )
-        versions[model] = int(version)
-    return versions
+        if model in chosen:
+            raise UserError(f"--{label} must name each model once, got {model} twice.")
+        chosen[model] = int(version)
+    return chosen
 
 
 def _write_unless_edited(path: Path, text: str) -> bool:
     """Writes a file unless it was edited; returns whether it did."""
     if path.exists() and not server_config.is_unedited(path.read_bytes()):
         return False
-    atomic_write(path, text)  # a server may be reading the file
+    atomic_write(path.resolve(), text)  # a server may be reading the file
     return True

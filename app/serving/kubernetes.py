@@ -1,6 +1,7 @@
 """Manifest of a server on Kubernetes: the same files and restrictions as in the Compose file."""
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from app.serving import server_config
 from app.serving.server_config import Limits
@@ -72,7 +73,7 @@ def _container(labels, limits):
     # A gibibyte of Compose, "4g", is "4Gi" here; a processor may be divided into thousandths.
     memory = limits.memory[:-1] + {"m": "Mi", "g": "Gi"}[limits.memory[-1]]
     resources = {"memory": memory, "cpu": f"{round(limits.cpus * 1000)}m"}
-    loaded = {"path": f"/v1/models/{min(labels)}", "port": "rest"}
+    loaded = {"path": f"/v1/models/{quote(min(labels))}", "port": "rest"}
     metrics = {"path": server_config.METRICS, "port": "rest"}
     ports = {"grpc": server_config.GRPC_PORT, "rest": server_config.REST_PORT}
     return {

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tasks
+from app.core import config_file
 from app.serving import versions
 from tasks.core.errors import UserError
 
@@ -95,24 +96,27 @@ def with_task(argv: Sequence[str]) -> list[str]:
     if not argv or argv[0].startswith("-") or argv[0] in tasks.names():
         return list(argv)
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--saved-models", type=Path, default=Path("saved_models"))
+    parser.add_argument("--saved-models", type=Path)
     parser.add_argument(FLAG, nargs="?")
     args, _ = parser.parse_known_args(argv[1:])
-    name, models = argv[0], list(versions.published(args.saved_models))
+    path = config_file.path_in(argv[1:])
+    settings = config_file.read(path, "") if path else {}
+    folder = Path(args.saved_models or settings.get("saved_models") or "saved_models")
+    name, models = argv[0], list(versions.published(folder))
     if name not in models:
         if set(models) <= set(tasks.names()):
             return list(argv)  # an error of the parser, which lists the tasks
         raise UserError(
-            f"{name} is not a task, and {args.saved_models} has no model by that name; the models "
+            f"{name} is not a task, and {folder} has no model by that name; the models "
             f"are {models}. For a model that is only on a server, give its task and {FLAG}."
         )
     if args.name is not None:
         raise UserError(f"{FLAG} is only for a task; {name} is already the name of a model.")
-    task = versions.task_of(args.saved_models / name)
+    task = versions.task_of(folder / name)
     if task not in tasks.names():
         reason = "has no record of its task" if task is None else f"is of the unknown task {task}"
         raise UserError(
-            f"{args.saved_models / name} {reason}; give the task and {FLAG} {name}. The tasks are "
+            f"{folder / name} {reason}; give the task and {FLAG} {name}. The tasks are "
             f"{tasks.names()}."
         )
     return [task, f"{FLAG}={name}", *argv[1:]]

@@ -10,7 +10,6 @@ from tasks.core.predictor import Predictor
 
 _SIZES = {"lengths", "count"}  # outputs that say how many values of the others are valid
 _NEXT = "next_"  # begins the names of outputs on what may follow, which have a size of their own
-SERVER_BATCH = 32  # most rows of a request to a server, and of a batch that it merges
 
 
 def columns(signature: SignatureDef, rows: Sequence[Mapping]) -> dict[str, np.ndarray]:

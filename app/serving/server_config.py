@@ -33,6 +33,7 @@ COMPOSE = "docker-compose.yml"
 IMAGE = "tensorflow/serving:2.20.0"
 BASE = PurePosixPath("/models")  # folder of the saved models in the container
 LABELS = ("stable", "canary")
+SERVER_BATCH = 32  # most rows of a request to a server, and of a batch that it merges
 _HEADER = "# Written by app.deploy, SHA-256 of what follows: "
 GRPC_PORT, REST_PORT = 8500, 8501
 SERVICE = "serving"  # name of the service in the Compose file
@@ -178,11 +179,9 @@ def batching(limits: Limits) -> Message:
     Args:
         limits: Resources of the server, which has a thread for each of its processors.
     """
-    from app.serving import payloads  # imports TensorFlow
-
     return text_format.Parse(
         f"""
-        max_batch_size {{ value: {payloads.SERVER_BATCH} }}
+        max_batch_size {{ value: {SERVER_BATCH} }}
         batch_timeout_micros {{ value: 1000 }}
         max_enqueued_batches {{ value: 256 }}
         num_batch_threads {{ value: {limits.threads} }}

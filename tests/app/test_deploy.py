@@ -1,6 +1,9 @@
 """Configuration files of a server: written, kept where they were edited, checked."""
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +12,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from app import cli, deploy
 
+ROOT = Path(__file__).parents[2]
 TASKS = ("sentiment", "tagging")
 FILES = ("models.config", "batching.config", "monitoring.config", "docker-compose.yml")
 
@@ -86,9 +90,42 @@ def test_a_new_version_is_a_canary_until_it_is_made_stable(run, tmp_path):
     assert settings_by_model(tmp_path)["sentiment"][:2] == ({"stable": 3, "canary": 3}, [3])
     run("--stable", "sentiment=1", "--canary", "sentiment=1")
     assert settings_by_model(tmp_path)["sentiment"][:2] == ({"stable": 1, "canary": 1}, [1])
+    before = (tmp_path / "to/models.config").read_bytes()
     shutil.rmtree(tmp_path / "saved_models/sentiment/1")
-    run()
+    with pytest.raises(cli.UserError, match=r"stable version 1 of sentiment .* one of \[2, 3\]"):
+        run()
+    assert (tmp_path / "to/models.config").read_bytes() == before
+    run("--stable", "sentiment=3")
     assert settings_by_model(tmp_path)["sentiment"][:2] == ({"stable": 3, "canary": 3}, [3])
+
+
+def test_files_behind_links_are_written_and_find_the_models(run, tmp_path):
+    (tmp_path / "elsewhere/below").mkdir(parents=True)
+    (tmp_path / "to").symlink_to("elsewhere/below")
+    (tmp_path / "elsewhere/below/models.config").symlink_to("../etc")
+    run()
+    run("--stable", "sentiment=1")
+    assert (tmp_path / "to/models.config").is_symlink()
+    assert settings_by_model(tmp_path)["sentiment"][0]["stable"] == 1
+    assert "ok" in run("--check")
+    with pytest.raises(cli.UserError, match="--stable must name each model once, got sentiment"):
+        run("--stable", "sentiment=1", "--stable", "sentiment=2")
+
+
+def test_the_configuration_is_written_without_tensorflow(tmp_path):
+    (tmp_path / "my model/1").mkdir(parents=True)
+    (tmp_path / "my model/1/saved_model.pb").touch()
+    program = (
+        "import sys; from app import deploy; deploy.main(sys.argv[1:]); "
+        "print('tensorflow' in sys.modules)"
+    )
+    argv = ["--saved-models", str(tmp_path), "--to", str(tmp_path / "to"), "--kubernetes"]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *argv], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.stdout.splitlines()[-1] == "False" and not result.stderr
+    # Probes are requests for a URL.
+    assert "path: /v1/models/my%20model" in (tmp_path / "to/kubernetes.yaml").read_text()
 
 
 @pytest.mark.parametrize("pair", ["sentiment=7", "sentiment", "sentiments=1", "=1"])

@@ -48,6 +48,23 @@ def test_every_command_finds_the_task_of_a_name(folder, capsys):
     assert page.parent.name == "films" and "films, version 2" in (page / "index.html").read_text()
 
 
+def test_a_file_of_settings_names_the_folder_of_a_model(folder, tmp_path, capsys):
+    predict.main(["films", TEXT])
+    expected = capsys.readouterr().out
+    (folder / "saved_models").rename(folder / "other")
+    try:
+        (tmp_path / "settings").write_text("saved_models: other")
+        predict.main(["films", TEXT, "--config", str(tmp_path / "settings")])
+        assert capsys.readouterr().out == expected
+    finally:
+        (folder / "other").rename(folder / "saved_models")
+
+
+def test_versions_that_are_compared_are_named_once():
+    with pytest.raises(UserError, match="--compare names its versions; omit --version"):
+        evaluate.main(["films", "--compare", "1", "2", "--version", "1"])
+
+
 def test_the_page_has_both_models_with_their_task(folder):
     local = catalogue.local(folder / "saved_models", [])
     assert [(m.name, m.task, m.may_inspect) for m in local] == [
