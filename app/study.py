@@ -21,6 +21,7 @@ from pathlib import Path
 
 import tasks
 from app import cli
+from app.core import config_file
 from app.studies import experiments
 from app.studies.experiments import Experiment, Runner
 from app.studies.presets import PRESETS, Preset
@@ -242,7 +243,7 @@ def _add_grid(parser: argparse.ArgumentParser, name: str) -> None:
             dest=field.name,
             nargs="+",
             type=_converter(field),
-            metavar={int: "INT", float: "FLOAT", bool: "yes|no"}.get(kind, "TEXT"),
+            metavar={int: "INT", float: "FLOAT", bool: config_file.YES_NO}.get(kind, "TEXT"),
             help=f"{field.metadata['help']} (default: {default})".replace("%", "%%"),
         )
 
@@ -282,7 +283,7 @@ def _converter(field: dataclasses.Field) -> Callable[[str], object]:
 
 
 def _switch(text: str) -> bool:
-    if text not in ("yes", "no"):
+    if text not in config_file.YES_NO.split("|"):
         raise argparse.ArgumentTypeError(f"must be yes or no, got {text!r}")
     return text == "yes"
 

@@ -18,6 +18,8 @@ from tasks.core.settings import flag
 FLAG = "--config"
 _NOT_SETTINGS = ("--help", FLAG)
 _SEVERAL = ("+", "*")  # numbers of values of a flag that takes a list
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+YES_NO = "yes|no"  # metavar of a flag whose values are these words
 
 
 def add_flag(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +65,7 @@ def flags(
     """
     values, is_record = _read(path, task)
     known_flags = [name for name in options if name.startswith("--") and name not in _NOT_SETTINGS]
-    words = []
+    words, keys = [], {}
     for key, value in values.items():
         name = flag(str(key).replace("-", "_"))
         if name not in known_flags:
@@ -72,7 +74,12 @@ def flags(
             near = nearest(name, known_flags) if key else ""
             hint = f"; did you mean {near.removeprefix('--')}?" if near else "."
             raise UserError(f"{FLAG}: {path} has the setting {key!r}, which does not exist{hint}")
+        same = keys.setdefault(options[name].dest, key)
+        if same != key:
+            raise UserError(f"{FLAG}: {path} has {same!r} and {key!r}, which are one setting.")
         if value is None:
+            if name not in automatic and not is_record:
+                raise UserError(f"{FLAG}: {path}: {key} has no value; add one, or remove the line.")
             words += [f"{name}=auto"] if name in automatic else []
         else:
             words += _words(path, name, options[name], value)
@@ -101,24 +108,35 @@ def _words(path: Path, name: str, action: argparse.Action, value: object) -> lis
     """Returns the words of a command line that give a flag a value.
 
     Raises:
-        UserError: The value is a list, or a mapping where there can be none.
+        UserError: The value is a list, or a mapping where there can be none, or is not a truth
+            value, or is one where there can be none.
     """
-    if isinstance(value, bool):
-        if isinstance(action, argparse.BooleanOptionalAction):
-            return [name if value else name.replace("--", "--no-", 1)]
-        if action.nargs == 0:
-            return [name] if value else []
-        value = "yes" if value else "no"
+    setting_name = name.removeprefix("--").replace("-", "_")
+    truth = value if isinstance(value, bool) else _WORDS.get(str(value).lower())
+    has_none = isinstance(action, argparse.BooleanOptionalAction) or action.nargs == 0
+    if has_none and truth is None:
+        raise UserError(f"{FLAG}: {path}: {setting_name} must be true or false, got {value!r}.")
+    if isinstance(action, argparse.BooleanOptionalAction):
+        return [name if truth else name.replace("--", "--no-", 1)]
+    if has_none or (action.nargs == "?" and truth is not None):
+        return [name] if truth else []
     if isinstance(value, dict) and name == "--cell":
         value = json.dumps(value)
     items = value if isinstance(value, list) else [value]
+    if action.metavar == YES_NO:
+        truths = {True: "yes", False: "no"}
+        items = [truths.get(_WORDS.get(str(item).lower()), item) for item in items]
+    elif any(isinstance(item, bool) for item in items):
+        raise UserError(
+            f"{FLAG}: {path}: {setting_name} must not be true or false; put a text in quotes."
+        )
     takes_list = action.nargs in _SEVERAL or isinstance(action.nargs, int)
     repeats = isinstance(action, argparse._AppendAction)
-    wrong = isinstance(value, list) and not (takes_list or repeats)
+    wrong = (isinstance(value, list) and not (takes_list or repeats)) or "--" in items
     if wrong or not all(isinstance(item, str | int | float) for item in items):
         raise UserError(
-            f"{FLAG}: {path}: {name.removeprefix('--').replace('-', '_')} must be a string, a "
-            f"number, true or false, got {value!r}."
+            f"{FLAG}: {path}: {setting_name} must be a string, a number, true or false, got "
+            f"{value!r}."
         )
     if takes_list:
         return [name, *map(str, items)]
@@ -152,16 +170,32 @@ def _read(path: Path, task: str) -> tuple[Mapping[str, Any], bool]:
 
 def _parse(path: Path, text: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError):
         pass
     import yaml
 
+    from app.core import yaml_file
+
     try:
-        return yaml.safe_load(text)
+        return yaml_file.parse(text)
+    except yaml_file.DuplicateKeyError as error:
+        raise UserError(f"{FLAG}: {path} has {error.args[0]!r} twice.") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{FLAG}: {path} is neither YAML nor JSON: {reason:.200}.") from error
+
+
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns an object of JSON; one with a key twice is left to YAML, which reports it.
+
+    Raises:
+        ValueError: It has a key twice.
+    """
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return values
 
 
 def changed_flags(args: argparse.Namespace, settings: Sequence[type]) -> list[str]:

@@ -12,6 +12,7 @@ import yaml
 import tasks
 from app import cache, cli, inspect_data, train
 from app.__main__ import commands
+from app.core import config_file
 from tasks.core.errors import UserError
 from tests.conftest import SMALL, where
 
@@ -50,7 +51,20 @@ def test_flags_take_precedence_over_a_file(kind, tmp_path, capsys, monkeypatch):
     [
         ("unit: 3", "has the setting 'unit', which does not exist; did you mean units?"),
         ("[1, 2]", "must have a value for each setting, such as units: 64, got list"),
-        ("units: [3]", r"units must be a string, a number, true or false, got \[3\]"),
+        ("units: [3]", r"units must be a string, a number, true or false, got \['3'\]"),
+        ("data: '--'", "data must be a string, a number, true or false, got '--'"),
+        ("units: 3\nunits: 4", "has 'units' twice"),
+        ('{"units": 3, "units": 4}', "has 'units' twice"),
+        (
+            "learning-rate: 1\nlearning_rate: 2",
+            "'learning-rate' and 'learning_rate', which are one",
+        ),
+        ("rate: 1\nlearning_rate: 2", "has 'rate' and 'learning_rate', which are one setting"),
+        ("data:", "data has no value; add one, or remove the line"),
+        ("units: null", "units has no value"),
+        ("fold_case: maybe", "fold_case must be true or false, got 'maybe'"),
+        ("fold_case: 0", "fold_case must be true or false, got '0'"),
+        ('{"name": true}', "name must not be true or false; put a text in quotes"),
         ("a: b: c", "is neither YAML nor JSON"),
         ("[" * 100_000, "is neither YAML nor JSON"),
         ('{"task": "tagging", "config": {"units": 3}}', "is a record of tagging, got the task"),
@@ -164,6 +178,36 @@ def test_each_kind_of_flag_can_be_in_a_file(kind, tmp_path):
     path.write_text(json.dumps({"switch": False, "no_tuning": False, "list": [5]}))
     values = vars(parser.parse_args(["films", f"--config={path}"]))
     assert (values["switch"], values["tuning"], values["list"]) == (False, True, [5])
+
+
+def test_values_in_yaml_are_as_they_are_written(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "settings"
+    lines = ["name: on", "text_key: Yes", "label_key: off", "data: 007", "learning_rate: 1e-3"]
+    lines += ["fold_case: off", "batch_tokens: ~", "cell: {equation: lstm, bias: {forget: 2}}"]
+    path.write_text("\n".join(lines))
+    monkeypatch.setattr("tasks.corpora.labelled_text.LabelledTexts.check_paths", lambda self: None)
+    check = "tasks.corpora.labelled_text.LabelledTexts.check_first_examples"
+    monkeypatch.setattr(check, lambda self: None)
+    argv = ["sentiment", "--config", str(path)]
+    config, corpus, options = settings_of(capsys, monkeypatch, argv)
+    assert (corpus.text_key, corpus.label_key, corpus.data) == ("Yes", "off", "007")
+    assert (options.model, config.learning_rate, config.fold_case) == ("on", 0.001, False)
+    assert json.loads(config.cell)["bias"] == {"forget": 2} and config.batch_tokens is None
+
+
+def test_words_for_true_and_false_are_values_of_flags_with_yes_and_no(tmp_path):
+    parser = cli.Parser("python -m app.models")
+    parser.add_argument("--tree", nargs="+", metavar=config_file.YES_NO)
+    parser.add_argument("--runs", nargs="?", const="runs")
+    path = tmp_path / "settings"
+    for text, tree, runs in (
+        ("tree: true\nruns: yes", ["yes"], "runs"),
+        ('{"tree": [true, false], "runs": false}', ["yes", "no"], None),
+        ("tree: [on, no]\nruns: folder", ["yes", "no"], "folder"),
+    ):
+        path.write_text(text)
+        args = parser.parse_args(["--config", str(path)])
+        assert (args.tree, args.runs) == (tree, runs)
 
 
 def test_a_record_gives_other_commands_the_settings_that_they_have(tmp_path, capsys, monkeypatch):
