@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             "app.beam cannot be combined with a flag that draws a figure, which is for a single "
             "request; use app.predict."
         )
+    if set(args.to) & set("*?[]"):  # Beam would take the names of its files for patterns
+        raise UserError(f"--to must not contain *, ?, [ or ], got {args.to!r}.")
     if not importlib.util.find_spec("apache_beam"):
         raise UserError("apache-beam is not installed; run: pip install -r requirements-beam.txt")
     folder = model_name.version(args)

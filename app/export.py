@@ -32,19 +32,27 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if args.length is not None and args.length < 1:
         raise UserError(f"--length must be at least 1, got {args.length}.")
     version = model_name.version(args)
-    out = args.out or EXPORTS / f"{model_name.of(args)}-{version.name}-{args.format}"
-    cli.check_out(out)
+    shown = args.out or EXPORTS / f"{model_name.of(args)}-{version.name}-{args.format}"
+    cli.check_out(shown)
+    out = shown.resolve()  # so that the draft lies beside the folder that a link names
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out must be a folder that can be created: {error}.") from error
     with tempfile.TemporaryDirectory(prefix="draft-", dir=out.parent) as draft:
         lines = _export(args, version, Path(draft) / "export")
-        if out.exists():
-            out.rmdir()
-        (Path(draft) / "export").rename(out)
-    print(*lines, f"written to {out}", sep="\n")
-    return out
+        _move(Path(draft) / "export", out)
+    print(*lines, f"written to {shown}", sep="\n")
+    return shown
+
+
+def _move(folder: Path, out: Path) -> None:
+    """Moves a folder to a new place, or its files to an empty folder, which may be in use."""
+    if not out.exists():
+        folder.rename(out)
+        return
+    for path in folder.iterdir():
+        path.rename(out / path.name)
 
 
 def _export(args: argparse.Namespace, version: Path, folder: Path) -> list[str]:

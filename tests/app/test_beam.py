@@ -55,6 +55,11 @@ def test_the_local_runner_predicts_each_line_as_the_plain_command_does(folder, c
         run(beam, folder, "none-*.txt", "other")
 
 
+def test_a_prefix_must_not_be_a_pattern(folder):
+    with pytest.raises(UserError, match=r"--to must not contain \*, .*out\[1\]'"):
+        run(beam, folder, "lines-*.txt", "out[1]")
+
+
 def test_apache_beam_is_optional_and_its_absence_is_reported(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(UserError, match=r"pip install -r requirements-beam\.txt"):

@@ -78,6 +78,22 @@ def test_a_keras_file_loads_after_the_layers_are_imported(published, capsys):
     assert done.stdout.strip() == "classifier" and out == Path("here")
 
 
+def test_an_empty_folder_is_filled_where_it_is(published, tmp_path, monkeypatch):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    number = folder.stat().st_ino
+    (tmp_path / "link").symlink_to("empty")
+    run(published, "sentiment", "--format", "keras", "--out", str(tmp_path / "link"))
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"export.json", "ids.json", "ids.py", "model.keras"}
+    monkeypatch.chdir(folder)
+    for path in folder.iterdir():
+        path.unlink()
+    run(published, "sentiment", "--format", "keras", "--out", ".")
+    assert Path("model.keras").exists() and folder.stat().st_ino == number
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "link"]
+
+
 def test_a_litert_model_answers_as_the_version(untrained_versions):
     out = run(untrained_versions, "sentiment", "--format", "litert", "--length", "8")
     record = json.loads((out / "export.json").read_text())
