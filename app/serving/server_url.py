@@ -49,7 +49,8 @@ def _parse(url: str) -> SplitResult:
         port = parts.port
     except ValueError as error:
         raise UserError(f"{rule}, got {url!r}: {error}.") from error
-    if parts.scheme not in ("http", "https", "grpc") or not parts.hostname:
+    has_host = parts.hostname and not parts.netloc.endswith(":")
+    if parts.scheme not in ("http", "https", "grpc") or not has_host:
         raise UserError(f"{rule}, got {url!r}.")
     if not _is_host(parts.hostname) or not re.fullmatch(r"[!-~]*", parts.path):
         raise UserError(f"{rule}; its host must be a domain name, its path ASCII, got {url!r}.")

@@ -143,6 +143,7 @@ class LocalModel(DemoModel):
             return super().inspect(row)
         with self._turn():
             if self._inspector is None:
+                self._check_folder()
                 self._load_inspector()
             inspection = self._inspector.inspect(dict(row))
         return dataclasses.replace(inspection, notes=(*self._notes, *inspection.notes))
@@ -156,8 +157,19 @@ class LocalModel(DemoModel):
 
     def _predictor(self) -> session.SavedModelSession:
         if self._session is None:
+            self._check_folder()
             self._session = session.SavedModelSession(self._folder)
         return self._session
+
+    def _check_folder(self) -> None:
+        """Checks that the version has not been removed since the page was opened.
+
+        Raises:
+            UserError: It has.
+        """
+        if not self._folder.is_dir():
+            title = versions.title(self._folder)
+            raise UserError(f"{title} has been removed; start app.demo again.")
 
 
 class ServedModel(DemoModel):

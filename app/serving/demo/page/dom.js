@@ -12,7 +12,8 @@ export function h(tag, properties, ...children) {
   return element;
 }
 
-export const percent = (value) => `${(100 * value).toFixed(1)} %`;
+export const percent = (value) => (value === null ? "not a number" :
+  `${value < 0 ? "\u2212" : ""}${Math.abs(100 * value).toFixed(1)} %`);
 
 export function bars(pairs) {
   return h("div", { class: "bars" }, pairs.map(([name, value, text]) => {
@@ -45,7 +46,7 @@ export function choices(words, label, select) {
     buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(at === index)));
     select(index);
   }
-  return h("p", { class: "words", role: "group", "aria-label": label }, buttons);
+  return h("p", { class: "words", role: "group", "aria-label": label, dir: "auto" }, buttons);
 }
 
 // A colour of the sheet, as far as it is mixed into the background.

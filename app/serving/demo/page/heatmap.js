@@ -4,7 +4,8 @@ import { css, gateColour, stateColour } from "./colours.js";
 import { clean, h, table } from "./dom.js";
 
 const MIN_STEP = 26, MAX_STEP = 44, WIDTH = 500;  // pixels of a step, and of a short text
-const MAX_HEIGHT = 120, MIN_ROW = 3, CHARACTER = 7.5, MAX_LABEL = 12;
+const MAX_HEIGHT = 120, MIN_ROW = 3, MAX_LABEL = 12;
+const FONT = "13px system-ui, sans-serif";
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
@@ -13,9 +14,9 @@ export function readings(all) {
   const select = h("select", { id: "reading", onchange: () => show(Number(select.value)) },
     all.map((reading, index) => h("option", { value: String(index) }, reading.name)));
   function show(index) { place.replaceChildren(reading(all[index])); }
-  // The one over the text, not over the characters of a word.
-  const longest = Math.max(...all.map((each) => each.steps.length));
-  select.value = String(all.findIndex((each) => each.steps.length === longest));
+  // The longest one over the text, not over the characters of a word.
+  const steps = all.map((each) => (each.name.startsWith("characters of ") ? 0 : each.steps.length));
+  select.value = String(steps.indexOf(Math.max(...steps)));
   show(Number(select.value));
   return h("div", {}, h("label", { htmlFor: "reading" }, "Cell"), select, place);
 }
@@ -135,9 +136,12 @@ function outline(context, x, y, width, height) {
 }
 
 function labelCanvas(steps, width) {
-  const texts = steps.map(clean).map((text) =>
-    (text.length > MAX_LABEL ? `${text.slice(0, MAX_LABEL - 1)}\u2026` : text));
-  const height = 12 + CHARACTER * Math.max(...texts.map((text) => text.length));
+  const texts = steps.map(clean).map((text) => [...text]).map((characters) =>
+    (characters.length > MAX_LABEL ? [...characters.slice(0, MAX_LABEL - 1), "\u2026"] : characters)
+      .join(""));
+  const measure = h("canvas").getContext("2d");
+  measure.font = `bold ${FONT}`;
+  const height = 12 + Math.ceil(Math.max(...texts.map((text) => measure.measureText(text).width)));
   const canvas = sized(h("canvas", { "aria-hidden": "true" }), steps.length * width, height);
   const context = canvas.getContext("2d");
   return {
@@ -151,7 +155,7 @@ function labelCanvas(steps, width) {
         context.rotate(-Math.PI / 2);
         context.textAlign = "right";
         context.fillStyle = style.getPropertyValue(at === marked ? "--focus" : "--text");
-        context.font = `${at === marked ? "bold " : ""}13px system-ui, sans-serif`;
+        context.font = `${at === marked ? "bold " : ""}${FONT}`;
         context.fillText(text, height - 6, 0);
         context.restore();
       });

@@ -56,6 +56,7 @@ function select(chosen) {
   }
   document.title = `${model.name} \u2013 models`;
   at("responses").replaceChildren();
+  at("responses").removeAttribute("aria-busy");
   status.replaceChildren();
   follow();
   buildForm();
@@ -78,6 +79,7 @@ function buildForm() {
   const inputs = model.signatures[defaultSignature()].inputs, parts = [];
   const plain = Object.values(inputs).every(({ dtype, rank }) => dtype === "string" && rank === 1);
   const form = at("form");
+  at("other-form")?.remove();
   if (!plain) {
     form.replaceChildren();
     form.hidden = true;
@@ -85,7 +87,6 @@ function buildForm() {
       generic.form("default", inputs, (values) => { row = values; run(); })));
     return;
   }
-  at("other-form")?.remove();
   form.hidden = false;
   for (const name of Object.keys(inputs)) parts.push(name.endsWith("_bytes") ? imageField(name) : textField(name));
   parts.push(h("div", { class: "row" }, h("button", { type: "submit", class: "main" }, "Send"),
@@ -97,7 +98,7 @@ function buildForm() {
 function textField(name) {
   const id = `field-${name}`;
   const field = h("textarea", {
-    id, name, rows: 3, spellcheck: false, autocomplete: "off", maxLength: 100000,
+    id, name, rows: 3, spellcheck: false, autocomplete: "off", maxLength: 100000, dir: "auto",
     oninput: () => { row[name] = field.value; typed?.(field.value); },
     onkeydown: (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); run(); }
@@ -125,6 +126,8 @@ function imageField(name) {
   }, h("label", { htmlFor: input.id }, "Drop a JPEG or PNG here, or choose a file"), input, preview);
   async function read(file) {
     if (file.size > MAX_BYTES) {
+      current += 1;  // the response to the previous image is not waited for
+      at("responses").removeAttribute("aria-busy");
       fail(new Error(`An image has at most ${MAX_BYTES / 2 ** 20} MiB.`));
       return;
     }
@@ -243,10 +246,10 @@ async function inspect(mine, chosen, request) {
   try {
     const result = await call("/api/inspect", { model: chosen.name, row: request });
     if (mine !== current) return;
-    const parts = [readings(result.readings), ...result.notes.map((note) => h("p", { class: "faint" }, note)),
-      h("p", { class: "meta" }, `Computed in ${result.milliseconds} ms`)];
     at("saliency").replaceChildren(...saliency(result.saliency));
-    place.replaceChildren(...parts);
+    place.replaceChildren(...(result.readings.length ? [readings(result.readings)] : []),
+      ...result.notes.map((note) => h("p", { class: "faint" }, note)),
+      h("p", { class: "meta" }, `Computed in ${result.milliseconds} ms`));
   } catch (error) {
     if (mine === current) place.replaceChildren(h("p", { class: "faint" }, error.message));
   }
@@ -257,7 +260,8 @@ function saliency(content) {
   return [h("section", { class: "card" }, h("h2", {}, "Saliency"),
     h("p", { class: "faint" }, `Integrated gradients of the ${content.quantity}, relative to the ` +
       "greatest of each output. Orange raises it, blue lowers it."),
-    aligned(content.source, content.target, content.weights, "Contributions"))];
+    aligned(content.source, content.target, content.weights, ["Input", "Output"],
+      "Contributions of the words of the input."))];
 }
 
 function showModel() {

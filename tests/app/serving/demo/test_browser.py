@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 import tasks
+from app import train
 from app.serving.demo import catalogue, http_server
+from tests.conftest import SMALL, where
 from tests.support import untrained
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -148,6 +150,106 @@ def test_gates_are_read_by_pointer_and_keyboard(page):
     page.keyboard.press("ArrowLeft")
     assert re.search(r"step 1 \(a\), unit \d+: 0\.\d\d", readout.inner_text())
     assert page.locator("#gates select option").count() == 2
+
+
+def shown_response(page, changed):
+    """Sends an example of sentiment, with other values in the response, and returns the card."""
+
+    def change(route):
+        response = route.fetch()
+        content = response.json()
+        for row in content["rows"]:
+            row.update(changed)
+        route.fulfill(response=response, json=content)
+
+    page.route("**/api/predict", change)
+    page.get_by_role("button", name="sentiment", exact=True).click()
+    page.get_by_label("text", exact=True).fill("a dull film")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.wait_for_selector("#gates canvas")
+    return page.locator(".response")
+
+
+def test_long_names_leave_room_for_bars_and_nan_is_no_number(page):
+    card = shown_response(page, {"labels": ["x" * 80, "b"], "probabilities": [None, 0.5]})
+    assert card.locator(".bar").first.bounding_box()["width"] > 40
+    assert "not a number" in card.locator(".bars").inner_text()
+    assert fits(page)
+
+
+def test_a_text_that_is_no_tree_has_no_classes(page):
+    card = shown_response(page, {"valid": False})
+    assert "This is not a tree that the model reads." in card.inner_text()
+    assert card.locator(".bars, .contributions").count() == 0
+
+
+def test_trees_have_saliency_and_neither_gates_nor_contributions(browser, tmp_path):
+    train.main(["sentiment", "--trees", "--steps-per-epoch", "2", *SMALL, *where(tmp_path)])
+    [model] = catalogue.local(tmp_path / "saved_models", ["sentiment"])
+    with serving([model]) as server, opened(browser, server) as page:
+        page.locator(".examples button").first.click()
+        page.locator("#saliency h2").wait_for()
+        assert "Gates and states are shown of sequences only" in page.locator("#gates").inner_text()
+        assert page.locator("#gates select, .contributions").count() == 0
+        assert page.locator(".response .bars").count() == 1
+        picture(page, "trees")
+
+
+def test_the_first_reading_is_over_the_words_and_labels_are_whole(page):
+    send(page, "tagging", "international WWWWWWWWWWWW abcdefghij𝒜xyzw")
+    chosen = page.locator("#gates select option:checked").inner_text()
+    assert not chosen.startswith("characters of")
+    heights = "all => all.map(each => each.height / Math.min(3, devicePixelRatio))"
+    labels = page.locator("#gates .maps canvas[aria-hidden]").evaluate_all(heights)
+    assert labels[0] > 130  # twelve wide letters
+
+
+def test_words_of_a_text_from_right_to_left_are_in_its_order(page):
+    send(page, "tagging", "שלום עולם טוב")
+    boxes = [word.bounding_box() for word in page.locator(".response .tagged").all()]
+    rows = {round(box["y"]) for box in boxes}
+    assert len(rows) == 1 and boxes[0]["x"] > boxes[1]["x"] > boxes[2]["x"]
+
+
+def test_a_version_that_was_removed_is_reported(browser, tmp_path, untrained_copy):
+    untrained_copy("sentiment", tmp_path)
+    [model] = catalogue.local(tmp_path, ["sentiment"])
+    shutil.rmtree(tmp_path / "sentiment")
+    with serving([model]) as server, opened(browser, server) as page:
+        page.get_by_label("text", exact=True).fill("a film")
+        page.get_by_role("button", name="Send", exact=True).click()
+        page.get_by_text("sentiment/1 has been removed; start app.demo again.").wait_for()
+
+
+def test_strong_highlights_can_be_read_in_the_dark(page):
+    page.emulate_media(color_scheme="dark")
+    send(page, "sentiment", TEXT)
+    script = """() => ["plus-back", "minus-back"].map(name => {
+      const luminance = text => {
+        const canvas = document.createElement("canvas").getContext("2d");
+        canvas.fillStyle = text; canvas.fillRect(0, 0, 1, 1);
+        const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)
+          .map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const style = getComputedStyle(document.documentElement);
+      const value = key => style.getPropertyValue(`--${key}`).trim();
+      return (luminance(value("text")) + 0.05) / (luminance(value(name)) + 0.05);
+    })"""
+    assert min(page.evaluate(script)) > 4
+
+
+def test_an_image_that_is_too_large_is_reported_while_another_is_read(page, tmp_path):
+    image = next(iter(untrained.examples("captioning"))).values["image_bytes"]
+    (tmp_path / "drawn.png").write_bytes(image)
+    (tmp_path / "large.png").write_bytes(bytes(6 * 2**20))
+    page.get_by_role("button", name="captioning", exact=True).click()
+    field = page.get_by_label("Drop a JPEG or PNG")
+    field.set_input_files(tmp_path / "drawn.png")
+    field.set_input_files(tmp_path / "large.png")
+    page.wait_for_timeout(3000)
+    assert page.locator("#status .error").inner_text() == "An image has at most 5 MiB."
+    assert page.locator("#responses").get_attribute("aria-busy") is None
 
 
 def test_tags_stand_below_their_words(page):

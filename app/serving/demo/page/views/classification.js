@@ -6,17 +6,22 @@ export const title = "Classification";
 export const outputs = ["labels", "probabilities"];
 
 const MAX_PARTS = 60, MAX_BARS = 12;
+const MAX_BYTES = 6 * 2 ** 20;  // of the copies of a text in a request, which may have 8 MiB
 
 export function render(response, context) {
+  if (response.valid === false) return [h("p", {}, "This is not a tree that the model reads.")];
   const pairs = response.labels.map((label, at) => [label, response.probabilities[at]])
     .sort((one, other) => other[1] - one[1]);
   const top = pairs[0];
   const name = "chosen" in response ? response.label || "(no label)" : response.label;
   const parts = [h("p", { class: "large" }, h("strong", {}, name)), bars(pairs.slice(0, MAX_BARS))];
   if (pairs.length > MAX_BARS) {
-    parts.push(h("p", { class: "faint" }, `and ${pairs.length - MAX_BARS} less probable ones`));
+    const rest = pairs.length - MAX_BARS;
+    parts.push(h("p", { class: "faint" },
+      `and ${rest} less probable ${rest === 1 ? "class" : "classes"}`));
   }
-  if (typeof context.row.text === "string" && context.row.text.trim()) {
+  // Without one of its words, the brackets of a tree would be none.
+  if (!("tree" in response) && typeof context.row.text === "string" && context.row.text.trim()) {
     const index = response.labels.indexOf(top[0]);
     parts.push(contributions(context, (row) => row.probabilities[index], top[0]));
   }
@@ -25,10 +30,11 @@ export function render(response, context) {
 
 // Predicts the text without each of its words, in one request.
 export function contributions(context, value, name, format = percent) {
-  const place = h("p", { class: "words" }, "\u2026");
+  const place = h("p", { class: "words", dir: "auto" }, "\u2026");
   const note = h("p", { class: "faint" });
   const text = context.row.text;
-  const words = split(text), size = Math.ceil(words.length / MAX_PARTS);
+  const copies = Math.floor(MAX_BYTES / new TextEncoder().encode(text).length) - 1;
+  const words = split(text), size = Math.ceil(words.length / Math.min(MAX_PARTS, copies));
   const parts = [];
   for (let at = 0; at < words.length; at += size) {
     parts.push([words[at][0], words[Math.min(at + size, words.length) - 1][1]]);
@@ -43,7 +49,7 @@ export function contributions(context, value, name, format = percent) {
     let last = 0;
     const spans = parts.flatMap(([start, end], at) => {
       const span = h("span", { title: signed(changes[at], format) }, text.slice(start, end));
-      span.style.background = tint(changes[at] >= 0 ? "plus" : "minus", 0.6 * Math.abs(changes[at]) / most);
+      span.style.background = tint(changes[at] >= 0 ? "plus-back" : "minus-back", 0.6 * Math.abs(changes[at]) / most);
       const between = text.slice(last, start);
       last = end;
       return [between, span];
@@ -53,12 +59,13 @@ export function contributions(context, value, name, format = percent) {
       .sort((one, other) => Math.abs(other[0]) - Math.abs(one[0])).slice(0, 5);
     list.replaceChildren(...order.map(([change, at]) =>
       h("li", {}, `${text.slice(...parts[at])}: ${signed(change, format)}`)));
-    note.textContent = `Orange speaks for ${name}, blue against it: the change of the ` +
+    note.textContent = `Orange supports ${name}, blue opposes it: the change of the ` +
       `prediction if ${size > 1 ? `these ${size} words are` : "the word is"} left out.`;
-  }, (error) => { place.textContent = error.message; });
+  }, (error) => { place.textContent = error.message; greatest.remove(); });
   const list = h("ul", {});
+  const greatest = h("details", {}, h("summary", {}, "The greatest"), list);
   return h("div", { class: "contributions" }, h("h3", {}, "Contributions of words"), place, note,
-    h("details", {}, h("summary", {}, "The greatest"), list));
+    greatest);
 }
 
 const signed = (value, format) => `${value >= 0 ? "+" : "\u2212"}${format(Math.abs(value))}`;

@@ -6,7 +6,7 @@ import { contributions } from "./classification.js";
 export const title = "Number";
 export const outputs = ["value"];
 
-const format = (value) => Number(value).toPrecision(4);
+const format = (value) => (value === null ? "not a number" : value.toPrecision(4));
 
 export function render(response, context) {
   const parts = [h("p", { class: "large" }, format(response.value))];

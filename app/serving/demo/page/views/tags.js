@@ -12,7 +12,7 @@ export function render(response) {
   const others = (at) => names.map((name) => response[name][at])
     .filter((value, index, values) => value !== "_" && value !== response.tags[at] &&
       values.indexOf(value) === index);
-  return [h("div", { class: "words" }, response.tokens.map((token, at) => {
+  return [h("div", { class: "words", dir: "auto" }, response.tokens.map((token, at) => {
     const tag = response.tags[at], colour = hue(tag);
     const probability = response.probability ? percent(response.probability[at]) : "";
     const element = h("span", { class: "tagged", title: probability },
