@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import tasks
 from app import cli
+from app.core.console import counted
 from app.serving import model_name, versions
 from tasks.core.corpus import Corpus
 from tasks.core.errors import UserError
@@ -68,9 +69,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     for note in notes:
         print(note)
     source = getattr(args, args.part) or f"{args.part} part of {args.train or args.data}"
-    print(f"{folder} on {source}: {evaluation.count} examples")
+    print(f"{folder} on {source}: {counted(evaluation.count, 'example')}")
     for reason, count in reasons.items():
-        print(f"{count} more examples skipped: {reason}")
+        print(f"{counted(count, 'more example')} skipped: {reason}")
     _print_evaluation(evaluation)
     return evaluation.scores
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import tasks
 from app import cli
+from app.core.console import counted
 from app.serving import model_name
 from app.studies import gradient_settings
 from tasks.core.errors import UserError
@@ -78,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     )
     folder = cli.new_folder(args.out, LOOKS / model_name.of(args))
     _write(folder, files)
-    print(inspection.response, f"{folder / 'index.html'} and {len(files) - 1} figures", sep="\n")
+    figures = counted(len(files) - 1, "figure")
+    print(inspection.response, f"{folder / 'index.html'} and {figures}", sep="\n")
     return folder
 
 

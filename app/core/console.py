@@ -43,6 +43,11 @@ def encodable(text: str, encoding: str = "utf-8") -> str:
     return text.encode(encoding, ESCAPE).decode(encoding)
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns a number of things, such as "1 example" or "2 examples"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def printable(text: str, limit: int | None = None) -> str:
     r"""Returns a text of a stranger for a terminal, in one line.
 

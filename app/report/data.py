@@ -67,9 +67,9 @@ def _ordered(counts: dict[str, Counter]) -> list[str]:
 
 def _label_table(counts: dict[str, Counter]) -> Table:
     labels = _ordered(counts)
-    rows = [[label, *(counts[part][label] for part in PARTS)] for label in labels[:_MAX_LABELS]]
-    if len(labels) > _MAX_LABELS:
-        rest = labels[_MAX_LABELS:]
+    shown = _MAX_LABELS if len(labels) > _MAX_LABELS + 1 else len(labels)  # no single other
+    rows = [[label, *(counts[part][label] for part in PARTS)] for label in labels[:shown]]
+    if rest := labels[shown:]:
         sums = [sum(counts[part][label] for label in rest) for part in PARTS]
         rows.append([f"{len(rest)} others", *sums])
     return Table("Classes", ["label", *PARTS], rows)
@@ -78,14 +78,16 @@ def _label_table(counts: dict[str, Counter]) -> Table:
 def _class_counts(counts: dict[str, Counter]) -> Figure:
     """Plots the share of each class in each part."""
     labels = _ordered(counts)[:_MAX_BARS]
-    figure = Figure(figsize=(plots.WIDTH, 1.5 + 0.35 * len(labels)), layout="constrained")
+    names = [plots.label(name) for name in labels]
+    size = (plots.WIDTH + plots.room(names), 1.5 + 0.35 * len(labels))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     positions = np.arange(len(labels))
     for number, (part, colour) in enumerate(zip(PARTS, _COLOURS, strict=True)):
         total = max(1, sum(counts[part].values()))
         shares = [counts[part][label] / total for label in labels]
         axes.barh(positions + 0.27 * (number - 1), shares, 0.25, color=colour, label=part)
-    axes.set_yticks(positions, [plots.label(name) for name in labels])
+    axes.set_yticks(positions, names)
     axes.invert_yaxis()
     axes.set_xlabel("share of the part")
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(PARTS))

@@ -14,6 +14,7 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
 _REGULAR = 400  # weight of a font
+_PLACEHOLDERS = "Last Resort"  # a font of matplotlib with a box for every character
 
 
 def make_legible(figure: Figure) -> list[list[str]]:
@@ -89,7 +90,7 @@ def _families(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
     """Returns fonts that have some characters, by their families, and the characters none has."""
     paths = {}
     for font in sorted(font_manager.fontManager.ttflist, key=lambda font: font.fname):
-        if font.style == "normal":
+        if font.style == "normal" and not font.name.startswith(_PLACEHOLDERS):
             distance = abs(font.weight - _REGULAR) if isinstance(font.weight, int) else _REGULAR
             paths.setdefault(font.name, (distance, font.fname))
             paths[font.name] = min(paths[font.name], (distance, font.fname))

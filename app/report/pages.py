@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from app.core.console import counted
 from app.report import plots
 from app.report.layout import figure, figures, paragraph, table, whole
 from tasks.core.evaluation import Alignment, AttentionMaps, Confusion, Evaluation, Table
@@ -40,7 +41,8 @@ def page(
     ]
     parts = [
         f"<p>Scores of the SavedModel's signature <code>{escape(evaluated['signature'])}</code> "
-        f"on {evaluated['examples']} examples of the {escape(evaluated['part'])} part.</p>",
+        f"on {counted(evaluated['examples'], 'example')} of the {escape(evaluated['part'])} "
+        "part.</p>",
         f"<ul class=scores>{scores}</ul>",
         *map(paragraph, contexts),
         *(f"<p><b>{escape(line)}</b></p>" for line in evaluation.below_baselines()),

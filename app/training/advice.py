@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from app.core.console import counted
+
 _FEW_STEPS = 20  # per epoch
 _MAX_LOSS = 1e6  # of an epoch; that of a long sentence with a CRF is hundreds
 _MIN_GAIN = 0.001  # share by which a loss must have decreased
@@ -48,10 +50,6 @@ def few_steps(steps: int) -> str:
     if steps >= _FEW_STEPS:
         return ""
     return (
-        f"one pass over the training part has only {_count(steps, 'step')}: lower --batch-tokens, "
+        f"one pass over the training part has only {counted(steps, 'step')}: lower --batch-tokens, "
         "or raise --epochs and --patience."
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

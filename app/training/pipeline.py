@@ -34,7 +34,7 @@ import tensorflow as tf
 
 import tasks
 from app import report
-from app.core.console import encodable, output_to, say, show_progress, with_progress
+from app.core.console import counted, encodable, output_to, say, show_progress, with_progress
 from app.serving import comparison, export, versions
 from app.serving.base_version import BaseVersion
 from app.serving.comparison import Comparison
@@ -601,7 +601,7 @@ def export_and_evaluate(prepared: Prepared, fitted: Fitted, saved_models: Path) 
     fitted_on_valid = task.fitted_on_valid(fitted.model)
     evaluator = task.Evaluator(task, prepared.data.majority, fitted_on_valid)
     count = prepared.data.examples[PARTS[-1]]
-    say(f"evaluating the served model on {count} examples")
+    say(f"evaluating the served model on {counted(count, 'example')}")
     predicted = session.predict_examples(task, test)
     definition = session.signatures[task.evaluation_signature]
     predicted = add_uncalibrated(predicted, task, fitted.model, definition)

@@ -157,14 +157,18 @@ def _oddity(tokens: tuple[str, ...]) -> str:
 def _suspicion(reason: str, part: str, example: Example) -> Suspicion:
     tokens, values = _tokens(example), example.values
     target = next(
-        (_text(values[key]) for key in ("label", "value", "tags", "translation") if key in values),
+        (
+            _text(values[key], " | " if key == "label" else " ")
+            for key in ("label", "value", "tags", "translation")
+            if key in values
+        ),
         "",
     )
     return Suspicion(reason, part, example.origin, " ".join(tokens), target)
 
 
-def _text(value: str | tuple[str, ...]) -> str:
-    return " ".join(value) if isinstance(value, tuple) else value
+def _text(value: str | tuple[str, ...], separator: str) -> str:
+    return separator.join(value) if isinstance(value, tuple) else value
 
 
 def distinctive_words(survey: Survey, label: str, count: int = 15) -> list[str]:

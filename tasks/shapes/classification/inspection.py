@@ -39,8 +39,8 @@ class Inspector(inspection.Inspector):
             notes.append(f"The model reads only the first {len(read)} of {len(words)} words.")
         if share := linear_path_share(self.model).get("linear_path_share"):
             notes.append(
-                f"The linear path, which counts words and word pairs, has {100 * share:.0f} % of "
-                "the logits. The saliency does not include it."
+                "The linear path, which counts words and word pairs, accounts for "
+                f"{100 * share:.0f} % of the logits. The saliency does not include it."
             )
         return Inspection(
             response=explanation.text,

@@ -2,6 +2,7 @@
 
 import warnings
 
+import matplotlib
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
@@ -45,7 +46,8 @@ def write_font(path, family, characters):
 def installed(tmp_path, monkeypatch):
     """Installs fonts for one test, beside matplotlib's own alone: family by characters."""
     manager = font_manager.fontManager
-    own = [font for font in manager.ttflist if font.name.startswith("DejaVu")]
+    folder = matplotlib.get_data_path()
+    own = [font for font in manager.ttflist if font.fname.startswith(folder)]
     monkeypatch.setattr(manager, "ttflist", own)
 
     def forget():
