@@ -91,9 +91,8 @@ def remarks(parts: Mapping[str, PartSummary]) -> Iterator[str]:
         shared = len(np.intersect1d(inputs, train_inputs, assume_unique=True))
         if shared:
             yield (
-                f"{shared:,} of the {len(inputs):,} different inputs of the {name} part "
-                f"{'is' if shared == 1 else 'are'} also in the train part, so its scores may be "
-                "too high"
+                f"the {name} part shares {shared:,} of its {len(inputs):,} different inputs with "
+                "the train part, so its scores may be too high"
             )
     for name, part in parts.items():
         _, repeated, conflicting = repetitions[name]

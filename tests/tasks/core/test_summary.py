@@ -30,7 +30,7 @@ def test_overlap_duplicates_conflicts_and_odd_labels_are_reported():
     valid = labelled(("d", "x"), ("e", "y"), ("f", "X"))
     test = labelled(("a", "y"), ("c", "y"), ("g", "y"))
     assert lines("sentiment", train=train, valid=valid, test=test) == [
-        "2 of the 3 different inputs of the test part are also in the train part, so its scores "
+        "the test part shares 2 of its 3 different inputs with the train part, so its scores "
         "may be too high",
         "1 of the 6 train examples repeats another one",
         "1 input of the train part has different labels or tags",
@@ -67,4 +67,6 @@ def test_tags_are_labels_and_several_translations_are_no_conflict():
 
 def test_captions_of_the_same_image_in_two_parts_are_reported():
     image = [{"image_bytes": b"png", "captions": ("a",)}]
-    assert lines("captioning", train=image, valid=image, test=[])[0].startswith("1 of the 1")
+    assert lines("captioning", train=image, valid=image, test=[])[0].startswith(
+        "the valid part shares 1 of its 1 different inputs"
+    )
