@@ -32,6 +32,8 @@ _MARKERS = "osD^v*X"
 _MIN_GAIN = 0.1  # gain over chance, relative to chance, above which a subject counts as learnt
 _MAX_COLUMNS = 4  # panels side by side
 _MAX_WHISKER = 1.0  # length beyond the runs up to which an interval is drawn, by their range
+_SHARES = ("accuracy", "f1")  # end the names of scores from 0 to 1
+_LEGEND_COLUMNS = 2
 _MARGIN = 2.0  # standard errors that a difference must exceed
 _COLUMNS = ("subject", "cell", "score", "value", "spread", "runs", "parameters", "seconds")
 _CLAIM_COLUMNS = ("claim", "source", "subject", "difference", "standard error", "result")
@@ -373,8 +375,11 @@ def _set_range(axes: Axes, comparison: Comparison, chance: float | None) -> tupl
         axes.set_xlim(low / 2, high * 2)
         return low / 1.5, high * 1.5
     room = _MAX_WHISKER * (high - low) or 0.05
+    least, greatest = low - room, high + room
+    if comparison.score.endswith(_SHARES):
+        least, greatest = max(0, least), min(1, greatest)
     ends = [g.mean + way * g.interval for g in comparison.groups for way in (-1, 1)]
-    ends = np.clip([end for end in ends if not math.isnan(end)], low - room, high + room)
+    ends = np.clip([end for end in ends if not math.isnan(end)], least, greatest)
     low, high = min([low, *ends]), max([high, *ends])
     margin = 0.05 * (high - low) or 0.05
     axes.set_xlim(low - margin, high + margin)
@@ -390,8 +395,7 @@ def curve(comparison: Comparison, title: str, names: Sequence[str]) -> Figure:
         title: Title of the axis of difficulty.
         names: Names of the scores, by increasing difficulty.
     """
-    figure = Figure(figsize=(plots.WIDTH, 3.8), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _curve_axes(comparison)
     positions = np.arange(len(names))
     for index, group in enumerate(comparison.groups):
         values = np.array([[r["scores"][name] for name in names] for r in group.records], float)
@@ -408,6 +412,13 @@ def curve(comparison: Comparison, title: str, names: Sequence[str]) -> Figure:
     return figure
 
 
+def _curve_axes(comparison: Comparison) -> tuple[Figure, Axes]:
+    """Returns an empty figure with room for a legend of the cells above it."""
+    rows = math.ceil(len(comparison.groups) / _LEGEND_COLUMNS)
+    figure = Figure(figsize=(plots.WIDTH, 3.4 + 0.23 * rows), layout="constrained")
+    return figure, figure.subplots()
+
+
 def evaluated_steps(comparison: Comparison) -> list[int]:
     """Returns the steps at which all runs were evaluated; none if they differ or are too few."""
     runs = [record.get("history", ()) for group in comparison.groups for record in group.records]
@@ -418,8 +429,7 @@ def evaluated_steps(comparison: Comparison) -> list[int]:
 
 def progress(comparison: Comparison) -> Figure:
     """Plots the main score over training: the mean of each cell, and the range of its runs."""
-    figure = Figure(figsize=(plots.WIDTH, 3.8), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _curve_axes(comparison)
     steps, score = evaluated_steps(comparison), comparison.score
     for index, group in enumerate(comparison.groups):
         values = np.array([[e[score] for e in record["history"]] for record in group.records])
@@ -447,7 +457,9 @@ def _plot_range(
 def _finish_curves(axes: Axes, comparison: Comparison) -> None:
     """Adds the name of the score and the legend of the cells."""
     axes.set_ylabel(comparison.score.replace("_", " "))
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
+    axes.figure.legend(
+        frameon=False, loc="outside upper left", ncols=_LEGEND_COLUMNS, fontsize=9
+    )
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -220,6 +220,26 @@ def test_whiskers_are_within_the_axis_or_end_in_an_arrow(values):
         assert mark.get_marker() == ("|" if drawn == pytest.approx(end) else arrow)
 
 
+def test_whiskers_of_shares_stay_between_0_and_1():
+    (axes,) = study_report.overview([study([0.2, 1.0], "sentiment")]).axes
+    low, high = axes.get_xlim()
+    assert -0.1 < low < 0 and 1 < high < 1.1
+    assert {line.get_marker() for line in axes.get_lines()} > {"<", ">"}
+
+
+def test_curves_of_many_cells_have_room_beside_their_legend():
+    history = [{"steps": steps, "accuracy": 0.5} for steps in (10, 20)]
+    run = {"scores": {"accuracy": 0.5}, "parameters": 1, "seconds": 1.0, "history": history}
+    groups = [study_report.Group(f"lstm, forget gate blind to {n}", [run]) for n in range(18)]
+    figure = study_report.progress(study_report.Comparison("adding", (), groups, {}))
+    plots.png(figure)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    box, (legend,) = axes.get_window_extent(), figure.legends
+    assert box.width > 0.6 * figure.bbox.width and box.height > 2 * figure.dpi
+    assert not box.overlaps(legend.get_window_extent())
+
+
 def test_scores_over_training_are_plotted_if_all_runs_have_them():
     comparison = study([0.1, 0.2])
     assert study_report.evaluated_steps(comparison) == []
