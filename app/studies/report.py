@@ -457,9 +457,7 @@ def _plot_range(
 def _finish_curves(axes: Axes, comparison: Comparison) -> None:
     """Adds the name of the score and the legend of the cells."""
     axes.set_ylabel(comparison.score.replace("_", " "))
-    axes.figure.legend(
-        frameon=False, loc="outside upper left", ncols=_LEGEND_COLUMNS, fontsize=9
-    )
+    axes.figure.legend(frameon=False, loc="outside upper left", ncols=_LEGEND_COLUMNS, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
 
 
