@@ -1,5 +1,7 @@
 """The command that inspects a corpus."""
 
+import warnings
+
 import pytest
 
 import tasks
@@ -59,6 +61,18 @@ def test_many_classes_fit_on_a_page(tmp_path, capsys):
     folder = inspect_data.main(["sentiment", "--data", str(path), "--out", str(tmp_path / "page")])
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "250 others" in page and len(page) < 500_000
+
+
+def test_long_names_of_classes_leave_room_for_bars_and_no_single_other(tmp_path):
+    labels = [f"{'a long name of a class':30}{n:02}" for n in range(51)]
+    for part in ("train", "valid", "test"):
+        lines = [f"{part} text {n}\t{label}\n" for n, label in enumerate(labels)]
+        (tmp_path / f"{part}.tsv").write_text("".join(lines), encoding="utf-8")
+    argv = ["sentiment", "--data", str(tmp_path), "--out", str(tmp_path / "page")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of matplotlib, where axes have no room
+        page = (inspect_data.main(argv) / "index.html").read_text(encoding="utf-8")
+    assert all(label in page for label in labels) and "others" not in page
 
 
 def test_labels_that_are_measured_numbers_are_one_remark(tmp_path, capsys):

@@ -79,6 +79,11 @@ def test_words_are_counted_in_bounded_memory(monkeypatch):
     assert words["often"] == 40
 
 
+def test_several_labels_are_told_apart():
+    found = surveyed("sentiment", train=[{"text": "a", "label": ("new film", "dull")}])
+    assert found.suspicions[0].target == "new film | dull"
+
+
 def test_other_tasks_have_no_classes():
     found = surveyed("translation", train=[{"text": "ein Hund", "translation": "a dog"}])
     assert found.words == {"": {"ein": 1, "hund": 1}}

@@ -368,6 +368,20 @@ def test_translation_has_alternatives_and_an_alignment(page):
     picture(page, "translation")
 
 
+def test_padding_of_beam_search_is_no_alternative(page):
+    def pad(route):
+        response = route.fetch()
+        content = response.json()
+        for row in content["rows"]:
+            if "translations" in row:
+                row["log_probabilities"][1:] = [-1e9] * (len(row["translations"]) - 1)
+        route.fulfill(response=response, json=content)
+
+    page.route("**/api/predict", pad)
+    send(page, "translation", "the women slept .")
+    assert page.locator(".response ol li").count() == 1
+
+
 def test_a_language_model_has_tokens_next_tokens_and_continues_a_text(page):
     send(page, "language_model", "the women slept .")
     tokens = page.locator(".response[aria-label=serving_default]")
