@@ -466,11 +466,13 @@ def run(main: Callable[[], object], interrupted: str = "interrupted") -> None:
         print(f"error: out of memory: {str(error)[:300] or 'no details'}.", file=sys.stderr)
         sys.exit(FAILED)
     except OSError as error:
-        if error.filename is None and error.errno not in _OUTPUT_ERRORS:
+        if error.filename is not None:
+            print(f"error: {printable(str(error.filename))}: {error.strerror}.", file=sys.stderr)
+        elif error.errno in _OUTPUT_ERRORS:
+            print(f"error: standard output: {error.strerror}.", file=sys.stderr)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the rest of it
+        else:
             raise
-        name = printable(str(error.filename or "standard output"))
-        print(f"error: {name}: {error.strerror}.", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is not written
         sys.exit(FAILED)
 
 

@@ -254,7 +254,7 @@ def test_evaluate_accepts_any_part_of_any_corpus(published, tmp_path, capsys):
     evaluate.main(argv)
     output = capsys.readouterr().out
     assert "2 examples" in output
-    assert "1 more examples skipped: the train part has no class 'neutral'" in output
+    assert "1 more example skipped: the train part has no class 'neutral'" in output
     (tmp_path / "odd.tsv").write_text(rows[-1])
     argv = ["sentiment", "--saved-models", str(published), "--train", str(tmp_path / "odd.tsv")]
     with pytest.raises(UserError, match=r"no class 'neutral'\. Give other data with .* --train"):
