@@ -59,10 +59,8 @@ CORPORA = {
     "sequoia": Corpus(*_SEQUOIA, None),
     "multi30k-200": Corpus(*_MULTI30K, 200),
     "multi30k-1000": Corpus(*_MULTI30K, 1000),
-    "scenes-200": Corpus(*_SCENES, 200),
     "scenes-1000": Corpus(*_SCENES, 1000),
     "easy-vqa-200": Corpus(*_EASY_VQA, 200),
-    "easy-vqa-1000": Corpus(*_EASY_VQA, 1000),
 }
 # Settings that do not depend on the corpus: the defaults of large ones.
 FIXED = {
