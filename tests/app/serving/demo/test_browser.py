@@ -245,9 +245,10 @@ def test_an_image_that_is_too_large_is_reported_while_another_is_read(page, tmp_
     (tmp_path / "large.png").write_bytes(bytes(6 * 2**20))
     page.get_by_role("button", name="captioning", exact=True).click()
     field = page.get_by_label("Drop a JPEG or PNG")
-    field.set_input_files(tmp_path / "drawn.png")
+    with page.expect_request("**/api/predict"):
+        field.set_input_files(tmp_path / "drawn.png")
     field.set_input_files(tmp_path / "large.png")
-    page.wait_for_timeout(3000)
+    page.wait_for_load_state("networkidle")
     assert page.locator("#status .error").inner_text() == "An image has at most 5 MiB."
     assert page.locator("#responses").get_attribute("aria-busy") is None
 
