@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     published, left_out = deployment.servable(args.saved_models, published)
     for folder in left_out:
         print(f"left out: {folder}, which has no saved_model.pb")
+    for model in deployment.unpublished(args.to, published):
+        print(f"left out: {model}, which was served and has no version any more")
     overrides = {label: getattr(args, label) for label in server_config.LABELS}
     labels = deployment.labels(args.to, published, overrides)
     limits = deployment.limits(args.to, args.memory, args.cpus)

@@ -31,6 +31,21 @@ def servable(
     return complete, left_out
 
 
+def unpublished(folder: Path, published: Mapping[str, Sequence[int]]) -> list[str]:
+    """Returns the models of the current file that have no version any more.
+
+    Args:
+        folder: Folder of the configuration files.
+        published: Versions of each model.
+
+    Raises:
+        UserError: The current file is invalid.
+    """
+    path = folder / server_config.MODELS
+    current = server_config.labels(read(path)) if path.exists() else {}
+    return sorted(current.keys() - published.keys())
+
+
 def labels(
     folder: Path, published: Mapping[str, Sequence[int]], overrides: Mapping[str, Sequence[str]]
 ) -> Labels:

@@ -99,6 +99,14 @@ def test_a_new_version_is_a_canary_until_it_is_made_stable(run, tmp_path):
     assert settings_by_model(tmp_path)["sentiment"][:2] == ({"stable": 3, "canary": 3}, [3])
 
 
+def test_a_model_that_is_gone_is_named(run, tmp_path):
+    assert "left out" not in run()
+    shutil.rmtree(tmp_path / "saved_models/tagging")
+    assert "left out: tagging, which was served and has no version any more" in run()
+    assert list(settings_by_model(tmp_path)) == ["sentiment"]
+    assert "left out" not in run()
+
+
 def test_files_behind_links_are_written_and_find_the_models(run, tmp_path):
     (tmp_path / "elsewhere/below").mkdir(parents=True)
     (tmp_path / "to").symlink_to("elsewhere/below")
